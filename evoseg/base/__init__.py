@@ -1,0 +1,1 @@
+"""What every other package stands on: kinds of value, errors, keyed random streams."""

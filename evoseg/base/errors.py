@@ -1,0 +1,41 @@
+"""Errors that a user can act on: what is wrong, where, and what to do.
+
+Each derives from `EvosegError`, which the command line turns into one message and exit code 1, and from the
+builtin that it resembles.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class EvosegError(Exception):
+    """Anything that the user, not the developer, can mend."""
+
+
+class DatasetError(EvosegError, ValueError):
+    """A folder, image or mask that cannot be used."""
+
+
+class PipelineError(EvosegError, ValueError):
+    """A pipeline text or value that breaks a rule of the form."""
+
+
+class SettingsError(EvosegError, ValueError):
+    """A setting outside what it may be."""
+
+
+class MissingPackageError(EvosegError, ImportError):
+    """A feature whose optional package is not installed."""
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> str:
+    """Say that `name` is not a known `what`, with the nearest matches, or with all of them if they are few."""
+    names = sorted(known)
+    near = get_close_matches(name, names, n=3, cutoff=0.5)
+    if near:
+        hint = f"did you mean {' or '.join(near)}?"
+    elif len(names) <= 12:
+        hint = f"known are {', '.join(names)}."
+    else:
+        hint = f"{len(names)} are known."
+    return f"unknown {what} '{name}'; {hint}"

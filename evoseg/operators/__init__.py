@@ -1,0 +1,17 @@
+"""The filters that pipelines are made of, by family.
+
+Importing this package registers every operator; `evoseg.operators.registry` answers questions about them.
+"""
+
+from evoseg.operators import (  # noqa: F401  (imported for their registrations)
+    arithmetic,
+    contrast,
+    edges,
+    frequency,
+    intake,
+    masks,
+    morphology,
+    smoothing,
+    texture,
+    thresholds,
+)

@@ -1,0 +1,154 @@
+"""Parameters of operators: what values one may take, in which unit, on which grid."""
+
+from dataclasses import dataclass
+from math import isfinite
+from typing import Literal
+
+from evoseg.base.errors import PipelineError, unknown
+
+Value = int | float | str | tuple[float, ...]
+"""A literal in a pipeline text."""
+
+Unit = Literal["px", "px2", "level", "degree", "one", "native"]
+"""Unit of a number. ``px`` and ``px2`` drive rescaling; ``native`` is the unit of the image's own values."""
+
+MAX_NUMBERS = 121
+"""Longest tuple a parameter may hold (an 11 x 11 kernel)."""
+
+
+def on_grid(value: float) -> float:
+    """Round to 3 significant digits, so that repeats meet and texts stay readable."""
+    return float(f"{value:.3g}") + 0.0  # + 0.0 turns -0.0 into 0.0
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from `low` to `high`, both included.
+
+    `log` says that ratios matter rather than differences (sizes, radii); `odd` admits odd integers only.
+    """
+
+    low: float
+    high: float
+    unit: Unit = "one"
+    log: bool = False
+    odd: bool = False
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """One of a few strings."""
+
+    values: tuple[str, ...]
+
+    def __init__(self, *values: str) -> None:
+        object.__setattr__(self, "values", values)
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """A tuple of `least` to `most` numbers, each from `low` to `high`; `square` asks for an odd side squared."""
+
+    low: float
+    high: float
+    least: int
+    most: int
+    square: bool = False
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Mark a parameter whose value the evaluator finds from the data instead of the search."""
+
+
+Domain = Range | OneOf | Numbers
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One keyword of an operator, read off its signature.
+
+    Attributes
+    ----------
+    name : str
+    domain : Range, OneOf or Numbers
+    default : Value
+    integer : bool
+        True if a `Range` admits whole numbers only.
+    fitted : bool
+        True if the evaluator, not the search, finds it.
+    """
+
+    name: str
+    domain: Domain
+    default: Value
+    integer: bool
+    fitted: bool
+
+    def check(self, value: object) -> Value:
+        """Return `value` in canonical form, on the grid.
+
+        Raises
+        ------
+        PipelineError
+            If the value has the wrong type or lies outside the domain.
+        """
+        if isinstance(self.domain, OneOf):
+            return self._check_word(self.domain, value)
+        if isinstance(self.domain, Numbers):
+            return self._check_numbers(self.domain, value)
+        return self._check_number(self.domain, value)
+
+    def _check_word(self, domain: OneOf, value: object) -> str:
+        if not isinstance(value, str):
+            raise PipelineError(f"{self.name} is {value!r}; it must be one of {', '.join(domain.values)}.")
+        if value not in domain.values:
+            raise PipelineError(unknown(f"{self.name}", value, domain.values))
+        return value
+
+    def _check_numbers(self, domain: Numbers, value: object) -> tuple[float, ...]:
+        if not isinstance(value, tuple) or not all(_is_number(v) for v in value):
+            raise PipelineError(f"{self.name} must be a tuple of numbers.")
+        n = len(value)
+        if not domain.least <= n <= domain.most:
+            raise PipelineError(f"{self.name} holds {n} numbers; it must hold {domain.least} to {domain.most}.")
+        if domain.square and (round(n**0.5) ** 2 != n or n % 2 == 0):
+            raise PipelineError(f"{self.name} holds {n} numbers; it must hold an odd side squared (9, 25, 49, ...).")
+        for v in value:
+            if not domain.low <= v <= domain.high:
+                raise PipelineError(f"{self.name} holds {v}; each must lie within {domain.low} to {domain.high}.")
+        return tuple(on_grid(v) for v in value)
+
+    def _check_number(self, domain: Range, value: object) -> int | float:
+        if not _is_number(value):
+            raise PipelineError(f"{self.name} is {value!r}; it must be a number.")
+        assert isinstance(value, int | float)
+        if self.integer and value != int(value):
+            raise PipelineError(f"{self.name} is {value}; it must be a whole number.")
+        if not domain.low <= value <= domain.high:
+            unit = "" if domain.unit == "one" else f" {domain.unit}"
+            raise PipelineError(f"{self.name} is {value}; it must lie within {domain.low:g} to {domain.high:g}{unit}.")
+        if domain.odd and int(value) % 2 == 0:
+            raise PipelineError(f"{self.name} is {value}; it must be odd.")
+        return int(value) if self.integer else on_grid(value)
+
+    def nearest(self, value: float) -> int | float:
+        """Return the admissible number nearest to `value`: clipped, whole or odd where asked, on the grid.
+
+        Only for parameters whose domain is a `Range`.
+        """
+        assert isinstance(self.domain, Range)
+        low, high = self.domain.low, self.domain.high
+        clipped = min(max(value, low), high)
+        if not self.integer:
+            return min(max(on_grid(clipped), low), high)
+        whole = round(clipped)
+        if self.domain.odd and whole % 2 == 0:
+            whole += 1 if whole + 1 <= high else -1
+        return whole
+
+
+def _is_number(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) <= 2**53 and isfinite(value)

@@ -1,0 +1,192 @@
+"""The one list of operators. `@operator` is the only way in; whatever needs a list iterates over this one."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from inspect import Parameter as SignatureParameter
+from inspect import cleandoc, signature
+from typing import Any, TypeVar, get_args, get_type_hints
+
+from evoseg.base.errors import PipelineError, unknown
+from evoseg.base.kinds import Kind, kind_of
+from evoseg.operators.parameters import Fitted, Numbers, OneOf, Parameter, Range, Value
+
+Params = Mapping[str, Any]
+F = TypeVar("F", bound=Callable[..., Any])
+
+WHOLE = -1
+"""Reach of an operator whose result at one pixel can depend on every pixel of the image."""
+
+
+@dataclass(frozen=True)
+class Operator:
+    """A registered filter: a pure, total function and what its signature and decorator say.
+
+    Attributes
+    ----------
+    name, family, summary : str
+        `family` is the module's name; `summary` is the first line of the docstring.
+    function : callable
+        Takes the inputs by position and the parameters by keyword; never writes into its arguments.
+    inputs : tuple of Kind
+    output : Kind
+    parameters : tuple of Parameter
+        In signature order, which is the order of a step's values.
+    revision : int
+        Grows whenever the pixels of the result change.
+    commutative : bool
+        True if the order of the inputs does not matter.
+    needs : tuple of str
+        Packages beyond numpy and cv2; empty for the default set.
+    """
+
+    name: str
+    family: str
+    summary: str
+    function: Callable[..., Any]
+    inputs: tuple[Kind, ...]
+    output: Kind
+    parameters: tuple[Parameter, ...]
+    revision: int
+    commutative: bool
+    needs: tuple[str, ...]
+    _cost: Callable[[Params], float]
+    _reach: Callable[[Params], int]
+
+    def named(self, values: tuple[Value, ...]) -> dict[str, Value]:
+        """Return parameter values by name, from values in signature order."""
+        return {p.name: v for p, v in zip(self.parameters, values, strict=True)}
+
+    def cost(self, values: tuple[Value, ...]) -> float:
+        """Return the modelled cost in ns per pixel on one thread (`make bench` compares it with the clock)."""
+        return self._cost(self.named(values))
+
+    def reach(self, values: tuple[Value, ...]) -> int:
+        """Return how many pixels away a pixel can influence the result, or `WHOLE`."""
+        return self._reach(self.named(values))
+
+    def run(self, arrays: tuple[Any, ...], values: tuple[Value, ...]) -> Any:
+        """Apply the operator."""
+        return self.function(*arrays, **self.named(values))
+
+    @property
+    def fitted(self) -> bool:
+        """True if the evaluator finds some of the parameters."""
+        return any(p.fitted for p in self.parameters)
+
+
+_OPERATORS: dict[str, Operator] = {}
+
+
+def operator(
+    *,
+    revision: int,
+    cost: float | Callable[[Params], float],
+    reach: int | Callable[[Params], int],
+    commutative: bool = False,
+    needs: tuple[str, ...] = (),
+) -> Callable[[F], F]:
+    """Register a function as an operator; its signature is the schema.
+
+    Parameters
+    ----------
+    revision : int
+        Raise it whenever the result's pixels change.
+    cost : float or function of the parameters
+        Nanoseconds per pixel, one thread.
+    reach : int or function of the parameters
+        Pixels, or `WHOLE`.
+    commutative : bool
+        Whether the inputs may be swapped.
+    needs : tuple of str
+        Packages beyond numpy and cv2.
+
+    Raises
+    ------
+    TypeError
+        If the name is taken, or an annotation says neither a kind nor a domain.
+    """
+
+    def register(function: F) -> F:
+        cost_model = cost if callable(cost) else lambda _: cost
+        reach_model = reach if callable(reach) else lambda _: reach
+        entry = _read(function, revision, cost_model, reach_model, commutative, needs)
+        if entry.name in _OPERATORS:
+            raise TypeError(f"operator {entry.name} is registered twice")
+        _OPERATORS[entry.name] = entry
+        return function
+
+    return register
+
+
+def get(name: str) -> Operator:
+    """Return the operator called `name`.
+
+    Raises
+    ------
+    PipelineError
+        If there is none; the message names the nearest.
+    """
+    try:
+        return _OPERATORS[name]
+    except KeyError:
+        raise PipelineError(unknown("operator", name, _OPERATORS)) from None
+
+
+def operators(*, optional: bool = False) -> list[Operator]:
+    """Return the default operators by name, or with `optional` also those that need further packages."""
+    return [op for _, op in sorted(_OPERATORS.items()) if optional or not op.needs]
+
+
+def _read(
+    function: Callable[..., Any],
+    revision: int,
+    cost: Callable[[Params], float],
+    reach: Callable[[Params], int],
+    commutative: bool,
+    needs: tuple[str, ...],
+) -> Operator:
+    hints = get_type_hints(function, include_extras=True)
+    name = function.__name__
+    inputs: list[Kind] = []
+    parameters: list[Parameter] = []
+    for parameter in signature(function).parameters.values():
+        hint = hints[parameter.name]
+        if parameter.kind is SignatureParameter.KEYWORD_ONLY:
+            parameters.append(_parameter(name, parameter, hint))
+            continue
+        kind = kind_of(hint)
+        if kind is None:
+            raise TypeError(f"operator {name}: input {parameter.name} has no kind")
+        inputs.append(kind)
+    output = kind_of(hints["return"])
+    if output is None or not inputs:
+        raise TypeError(f"operator {name}: it must take and return kinds")
+    return Operator(
+        name=name,
+        family=function.__module__.rpartition(".")[2],
+        summary=cleandoc(function.__doc__ or "").partition("\n")[0],
+        function=function,
+        inputs=tuple(inputs),
+        output=output,
+        parameters=tuple(parameters),
+        revision=revision,
+        commutative=commutative,
+        needs=needs,
+        _cost=cost,
+        _reach=reach,
+    )
+
+
+def _parameter(name: str, parameter: SignatureParameter, hint: object) -> Parameter:
+    base, *extras = get_args(hint) or (hint,)
+    domains = [e for e in extras if isinstance(e, Range | OneOf | Numbers)]
+    if len(domains) != 1 or parameter.default is SignatureParameter.empty:
+        raise TypeError(f"operator {name}: {parameter.name} needs one domain and a default")
+    read = Parameter(
+        name=parameter.name,
+        domain=domains[0],
+        default=parameter.default,
+        integer=base is int,
+        fitted=any(isinstance(e, Fitted) for e in extras),
+    )
+    return Parameter(read.name, read.domain, read.check(read.default), read.integer, read.fitted)
