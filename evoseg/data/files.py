@@ -1,0 +1,305 @@
+"""Image and mask files, in and out: native values, one orientation rule, and a reason for every refusal."""
+
+import io
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evoseg.base.errors import DatasetError
+from evoseg.data import raster, tiff
+from evoseg.data.formats import LIMITS, Decoded, Header, Limits, check_size, explained, format_of, read_bytes
+
+_EXACT = 2**24
+"""Whole numbers up to here are exact in float32."""
+
+_TURNS: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: a[::-1].swapaxes(0, 1),
+    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+    8: lambda a: a[:, ::-1].swapaxes(0, 1),
+}
+"""What brings a picture upright, by its EXIF or TIFF orientation."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image as the rest of evoseg sees it.
+
+    Attributes
+    ----------
+    image : uint8, uint16 or float32 array of shape (M, N, C)
+    names : tuple of str
+        Of the C channels.
+    notes : tuple of str
+        What was changed on the way, such as a dropped alpha channel.
+    """
+
+    image: NDArray[Any]
+    names: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+def read_image(path: str | Path) -> NDArray[Any]:
+    """Read an image with its native values.
+
+    8-bit, 16-bit and 32-bit float samples are kept. Other integers and doubles become float32, integers only where
+    that is exact; 1-bit images become 0 and 255; a palette becomes its colours. EXIF orientation is applied.
+
+    Returns
+    -------
+    uint8, uint16 or float32 array of shape (M, N, C)
+
+    Raises
+    ------
+    DatasetError
+        If the file is missing, empty, damaged, too large, of a format that is not read or against its ending; if it
+        holds several pages, NaN, infinite values or transparency that varies.
+    """
+    path = Path(path)
+    return picture(path, read_bytes(path)).image
+
+
+def read_mask(path: str | Path) -> NDArray[np.bool_]:
+    """Read a mask: foreground where a pixel, label, palette index or any colour channel is above 0.
+
+    Returns
+    -------
+    bool array of shape (M, N)
+
+    Raises
+    ------
+    DatasetError
+        As `read_image`; and for JPEG content with more than two values, rotated masks, and TIFF files that store white
+        as 0.
+    """
+    path = Path(path)
+    return np.asarray(mask_values(path, read_bytes(path)) > 0)
+
+
+def read_header(path: Path, limits: Limits = LIMITS) -> Header:
+    """Return what a file says about its pixels, checked against `limits`, without decoding them.
+
+    Raises
+    ------
+    DatasetError
+        As `read_image`, as far as the header tells.
+    """
+    with explained(path), path.open("rb") as file:
+        stored = format_of(path, file)
+        found = tiff.header(path, file) if stored == "TIFF" else raster.header(path, file, stored)
+        check_size(path, found, limits)
+        return found
+
+
+def native_dtype(stored: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the dtype that images of a stored dtype are given."""
+    if stored in (np.uint8, np.uint16, np.float32):
+        return stored
+    return np.dtype(np.uint8 if stored == np.bool_ else np.float32)
+
+
+def picture(path: Path, data: bytes, limits: Limits = LIMITS) -> Picture:
+    """Return the image in the bytes of a file, as `read_image` does, with its channel names and notes."""
+    found = _decode(path, data, limits)
+    head = found.header
+    notes = _check_alpha(path, found)
+    pixels = found.pixels
+    if head.palette:
+        assert found.colours is not None
+        if int(pixels.max()) >= len(found.colours):
+            raise DatasetError(f"{path}: a palette index is beyond the palette's {len(found.colours)} colours.")
+        pixels = found.colours[pixels[..., 0]]
+    pixels = _native(path, pixels)
+    if head.white_is_zero and pixels.dtype != np.float32:
+        pixels = np.iinfo(pixels.dtype).max - pixels
+    if head.orientation != 1:
+        notes += (f"turned upright (orientation {head.orientation})",)
+    return Picture(np.ascontiguousarray(_turned(pixels, head.orientation)), head.names, notes)
+
+
+def mask_values(path: Path, data: bytes, limits: Limits = LIMITS) -> NDArray[Any]:
+    """Return the values of a mask file, shape (M, N), of any integer or float dtype: foreground is above 0.
+
+    Labels and palette indices are kept; of colours the largest channel counts, and alpha is ignored.
+    """
+    found = _decode(path, data, limits)
+    head = found.header
+    if head.orientation != 1:
+        raise DatasetError(
+            f"{path}: the mask asks viewers to turn it (orientation {head.orientation}), so readers disagree about its "
+            "pixels. Save it upright, without that entry, as PNG."
+        )
+    if head.white_is_zero:
+        raise DatasetError(
+            f"{path}: the mask stores white as 0, so readers disagree about which side is foreground. "
+            "Save it as PNG with background 0."
+        )
+    values: NDArray[Any] = found.pixels.max(axis=2)
+    if values.dtype.kind == "f":
+        _check_finite(path, values)
+    if head.lossy and (n := len(np.unique(values))) > 2:
+        raise DatasetError(
+            f"{path}: a JPEG mask with {n} distinct values; its compression has changed pixels, most of them at the "
+            "edges of objects. Re-export the mask as PNG."
+        )
+    return values
+
+
+def _decode(path: Path, data: bytes, limits: Limits) -> Decoded:
+    with explained(path):
+        file = io.BytesIO(data)
+        stored = format_of(path, file)
+        return tiff.decode(path, file, limits) if stored == "TIFF" else raster.decode(path, file, stored, limits)
+
+
+def _check_alpha(path: Path, found: Decoded) -> tuple[str, ...]:
+    """Allow transparency that is the same everywhere, and say that it was dropped."""
+    if found.alpha is None:
+        return ()
+    low, high = found.alpha.min(), found.alpha.max()
+    if low != high:
+        raise DatasetError(
+            f"{path}: transparency varies from {low} to {high}, so its colours depend on the viewer. "
+            "Flatten the image, or save its alpha channel under planes/."
+        )
+    return ("constant alpha channel dropped",)
+
+
+def _native(path: Path, pixels: NDArray[Any]) -> NDArray[Any]:
+    """Bring decoded values to uint8, uint16 or float32."""
+    target = native_dtype(pixels.dtype)
+    if pixels.dtype == np.bool_:
+        return pixels.astype(np.uint8) * np.uint8(255)
+    if pixels.dtype.kind == "f":
+        _check_finite(path, pixels)
+        if pixels.dtype.itemsize > 4 and np.abs(pixels).max() > np.finfo(np.float32).max:
+            raise DatasetError(f"{path}: values beyond the range of 32-bit floats. Rescale the image.")
+    elif target == np.float32 and max(abs(int(pixels.min())), abs(int(pixels.max()))) > _EXACT:
+        raise DatasetError(
+            f"{path}: {pixels.dtype} values up to {int(pixels.max())} are not exact in 32-bit floats. "
+            "Rescale the image to 16 bits."
+        )
+    return pixels.astype(target, copy=False)
+
+
+def _check_finite(path: Path, values: NDArray[Any]) -> None:
+    finite = np.isfinite(values)
+    if not finite.all():
+        nan = int(np.isnan(values).sum())
+        infinite = int(finite.size - finite.sum()) - nan
+        raise DatasetError(
+            f"{path}: {nan} NaN and {infinite} infinite of {values.size} values. Fill them before use, and leave those "
+            "pixels out of the score with a file under known/."
+        )
+
+
+def _turned(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
+    return _TURNS.get(orientation, _TURNS[1])(pixels)
+
+
+def write_mask(path: str | Path, mask: NDArray[np.bool_], *, overwrite: bool = False) -> None:
+    """Write a mask as an 8-bit PNG, 0 and 255; the file appears whole or not at all.
+
+    Parameters
+    ----------
+    path : path ending in .png
+    mask : bool array of shape (M, N)
+    overwrite : bool
+        Replace a file that is there already.
+
+    Raises
+    ------
+    DatasetError
+        If the array is no mask, the ending is not .png, or the file exists and `overwrite` is False.
+    """
+    path = Path(path)
+    if mask.ndim != 2 or mask.dtype != np.bool_:
+        raise DatasetError(f"{path}: a mask is a bool array of shape (M, N), not {mask.dtype} of {mask.shape}.")
+    _check_ending(path, ("png",))
+    _write_whole(path, lambda file: _save_png(mask.astype(np.uint8) * np.uint8(255), file), overwrite)
+
+
+def write_image(path: str | Path, image: NDArray[Any], *, overwrite: bool = False) -> None:
+    """Write an image as PNG (8 bits grey or RGB, 16 bits grey) or TIFF (anything), by its ending.
+
+    Parameters
+    ----------
+    path : path ending in .png, .tif or .tiff
+    image : uint8, uint16 or float32 array of shape (M, N) or (M, N, C)
+    overwrite : bool
+        Replace a file that is there already.
+
+    Raises
+    ------
+    DatasetError
+        If the array or the ending does not fit, or the file exists and `overwrite` is False.
+    """
+    path = Path(path)
+    if image.ndim not in (2, 3) or native_dtype(image.dtype) != image.dtype:
+        raise DatasetError(
+            f"{path}: an image is uint8, uint16 or float32 of shape (M, N, C), not {image.dtype} of {image.shape}."
+        )
+    _check_ending(path, ("png", "tif", "tiff"))
+    image = image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image
+    if path.suffix.lower() != ".png":
+        _write_whole(path, lambda file: _save_tiff(image, file), overwrite)
+        return
+    if (image.dtype.name, *image.shape[2:]) not in (("uint8",), ("uint8", 3), ("uint16",)):
+        raise DatasetError(f"{path}: PNG does not hold {image.dtype} of {image.shape} here. Write it as .tif.")
+    _write_whole(path, lambda file: _save_png(image, file), overwrite)
+
+
+def _save_png(image: NDArray[Any], file: BinaryIO) -> None:
+    from PIL import Image
+
+    Image.fromarray(image).save(file, format="PNG")
+
+
+def _save_tiff(image: NDArray[Any], file: BinaryIO) -> None:
+    """Save colours as RGB and other channels with axes CYX, the form that ImageJ reads."""
+    import tifffile
+
+    if image.ndim == 2 or image.shape[2] == 3:
+        photometric = "minisblack" if image.ndim == 2 else "rgb"
+        tifffile.imwrite(file, image, photometric=photometric, metadata=None)
+    else:
+        planes = np.ascontiguousarray(np.moveaxis(image, -1, 0))
+        tifffile.imwrite(file, planes, imagej=True, photometric="minisblack", metadata={"axes": "CYX"})
+
+
+def _check_ending(path: Path, endings: tuple[str, ...]) -> None:
+    if path.suffix[1:].lower() not in endings:
+        raise DatasetError(f"{path}: the name must end in {' or '.join('.' + ending for ending in endings)}.")
+
+
+def _write_whole(path: Path, save: Callable[[BinaryIO], None], overwrite: bool) -> None:
+    """Write beside `path`, flush to disk, then rename, so that no reader ever sees half a file."""
+    if path.exists() and not overwrite:
+        raise DatasetError(f"{path}: exists already and is left as it is. Choose another name, or ask to overwrite.")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "w+b") as file:
+            save(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,215 @@
+"""What an image file is and says: format by content, header, limits, and the errors about them."""
+
+import math
+import stat
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evoseg.base.errors import DatasetError
+
+FORMATS = "PNG, JPEG, BMP and TIFF"
+
+SUFFIXES = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "bmp": "BMP", "tif": "TIFF", "tiff": "TIFF"}
+"""File endings that are read, in lower case, and the format that each promises."""
+
+FOREIGN_SUFFIXES = frozenset(
+    ("gif", "webp", "jp2", "j2k", "jxl", "heic", "heif", "avif", "psd", "svg", "pdf", "npy", "npz", "mat", "h5", "hdf5")
+    + ("nii", "dcm", "czi", "nd2", "lif", "lsm", "oib", "vsi", "svs", "mrc", "dm3", "dm4", "tga", "ppm", "pgm", "pbm")
+    + ("exr", "raw", "dng", "cr2", "nef", "arw", "fits", "ico", "xcf")
+)
+"""Endings of files that hold images, but not in a format that is read."""
+
+_SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
+    (0, b"\x89PNG\r\n\x1a\n", "PNG"),
+    (0, b"\xff\xd8\xff", "JPEG"),
+    (0, b"BM", "BMP"),
+    (0, b"II*\x00", "TIFF"),
+    (0, b"MM\x00*", "TIFF"),
+    (0, b"II+\x00", "TIFF"),
+    (0, b"MM\x00+", "TIFF"),
+    (0, b"GIF8", "GIF"),
+    (8, b"WEBP", "WebP"),
+    (4, b"ftyp", "HEIC or AVIF"),
+    (4, b"jP  ", "JPEG 2000"),
+    (0, b"\xffO\xffQ", "JPEG 2000"),
+    (0, b"8BPS", "Photoshop"),
+    (0, b"%PDF", "PDF"),
+    (0, b"\x93NUMPY", "NumPy"),
+    (0, b"\x89HDF", "HDF5"),
+    (0, b"PK\x03\x04", "zip"),
+    (0, b"\x1f\x8b", "gzip"),
+    (0, b"ZISRAWFILE", "CZI"),
+    (0, b"SIMPLE  =", "FITS"),
+    (128, b"DICM", "DICOM"),
+    (0, b"<svg", "SVG"),
+)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a file may ask for before its pixels are touched."""
+
+    file_bytes: int = 512 * 2**20
+    pixels: int = 64 * 10**6
+    array_bytes: int = 2**30
+
+
+LIMITS = Limits()
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says about its pixels, known without decoding them.
+
+    Attributes
+    ----------
+    stored : str
+        PNG, JPEG, BMP or TIFF.
+    shape : tuple of int
+        (M, N) as stored, before any rotation.
+    names : tuple of str
+        Names of the C channels without alpha: ("gray",), ("R", "G", "B") or ("C1", "C2", ...).
+    dtype : numpy dtype
+        As stored.
+    alpha : bool
+        The file holds transparency.
+    palette : bool
+        Pixels are indices into a table of colours.
+    orientation : int
+        EXIF or TIFF orientation, 1 = upright.
+    lossy : bool
+        Compressed in a way that invents values (JPEG).
+    white_is_zero : bool
+        TIFF whose smallest value is white.
+    """
+
+    stored: str
+    shape: tuple[int, int]
+    names: tuple[str, ...]
+    dtype: np.dtype[Any]
+    alpha: bool = False
+    palette: bool = False
+    orientation: int = 1
+    lossy: bool = False
+    white_is_zero: bool = False
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A file's header and pixels as stored.
+
+    Attributes
+    ----------
+    header : Header
+    pixels : array of shape (M, N, C)
+        Native values without alpha; palette indices (C = 1) if `header.palette`.
+    alpha : array of shape (M, N) or None
+    colours : uint8 array of shape (K, 3) or None
+        The palette.
+    """
+
+    header: Header
+    pixels: NDArray[Any]
+    alpha: NDArray[Any] | None = None
+    colours: NDArray[np.uint8] | None = None
+
+
+def read_bytes(path: Path, limits: Limits = LIMITS) -> bytes:
+    """Return the content of a file, or say why it cannot be had."""
+    with explained(path):
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise DatasetError(f"{path}: not a file. Name an image file ({FORMATS}).")
+        if status.st_size > limits.file_bytes:
+            raise DatasetError(
+                f"{path}: {status.st_size / 2**20:.0f} MB; at most {limits.file_bytes / 2**20:.0f} MB are read. "
+                "Cut the image into tiles."
+            )
+        return path.read_bytes()
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn whatever a decoder raises into a `DatasetError` about `path`.
+
+    Damaged bytes make decoders raise almost anything (struct.error, IndexError, zlib.error, ...), so this border
+    catches broadly. Pillow's warning about giant images counts as an error.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.filterwarnings("error", message="Image size")
+            yield
+    except DatasetError:
+        raise
+    except FileNotFoundError as error:
+        raise DatasetError(f"{path}: no such file.") from error
+    except MemoryError as error:
+        raise DatasetError(f"{path}: not enough memory to decode it. Cut the image into tiles.") from error
+    except Exception as error:
+        if isinstance(error, OSError) and error.strerror:
+            raise DatasetError(f"{path}: cannot be read ({error.strerror}). Check the file and its rights.") from error
+        if "Decompression" in type(error).__name__:
+            raise DatasetError(f"{path}: {str(error).split(',')[0]}. Cut the image into tiles.") from error
+        raise damaged(path, error) from error
+
+
+def damaged(path: Path, why: Exception | str) -> DatasetError:
+    """Return the error for a file whose content breaks off or makes no sense."""
+    said = (str(why) or type(why).__name__).splitlines()[0][:160]
+    return DatasetError(f"{path}: the file is damaged or cut off ({said}). Copy or export it again.")
+
+
+def format_of(path: Path, file: BinaryIO) -> str:
+    """Return the format of an open file by its first bytes, which its ending must agree with.
+
+    Raises
+    ------
+    DatasetError
+        For an empty file, a format that is not read, or an ending that promises another format.
+    """
+    start = file.read(160)
+    file.seek(0)
+    if not start:
+        raise DatasetError(f"{path}: the file is empty (0 bytes). Copy or export it again.")
+    found = next((name for at, mark, name in _SIGNATURES if start[at : at + len(mark)] == mark), None)
+    promised = SUFFIXES.get(path.suffix[1:].lower())
+    if found is None:
+        raise DatasetError(f"{path}: not an image that can be read; {FORMATS} are. Export it as PNG or TIFF.")
+    if found not in SUFFIXES.values():
+        raise DatasetError(f"{path}: {found} files are not read; {FORMATS} are. Export it as PNG or TIFF.")
+    if promised != found:
+        ending = next(ending for ending, name in SUFFIXES.items() if name == found)
+        raise DatasetError(
+            f"{path}: the content is {found}, against the ending '{path.suffix}'. Rename it to .{ending}."
+        )
+    return found
+
+
+def check_size(path: Path, header: Header, limits: Limits) -> None:
+    """Raise a `DatasetError` if decoding would take more than `limits`."""
+    rows, cols = header.shape
+    depth = len(header.names) + header.alpha
+    n_bytes = math.prod((rows, cols, depth, header.dtype.itemsize))
+    if rows * cols > limits.pixels or n_bytes > limits.array_bytes:
+        raise DatasetError(
+            f"{path}: {rows} x {cols} pixels of {depth} x {header.dtype} ({n_bytes / 2**20:.0f} MB); at most "
+            f"{limits.pixels / 1e6:.0f} million pixels and {limits.array_bytes / 2**20:.0f} MB are read. "
+            "Cut the image into tiles."
+        )
+    if not rows * cols * depth:
+        raise DatasetError(f"{path}: the image has no pixels ({rows} x {cols} x {depth}). Export it again.")
+
+
+def channel_names(count: int, colour: bool) -> tuple[str, ...]:
+    """Return the names of `count` channels: gray, R G B, or C1 C2 ..."""
+    if colour and count == 3:
+        return ("R", "G", "B")
+    return ("gray",) if count == 1 else tuple(f"C{i + 1}" for i in range(count))
