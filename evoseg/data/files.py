@@ -119,7 +119,7 @@ def picture(path: Path, data: bytes, limits: Limits = LIMITS) -> Picture:
         if int(pixels.max()) >= len(found.colours):
             raise DatasetError(f"{path}: a palette index is beyond the palette's {len(found.colours)} colours.")
         pixels = found.colours[pixels[..., 0]]
-    pixels = _native(path, pixels)
+    pixels = native(path, pixels)
     if head.white_is_zero and pixels.dtype != np.float32:
         pixels = np.iinfo(pixels.dtype).max - pixels
     if head.orientation != 1:
@@ -175,8 +175,8 @@ def _check_alpha(path: Path, found: Decoded) -> tuple[str, ...]:
     return ("constant alpha channel dropped",)
 
 
-def _native(path: Path, pixels: NDArray[Any]) -> NDArray[Any]:
-    """Bring decoded values to uint8, uint16 or float32."""
+def native(path: Path | str, pixels: NDArray[Any]) -> NDArray[Any]:
+    """Bring decoded values to uint8, uint16 or float32, or say at `path` why they cannot be."""
     target = native_dtype(pixels.dtype)
     if pixels.dtype == np.bool_:
         return pixels.astype(np.uint8) * np.uint8(255)
@@ -192,7 +192,7 @@ def _native(path: Path, pixels: NDArray[Any]) -> NDArray[Any]:
     return pixels.astype(target, copy=False)
 
 
-def _check_finite(path: Path, values: NDArray[Any]) -> None:
+def _check_finite(path: Path | str, values: NDArray[Any]) -> None:
     finite = np.isfinite(values)
     if not finite.all():
         nan = int(np.isnan(values).sum())

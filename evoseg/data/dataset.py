@@ -1,0 +1,251 @@
+"""A dataset as a value: stems, channels, a card, and samples that are read when asked for."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evoseg.base.errors import DatasetError, unknown
+from evoseg.data.card import DatasetCard
+from evoseg.data.folder import scan
+from evoseg.data.sources import Arrays, FolderSource, Part, Source, array_source
+
+_FEW = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One image with what is known about it.
+
+    Attributes
+    ----------
+    stem : str
+    image : uint8, uint16 or float32 array of shape (M, N, C)
+        The same C for the whole dataset.
+    mask : bool array of shape (M, N) or None
+        True on foreground; None if the image is unlabelled.
+    known : bool array of shape (M, N) or None
+        True on pixels that count; None if all do.
+    values : array of shape (M, N) or None
+        The mask file's own values, such as one number per object; `mask` is where they are above 0.
+    """
+
+    stem: str
+    image: NDArray[Any]
+    mask: NDArray[np.bool_] | None
+    known: NDArray[np.bool_] | None
+    values: NDArray[Any] | None = field(default=None, repr=False)
+
+
+@final
+@dataclass(frozen=True, init=False, eq=False, repr=False)
+class Dataset:
+    """Images with masks, from a folder or from arrays.
+
+    Building one checks names, pairs and `dataset.yaml`; pixels are read by `load`. `open_dataset` also reads every
+    file once, `check` lists every fault.
+
+    Attributes
+    ----------
+    root : Path or None
+        None for a dataset of arrays.
+    source : Source
+        What the parts are read from.
+    """
+
+    root: Path | None
+    source: Source
+
+    def __init__(self, path: str | Path) -> None:
+        """Look through a folder.
+
+        Raises
+        ------
+        DatasetError
+            If the folder is missing, or for faults of its names, pairs and card, the first few of them.
+        """
+        root = Path(path)
+        folder = scan(root)
+        if folder.faults:
+            raise DatasetError(first_faults(root, folder.faults))
+        self._set(root, FolderSource(folder))
+
+    @classmethod
+    def from_arrays(
+        cls,
+        images: Arrays,
+        masks: Arrays | None = None,
+        known: Arrays | None = None,
+        names: Sequence[str] | None = None,
+        title: str = "",
+    ) -> Self:
+        """Build a dataset from arrays, under the same rules as files.
+
+        Parameters
+        ----------
+        images : sequence, or mapping of name to array
+            Each (M, N) or (M, N, C); uint8, uint16 and float32 are kept, others become float32 where that is exact.
+        masks, known : sequence or mapping like `images`, optional
+            Each (M, N), counted where above 0; None or a missing name leaves an image unlabelled, or all known.
+        names : sequence of str, optional
+            Stems of sequences; "000", "001", ... if left out.
+        title : str
+            Of the card.
+
+        Raises
+        ------
+        DatasetError
+            If names, counts, dtypes or shapes do not fit.
+        """
+        dataset = cls.__new__(cls)
+        dataset._set(None, array_source(images, masks, known, names, title))
+        for stem in dataset.stems:
+            dataset.load(stem)
+        return dataset
+
+    def _set(self, root: Path | None, source: Source) -> None:
+        object.__setattr__(self, "root", root)
+        object.__setattr__(self, "source", source)
+
+    @property
+    def card(self) -> DatasetCard:
+        """What `dataset.yaml` says."""
+        return self.source.card
+
+    @property
+    def title(self) -> str:
+        """The card's title, or the folder's name."""
+        return self.card.title or (self.root.resolve().name if self.root else "arrays")
+
+    @property
+    def stems(self) -> tuple[str, ...]:
+        """Names of all images, sorted."""
+        return self.source.stems
+
+    @property
+    def labelled(self) -> tuple[str, ...]:
+        """Names of the images that have a mask, sorted."""
+        return self.source.labelled
+
+    @cached_property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the C channels of every image: ("gray",), ("R", "G", "B") or ("C1", ...), then the planes' names.
+
+        Raises
+        ------
+        DatasetError
+            If the images do not agree; greys among RGB images do.
+        """
+        return channels_of(self.source)
+
+    def load(self, stem: str) -> Sample:
+        """Read one image with its planes, mask and known area.
+
+        Planes are appended to the channels of the image; where their dtypes differ, all take the widest of uint8,
+        uint16, float32, with unchanged values.
+
+        Raises
+        ------
+        DatasetError
+            If the stem is unknown, a file cannot be read, or sizes or channels differ.
+        """
+        if stem not in self.stems:
+            raise DatasetError(unknown("image", stem, self.stems))
+        parts = {part: self.source.read(part, stem) for part in parts_of(self.source, stem)}
+        if faults := mismatches(self.source, stem, parts):
+            raise DatasetError(faults[0])
+        return assemble(stem, parts, self.channels)
+
+    def __len__(self) -> int:
+        return len(self.stems)
+
+    def __repr__(self) -> str:
+        where = f"'{self.root}'" if self.root else "arrays"
+        return f"<Dataset {where}: {len(self.stems)} images, {len(self.labelled)} labelled>"
+
+
+def first_faults(root: Path, faults: Sequence[str]) -> str:
+    """Word the first few faults of a folder in one message."""
+    if len(faults) == 1:
+        return faults[0]
+    rest = f"\n  and {len(faults) - _FEW} more" if len(faults) > _FEW else ""
+    listed = "".join(f"\n  {fault}" for fault in faults[:_FEW])
+    return f"{root}: {len(faults)} faults:{listed}{rest}\n`evoseg check {root}` shows all."
+
+
+def parts_of(source: Source, stem: str) -> list[str]:
+    """Return the parts that an image has, its own pixels first."""
+    every = ["image", *(f"planes/{name}" for name in source.planes), "mask", "known"]
+    return [part for part in every if source.has(part, stem)]
+
+
+def channels_of(source: Source) -> tuple[str, ...]:
+    """Return the channel names on which all images of a source agree.
+
+    Raises
+    ------
+    DatasetError
+        If two images differ in more than grey against RGB, or two files of a plane do at all.
+    """
+    first: dict[tuple[str, ...], str] = {}
+    for stem in source.stems:
+        first.setdefault(source.names("image", stem), source.where("image", stem))
+    kinds = sorted(first, key=len, reverse=True)
+    if len(kinds) > 1 and set(kinds) != {("R", "G", "B"), ("gray",)}:
+        raise _unequal(first[kinds[0]], kinds[0], first[kinds[1]], kinds[1])
+    names = kinds[0]
+    for plane in source.planes:
+        names += plane_channels(source, plane)
+    return names
+
+
+def plane_channels(source: Source, plane: str) -> tuple[str, ...]:
+    """Return the names of the channels that a plane adds: its own, with a suffix if there are several."""
+    found: dict[tuple[str, ...], str] = {}
+    for stem in source.stems:
+        found.setdefault(source.names(f"planes/{plane}", stem), source.where(f"planes/{plane}", stem))
+    if len(found) > 1:
+        (names, where), (others, other) = list(found.items())[:2]
+        raise _unequal(where, names, other, others)
+    (names,) = found
+    return (plane,) if len(names) == 1 else tuple(f"{plane}.{name}" for name in names)
+
+
+def _unequal(where: str, names: tuple[str, ...], other: str, others: tuple[str, ...]) -> DatasetError:
+    return DatasetError(
+        f"{where}: has the channels {' '.join(names)}, but {Path(other).name} has {' '.join(others)}; all images of a "
+        "dataset need the same ones (only grey and RGB mix). Export them alike, or as two datasets."
+    )
+
+
+def mismatches(source: Source, stem: str, parts: Mapping[str, Part]) -> list[str]:
+    """Say which parts differ in size from their image."""
+    image = parts["image"]
+    rows_cols = image.array.shape[:2]
+    faults = []
+    for part, found in parts.items():
+        if found.array.shape[:2] != rows_cols:
+            what = part.replace("planes/", "plane ")
+            faults.append(
+                f"{found.where}: {what} is {found.array.shape[:2]} but {Path(image.where).name} is {rows_cols}; "
+                f"a {what} must match its image pixel for pixel. Re-export the {what} at the image's size."
+            )
+    return faults
+
+
+def assemble(stem: str, parts: Mapping[str, Part], channels: tuple[str, ...]) -> Sample:
+    """Put the parts of a sample together: greys among RGB images get three equal channels, planes come last."""
+    planes = [part.array for name, part in parts.items() if name.startswith("planes/")]
+    image = parts["image"].array
+    own = len(channels) - sum(plane.shape[2] for plane in planes)
+    if image.shape[2] == 1 and own > 1:
+        image = np.repeat(image, own, axis=2)
+    if planes:
+        image = np.concatenate([image, *planes], axis=2)
+    values = parts["mask"].array if "mask" in parts else None
+    known = parts["known"].array > 0 if "known" in parts else None
+    return Sample(stem, image, None if values is None else values > 0, known, values)

@@ -1,0 +1,178 @@
+"""Where the parts of a sample come from: the files of a folder, or arrays in memory."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evoseg.base.errors import DatasetError
+from evoseg.data.card import DatasetCard
+from evoseg.data.files import mask_values, native, picture, read_header
+from evoseg.data.folder import Folder
+from evoseg.data.formats import channel_names, read_bytes
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file or array of a sample.
+
+    Attributes
+    ----------
+    where : str
+        Path, or a name for an array, for messages.
+    array : array
+        Image or plane: uint8, uint16 or float32 (M, N, C). Mask or known area: numbers (M, N), counted where above 0.
+    names : tuple of str
+        Of the channels; empty for masks.
+    notes : tuple of str
+        What was changed on the way.
+    digest : str
+        sha256 of the file, or of dtype, shape and values of the array.
+    """
+
+    where: str
+    array: NDArray[Any]
+    names: tuple[str, ...]
+    notes: tuple[str, ...]
+    digest: str
+
+
+class Source(Protocol):
+    """What a dataset is read from. Parts are "image", "mask", "known" and "planes/NAME"."""
+
+    card: DatasetCard
+    stems: tuple[str, ...]
+    labelled: tuple[str, ...]
+    planes: tuple[str, ...]
+
+    def has(self, part: str, stem: str) -> bool:
+        """Return whether the part exists."""
+
+    def where(self, part: str, stem: str) -> str:
+        """Return what to call the part in a message."""
+
+    def names(self, part: str, stem: str) -> tuple[str, ...]:
+        """Return the channel names of an image or plane, without decoding it."""
+
+    def read(self, part: str, stem: str) -> Part:
+        """Return the part, or raise a DatasetError about it."""
+
+
+class FolderSource:
+    """Parts from the files of a folder."""
+
+    def __init__(self, folder: Folder) -> None:
+        self.folder = folder
+        self.card = folder.card
+        self.stems = tuple(sorted(folder.images))
+        self.labelled = tuple(stem for stem in self.stems if stem in folder.masks)
+        self.planes = tuple(sorted(folder.planes))
+        self._files: dict[str, dict[str, Path]] = {"image": folder.images, "mask": folder.masks, "known": folder.known}
+        self._files |= {f"planes/{name}": files for name, files in folder.planes.items()}
+
+    def has(self, part: str, stem: str) -> bool:
+        """Return whether the file exists."""
+        return stem in self._files[part]
+
+    def where(self, part: str, stem: str) -> str:
+        """Return the file's path."""
+        return str(self._files[part][stem])
+
+    def names(self, part: str, stem: str) -> tuple[str, ...]:
+        """Return the channel names in the file's header."""
+        return read_header(self._files[part][stem]).names
+
+    def read(self, part: str, stem: str) -> Part:
+        """Read the file, once."""
+        path = self._files[part][stem]
+        data = read_bytes(path)
+        digest = sha256(data).hexdigest()
+        if part in ("mask", "known"):
+            return Part(str(path), mask_values(path, data), (), (), digest)
+        found = picture(path, data)
+        return Part(str(path), found.image, found.names, found.notes, digest)
+
+
+class ArraySource:
+    """Parts from arrays in memory, under the same rules as files."""
+
+    planes: tuple[str, ...] = ()
+
+    def __init__(self, parts: Mapping[str, Mapping[str, NDArray[Any]]], title: str) -> None:
+        self.card = DatasetCard(title=title)
+        self.stems = tuple(sorted(parts["image"]))
+        self.labelled = tuple(stem for stem in self.stems if stem in parts["mask"])
+        self._arrays = parts
+
+    def has(self, part: str, stem: str) -> bool:
+        """Return whether the array was given."""
+        return stem in self._arrays[part]
+
+    def where(self, part: str, stem: str) -> str:
+        """Return words for the array."""
+        return f"{part} '{stem}'"
+
+    def names(self, part: str, stem: str) -> tuple[str, ...]:
+        """Return the channel names that its shape implies."""
+        array = self._arrays[part][stem]
+        return channel_names(array.shape[2] if array.ndim == 3 else 1, colour=True)
+
+    def read(self, part: str, stem: str) -> Part:
+        """Check the array and bring it to its form."""
+        array, where = self._arrays[part][stem], self.where(part, stem)
+        digest = sha256(f"{array.dtype.str}{array.shape}".encode() + np.ascontiguousarray(array).tobytes()).hexdigest()
+        if part in ("mask", "known"):
+            return Part(where, array, (), (), digest)
+        image = native(where, array if array.ndim == 3 else array[..., None])
+        return Part(where, np.ascontiguousarray(image), self.names(part, stem), (), digest)
+
+
+Arrays = Sequence[NDArray[Any] | None] | Mapping[str, NDArray[Any]]
+"""Arrays in order (None where one is missing), or by stem."""
+
+
+def array_source(images: Arrays, masks: Arrays | None, known: Arrays | None, names: Sequence[str] | None,
+                 title: str) -> ArraySource:  # fmt: skip
+    """Build a source from arrays, pairing mappings by name and sequences by position."""
+    if isinstance(images, Mapping):
+        stems = [str(name) for name in images]
+    else:
+        stems = [str(name) for name in names] if names is not None else [f"{i:03d}" for i in range(len(images))]
+    if not stems:
+        raise DatasetError("no images: give at least one array.")
+    if repeated := [stem for i, stem in enumerate(stems) if stem in stems[:i]]:
+        raise DatasetError(f"image '{repeated[0]}' is given twice; names must differ.")
+    parts = {
+        part: _by_stem(part, arrays, stems) for part, arrays in (("image", images), ("mask", masks), ("known", known))
+    }
+    for part, arrays in parts.items():
+        for stem, array in arrays.items():
+            _check_array(part, stem, array)
+    return ArraySource(parts, title)
+
+
+def _by_stem(part: str, arrays: Arrays | None, stems: list[str]) -> dict[str, NDArray[Any]]:
+    if arrays is None:
+        return {}
+    if isinstance(arrays, Mapping):
+        if lone := [name for name in arrays if str(name) not in stems]:
+            raise DatasetError(f"{part} '{lone[0]}' has no image; names of {part}s must be those of images.")
+        return {str(name): np.asarray(array) for name, array in arrays.items()}
+    if len(arrays) != len(stems):
+        raise DatasetError(
+            f"{len(arrays)} {part}s for {len(stems)} names of images; give one per image, None where there is none."
+        )
+    return {stem: np.asarray(array) for stem, array in zip(stems, arrays, strict=True) if array is not None}
+
+
+def _check_array(part: str, stem: str, array: NDArray[Any]) -> None:
+    ranks = (2, 3) if part == "image" else (2,)
+    form = "(M, N) or (M, N, C)" if part == "image" else "(M, N)"
+    if array.ndim not in ranks or not array.size or array.dtype.kind not in "buif":
+        raise DatasetError(
+            f"{part} '{stem}': {array.dtype} of shape {array.shape}; numbers of shape {form} are needed, none of them 0."
+        )
