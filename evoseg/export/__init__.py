@@ -1,0 +1,1 @@
+"""What leaves evoseg: a pipeline as a program of its own."""

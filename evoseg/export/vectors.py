@@ -1,0 +1,36 @@
+"""Test vectors: images drawn by integer arithmetic and the fingerprint of an answer.
+
+The Python exporter copies these functions into the exported file, so they import numpy only, and other exporters
+write the same numbers in their own language.
+"""
+
+import hashlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+DEPTHS = ("uint8", "uint16")
+"""The two drawn images: uint8 with three channels and uint16 with one."""
+
+
+def drawn_image(depth: str) -> NDArray[Any]:
+    """Draw discs, a thin line and grain on a slanted ground, with integers only."""
+    row, col = np.indices((96, 131), np.int64)
+    ground = 90 + row // 4 + col // 6
+    ground[(row - 30) ** 2 + (col - 34) ** 2 < 300] += 80
+    ground[(row - 62) ** 2 + (col - 90) ** 2 < 420] -= 70
+    ground[(row - 20) ** 2 + (col - 100) ** 2 < 40] += 60
+    ground[abs(3 * row - col - 110) < 5] -= 50
+    grain = (row * 7919 + col * 104729 + row * col * 31) % 23
+    if depth == "uint16":
+        return ((ground + grain) * 200 % 65536).astype(np.uint16)[:, :, None]
+    planes = [ground + grain, ground // 2 + 2 * grain + 40, 235 - ground // 2 - grain]
+    return np.stack(planes, axis=2).clip(0, 255).astype(np.uint8)
+
+
+def fingerprint(result: NDArray[Any]) -> str:
+    """Return the SHA-256 of a result's pixels."""
+    if result.dtype == np.float64:
+        result = np.round(result, 3) + 0.0
+    return hashlib.sha256(np.ascontiguousarray(result).tobytes()).hexdigest()
