@@ -140,7 +140,7 @@ class Dataset:
         DatasetError
             If the images do not agree; greys among RGB images do.
         """
-        return channels_of(self.source)
+        return channels_of(self.source, self.stems)
 
     def load(self, stem: str) -> Sample:
         """Read one image with its planes, mask and known area.
@@ -183,8 +183,8 @@ def parts_of(source: Source, stem: str) -> list[str]:
     return [part for part in every if source.has(part, stem)]
 
 
-def channels_of(source: Source) -> tuple[str, ...]:
-    """Return the channel names on which all images of a source agree.
+def channels_of(source: Source, stems: Sequence[str]) -> tuple[str, ...]:
+    """Return the channel names on which the named images of a source agree.
 
     Raises
     ------
@@ -192,21 +192,21 @@ def channels_of(source: Source) -> tuple[str, ...]:
         If two images differ in more than grey against RGB, or two files of a plane do at all.
     """
     first: dict[tuple[str, ...], str] = {}
-    for stem in source.stems:
+    for stem in stems:
         first.setdefault(source.names("image", stem), source.where("image", stem))
     kinds = sorted(first, key=len, reverse=True)
     if len(kinds) > 1 and set(kinds) != {("R", "G", "B"), ("gray",)}:
         raise _unequal(first[kinds[0]], kinds[0], first[kinds[1]], kinds[1])
     names = kinds[0]
     for plane in source.planes:
-        names += plane_channels(source, plane)
+        names += plane_channels(source, plane, stems)
     return names
 
 
-def plane_channels(source: Source, plane: str) -> tuple[str, ...]:
+def plane_channels(source: Source, plane: str, stems: Sequence[str]) -> tuple[str, ...]:
     """Return the names of the channels that a plane adds: its own, with a suffix if there are several."""
     found: dict[tuple[str, ...], str] = {}
-    for stem in source.stems:
+    for stem in stems:
         found.setdefault(source.names(f"planes/{plane}", stem), source.where(f"planes/{plane}", stem))
     if len(found) > 1:
         (names, where), (others, other) = list(found.items())[:2]

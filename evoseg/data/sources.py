@@ -174,5 +174,5 @@ def _check_array(part: str, stem: str, array: NDArray[Any]) -> None:
     form = "(M, N) or (M, N, C)" if part == "image" else "(M, N)"
     if array.ndim not in ranks or not array.size or array.dtype.kind not in "buif":
         raise DatasetError(
-            f"{part} '{stem}': {array.dtype} of shape {array.shape}; numbers of shape {form} are needed, none of them 0."
+            f"{part} '{stem}': {array.dtype} of shape {array.shape}; a non-empty array of shape {form} is needed."
         )

@@ -1,0 +1,174 @@
+"""What the pixels of a dataset say: one pass over its files, with every fault noted and none raised."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evoseg.base.errors import DatasetError
+from evoseg.data.dataset import channels_of, mismatches, parts_of
+from evoseg.data.sources import Part, Source
+
+THUMBNAIL = 32
+"""Side in pixels of the small picture by which near-duplicates are recognised."""
+
+
+@dataclass(frozen=True, eq=False)
+class Facts:
+    """What one image and its mask amount to.
+
+    Attributes
+    ----------
+    stem : str
+    shape : tuple of int
+        (M, N).
+    dtype : str
+    low, high : float
+        Range of the image's values.
+    digests : dict of str to str
+        sha256 of each part.
+    thumbnail : float32 array of shape (THUMBNAIL ** 2,)
+        Unit length; smooth lighting removed. All zero for an image without structure.
+    labelled : bool
+    n_known, n_foreground : int
+        Pixels; `n_foreground` counts known ones.
+    areas : int array of shape (n,)
+        Of the objects, px.
+    notes : tuple of str
+        What was changed on reading, or looks odd.
+    """
+
+    stem: str
+    shape: tuple[int, int]
+    dtype: str
+    low: float
+    high: float
+    digests: dict[str, str]
+    thumbnail: NDArray[np.float32]
+    labelled: bool = False
+    n_known: int = 0
+    n_foreground: int = 0
+    areas: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Survey:
+    """All facts of a dataset, and the faults that kept some images from having any.
+
+    Attributes
+    ----------
+    channels : tuple of str
+        Empty if the images do not agree or none can be read.
+    facts : dict of str to Facts
+        By stem, of the images that could be read.
+    faults : tuple of str
+    """
+
+    channels: tuple[str, ...]
+    facts: dict[str, Facts]
+    faults: tuple[str, ...]
+
+
+def survey(source: Source) -> Survey:
+    """Read every file of a source once."""
+    facts: dict[str, Facts] = {}
+    faults: list[str] = []
+    for stem in source.stems:
+        parts = dict(_readable(source, stem, faults))
+        if "image" not in parts:
+            continue
+        wrong = mismatches(source, stem, parts)
+        faults += wrong
+        if not wrong:
+            facts[stem] = _facts(source, stem, parts)
+    channels: tuple[str, ...] = ()
+    try:
+        channels = channels_of(source, tuple(facts)) if facts else ()
+    except DatasetError as error:
+        faults.append(str(error))
+    return Survey(channels, facts, tuple(faults))
+
+
+def _readable(source: Source, stem: str, faults: list[str]) -> Iterator[tuple[str, Part]]:
+    for part in parts_of(source, stem):
+        try:
+            yield part, source.read(part, stem)
+        except DatasetError as error:
+            faults.append(str(error))
+
+
+def _facts(source: Source, stem: str, parts: Mapping[str, Part]) -> Facts:
+    image = parts["image"].array
+    facts = Facts(
+        stem=stem,
+        shape=(image.shape[0], image.shape[1]),
+        dtype=str(np.result_type(*(part.array for name, part in parts.items() if part.names))),
+        low=float(image.min()),
+        high=float(image.max()),
+        digests={name: part.digest for name, part in parts.items()},
+        thumbnail=thumbnail(image),
+        n_known=image.shape[0] * image.shape[1],
+        notes=tuple(f"{part.where}: {note}." for part in parts.values() for note in part.notes),
+    )
+    known = parts["known"].array > 0 if "known" in parts else np.ones(facts.shape, bool)
+    facts = replace(facts, n_known=int(known.sum()))
+    if "mask" not in parts:
+        return facts
+    values = parts["mask"].array
+    notes = facts.notes + _odd_values(source, parts["mask"])
+    foreground = (values > 0) & known
+    areas = _areas(values, foreground, source.card.task)
+    return replace(facts, labelled=True, n_foreground=int(foreground.sum()), areas=areas, notes=notes)
+
+
+def _odd_values(source: Source, mask: Part) -> tuple[str, ...]:
+    """Say what a mask's values hint at: soft edges, or marks for pixels to ignore."""
+    values = mask.array
+    if values.dtype.kind in "if" and values.min() < 0:
+        return (f"{mask.where}: values below 0 count as background; to leave pixels out, use known/.",)
+    if values.dtype == np.uint8 and source.card.task != "instances":
+        n = len(np.unique(values))
+        if n > 2:
+            return (f"{mask.where}: {n} distinct values; every value above 0 counts as foreground.",)
+    return ()
+
+
+def _areas(values: NDArray[Any], foreground: NDArray[np.bool_], task: str) -> NDArray[np.int64]:
+    """Return the areas of the objects: of the labels if the card says so, else of what hangs together."""
+    if task == "instances":
+        return np.unique(values[foreground], return_counts=True)[1].astype(np.int64)
+    import cv2
+
+    found = cv2.connectedComponentsWithStats(foreground.astype(np.uint8), connectivity=8)[2]
+    return np.asarray(found[1:, cv2.CC_STAT_AREA], np.int64)
+
+
+def thumbnail(image: NDArray[Any]) -> NDArray[np.float32]:
+    """Return a small picture of the image's structure, as a vector of unit length.
+
+    The product of two of them is their correlation. A quadratic surface is taken off first: under the same lamp, unlike
+    images would look alike.
+
+    Parameters
+    ----------
+    image : array of shape (M, N, C)
+
+    Returns
+    -------
+    float32 array of shape (THUMBNAIL ** 2,), all zero if the image has no structure
+    """
+    import cv2
+
+    gray = image.mean(axis=2, dtype=np.float32)
+    small = cv2.resize(gray, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA).astype(np.float64)
+    x, y = np.meshgrid(*[np.linspace(-1, 1, THUMBNAIL)] * 2)
+    surface = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1).reshape(-1, 6)
+    rest = small.ravel() - surface @ np.linalg.lstsq(surface, small.ravel(), rcond=None)[0]
+    length = np.linalg.norm(rest)
+    # Rounding leaves a few millionths of the values on an image without structure.
+    if length <= 1e-5 * max(float(np.abs(small).max()), 1e-30) * THUMBNAIL:
+        return np.zeros(THUMBNAIL**2, np.float32)
+    return np.asarray(rest / length, np.float32)
