@@ -1,0 +1,1 @@
+"""The search: task, evaluator, workers, variation, selection, tuning, budget."""

@@ -1,0 +1,83 @@
+"""The task of telling foreground from background."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from evoseg.base.kinds import Kind
+from evoseg.evolve.ports import Floats, Item
+from evoseg.metrics.binary import iou, metric
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Where the foreground is, in the form that is quickest to count with.
+
+    `places` are flat indices of the known pixels of the rarer class, `rare` is that class, and `unknown` are flat
+    indices of pixels that count nowhere.
+    """
+
+    mask: NDArray[np.bool_]
+    known: NDArray[np.bool_] | None
+    places: NDArray[np.intp]
+    rare: bool
+    unknown: NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class BinaryTask:
+    """Segment foreground; items hold ``image``, ``mask`` and, if some pixels are unlabelled, ``known``."""
+
+    metric: str = "iou"
+    output: Kind = Kind.MASK
+
+    def image(self, item: Item) -> NDArray[Any]:
+        """Return the image."""
+        return item["image"]
+
+    def truth(self, item: Item) -> Truth:
+        """Return the truth, prepared for counting."""
+        mask, known = item["mask"].astype(bool), item.get("known")
+        known = None if known is None else known.astype(bool)
+        counted = np.ones_like(mask) if known is None else known
+        foreground, background = np.flatnonzero(mask & counted), np.flatnonzero(~mask & counted)
+        rare = len(foreground) <= len(background)
+        places = foreground if rare else background
+        return Truth(mask, known, places, rare, np.flatnonzero(~counted))
+
+    def judge(self, output: NDArray[Any], truth: Truth) -> Floats:
+        """Return the metric's counts."""
+        return metric(self.metric).measure(output, truth.mask, truth.known)
+
+    def score(self, statistics: Floats) -> Floats:
+        """Return the metric's score."""
+        return metric(self.metric).score(statistics)
+
+    def survey(self, plane: NDArray[np.uint8], truth: Truth) -> Floats:
+        """Return histograms of shape (2, 256): of the foreground and of the background, known pixels only."""
+        flat = plane.reshape(-1)
+        total = _histogram(plane) - _histogram(flat[truth.unknown])
+        counted = _histogram(flat[truth.places])
+        rest = total - counted
+        return np.stack((counted, rest) if truth.rare else (rest, counted))
+
+    def sweep(self, survey: Floats) -> tuple[Floats, Floats | None]:
+        """Return scores and counts at every polarity and level, from the histograms' running sums."""
+        below = np.cumsum(survey, axis=2)  # (n_images, 2, 256): pixels <= level
+        above = below[:, :, -1:] - below
+        bright = np.stack((above[:, 0], above[:, 1], below[:, 0], below[:, 1]), axis=-1)
+        dark = bright[..., [2, 3, 0, 1]]
+        counts = np.stack((bright, dark)).transpose(0, 2, 1, 3)  # (2, 256, n_images, 4): tp, fp, fn, tn
+        chosen = metric(self.metric)
+        if chosen.pixelwise:
+            return chosen.score(counts), counts
+        return iou(counts), None
+
+
+def _histogram(values: NDArray[np.uint8]) -> Floats:
+    if values.size == 0:
+        return np.zeros(256)
+    return cv2.calcHist([values], [0], None, [256], [0, 256])[:, 0].astype(np.float64)

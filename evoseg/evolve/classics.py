@@ -1,0 +1,119 @@
+"""Classic recipes: what an expert would try first. They open every search and are its honest baseline."""
+
+from collections.abc import Sequence
+
+from numpy.random import Generator
+
+from evoseg.base.kinds import Kind
+from evoseg.evolve.facts import Facts
+from evoseg.evolve.ports import Scored, SearchView, Verdict
+from evoseg.operators.parameters import Value
+from evoseg.pipeline import IMAGE, Pipeline, Step
+from evoseg.pipeline.value import step
+
+Call = tuple[str, dict[str, Value]]
+
+COLOURS = ("gray", "R", "G", "B", "H", "S", "L", "a", "b", "hematoxylin")
+
+RECIPES: tuple[tuple[Call, ...], ...] = (
+    (("median", {"radius": 2}), ("threshold", {})),
+    (("flatten", {"sigma": 24.0}), ("threshold", {})),
+    (("flatten", {"sigma": 24.0}), ("gaussian", {"sigma": 1.5}), ("threshold", {}), ("remove_small", {"area": 40})),
+    (("gaussian", {"sigma": 3.0}), ("threshold", {}), ("open_mask", {"radius": 2}), ("fill_holes", {})),
+    (("gaussian", {"sigma": 1.0}), ("threshold", {}), ("remove_small", {"area": 60}), ("close_mask", {"radius": 2})),
+    (("black_tophat", {"radius": 7}), ("threshold", {})),
+    (("white_tophat", {"radius": 7}), ("threshold", {})),
+    (("black_tophat", {"radius": 12}), ("gaussian", {"sigma": 1.0}), ("threshold", {}), ("remove_small", {"area": 40})),
+    (("white_tophat", {"radius": 12}), ("gaussian", {"sigma": 1.0}), ("threshold", {}), ("remove_small", {"area": 40})),
+    (("hessian_ridge", {"sigma": 2.0, "polarity": "dark"}), ("threshold", {})),
+    (("hessian_ridge", {"sigma": 2.0, "polarity": "bright"}), ("threshold", {})),
+    (("oriented", {"polarity": "dark"}), ("threshold", {}), ("remove_small", {"area": 60})),
+    (("oriented", {"polarity": "bright"}), ("threshold", {}), ("remove_small", {"area": 60})),
+    (("dog", {"sigma": 3.0, "polarity": "dark"}), ("threshold", {})),
+    (("dog", {"sigma": 3.0, "polarity": "bright"}), ("threshold", {})),
+    (("deviation", {"radius": 5}), ("threshold", {}), ("fill_holes", {})),
+    (("deviation", {"radius": 5}), ("gaussian", {"sigma": 4.0}), ("threshold", {})),
+    (("sobel", {}), ("gaussian", {"sigma": 3.0}), ("threshold", {}), ("fill_holes", {})),
+    (("clahe", {}), ("gaussian", {"sigma": 2.0}), ("threshold", {})),
+    (("gaussian", {"sigma": 1.5}), ("otsu", {"polarity": "bright"})),
+    (("gaussian", {"sigma": 1.5}), ("otsu", {"polarity": "dark"})),
+    (("gaussian", {"sigma": 1.0}), ("sauvola", {"polarity": "dark"})),
+    (("local_normalise", {"radius": 15}), ("threshold", {}), ("remove_small", {"area": 40})),
+)
+"""Chains that follow an intake."""
+
+FINALISTS = 3
+"""Intakes that all recipes are tried on."""
+
+
+class Classics:
+    """Proposes every intake with a plain threshold, then all recipes on the best intakes."""
+
+    name = "classic"
+
+    def __init__(self, facts: Facts) -> None:
+        self._intakes = intakes(facts)
+        self._tried: dict[Pipeline, float] = {}
+        plain: list[Call] = [("gaussian", {"sigma": 1.5}), ("threshold", {})]
+        self._waiting = [chain(intake, plain) for intake in self._intakes]
+        self._opened = False
+
+    def ready(self, view: SearchView, n: int, rng: Generator) -> list[Pipeline]:
+        """Return the next n recipes."""
+        if not self._waiting and not self._opened and self._tried:
+            self._opened = True
+            best = sorted(self._tried, key=lambda intake: -self._tried[intake])[:FINALISTS]
+            self._waiting = [chain(intake, recipe) for recipe in RECIPES for intake in best]
+        now, self._waiting = self._waiting[:n], self._waiting[n:]
+        return now
+
+    def learn(self, verdicts: Sequence[Verdict]) -> None:
+        """Remember how good each intake is."""
+        for verdict in verdicts:
+            if isinstance(verdict, Scored) and not self._opened:
+                intake = verdict.pipeline.until(0)
+                self._tried[intake] = max(verdict.score, self._tried.get(intake, 0.0))
+
+
+def chain(intake: Pipeline, calls: Sequence[Call]) -> Pipeline:
+    """Return the program that sends a plane through a chain of operators."""
+    steps = list(intake.steps)
+    for name, params in calls:
+        steps.append(step(name, len(steps) - 1, **params))
+    return Pipeline(steps)
+
+
+def intakes(facts: Facts) -> list[Pipeline]:
+    """Return plausible ways from these images to one plane."""
+    found: list[Step] = []
+    if facts.eight_bit and facts.channels >= 3:
+        found += [step("plane", IMAGE, channel=colour) for colour in COLOURS]
+        found += [step("mix", IMAGE, weights=(-1.0, 2.0, -1.0), offset=0)]
+    for index in range(min(facts.channels, 8)):
+        if facts.eight_bit and facts.channels not in (3, 4):
+            found.append(step("channel", IMAGE, index=index))
+        if not facts.eight_bit:
+            found += _windows(facts, index)
+    return [Pipeline([s]) for s in found]
+
+
+def _windows(facts: Facts, index: int) -> list[Step]:
+    quantiles = facts.quantiles[index]
+    low, high = quantiles[1], max(quantiles[99], quantiles[1] + 1e-6)
+    spread = max(quantiles[75] - quantiles[25], 1e-6)
+    return [
+        step("window", IMAGE, index=index, low=low, high=high, scale="linear"),
+        step("window", IMAGE, index=index, low=low, high=high, scale="log"),
+        step("window_percentile", IMAGE, index=index),
+        *(step("window_flat", IMAGE, index=index, sigma=12.0, low=-spread / d, high=spread / d) for d in (1, 10, 100)),
+    ]
+
+
+def constants(facts: Facts, output: Kind) -> list[Pipeline]:
+    """Return the two answers that need no image: everything and nothing."""
+    if output is not Kind.MASK:
+        return []
+    intake = step("channel", IMAGE, index=0)
+    return [
+        Pipeline([intake, step("level", 0, level=255, polarity=polarity)]) for polarity in ("dark", "bright")
+    ]

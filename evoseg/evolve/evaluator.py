@@ -1,0 +1,116 @@
+"""Score candidates: fits of many programs at once, spread over images and workers."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from evoseg.evolve.fitting import Conversation, fit
+from evoseg.evolve.jobs import Executor, Job
+from evoseg.evolve.ports import Failed, Floats, Scored, Task, Verdict
+from evoseg.pipeline import Pipeline
+
+LEAST_LIMIT_S = 5.0
+LIMIT_RATIO = 20
+"""A job may take this many times its modelled cost."""
+
+JOB_S = 0.5
+"""Modelled duration above which the programs of a request are spread over several jobs."""
+
+
+class Evaluator:
+    """Turns candidates into verdicts.
+
+    Parameters
+    ----------
+    task : Task
+    executor : Executor
+    pixels : mapping of int to int
+        The images to use, as places in the executor's items, and their sizes.
+    """
+
+    def __init__(self, task: Task, executor: Executor, pixels: Mapping[int, int]) -> None:
+        self._task = task
+        self._executor = executor
+        self._pixels = pixels
+        self._shards = _shards(pixels, executor.n_workers)
+
+    def judge(self, programs: Sequence[Pipeline]) -> list[Floats | Failed]:
+        """Return the statistics of programs as they are, nothing refitted, on every image."""
+        answers = self._measure(list(programs), lambda: False)
+        return [answers[p.digests[-1]] for p in programs]
+
+    def evaluate(
+        self, candidates: Sequence[Pipeline], out_of_time: Callable[[], bool] = lambda: False
+    ) -> list[Verdict | None]:
+        """Fit and score candidates on every image.
+
+        Returns
+        -------
+        list of Scored, Failed, or None for candidates that time ran out on
+        """
+        talks: dict[int, Conversation] = {i: fit(c, self._task) for i, c in enumerate(candidates)}
+        verdicts: list[Verdict | None] = [None] * len(candidates)
+        asked = {i: next(talk) for i, talk in talks.items()}
+        while asked and not out_of_time():
+            answers = self._measure([p for programs in asked.values() for p in programs], out_of_time)
+            for i, programs in list(asked.items()):
+                results = [answers.get(p.digests[-1]) for p in programs]
+                failed = next((r for r in results if isinstance(r, Failed)), None)
+                if failed is not None:
+                    verdicts[i] = replace(failed, pipeline=candidates[i])
+                    del asked[i]
+                elif any(r is None for r in results):
+                    del asked[i]
+                else:
+                    try:
+                        asked[i] = talks[i].send([r for r in results if isinstance(r, np.ndarray)])
+                    except StopIteration as stop:
+                        verdicts[i] = stop.value
+                        del asked[i]
+        return verdicts
+
+    def _measure(
+        self, programs: list[Pipeline], out_of_time: Callable[[], bool]
+    ) -> dict[bytes, Floats | Failed]:
+        """Measure each distinct program on every image; an entry is missing where time ran out."""
+        distinct = list({p.digests[-1]: p for p in programs}.values())
+        answers: dict[bytes, Floats | Failed] = {}
+        for chunk in self._chunks(distinct):
+            if out_of_time():
+                break
+            outcomes = self._executor.run([self._job(chunk, images) for images in self._shards])
+            for i, program in enumerate(chunk):
+                parts = [outcome.results[i] for outcome in outcomes]
+                failed = next((part for part in parts if isinstance(part, Failed)), None)
+                answers[program.digests[-1]] = failed or np.concatenate([p for p in parts if not isinstance(p, Failed)])
+        return answers
+
+    def _chunks(self, programs: list[Pipeline]) -> list[list[Pipeline]]:
+        """Cut the programs into runs of about `JOB_S`, so that time and limits are looked at between them."""
+        chunks: list[list[Pipeline]] = [[]]
+        seconds = 0.0
+        total = sum(self._pixels.values())
+        for program in programs:
+            cost = program.cost * total * 1e-9
+            if chunks[-1] and seconds + cost > JOB_S * len(self._shards):
+                chunks.append([])
+                seconds = 0.0
+            chunks[-1].append(program)
+            seconds += cost
+        return chunks
+
+    def _job(self, programs: list[Pipeline], images: tuple[int, ...]) -> Job:
+        pixels = sum(self._pixels[i] for i in images)
+        modelled_s = sum(p.cost for p in programs) * pixels * 1e-9
+        return Job(tuple(programs), images, max(LEAST_LIMIT_S, LIMIT_RATIO * modelled_s))
+
+
+def _shards(pixels: Mapping[int, int], n: int) -> list[tuple[int, ...]]:
+    """Share the images among n workers, in order, with about equal pixels each and none empty."""
+    n = min(n, len(pixels))
+    ends = np.cumsum(list(pixels.values()))
+    groups: list[list[int]] = [[] for _ in range(n)]
+    for (image, size), end in zip(pixels.items(), ends, strict=True):
+        groups[min(n - 1, int((end - size / 2) * n / ends[-1]))].append(image)
+    return [tuple(group) for group in groups if group]

@@ -1,0 +1,146 @@
+"""The one seam between the search and whatever computes: jobs out, outcomes back.
+
+A job's programs return either the task's kind of value, and are judged, or a `Gray` plane, and are surveyed for
+thresholds. Anything that runs jobs, here, in worker processes or on a cluster, is an `Executor`.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from traceback import format_exc
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from evoseg.base.kinds import Kind
+from evoseg.evolve.ports import Failed, Floats, Item, Task
+from evoseg.operators import registry
+from evoseg.pipeline import IMAGE, Pipeline
+
+
+@dataclass(frozen=True)
+class Job:
+    """Programs to run on some of the images.
+
+    Attributes
+    ----------
+    programs : tuple of Pipeline
+    images : tuple of int
+        Places in the list of items that the executor was made with.
+    limit_s : float
+        Wall time after which the job counts as stuck.
+    """
+
+    programs: tuple[Pipeline, ...]
+    images: tuple[int, ...]
+    limit_s: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Per program of a job, an array of shape (n_images, ...) of statistics or surveys, or how it failed."""
+
+    results: tuple[Floats | Failed, ...]
+
+
+class Executor(Protocol):
+    """Runs jobs; the order of outcomes is the order of jobs."""
+
+    n_workers: int
+
+    def run(self, jobs: Sequence[Job]) -> list[Outcome]:
+        """Run all jobs and return their outcomes; a job that cannot be run fails as data."""
+        ...
+
+    def close(self) -> None:
+        """Give back whatever is held; idempotent."""
+        ...
+
+
+class ValueCache:
+    """Values of sub-programs by digest and image, least recently used out first, within a budget of bytes."""
+
+    def __init__(self, budget: int) -> None:
+        self._budget = budget
+        self._held = 0
+        self._values: OrderedDict[tuple[bytes, int], NDArray[Any]] = OrderedDict()
+
+    def get(self, key: tuple[bytes, int]) -> NDArray[Any] | None:
+        """Return the value, or None."""
+        value = self._values.get(key)
+        if value is not None:
+            self._values.move_to_end(key)
+        return value
+
+    def put(self, key: tuple[bytes, int], value: NDArray[Any]) -> None:
+        """Keep the value, and drop the oldest ones beyond the budget."""
+        self._values[key] = value
+        self._held += value.nbytes
+        while self._held > self._budget:
+            self._held -= self._values.popitem(last=False)[1].nbytes
+
+
+class InProcess:
+    """Runs jobs in this very process: the inside of a worker, and `--workers 0` for debugging."""
+
+    n_workers = 1
+
+    def __init__(self, task: Task, items: Sequence[Item], cache_bytes: int) -> None:
+        cv2.setNumThreads(1)
+        self._task = task
+        self._items = items
+        self._cache = ValueCache(cache_bytes)
+        self._prepared: dict[int, tuple[NDArray[Any], Any]] = {}
+
+    def run(self, jobs: Sequence[Job]) -> list[Outcome]:
+        """Run the jobs one after the other; no limit holds here."""
+        return [self._run(job) for job in jobs]
+
+    def close(self) -> None:
+        """Hold nothing."""
+
+    def _run(self, job: Job) -> Outcome:
+        parts: list[list[Floats]] = [[] for _ in job.programs]
+        failures: dict[int, Failed] = {}
+        # Image by image, so that what the programs share on an image is at hand while they need it.
+        for image in job.images:
+            for i, program in enumerate(job.programs):
+                if i in failures:
+                    continue
+                try:
+                    parts[i].append(self._measure(program, image))
+                except Exception as error:  # the one place that catches broadly: a bad candidate is data
+                    failures[i] = Failed(program, f"{type(error).__name__}: {error}"[:500], format_exc()[-4000:])
+        return Outcome(tuple(failures.get(i) or np.stack(part) for i, part in enumerate(parts)))
+
+    def _measure(self, program: Pipeline, image: int) -> Floats:
+        raw, truth = self._prepare(image)
+        last = len(program) - 1
+        if program.output is Kind.GRAY and self._task.output is not Kind.GRAY:
+            return self._task.survey(self._value(program, last, image, raw), truth)
+        step = program.steps[last]
+        arrays = tuple(self._value(program, j, image, raw) for j in step.inputs)
+        # An answer is needed once, so it does not take the place of a value that will be used again.
+        return self._task.judge(registry.get(step.operator).run(arrays, step.params), truth)
+
+    def _prepare(self, image: int) -> tuple[NDArray[Any], Any]:
+        if image not in self._prepared:
+            item = self._items[image]
+            self._prepared[image] = (self._task.image(item), self._task.truth(item))
+        return self._prepared[image]
+
+    def _value(self, program: Pipeline, index: int, image: int, raw: NDArray[Any]) -> NDArray[Any]:
+        if index == IMAGE:
+            return raw
+        key = (program.digests[index], image)
+        value = self._cache.get(key)
+        if value is None:
+            step = program.steps[index]
+            arrays = tuple(self._value(program, j, image, raw) for j in step.inputs)
+            value = registry.get(step.operator).run(arrays, step.params)
+            self._cache.put(key, value)
+        return value
+
+

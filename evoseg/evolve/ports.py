@@ -1,0 +1,143 @@
+"""What the search says to and asks of others: tasks, proposers, and the values that pass between them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from evoseg.base.kinds import Kind
+from evoseg.evolve.facts import Facts
+from evoseg.pipeline import Pipeline
+
+Item = Mapping[str, NDArray[Any]]
+"""One image of a dataset as named arrays, such as ``image``, ``mask`` and ``known``."""
+
+Floats = NDArray[np.float64]
+
+
+class Task(Protocol):
+    """What is asked of a pipeline. The evaluator knows nothing else about the problem.
+
+    Implementations are picklable values: they travel to the workers once.
+    """
+
+    output: Kind
+    """Kind of value that a candidate must return."""
+
+    def image(self, item: Item) -> NDArray[Any]:
+        """Return the `Raw` input of a pipeline."""
+        ...
+
+    def truth(self, item: Item) -> Any:
+        """Return what `judge` and `survey` need of the truth; made once per image and process."""
+        ...
+
+    def judge(self, output: NDArray[Any], truth: Any) -> Floats:
+        """Return statistics of shape (s,) of one output; those of one image's parts add up."""
+        ...
+
+    def score(self, statistics: Floats) -> Floats:
+        """Turn statistics of shape (..., s) into scores of shape (...), higher is better."""
+        ...
+
+    def survey(self, plane: NDArray[np.uint8], truth: Any) -> Floats:
+        """Return what is needed to rank every threshold of a plane, as a small array."""
+        ...
+
+    def sweep(self, survey: Floats) -> tuple[Floats, Floats | None]:
+        """Rank thresholds from surveys of shape (n_images, ...).
+
+        Returns
+        -------
+        scores : float64 array of shape (2, 256, n_images)
+            For polarity bright (plane > level) and dark (plane <= level), and each level.
+        statistics : float64 array of shape (2, 256, n_images, s), or None
+            What `judge` would say; None if the scores are only a guess at its verdict.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A candidate that could not be scored: data, not an exception."""
+
+    pipeline: Pipeline
+    reason: str
+    traceback: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """A candidate with its fitted numbers filled in.
+
+    Attributes
+    ----------
+    pipeline : Pipeline
+    statistics : float64 array of shape (n_images, s)
+    scores : float64 array of shape (n_images,)
+    left_out : float64 array of shape (n_images,)
+        Each image's score with the fitted numbers found on the other images only.
+    proposer : str
+        Who proposed it.
+    """
+
+    pipeline: Pipeline
+    statistics: Floats
+    scores: Floats
+    left_out: Floats
+    proposer: str = ""
+
+    @property
+    def score(self) -> float:
+        """The mean over the images."""
+        return float(self.scores.mean())
+
+    @property
+    def answer(self) -> bytes:
+        """Equal for candidates that gave equal statistics on every image."""
+        return self.statistics.tobytes()
+
+
+Verdict = Scored | Failed
+
+
+@dataclass(frozen=True)
+class SearchView:
+    """What a proposer may look at: read only.
+
+    Attributes
+    ----------
+    population : sequence of Scored
+        The present parents.
+    best : sequence of Scored
+        Best first, distinct in their answers.
+    select : callable (n, rng) -> list of Scored
+        Draw parents by the search's own selection.
+    facts : Facts
+        What is known of the images.
+    evaluations : int
+        Full evaluations so far.
+    """
+
+    population: Sequence[Scored]
+    best: Sequence[Scored]
+    select: Callable[[int, Generator], list[Scored]]
+    facts: Facts
+    evaluations: int
+
+
+class Proposer(Protocol):
+    """Anything that has ideas: variation, tuning, a warm start, a language model."""
+
+    name: str
+
+    def ready(self, view: SearchView, n: int, rng: Generator) -> list[Pipeline]:
+        """Return at most n pipelines that are ready now; an empty list is fine; never wait."""
+        ...
+
+    def learn(self, verdicts: Sequence[Verdict]) -> None:
+        """Hear what became of this proposer's pipelines, repeats included."""
+        ...

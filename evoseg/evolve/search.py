@@ -1,0 +1,186 @@
+"""The search: proposers propose, the evaluator judges, selection decides, generation after generation."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+
+from numpy.random import Generator
+
+from evoseg.base.streams import stream
+from evoseg.evolve.budget import Clock
+from evoseg.evolve.evaluator import Evaluator
+from evoseg.evolve.facts import Facts
+from evoseg.evolve.ports import Failed, Floats, Proposer, Scored, SearchView, Verdict
+from evoseg.evolve.selection import Front, distinct_answers, priced, select, survivors
+from evoseg.evolve.tuning import Skeleton, skeleton
+from evoseg.pipeline import Pipeline
+
+logger = logging.getLogger(__name__)
+
+GENERATION = 48
+"""Candidates a generation asks for. A constant: a history must not depend on how fast the machine is."""
+POPULATION = 96
+BEST = 24
+"""Candidates that the tuner chooses from and that finalists come from."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """A proposer and how many of a generation's places are offered to it, in the order they are offered."""
+
+    proposer: Proposer
+    places: int
+
+
+@dataclass
+class Progress:
+    """What a search has done so far; also what it returns.
+
+    Attributes
+    ----------
+    evaluations, failed, turned_away, generation : int
+        Full evaluations; how many of them failed; candidates refused before evaluation; generations begun.
+    variants : dict
+        Scores and left-out scores of all variants of a structure, by its skeleton.
+    history : list of (evaluations, seconds, best score)
+        One entry whenever the best improved; never decreases.
+    population, best : list of Scored
+    best_classic : Scored or None
+        The baseline that an expert would have reached.
+    credit : dict
+        Improvements of the best score, by proposer.
+    """
+
+    evaluations: int = 0
+    failed: int = 0
+    turned_away: int = 0
+    generation: int = 0
+    history: list[tuple[int, float, float]] = field(default_factory=list)
+    population: list[Scored] = field(default_factory=list)
+    best: list[Scored] = field(default_factory=list)
+    front: Front = field(default_factory=Front)
+    best_classic: Scored | None = None
+    credit: dict[str, float] = field(default_factory=dict)
+    variants: dict[Skeleton, list[tuple[Floats, Floats]]] = field(default_factory=dict)
+    stopped_by: str = ""
+
+    @property
+    def best_score(self) -> float:
+        """The best mean score so far."""
+        return self.history[-1][2] if self.history else float("-inf")
+
+
+class Search:
+    """One search; deterministic for a seed and an evaluation budget, whatever executes the jobs.
+
+    Parameters
+    ----------
+    evaluator : Evaluator
+    shares : sequence of Share
+    facts : Facts
+    clock : Clock
+    seed : int
+    max_cost : float, ns per pixel
+        Candidates that cost more by the model are not evaluated.
+    watch : callable
+        Called with the progress after each generation.
+    """
+
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        shares: Sequence[Share],
+        facts: Facts,
+        clock: Clock,
+        seed: int,
+        max_cost: float = float("inf"),
+        watch: Callable[[Progress], None] = lambda progress: None,
+    ) -> None:
+        self._evaluator = evaluator
+        self._shares = shares
+        self._facts = facts
+        self._clock = clock
+        self._seed = seed
+        self._max_cost = max_cost
+        self._watch = watch
+        self._known: dict[str, Verdict] = {}
+        self.progress = Progress()
+
+    def run(self) -> Progress:
+        """Search until the budget is spent; Ctrl-C ends it with the best so far."""
+        state = self.progress
+        while True:
+            state.stopped_by = self._clock.reason(state.evaluations, state.best_score) or ""
+            if state.stopped_by:
+                return state
+            self._generation()
+            self._watch(state)
+
+    def _generation(self) -> None:
+        state = self.progress
+        state.generation += 1
+        proposals = self._propose()
+        fresh = self._fresh(proposals)
+        verdicts = self._evaluator.evaluate([pipeline for _, pipeline in fresh.values()], self._clock.late)
+        scored: list[Scored] = []
+        for (form, (name, _)), verdict in zip(fresh.items(), verdicts, strict=True):
+            if verdict is None:
+                continue
+            state.evaluations += 1
+            if isinstance(verdict, Scored):
+                verdict = replace(verdict, proposer=name)
+                scored.append(verdict)
+            else:
+                state.failed += 1
+            self._known[form] = verdict
+        self._take_in(scored)
+        for proposer, pipelines in proposals:
+            heard = [self._known[p.form] for p in pipelines if p.form in self._known]
+            if len(heard) == len(pipelines):  # a generation cut short teaches nobody
+                proposer.learn(heard)
+
+    def _fresh(self, proposals: list[tuple[Proposer, list[Pipeline]]]) -> dict[str, tuple[str, Pipeline]]:
+        """Return proposals that are neither repeats nor too costly, by form, with their proposers' names."""
+        fresh: dict[str, tuple[str, Pipeline]] = {}
+        for proposer, pipelines in proposals:
+            for pipeline in pipelines:
+                if pipeline.form in self._known or pipeline.form in fresh:
+                    continue
+                if pipeline.cost > self._max_cost:
+                    self._known[pipeline.form] = Failed(pipeline, f"costs more than {self._max_cost:g} ms/Mpx")
+                    self.progress.turned_away += 1
+                    continue
+                fresh[pipeline.form] = (proposer.name, pipeline)
+        return dict(islice(fresh.items(), self._clock.evaluations_left(self.progress.evaluations)))
+
+    def _propose(self) -> list[tuple[Proposer, list[Pipeline]]]:
+        state = self.progress
+        view = SearchView(state.population, state.best, self._select, self._facts, state.evaluations)
+        proposals = []
+        free = GENERATION
+        for i, share in enumerate(self._shares):
+            rng = stream(self._seed, "generation", state.generation, i)
+            pipelines = share.proposer.ready(view, min(share.places, free), rng)
+            free -= len(pipelines)
+            proposals.append((share.proposer, pipelines))
+        return proposals
+
+    def _select(self, n: int, rng: Generator) -> list[Scored]:
+        return select(self.progress.population, n, rng) if self.progress.population else []
+
+    def _take_in(self, scored: list[Scored]) -> None:
+        """Close a generation: note improvements, choose who lives on."""
+        state = self.progress
+        leader = max(scored, key=lambda s: s.score, default=None)
+        if leader is not None and leader.score > state.best_score:
+            gain = leader.score - max(state.best_score, 0.0)
+            state.credit[leader.proposer] = state.credit.get(leader.proposer, 0.0) + gain
+            state.history.append((state.evaluations, round(self._clock.seconds, 2), leader.score))
+        state.population = survivors([*state.population, *scored], POPULATION)
+        state.best = sorted(distinct_answers([*state.best, *scored]), key=priced, reverse=True)[:BEST]
+        state.front.update(scored)
+        classics = [s for s in [state.best_classic, *scored] if s is not None and s.proposer == "classic"]
+        state.best_classic = max(classics, key=priced, default=None)
+        for s in scored:
+            state.variants.setdefault(skeleton(s.pipeline), []).append((s.scores, s.left_out))

@@ -1,0 +1,220 @@
+"""From a dataset to a proven pipeline: pack, search, choose, and only then open the test images."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evoseg.base.errors import EvosegError
+from evoseg.data.dataset import Dataset
+from evoseg.data.pack import Pack, write_pack
+from evoseg.data.splits import Splits
+from evoseg.evolve.budget import Budget, Clock
+from evoseg.evolve.classics import Classics, constants
+from evoseg.evolve.evaluator import Evaluator
+from evoseg.evolve.facts import survey_images
+from evoseg.evolve.finalists import Finalist, champion, leave_one_out, nominate
+from evoseg.evolve.growth import vocabulary
+from evoseg.evolve.jobs import Executor, InProcess
+from evoseg.evolve.ports import Failed, Floats, Proposer, Scored, Task
+from evoseg.evolve.search import GENERATION, Progress, Search, Share
+from evoseg.evolve.tuning import Tune
+from evoseg.evolve.variation import Newcomers, Vary
+from evoseg.evolve.workers import Processes, WorkerSettings
+from evoseg.pipeline import Pipeline
+
+RESERVE_S = 0.5
+"""Time kept back from the search for choosing and proving the champion."""
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """How to search.
+
+    Attributes
+    ----------
+    budget : Budget
+    seed : int
+    workers : int
+        Processes; 0 runs everything in this one.
+    optional_operators : bool
+        Whether operators that need scikit-image join.
+    max_cost : float, ns per pixel (which is ms per megapixel)
+        The champion's highest modelled cost.
+    start : tuple of Pipeline
+        Programs to begin with.
+    cache_bytes : int
+        Memory for values of sub-programs, over all workers.
+    """
+
+    budget: Budget
+    seed: int = 0
+    workers: int = 1
+    optional_operators: bool = False
+    max_cost: float = float("inf")
+    start: tuple[Pipeline, ...] = ()
+    cache_bytes: int = 1 << 30
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """What a search found, and how good that is.
+
+    Attributes
+    ----------
+    champion : Finalist
+    finalists : tuple of Finalist
+    progress : Progress
+    test : mapping of Pipeline to statistics of shape (n_test, s)
+        For the champion and the baselines; empty without a test split.
+    reproducible : bool
+        False if a worker had to be killed.
+    """
+
+    champion: Finalist
+    finalists: tuple[Finalist, ...]
+    progress: Progress
+    splits: Splits
+    digests: tuple[str, ...]
+    test: Mapping[Pipeline, Floats] = field(default_factory=dict)
+    reproducible: bool = True
+
+    @property
+    def good_enough(self) -> bool:
+        """Whether the champion was evolved and clears every baseline."""
+        return self.champion.role == "evolved"
+
+
+def solve(
+    dataset: Dataset,
+    splits: Splits,
+    task: Task,
+    settings: SearchSettings,
+    folder: Path,
+    clock: Clock,
+    watch: Callable[[Progress], None] = lambda progress: None,
+    found: Callable[[Pipeline], None] = lambda pipeline: None,
+) -> Solution:
+    """Search on the search images, choose on the selection images, prove on the test images.
+
+    Parameters
+    ----------
+    folder : Path
+        Where packed images lie while they are needed.
+    clock : Clock
+        Started by the caller, so that its own preparations count.
+    watch : callable
+        Called with the progress after each generation.
+    found : callable
+        Called with the champion before any test image is opened.
+    """
+    pack = _pack(dataset, (*splits.search, *splits.selection), folder / "search.pack")
+    n_search = len(splits.search)
+    facts = survey_images([task.image(item) for item in pack.items[:n_search]])
+    sizes = {i: _pixels(task.image(item)) for i, item in enumerate(pack.items)}
+    with _executor(task, pack, settings) as executor:
+        evaluator = Evaluator(task, executor, {i: sizes[i] for i in range(n_search)})
+        words = vocabulary(facts, optional=settings.optional_operators)
+        shares = [
+            Share(Given(settings.start), GENERATION),
+            Share(Classics(facts), GENERATION),
+            Share(Tune(), 14),
+            Share(Newcomers(words, task.output), 24),
+            Share(Vary(words), GENERATION),
+        ]
+        search = Search(evaluator, shares, facts, clock, settings.seed, settings.max_cost, watch)
+        try:
+            progress = search.run()
+        except KeyboardInterrupt:
+            progress = search.progress
+            progress.stopped_by = "interrupt"
+        if not progress.best:
+            raise EvosegError("the search ended before any candidate was scored. Give it more time.")
+        chosen_on = Evaluator(task, executor, {i: sizes[i] for i in range(n_search, len(sizes))})
+        finalists = _finalists(progress, evaluator, chosen_on if splits.selection else None, facts, task)
+        reproducible = not getattr(executor, "n_killed", 0)
+    best = champion(finalists)
+    found(best.scored.pipeline)
+    proven = [best, *(f for f in finalists if f.role != "evolved" and f is not best)]
+    test = _prove(dataset, splits.test, task, [f.scored.pipeline for f in proven], settings, folder)
+    return Solution(best, tuple(finalists), progress, splits, pack.digests, test, reproducible)
+
+
+class Given:
+    """Proposes the programs that the user brought."""
+
+    name = "start"
+
+    def __init__(self, programs: Sequence[Pipeline]) -> None:
+        self._waiting = list(programs)
+
+    def ready(self, view: Any, n: int, rng: Any) -> list[Pipeline]:
+        """Return the next n programs."""
+        now, self._waiting = self._waiting[:n], self._waiting[n:]
+        return now
+
+    def learn(self, verdicts: Any) -> None:
+        """Learn nothing."""
+
+
+def _finalists(
+    progress: Progress, evaluator: Evaluator, chosen_on: Evaluator | None, facts: Any, task: Task
+) -> list[Finalist]:
+    fixed = [v for v in evaluator.evaluate(constants(facts, task.output)) if isinstance(v, Scored)]
+    nominated = nominate(progress.best, fixed, progress.best_classic)
+    if chosen_on is None:
+        return [Finalist(s, leave_one_out(s, progress.variants), role) for s, role in nominated]
+    statistics = chosen_on.judge([s.pipeline for s, _ in nominated])
+    return [
+        Finalist(s, task.score(found), role)
+        for (s, role), found in zip(nominated, statistics, strict=True)
+        if not isinstance(found, Failed)
+    ]
+
+
+def _prove(
+    dataset: Dataset, stems: Sequence[str], task: Task, programs: list[Pipeline], settings: SearchSettings, folder: Path
+) -> dict[Pipeline, Floats]:
+    """Score finished programs on images that nothing has looked at before."""
+    if not stems:
+        return {}
+    pack = _pack(dataset, stems, folder / "test.pack")
+    with _executor(task, pack, settings) as executor:
+        evaluator = Evaluator(task, executor, {i: _pixels(task.image(item)) for i, item in enumerate(pack.items)})
+        found = evaluator.judge(programs)
+    for program, statistics in zip(programs, found, strict=True):
+        if isinstance(statistics, Failed):
+            raise EvosegError(f"the pipeline failed on a test image: {statistics.reason}\n{program.digest}")
+    return {p: s for p, s in zip(programs, found, strict=True) if not isinstance(s, Failed)}
+
+
+def _pack(dataset: Dataset, stems: Sequence[str], path: Path) -> Pack:
+    return write_pack(path, ((stem, _arrays(dataset, stem)) for stem in stems))
+
+
+def _arrays(dataset: Dataset, stem: str) -> dict[str, NDArray[Any]]:
+    sample = dataset.load(stem)
+    assert sample.mask is not None, f"{stem} is in a split but has no mask"
+    return {"image": sample.image, "mask": sample.mask} | ({} if sample.known is None else {"known": sample.known})
+
+
+def _pixels(image: NDArray[Any]) -> int:
+    return int(np.prod(image.shape[:2]))
+
+
+@contextmanager
+def _executor(task: Task, pack: Pack, settings: SearchSettings) -> Iterator[Executor]:
+    executor: Executor
+    if settings.workers == 0:
+        executor = InProcess(task, pack.items, settings.cache_bytes)
+    else:
+        workers = WorkerSettings(settings.workers, settings.cache_bytes)
+        executor = Processes(task, pack.path, workers)
+    try:
+        yield executor
+    finally:
+        executor.close()

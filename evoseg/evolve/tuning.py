@@ -1,0 +1,120 @@
+"""Tune the numbers of good pipelines by CMA-ES (Hansen & Ostermeier, Evol. Comput. 9(2), 2001)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from cmaes import CMA
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from evoseg.evolve.growth import scaled, unscaled
+from evoseg.evolve.ports import Failed, Scored, SearchView, Verdict
+from evoseg.operators import registry
+from evoseg.operators.parameters import Parameter, Range
+from evoseg.pipeline import Pipeline, Step
+
+Skeleton = tuple[tuple[str, tuple[int, ...]], ...]
+"""A pipeline's structure without any parameter."""
+
+SIGMA = 0.12
+"""First standard deviation, as a share of each parameter's range."""
+ROUNDS = 6
+"""CMA-ES generations spent on one pipeline."""
+POOL = 12
+"""The tuner takes the best pipeline among so many that it has not tuned yet."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a number stands in a pipeline."""
+
+    step: int
+    index: int
+    parameter: Parameter
+    domain: Range
+
+
+class Tune:
+    """Proposes better numbers for the best pipelines, one pipeline after the other."""
+
+    name = "tune"
+
+    def __init__(self) -> None:
+        self._tuned: set[Skeleton] = set()
+        self._target: _Target | None = None
+
+    def ready(self, view: SearchView, n: int, rng: Generator) -> list[Pipeline]:
+        """Return one CMA-ES generation, or nothing if it would not fit into n."""
+        if self._target is None or self._target.rounds >= ROUNDS:
+            self._target = self._choose(view, rng)
+        return self._target.ask() if self._target is not None and self._target.size <= n else []
+
+    def learn(self, verdicts: Sequence[Verdict]) -> None:
+        """Tell CMA-ES; go to the next pipeline when this one no longer gets better."""
+        if self._target is not None and verdicts:
+            self._target.tell(verdicts)
+
+    def _choose(self, view: SearchView, rng: Generator) -> "_Target | None":
+        for candidate in view.best[:POOL]:
+            structure = skeleton(candidate.pipeline)
+            places = numbers(candidate.pipeline)
+            if structure not in self._tuned and places:
+                self._tuned.add(structure)
+                return _Target(candidate.pipeline, places, int(rng.integers(2**31)))
+        return None
+
+
+class _Target:
+    """One pipeline under tuning."""
+
+    def __init__(self, pipeline: Pipeline, places: list[Place], seed: int) -> None:
+        self._pipeline = pipeline
+        self._places = places
+        start = np.array([_position(pipeline, p) for p in places])
+        bounds = np.tile([0.0, 1.0], (len(places), 1))
+        # cmaes refuses a single dimension; a second one that nothing depends on costs little.
+        if len(places) == 1:
+            start, bounds = np.append(start, 0.5), np.tile([0.0, 1.0], (2, 1))
+        self._cma = CMA(mean=np.clip(start, 0.02, 0.98), sigma=SIGMA, bounds=bounds, seed=seed)
+        self._asked: list[NDArray[np.float64]] = []
+        self.size = self._cma.population_size
+        self.rounds = 0
+
+    def ask(self) -> list[Pipeline]:
+        self._asked = [self._cma.ask() for _ in range(self.size)]
+        return [self._at(x) for x in self._asked]
+
+    def tell(self, verdicts: Sequence[Verdict]) -> None:
+        losses = [1.0 if isinstance(v, Failed) else 1.0 - v.score for v in verdicts]
+        self._cma.tell(list(zip(self._asked, losses, strict=True)))
+        self.rounds += 1
+
+    def _at(self, x: NDArray[np.float64]) -> Pipeline:
+        steps = list(self._pipeline.steps)
+        for place, u in zip(self._places, x, strict=False):
+            s = steps[place.step]
+            value = place.parameter.nearest(unscaled(place.domain, float(u)))
+            steps[place.step] = Step(s.operator, s.inputs, (*s.params[: place.index], value, *s.params[place.index + 1 :]))
+        return Pipeline(steps)
+
+
+def numbers(pipeline: Pipeline) -> list[Place]:
+    """Return the searched numbers of a pipeline that have a range of their own."""
+    return [
+        Place(i, k, p, p.domain)
+        for i, s in enumerate(pipeline.steps)
+        for k, p in enumerate(registry.get(s.operator).parameters)
+        if isinstance(p.domain, Range) and p.domain.unit != "native" and not p.fitted and p.name != "index"
+    ]
+
+
+def skeleton(pipeline: Pipeline) -> Skeleton:
+    """Return the pipeline's structure without any parameter."""
+    return tuple((s.operator, s.inputs) for s in pipeline.steps)
+
+
+def _position(pipeline: Pipeline, place: Place) -> float:
+    value = pipeline.steps[place.step].params[place.index]
+    assert isinstance(value, int | float)
+    return scaled(place.domain, value)

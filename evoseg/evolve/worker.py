@@ -1,0 +1,79 @@
+"""A worker process: ``python -m evoseg.evolve.worker``. Reads frames from stdin, answers on stdout.
+
+It is started as a module, so scripts and notebooks need no ``if __name__`` guard. The frames are pickles between a
+parent and its own child; nothing that a stranger wrote is ever unpickled.
+"""
+
+import os
+import pickle
+import signal
+import struct
+import sys
+from pathlib import Path
+from typing import Any, BinaryIO
+
+HEADER = struct.Struct("<Q")
+
+
+def write_frame(pipe: BinaryIO, value: Any) -> None:
+    """Send one value with its length before it."""
+    data = pickle.dumps(value, protocol=5)
+    rest = memoryview(HEADER.pack(len(data)) + data)
+    while rest:  # an unbuffered pipe may take less than it is given
+        rest = rest[pipe.write(rest) :]
+    pipe.flush()
+
+
+def read_frame(pipe: BinaryIO) -> Any:
+    """Receive one value.
+
+    Raises
+    ------
+    EOFError
+        If the other side is gone.
+    """
+    return pickle.loads(_exactly(pipe, HEADER.unpack(_exactly(pipe, HEADER.size))[0]))
+
+
+def _exactly(pipe: BinaryIO, n: int) -> bytes:
+    data = bytearray()
+    while len(data) < n:
+        part = pipe.read(n - len(data))
+        if not part:
+            raise EOFError("the pipe was closed")
+        data += part
+    return bytes(data)
+
+
+def main() -> None:
+    """Answer jobs until stdin closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    # Whatever prints must not end up between the frames.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    questions = sys.stdin.buffer
+    pack, task, cache_bytes, memory_bytes = read_frame(questions)
+    _limit_memory(memory_bytes)
+
+    from evoseg.data.pack import Pack
+    from evoseg.evolve.jobs import InProcess
+
+    executor = InProcess(task, Pack(Path(pack)).items, cache_bytes)
+    write_frame(answers, "ready")
+    while True:
+        try:
+            job = read_frame(questions)
+        except EOFError:
+            return
+        write_frame(answers, executor.run([job])[0])
+
+
+def _limit_memory(memory_bytes: int) -> None:
+    """Make an allocation beyond the limit fail here, before the machine starts to swap."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+
+
+if __name__ == "__main__":
+    main()

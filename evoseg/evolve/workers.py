@@ -1,0 +1,195 @@
+"""Worker processes: supervised, with a wall limit that holds even inside a C call.
+
+A worker that is stuck or dies is killed with its whole process group and replaced. The job is then tried again
+program by program, so that the one to blame is found and the others lose nothing.
+"""
+
+import logging
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import monotonic
+from typing import Any, BinaryIO, cast
+
+from evoseg.evolve.jobs import Job, Outcome
+from evoseg.evolve.ports import Failed, Task
+from evoseg.evolve.worker import read_frame, write_frame
+
+logger = logging.getLogger(__name__)
+
+START_LIMIT_S = 60.0
+ALONE_LIMIT_S = 5.0
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """What each worker process may use.
+
+    Attributes
+    ----------
+    n_workers : int
+    cache_bytes : int
+        For values of sub-programs, over all workers.
+    memory_bytes : int
+        Each worker's limit of private data; an allocation beyond it fails that candidate.
+    """
+
+    n_workers: int = 1
+    cache_bytes: int = 1 << 30
+    memory_bytes: int = 4 << 30
+
+
+class Processes:
+    """Runs jobs in worker processes, one job in flight each.
+
+    Parameters
+    ----------
+    task : Task
+        Picklable.
+    pack : Path
+        The dataset's memory-mapped file, shared by all workers.
+    settings : WorkerSettings
+    """
+
+    def __init__(self, task: Task, pack: Path, settings: WorkerSettings) -> None:
+        self.n_workers = settings.n_workers
+        self.n_killed = 0
+        cache = settings.cache_bytes // settings.n_workers
+        self._hello = (str(pack), task, cache, settings.memory_bytes)
+        self._workers: list[_Worker] = []
+        for _ in range(settings.n_workers):
+            self._workers.append(_Worker(self._hello))
+
+    def run(self, jobs: Sequence[Job]) -> list[Outcome]:
+        """Run the jobs, as many at a time as there are workers."""
+        outcomes: dict[int, Outcome] = {}
+        suspects: list[int] = []
+        waiting = list(range(len(jobs)))
+        busy: dict[int, int] = {}
+        try:
+            while waiting or busy:
+                for w, worker in enumerate(self._workers):
+                    if w not in busy and waiting:
+                        busy[w] = waiting.pop(0)
+                        worker.send(jobs[busy[w]])
+                for w in self._ready(busy):
+                    i = busy.pop(w)
+                    outcome = self._workers[w].receive()
+                    if outcome is None:
+                        self._replace(w)
+                        suspects.append(i)
+                    else:
+                        outcomes[i] = outcome
+        except BaseException:
+            # Interrupted in mid-job: whoever still computes would answer the wrong question later.
+            for w in busy:
+                self._replace(w)
+            raise
+        for i in suspects:
+            outcomes[i] = self._one_by_one(jobs[i])
+        return [outcomes[i] for i in range(len(jobs))]
+
+    def close(self) -> None:
+        """End all workers; idempotent."""
+        for worker in self._workers:
+            worker.kill()
+        self._workers = []
+
+    def _ready(self, busy: dict[int, int]) -> list[int]:
+        """Wait for the first busy worker to answer, die or run over its limit."""
+        pipes = {self._workers[w].answers: w for w in busy}
+        wait_s = min(self._workers[w].deadline for w in busy) - monotonic()
+        readable, _, _ = select.select(list(pipes), [], [], max(0.0, wait_s))
+        late = [w for w in busy if monotonic() > self._workers[w].deadline]
+        return sorted({pipes[pipe] for pipe in readable} | set(late))
+
+    def _replace(self, w: int) -> None:
+        self._workers[w].kill()
+        self.n_killed += 1
+        self._workers[w] = _Worker(self._hello)
+
+    def _one_by_one(self, job: Job) -> Outcome:
+        """Run each program alone; one that is stuck or dies alone has failed."""
+        results = []
+        for program in job.programs:
+            alone = replace(job, programs=(program,), limit_s=max(ALONE_LIMIT_S, job.limit_s / len(job.programs)))
+            self._workers[0].send(alone)
+            self._ready({0: 0})
+            outcome = self._workers[0].receive()
+            if outcome is None:
+                self._replace(0)
+                logger.warning("a candidate was stopped after %.1f s or died: %s", alone.limit_s, program.digest)
+                results.append(Failed(program, f"it ran for more than {alone.limit_s:.0f} s, or its process died"))
+            else:
+                results.append(outcome.results[0])
+        return Outcome(tuple(results))
+
+
+class _Worker:
+    """One child process and its two pipes."""
+
+    def __init__(self, hello: tuple[Any, ...]) -> None:
+        environment = {k: v for k, v in os.environ.items() if "KEY" not in k and "TOKEN" not in k and "SECRET" not in k}
+        environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        # The child must find the same evoseg as its parent, wherever either was started.
+        root = str(Path(__file__).resolve().parents[2])
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, environment.get("PYTHONPATH", "")]))
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "evoseg.evolve.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+            bufsize=0,  # select sees the pipe, not what a buffer has already taken from it
+            start_new_session=True,
+        )
+        self._questions = cast(BinaryIO, self._process.stdin)
+        self.answers = cast(BinaryIO, self._process.stdout)
+        self.deadline = monotonic() + START_LIMIT_S
+        self._greeted = False
+        self._post(hello)
+
+    def send(self, job: Job) -> None:
+        """Start a job; its limit starts now."""
+        start_s = 0.0 if self._greeted else START_LIMIT_S
+        self.deadline = monotonic() + job.limit_s + start_s
+        self._post(job)
+
+    def receive(self) -> Outcome | None:
+        """Return the answer, or None if the worker is stuck or dead."""
+        try:
+            if not self._greeted:
+                if not self._answered():
+                    return None
+                read_frame(self.answers)
+                self._greeted = True
+            return cast(Outcome, read_frame(self.answers)) if self._answered() else None
+        except (EOFError, OSError):
+            return None
+
+    def kill(self) -> None:
+        """End the process and all that it started."""
+        try:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self._process.wait()
+        for pipe in (self._questions, self.answers):
+            try:
+                pipe.close()
+            except OSError:
+                pass
+
+    def _post(self, value: Any) -> None:
+        try:
+            write_frame(self._questions, value)
+        except OSError:
+            pass  # a dead worker shows when it is asked for its answer
+
+    def _answered(self) -> bool:
+        readable, _, _ = select.select([self.answers], [], [], max(0.0, self.deadline - monotonic()))
+        return bool(readable)

@@ -1,0 +1,1 @@
+"""Scores of an answer against the truth; higher is better, always."""

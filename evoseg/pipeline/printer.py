@@ -1,0 +1,36 @@
+"""Print a pipeline as canonical text."""
+
+from evoseg.operators import registry
+from evoseg.operators.parameters import Value
+from evoseg.pipeline.value import IMAGE, Pipeline
+
+FORM_VERSION = 1
+
+
+def print_text(pipeline: Pipeline) -> str:
+    """Return the canonical text: every parameter in signature order, steps named by operator and number."""
+    names: dict[int, str] = {IMAGE: "image"}
+    counts: dict[str, int] = {}
+    lines = [_header(pipeline), "def pipeline(image):"]
+    for i, s in enumerate(pipeline.steps):
+        named = registry.get(s.operator).named(s.params)
+        arguments = [names[j] for j in s.inputs] + [f"{k}={_literal(v)}" for k, v in named.items()]
+        call = f"{s.operator}({', '.join(arguments)})"
+        if i == len(pipeline.steps) - 1:
+            lines.append(f"    return {call}")
+            continue
+        counts[s.operator] = counts.get(s.operator, 0) + 1
+        names[i] = f"{s.operator}_{counts[s.operator]}"
+        lines.append(f"    {names[i]} = {call}")
+    return "\n".join(lines) + "\n"
+
+
+def _header(pipeline: Pipeline) -> str:
+    used = dict.fromkeys(s.operator for s in pipeline.steps)
+    return f"# evoseg {FORM_VERSION}: " + " ".join(f"{name}@{registry.get(name).revision}" for name in used)
+
+
+def _literal(value: Value) -> str:
+    if isinstance(value, tuple):
+        return "(" + ", ".join(repr(v) for v in value) + ("," if len(value) == 1 else "") + ")"
+    return f'"{value}"' if isinstance(value, str) else repr(value)

@@ -1,0 +1,207 @@
+"""A pipeline: a straight-line typed program of registered operators, always well typed and in canonical order."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Any
+
+from numpy.typing import NDArray
+
+from evoseg.base.errors import PipelineError
+from evoseg.base.kinds import Kind
+from evoseg.operators import registry
+from evoseg.operators.parameters import Value
+from evoseg.pipeline.running import as_raw, run_steps
+
+IMAGE = -1
+"""The input that stands for the image itself."""
+
+MAX_STEPS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One call of an operator.
+
+    Attributes
+    ----------
+    operator : str
+    inputs : tuple of int
+        Indices of earlier steps, or `IMAGE`.
+    params : tuple of Value
+        In the order of the operator's signature.
+    """
+
+    operator: str
+    inputs: tuple[int, ...]
+    params: tuple[Value, ...]
+
+
+def step(operator: str, *inputs: int, **params: Value) -> Step:
+    """Make a step by parameter names; those left out take their defaults.
+
+    Raises
+    ------
+    PipelineError
+        If the operator or a parameter is unknown, or a value is out of its range.
+    """
+    known = {p.name: p for p in registry.get(operator).parameters}
+    for name in params:
+        if name not in known:
+            raise PipelineError(f"{operator} has no parameter '{name}'; it has {', '.join(known) or 'none'}.")
+    values = tuple(params.get(p.name, p.default) for p in known.values())
+    return Step(operator, inputs, _canonical(operator, values))
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Pipeline:
+    """A program from one image to one value; its last step is the result.
+
+    Building one checks kinds and values, merges equal steps, drops unused ones, sorts the arguments of commutative
+    operators and orders the steps, so two texts that mean the same give equal values.
+
+    Attributes
+    ----------
+    steps : tuple of Step
+    digests, forms : tuple of bytes
+        One identity per sub-program, with and without its fitted numbers; both include operator revisions.
+    """
+
+    steps: tuple[Step, ...]
+    digests: tuple[bytes, ...] = field(repr=False, compare=False)
+    forms: tuple[bytes, ...] = field(repr=False, compare=False)
+
+    def __init__(self, steps: Iterable[Step]) -> None:
+        """Build the canonical pipeline whose result is the last of `steps`.
+
+        Raises
+        ------
+        PipelineError
+            If there is no step or there are too many, an input is not an earlier step, a kind does not fit, or a
+            value is out of its range.
+        """
+        canonical, digests, forms = _canonicalise(list(steps))
+        object.__setattr__(self, "steps", canonical)
+        object.__setattr__(self, "digests", digests)
+        object.__setattr__(self, "forms", forms)
+
+    @property
+    def digest(self) -> str:
+        """Identity of results: operators, revisions and all numbers."""
+        return self.digests[-1].hex()
+
+    @property
+    def form(self) -> str:
+        """Identity for repeats: the digest with fitted numbers blanked."""
+        return self.forms[-1].hex()
+
+    @property
+    def output(self) -> Kind:
+        """The kind of the result."""
+        return registry.get(self.steps[-1].operator).output
+
+    @property
+    def cost(self) -> float:
+        """Modelled cost in ns per pixel, which is also ms per megapixel."""
+        return sum(registry.get(s.operator).cost(s.params) for s in self.steps)
+
+    def until(self, index: int) -> "Pipeline":
+        """Return the sub-program whose result is step `index`."""
+        return Pipeline(self.steps[: index + 1])
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
+        """Run the program.
+
+        Parameters
+        ----------
+        image : uint8, uint16 or float32 array of shape (M, N) or (M, N, C)
+
+        Returns
+        -------
+        array of the kind `output`, e.g. bool (M, N)
+
+        Raises
+        ------
+        PipelineError
+            If the image has another shape or dtype.
+        """
+        return run_steps(self.steps, as_raw(image))
+
+
+@lru_cache(maxsize=1 << 16)
+def _canonical(operator: str, values: tuple[Value, ...]) -> tuple[Value, ...]:
+    parameters = registry.get(operator).parameters
+    if len(values) != len(parameters):
+        raise PipelineError(f"{operator} takes {len(parameters)} parameters, not {len(values)}.")
+    try:
+        return tuple(p.check(v) for p, v in zip(parameters, values, strict=True))
+    except PipelineError as error:
+        raise PipelineError(f"{operator}: {error}") from None
+
+
+def _canonicalise(steps: list[Step]) -> tuple[tuple[Step, ...], tuple[bytes, ...], tuple[bytes, ...]]:
+    """Return checked steps in post-order from the result, with a digest and a form each."""
+    if not steps:
+        raise PipelineError("a pipeline needs at least one step.")
+    checked = [_checked(steps, i) for i in range(len(steps))]
+    digests: list[bytes] = []
+    forms: list[bytes] = []
+    for i, s in enumerate(checked):
+        if registry.get(s.operator).commutative:
+            order = sorted(s.inputs, key=lambda j: (b"", b"") if j == IMAGE else (forms[j], digests[j]))
+            checked[i] = s = Step(s.operator, tuple(order), s.params)
+        digests.append(_identity(s, digests, blank=False))
+        forms.append(_identity(s, forms, blank=True))
+    kept: list[int] = []
+    place: dict[bytes, int] = {}
+    # Depth first with an explicit stack: a chain of 200 steps must not meet the recursion limit.
+    stack = [len(checked) - 1]
+    while stack:
+        i = stack[-1]
+        waiting = [j for j in reversed(checked[i].inputs) if j != IMAGE and digests[j] not in place]
+        if waiting:
+            stack.extend(waiting)
+            continue
+        stack.pop()
+        if digests[i] not in place:
+            place[digests[i]] = len(kept)
+            kept.append(i)
+    if len(kept) > MAX_STEPS:
+        raise PipelineError(f"the pipeline has {len(kept)} steps; at most {MAX_STEPS} are allowed.")
+    ordered = tuple(
+        Step(checked[i].operator, tuple(_moved(j, digests, place) for j in checked[i].inputs), checked[i].params)
+        for i in kept
+    )
+    return ordered, tuple(digests[i] for i in kept), tuple(forms[i] for i in kept)
+
+
+def _moved(index: int, digests: Sequence[bytes], place: dict[bytes, int]) -> int:
+    return IMAGE if index == IMAGE else place[digests[index]]
+
+
+def _checked(steps: list[Step], index: int) -> Step:
+    """Return step `index` with canonical values, after checking its inputs' number, order and kinds."""
+    s = steps[index]
+    op = registry.get(s.operator)
+    if len(s.inputs) != len(op.inputs):
+        raise PipelineError(f"{op.name} takes {len(op.inputs)} inputs, not {len(s.inputs)}.")
+    for j, wanted in zip(s.inputs, op.inputs, strict=True):
+        if not IMAGE <= j < index:
+            raise PipelineError(f"{op.name}, step {index}: input {j} is not an earlier step.")
+        given = Kind.RAW if j == IMAGE else registry.get(steps[j].operator).output
+        if given is not wanted:
+            source = "the image" if j == IMAGE else steps[j].operator
+            raise PipelineError(f"{op.name} takes a {wanted} value, but {source} gives a {given} value.")
+    return Step(op.name, s.inputs, _canonical(op.name, s.params))
+
+
+def _identity(s: Step, inputs: Sequence[bytes], *, blank: bool) -> bytes:
+    op = registry.get(s.operator)
+    values = [None if blank and p.fitted else v for p, v in zip(op.parameters, s.params, strict=True)]
+    text = f"{op.name}@{op.revision}{values!r}".encode()
+    sources = b"".join(b"image" if j == IMAGE else inputs[j] for j in s.inputs)
+    return blake2b(text + b"|" + sources, digest_size=16).digest()
