@@ -5,6 +5,7 @@ decorator `@operator` are left out, docstrings keep their first line, comments s
 """
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from copy import deepcopy
@@ -18,6 +19,8 @@ from evoseg.base.errors import EvosegError
 
 _LONGEST_LINE = 120
 _ALLOWED = {"numpy", "cv2"}
+# Functions that only talk to the type checker, and which of their arguments they return.
+_TRANSPARENT = {"cast": 1, "as_gray": 0}
 
 
 class ExportError(EvosegError, ValueError):
@@ -42,16 +45,17 @@ class Excerpts:
 
     Attributes
     ----------
-    reserved : set of str
-        Names that helpers must not take; such a helper is given its module's name as a prefix.
+    owners : dict
+        What each name of the exported file stands for, as (module, name). Names put in beforehand are kept for their
+        owner; a helper of the same name from another module is given that module's name as a prefix.
     """
 
-    reserved: set[str]
+    owners: dict[str, tuple[str, str]]
     _imports: set[str] = field(default_factory=set)
     _pieces: list[str] = field(default_factory=list)
     _names: dict[tuple[str, str], str] = field(default_factory=dict)
 
-    def add(self, module: str, name: str, *, keep_name: bool = False) -> str:
+    def add(self, module: str, name: str) -> str:
         """Add a definition and all it refers to; return its name in the exported file.
 
         Raises
@@ -66,9 +70,9 @@ class Excerpts:
             return self._imported(module, name, statement)
         if not isinstance(statement, ast.FunctionDef | ast.Assign | ast.AnnAssign):
             raise ExportError(f"'{name}' of {module} cannot be copied: it is neither a function nor a constant.")
-        exported = name if keep_name else self._free(module, name)
+        exported = self._named(module, name)
         self._names[module, name] = exported
-        renamed = {used: self.add(module, used) for used in _references(statement) if _defines(module, used)}
+        renamed = {used: self._used(module, used) for used in _references(statement)}
         self._pieces.append(_rewritten(_module(module), statement, renamed | {name: exported}))
         return exported
 
@@ -81,9 +85,20 @@ class Excerpts:
         blocks = ["\n".join(lines) for lines in (standard, foreign) if lines]
         return "\n\n".join(blocks) + "\n\n\n" + "\n\n\n".join(self._pieces)
 
-    def needs(self, line: str) -> None:
-        """Add an import line."""
+    def needs(self, name: str, line: str) -> None:
+        """Add an import line that brings in `name`."""
+        self.owners[name] = ("", line)
         self._imports.add(line)
+
+    def _used(self, module: str, name: str) -> str:
+        """Return what a name used in `module` is called in the exported file."""
+        if name in _module(module).definitions:
+            return self.add(module, name)
+        if name in self.owners:
+            # An operator such as `open` or `max` hides the builtin that a helper means.
+            self.needs("builtins", "import builtins")
+            return f"builtins.{name}"
+        return name
 
     def _imported(self, module: str, name: str, statement: ast.Import | ast.ImportFrom) -> str:
         alias = next(a for a in statement.names if (a.asname or a.name.partition(".")[0]) == name)
@@ -95,17 +110,20 @@ class Excerpts:
             raise ExportError(f"{module} uses {source} in a way that cannot be copied into a file of its own.")
         renaming = f" as {alias.asname}" if alias.asname else ""
         start = f"from {source} import " if isinstance(statement, ast.ImportFrom) else "import "
-        self.needs(f"{start}{alias.name}{renaming}")
-        self.reserved.add(name)
+        line = f"{start}{alias.name}{renaming}"
+        if self.owners.setdefault(name, ("", line)) != ("", line):
+            raise ExportError(f"{module} uses the name '{name}', which another operator uses for something else.")
+        self._imports.add(line)
         self._names[module, name] = name
         return name
 
-    def _free(self, module: str, name: str) -> str:
-        taken = self.reserved | set(self._names.values())
-        if name in taken:
-            start = "_" if name.startswith("_") else ""
-            name = f"{start}{module.rpartition('.')[2]}_{name.lstrip('_')}"
-        while name in taken:
+    def _named(self, module: str, name: str) -> str:
+        owner = (module, name)
+        if self.owners.setdefault(name, owner) == owner:
+            return name
+        start = "_" if name.startswith("_") else ""
+        name = f"{start}{module.rpartition('.')[2]}_{name.lstrip('_')}"
+        while self.owners.setdefault(name, owner) != owner:
             name += "_"
         return name
 
@@ -131,10 +149,6 @@ def _defined(statement: ast.stmt) -> Iterator[str]:
         yield statement.target.id
 
 
-def _defines(module: str, name: str) -> bool:
-    return name in _module(module).definitions
-
-
 def _is_module(name: str) -> bool:
     try:
         return find_spec(name) is not None
@@ -142,15 +156,26 @@ def _is_module(name: str) -> bool:
         return False
 
 
+def _seen_through(node: ast.AST) -> ast.expr | None:
+    """Return the argument that stands for a call which only talks to the type checker."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _TRANSPARENT:
+        return node.args[_TRANSPARENT[node.func.id]]
+    return None
+
+
 def _is_registration(decorator: ast.expr) -> bool:
     return isinstance(decorator, ast.Call) and isinstance(decorator.func, ast.Name) and decorator.func.id == "operator"
 
 
 def _parts(node: ast.AST) -> Iterator[ast.AST]:
-    """Walk a tree without its annotations and without the decorator `@operator`."""
+    """Walk a tree without its annotations, without the decorator `@operator` and without calls for types only."""
     if isinstance(node, ast.Call) and _is_registration(node):
         return
     yield node
+    inner = _seen_through(node)
+    if inner is not None:
+        yield from _parts(inner)
+        return
     for name, value in ast.iter_fields(node):
         if name in ("annotation", "returns"):
             continue
@@ -217,8 +242,10 @@ def _plain(node: ast.arguments | ast.expr, renamed: dict[str, str]) -> str:
         if isinstance(part, ast.arg):
             part.annotation = None
         elif isinstance(part, ast.Name):
+            # A dotted name is no identifier, but prints as it should.
             part.id = renamed.get(part.id, part.id)
-    return ast.unparse(node)
+    # ast prefers single quotes, evoseg's own source and the rest of the exported file double ones.
+    return re.sub(r"'([^'\"\\]*)'", r'"\1"', ast.unparse(node))
 
 
 def _comments_above(module: _Module, line: int) -> list[str]:
@@ -242,6 +269,11 @@ def _edited(module: _Module, start: int, end: int, nodes: list[ast.stmt], rename
 def _edits(module: _Module, node: ast.AST, renamed: dict[str, str]) -> Iterator[Edit]:
     if isinstance(node, ast.Name) and renamed.get(node.id, node.id) != node.id:
         yield _start(node), _end(node), renamed[node.id]
+    elif isinstance(node, ast.Call) and (inner := _seen_through(node)) is not None:
+        # Brackets go as well, unless they join lines or hold an expression together.
+        whole = node.lineno == node.end_lineno and isinstance(inner, ast.Call | ast.Name | ast.Attribute)
+        yield _start(node), _start(inner), "" if whole else "("
+        yield _end(inner), _end(node), "" if whole else ")"
     elif isinstance(node, ast.AnnAssign):
         if node.value is None:
             yield _start(node), _end(node), "pass"

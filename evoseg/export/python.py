@@ -75,7 +75,11 @@ if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))
 '''
 
-_WRITE_PICTURE = "cv2.imwrite(str(target), {value})"
+_OWN_NAMES = ("pipeline", "EXPECTED", "self_test", "read", "main")
+_OWN_IMPORTS = ("import sys", "from pathlib import Path", "import cv2", "import numpy as np")
+
+_WRITE_PICTURE = """if not cv2.imwrite(str(target), {value}):
+            raise SystemExit(f"{{target}}: could not be written.")"""
 # By kind of result: what the file does, what a run writes, what a call returns, ending of the output, how to write.
 _KINDS = {
     Kind.MASK: (
@@ -136,15 +140,13 @@ def export_python(pipeline: Pipeline) -> str:
             )
     if pipeline.output not in _KINDS:
         raise ExportError(f"the pipeline gives a {pipeline.output} value; only masks, planes and objects are exported.")
-    excerpts = Excerpts(
-        {"pipeline", "self_test", "read", "main", "EXPECTED", "drawn_image", "fingerprint", *(op.name for op in used)}
-    )
-    for line in ("import sys", "from pathlib import Path", "import cv2", "import numpy as np"):
-        excerpts.needs(line)
-    for op in used:
-        excerpts.add(op.function.__module__, op.function.__name__, keep_name=True)
-    for name in ("drawn_image", "fingerprint"):
-        excerpts.add(vectors.__name__, name, keep_name=True)
+    places = [(op.function.__module__, op.name) for op in used]
+    places += [(vectors.__name__, name) for name in ("drawn_image", "fingerprint")]
+    excerpts = Excerpts(dict.fromkeys(_OWN_NAMES, ("", "")) | {name: (module, name) for module, name in places})
+    for line in _OWN_IMPORTS:
+        excerpts.needs(line.split()[-1], line)
+    for module, name in places:
+        excerpts.add(module, name)
     return _header(pipeline) + "\n" + excerpts.text() + "\n\n\n" + print_text(pipeline) + _footer(pipeline)
 
 

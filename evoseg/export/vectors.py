@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 DEPTHS = ("uint8", "uint16")
-"""The two drawn images: uint8 with three channels and uint16 with one."""
+"""The two drawn images: uint8 with three channels, and uint16 with one and turned by its diagonal."""
 
 
 def drawn_image(depth: str) -> NDArray[Any]:
@@ -23,10 +23,10 @@ def drawn_image(depth: str) -> NDArray[Any]:
     ground[(row - 20) ** 2 + (col - 100) ** 2 < 40] += 60
     ground[abs(3 * row - col - 110) < 5] -= 50
     grain = (row * 7919 + col * 104729 + row * col * 31) % 23
+    shades = np.clip(ground + grain, 0, 255)
     if depth == "uint16":
-        return ((ground + grain) * 200 % 65536).astype(np.uint16)[:, :, None]
-    planes = [ground + grain, ground // 2 + 2 * grain + 40, 235 - ground // 2 - grain]
-    return np.stack(planes, axis=2).clip(0, 255).astype(np.uint8)
+        return np.stack([shades.T * 200], axis=2).astype(np.uint16)
+    return np.stack([shades, shades // 2 + 2 * grain, 235 - shades // 2], axis=2).astype(np.uint8)
 
 
 def fingerprint(result: NDArray[Any]) -> str:
