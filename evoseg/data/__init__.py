@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from evoseg.data.card import DatasetCard
-    from evoseg.data.check import Report, check, open_dataset
+    from evoseg.data.checking import Report, check, open_dataset
     from evoseg.data.dataset import Dataset, Sample
     from evoseg.data.files import read_image, read_mask, write_image, write_mask
     from evoseg.data.pack import Pack, write_pack
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "card": ("DatasetCard",),
-    "check": ("Report", "check", "open_dataset"),
+    "checking": ("Report", "check", "open_dataset"),
     "dataset": ("Dataset", "Sample"),
     "files": ("read_image", "read_mask", "write_image", "write_mask"),
     "pack": ("Pack", "write_pack"),

@@ -15,7 +15,7 @@ from evoseg.base.errors import DatasetError
 from evoseg.base.streams import stream
 from evoseg.data.card import DatasetCard
 from evoseg.data.dataset import Dataset
-from evoseg.data.survey import Facts, survey
+from evoseg.data.survey import Facts
 
 NEAR_DUPLICATE = 0.985
 """Correlation of two thumbnails from which images count as near-duplicates.
@@ -45,14 +45,14 @@ class Splits:
 
 
 def split(dataset: Dataset) -> Splits:
-    """Split a dataset; its files are read once, to keep near-duplicates together.
+    """Split a dataset; its files are read, unless they have been, to keep near-duplicates together.
 
     Raises
     ------
     DatasetError
         If a file cannot be read, a group lies on both sides, or nothing is left to search in.
     """
-    found = survey(dataset.source)
+    found = dataset.survey
     if found.faults:
         raise DatasetError(found.faults[0])
     return split_facts(found.facts, dataset.card)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evoseg.base.errors import DatasetError
-from evoseg.data.dataset import channels_of, mismatches, parts_of
+from evoseg.data.agreement import channels_of, mismatches, parts_of
 from evoseg.data.sources import Part, Source
 
 THUMBNAIL = 32

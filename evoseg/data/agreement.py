@@ -1,0 +1,67 @@
+"""Whether the parts of a dataset fit together: channels over all images, sizes within one."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from evoseg.base.errors import DatasetError
+from evoseg.data.sources import Part, Source
+
+
+def parts_of(source: Source, stem: str) -> list[str]:
+    """Return the parts that an image has, its own pixels first."""
+    every = ["image", *(f"planes/{name}" for name in source.planes), "mask", "known"]
+    return [part for part in every if source.has(part, stem)]
+
+
+def channels_of(source: Source, stems: Sequence[str]) -> tuple[str, ...]:
+    """Return the channel names on which the named images of a source agree.
+
+    Raises
+    ------
+    DatasetError
+        If two images differ in more than grey against RGB, or two files of a plane do at all.
+    """
+    first: dict[tuple[str, ...], str] = {}
+    for stem in stems:
+        first.setdefault(source.names("image", stem), source.where("image", stem))
+    kinds = sorted(first, key=len, reverse=True)
+    if len(kinds) > 1 and set(kinds) != {("R", "G", "B"), ("gray",)}:
+        raise _unequal(first[kinds[0]], kinds[0], first[kinds[1]], kinds[1])
+    names = kinds[0]
+    for plane in source.planes:
+        names += plane_channels(source, plane, stems)
+    return names
+
+
+def plane_channels(source: Source, plane: str, stems: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the channels that a plane adds: its own, with a suffix if there are several."""
+    found: dict[tuple[str, ...], str] = {}
+    for stem in stems:
+        found.setdefault(source.names(f"planes/{plane}", stem), source.where(f"planes/{plane}", stem))
+    if len(found) > 1:
+        (names, where), (others, other) = list(found.items())[:2]
+        raise _unequal(where, names, other, others)
+    (names,) = found
+    return (plane,) if len(names) == 1 else tuple(f"{plane}.{name}" for name in names)
+
+
+def _unequal(where: str, names: tuple[str, ...], other: str, others: tuple[str, ...]) -> DatasetError:
+    return DatasetError(
+        f"{where}: has the channels {' '.join(names)}, but {Path(other).name} has {' '.join(others)}; all images of a "
+        "dataset need the same ones (only grey and RGB mix). Export them alike, or as two datasets."
+    )
+
+
+def mismatches(source: Source, stem: str, parts: Mapping[str, Part]) -> list[str]:
+    """Say which parts differ in size from their image."""
+    image = parts["image"]
+    rows_cols = image.array.shape[:2]
+    faults = []
+    for part, found in parts.items():
+        if found.array.shape[:2] != rows_cols:
+            what = part.replace("planes/", "plane ")
+            faults.append(
+                f"{found.where}: {what} is {found.array.shape[:2]} but {Path(image.where).name} is {rows_cols}; "
+                f"a {what} must match its image pixel for pixel. Re-export the {what} at the image's size."
+            )
+    return faults

@@ -1,0 +1,225 @@
+"""Everything that is wrong with a dataset's folder, at once, and what is in it."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evoseg.base.errors import DatasetError
+from evoseg.data.card import DatasetCard
+from evoseg.data.dataset import Dataset, first_faults
+from evoseg.data.folder import Folder, scan
+from evoseg.data.sources import FolderSource
+from evoseg.data.splits import Splits, near_duplicates, split_facts, straddling
+from evoseg.data.survey import Facts, Survey, survey
+
+_NEARLY_FULL = 0.95
+_LISTED = 8
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a dataset's folder holds.
+
+    Attributes
+    ----------
+    root : Path
+    faults : tuple of str
+        What keeps the dataset from being used: file, what is wrong, what to do. Paths are relative to `root`.
+    warnings : tuple of str
+        What a person should know.
+    card : dict
+        The words of `dataset.yaml` and the figures of images and masks, ready for JSON; `digests` holds the sha256 of
+        each part by stem, `digest` sums them up.
+    splits : Splits or None
+        What a search would use; None if faults prevent it.
+    """
+
+    root: Path
+    faults: tuple[str, ...]
+    warnings: tuple[str, ...]
+    card: dict[str, Any]
+    splits: Splits | None
+
+    @property
+    def ok(self) -> bool:
+        """True if the dataset can be used."""
+        return not self.faults
+
+    def as_json(self) -> dict[str, Any]:
+        """Return everything as values that JSON knows."""
+        splits = {name: list(stems) for name, stems in vars(self.splits).items()} if self.splits else None
+        return {
+            "dataset": str(self.root),
+            "ok": self.ok,
+            "faults": list(self.faults),
+            "warnings": list(self.warnings),
+            "card": self.card,
+            "splits": splits,
+        }
+
+    def __str__(self) -> str:
+        return "\n".join(_lines(self))
+
+
+def check(path: str | Path) -> Report:
+    """Read every file of a dataset once and list every fault.
+
+    Raises
+    ------
+    DatasetError
+        Only if `path` is missing or not a folder.
+    """
+    root = Path(path)
+    folder = scan(root)
+    return _report(folder, survey(FolderSource(folder)))
+
+
+def open_dataset(path: str | Path) -> Dataset:
+    """Open a dataset that has no fault; every file is read once, and the dataset keeps what was found (`survey`).
+
+    Raises
+    ------
+    DatasetError
+        One error with the first few faults of the folder.
+    """
+    dataset = Dataset(path)
+    assert isinstance(dataset.source, FolderSource) and dataset.root is not None
+    report = _report(dataset.source.folder, dataset.survey)
+    if report.faults:
+        raise DatasetError(first_faults(dataset.root, report.faults))
+    return dataset
+
+
+def _report(folder: Folder, found: Survey) -> Report:
+    labelled = [fact for fact in found.facts.values() if fact.labelled]
+    faults = [*folder.faults, *found.faults, *_mask_faults(folder, labelled)]
+    warnings = [*folder.warnings, *(note for fact in found.facts.values() for note in fact.notes)]
+    splits = None
+    if not faults and labelled:
+        try:
+            splits = split_facts(found.facts, folder.card)
+        except DatasetError as error:
+            faults.append(str(error))
+    warnings += _warnings(folder, found, labelled, splits)
+    return Report(
+        folder.root, _relative(folder, faults), _relative(folder, warnings), _card(folder.card, found, labelled), splits
+    )
+
+
+def _relative(folder: Folder, messages: Sequence[str]) -> tuple[str, ...]:
+    """Name files from the dataset's folder on; the report names that one."""
+    return tuple(message.removeprefix(f"{folder.root}/") for message in messages)
+
+
+def _mask_faults(folder: Folder, labelled: Sequence[Facts]) -> list[str]:
+    faults = []
+    if labelled and not any(fact.n_foreground for fact in labelled):
+        faults.append(
+            f"{folder.root}: all {len(labelled)} masks are empty, so there is nothing to find. Check how they were "
+            "exported."
+        )
+    for fact in labelled:
+        if not fact.n_known:
+            faults.append(
+                f"{folder.known[fact.stem]}: no pixel is known, so nothing could be scored. Remove or redraw it."
+            )
+    return faults
+
+
+def _warnings(folder: Folder, found: Survey, labelled: Sequence[Facts], splits: Splits | None) -> list[str]:
+    warnings = []
+    for fact in labelled:
+        if fact.n_known and fact.n_foreground > _NEARLY_FULL * fact.n_known:
+            share = 100 * fact.n_foreground / fact.n_known
+            warnings.append(f"{folder.masks[fact.stem]}: {share:.0f} % is foreground; is the mask inverted?")
+    if unlabelled := [stem for stem in folder.images if stem not in folder.masks]:
+        warnings.append(f"{len(unlabelled)} images have no mask and are not used: {_some(unlabelled)}.")
+    dtypes = Counter(fact.dtype for fact in found.facts.values())
+    if len(dtypes) > 1:
+        mixed = " and ".join(f"{n} are {dtype}" for dtype, n in sorted(dtypes.items()))
+        warnings.append(f"pixel types are mixed ({mixed}); levels in native units will not mean the same everywhere.")
+    if splits is None:
+        return warnings
+    used = {*splits.search, *splits.selection, *splits.test}
+    if unused := [fact.stem for fact in labelled if fact.stem not in used]:
+        warnings.append(f"{len(unused)} labelled images are in no split and are not used: {_some(unused)}.")
+    twins = near_duplicates([fact for fact in found.facts.values() if fact.stem in used])
+    for a, b in straddling(splits, twins):
+        warnings.append(f"{a} and {b} are nearly the same picture, in different splits; the test flatters.")
+    if not splits.test:
+        warnings.append(
+            f"{len(labelled)} labelled images are too few, or too alike, to keep any for a test: not proven."
+        )
+    return warnings
+
+
+def _some(stems: Sequence[str]) -> str:
+    rest = f" and {len(stems) - _LISTED} more" if len(stems) > _LISTED else ""
+    return ", ".join(stems[:_LISTED]) + rest
+
+
+def _card(words: DatasetCard, found: Survey, labelled: Sequence[Facts]) -> dict[str, Any]:
+    """Return the card: words, then figures."""
+    facts = list(found.facts.values())
+    card: dict[str, Any] = {key: value for key, value in vars(words).items() if isinstance(value, str) and value}
+    card |= {"n_images": len(facts), "n_labelled": len(labelled), "channels": list(found.channels)}
+    if facts:
+        card["sizes"] = {f"{m}x{n}": count for (m, n), count in Counter(fact.shape for fact in facts).most_common()}
+        card["dtypes"] = dict(Counter(fact.dtype for fact in facts))
+        card["values"] = [min(fact.low for fact in facts), max(fact.high for fact in facts)]
+    if labelled:
+        card |= _mask_figures(labelled)
+    card["digests"] = {fact.stem: fact.digests for fact in facts}
+    card["digest"] = _digest(card["digests"])
+    return card
+
+
+def _mask_figures(labelled: Sequence[Facts]) -> dict[str, Any]:
+    shares = [fact.n_foreground / max(fact.n_known, 1) for fact in labelled]
+    areas = np.concatenate([fact.areas for fact in labelled])
+    return {
+        "foreground_share": {"mean": float(np.mean(shares)), "min": min(shares), "max": max(shares)},
+        "n_empty_masks": sum(not fact.n_foreground for fact in labelled),
+        "objects_per_image": {"median": float(np.median([len(fact.areas) for fact in labelled]))},
+        "object_area_px": {"median": float(np.median(areas)) if len(areas) else 0.0},
+    }
+
+
+def _digest(digests: Mapping[str, Mapping[str, str]]) -> str:
+    lines = [f"{stem}|{part}|{sum_}\n" for stem in sorted(digests) for part, sum_ in sorted(digests[stem].items())]
+    return sha256("".join(lines).encode()).hexdigest()
+
+
+def _lines(report: Report) -> list[str]:
+    """Word a report for a terminal."""
+    card = report.card
+    lines = [f"{report.root}: {card.get('title', '')}".rstrip(": ")]
+    lines.append(
+        f"  {card['n_images']} images, {card['n_labelled']} with a mask; channels {' '.join(card['channels'])}"
+    )
+    if "sizes" in card:
+        low, high = card["values"]
+        sizes = list(card["sizes"])
+        size = sizes[0] if len(sizes) == 1 else f"{len(sizes)} sizes, most often {sizes[0]}"
+        lines.append(f"  {size} pixels, {' and '.join(card['dtypes'])}, values {low:g} to {high:g}")
+    if "foreground_share" in card:
+        share = card["foreground_share"]
+        lines.append(
+            f"  foreground {100 * share['mean']:.1f} % ({100 * share['min']:.1f} to {100 * share['max']:.1f}), "
+            f"{card['n_empty_masks']} empty masks; per image {card['objects_per_image']['median']:g} objects of "
+            f"{card['object_area_px']['median']:g} px (medians)"
+        )
+    if report.splits:
+        sizes_of = ", ".join(f"{len(stems)} {name}" for name, stems in vars(report.splits).items())
+        lines.append(f"  splits: {sizes_of}")
+    for word, messages in (("fault", report.faults), ("warning", report.warnings)):
+        lines += [f"{word}: {message}" for message in messages]
+    lines.append(
+        "no faults." if report.ok else f"{len(report.faults)} faults; nothing is searched before they are gone."
+    )
+    return lines
