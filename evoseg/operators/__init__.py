@@ -5,12 +5,15 @@ Importing this package registers every operator; `evoseg.operators.registry` ans
 
 from evoseg.operators import (  # noqa: F401  (imported for their registrations)
     arithmetic,
+    components,
     contrast,
     edges,
     frequency,
     intake,
     masks,
+    measures,
     morphology,
+    ridges,
     smoothing,
     texture,
     thresholds,

@@ -1,0 +1,313 @@
+"""Masks to masks, object by object: objects are 8-connected, holes 4-connected."""
+
+from typing import Annotated, Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from evoseg.base.kinds import Mask
+from evoseg.operators.parameters import Range
+from evoseg.operators.registry import WHOLE, operator
+
+MAX_OUTLINES = 1000
+"""Objects whose convex hull is looked at, the longest outlines first; more would cost too much."""
+
+
+def component_labels(mask: NDArray[np.bool_], connectivity: int = 8) -> tuple[int, NDArray[np.int32]]:
+    """Return the number of labels, background included, and the labels."""
+    n, labels = cv2.connectedComponents(mask.view(np.uint8), connectivity=connectivity, ltype=cv2.CV_32S)
+    result: NDArray[Any] = labels
+    return n, result
+
+
+def label_areas(n: int, labels: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Return the number of pixels of each label; 0 for the background, which is no object."""
+    areas = np.bincount(labels.ravel(), minlength=n)
+    areas[0] = 0
+    return areas
+
+
+def remove_small_from(mask: NDArray[np.bool_], area: int) -> NDArray[np.bool_]:
+    """Remove objects of less than `area` pixels."""
+    n, labels = component_labels(mask)
+    return np.take((label_areas(n, labels) >= area) & (np.arange(n) > 0), labels)
+
+
+@operator(revision=1, cost=5.0, reach=WHOLE)
+def remove_small(mask: Mask, *, area: Annotated[int, Range(2, 20000, unit="px2", log=True)] = 50) -> Mask:
+    """Remove objects smaller than an area.
+
+    Parameters
+    ----------
+    mask : bool array of shape (M, N)
+    area : int, px2
+        Objects of at least this many pixels stay.
+
+    Returns
+    -------
+    bool array of shape (M, N)
+    """
+    return remove_small_from(mask, area)
+
+
+@operator(revision=1, cost=5.0, reach=WHOLE)
+def remove_large(mask: Mask, *, area: Annotated[int, Range(10, 200000, unit="px2", log=True)] = 2000) -> Mask:
+    """Remove objects larger than an area.
+
+    Parameters
+    ----------
+    mask : bool array of shape (M, N)
+    area : int, px2
+        Objects of at most this many pixels stay.
+
+    Returns
+    -------
+    bool array of shape (M, N)
+    """
+    n, labels = component_labels(mask)
+    areas = label_areas(n, labels)
+    return np.take((areas <= area) & (areas > 0), labels)
+
+
+@operator(revision=1, cost=5.0, reach=WHOLE)
+def keep_area(
+    mask: Mask,
+    *,
+    low: Annotated[int, Range(1, 20000, unit="px2", log=True)] = 50,
+    high: Annotated[int, Range(10, 200000, unit="px2", log=True)] = 5000,
+) -> Mask:
+    """Keep objects whose area lies between two.
+
+    Parameters
+    ----------
+    mask : bool array of shape (M, N)
+    low, high : int, px2
+        Both included. If `low` is above `high` they change places.
+
+    Returns
+    -------
+    bool array of shape (M, N)
+    """
+    n, labels = component_labels(mask)
+    areas = label_areas(n, labels)
+    return np.take((areas >= min(low, high)) & (areas <= max(low, high)) & (areas > 0), labels)
+
+
+@operator(revision=1, cost=5.0, reach=WHOLE)
+def keep_largest(mask: Mask, *, count: Annotated[int, Range(1, 50, log=True)] = 1) -> Mask:
+    """Keep the largest objects.
+
+    Parameters
+    ----------
+    mask : bool array of shape (M, N)
+    count : int
+        How many. Of equal ones those that come first stay, row by row.
+
+    Returns
+    -------
+    bool array of shape (M, N)
+    """
+    n, labels = component_labels(mask)
+    keep = np.zeros(n, np.bool_)
+    keep[np.argsort(-label_areas(n, labels), kind="stable")[:count]] = True
+    keep[0] = False
+    return np.take(keep, labels)
+
+
+@operator(revision=1, cost=lambda p: 2.0 if p["area"] == 0 else 5.0, reach=WHOLE)
+def fill_holes(mask: Mask, *, area: Annotated[int, Range(0, 100000, unit="px2")] = 0) -> Mask:
+    """Fill holes: background that does not reach the image's border.
+
+    Parameters
+    ----------
+    mask : bool array of shape (M, N)
+    area : int, px2
+        Largest hole that is filled; 0 fills all.
+
+    Returns
+    -------
+    bool array of shape (M, N)
+    """
+    if area == 0:
+        return ~outside(mask)
+    n, labels = component_labels(~mask, connectivity=4)
+    hole = label_areas(n, labels) <= area
+    for edge in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
+        hole[edge] = False
+    hole[0] = True
+    return np.take(hole, labels)
+
+
+def outside(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Mark background that is connected with the image's border."""
+    rows, cols = mask.shape
+    flooded = np.zeros((rows + 2, cols + 2), np.uint8)
+    flooded[1:-1, 1:-1] = mask
+    cv2.floodFill(flooded, None, (0, 0), 2, flags=4)
+    return flooded[1:-1, 1:-1] == 2
+
+
+@operator(revision=1, cost=3.5, reach=WHOLE)
+def clear_border(mask: Mask, *, margin: Annotated[int, Range(1, 30, unit="px", log=True)] = 1) -> Mask:
+    """Remove objects that touch the image's border.
+
+    Parameters
+    ----------
+    mask : bool array of shape (M, N)
+    margin : int, px
+        Width of the frame that counts as border.
+
+    Returns
+    -------
+    bool array of shape (M, N)
+    """
+    n, labels = component_labels(mask)
+    keep = np.ones(n, np.bool_)
+    for frame in (labels[:margin], labels[-margin:], labels[:, :margin], labels[:, -margin:]):
+        keep[frame] = False
+    keep[0] = False
+    return np.take(keep, labels)
+
+
+def label_moments(n: int, labels: NDArray[np.int32]) -> tuple[NDArray[np.float64], ...]:
+    """Return per label its area and its variances along rows, along columns, and across both.
+
+    Each pixel counts as a unit square, which adds 1/12 to the variances: a single pixel has a size too.
+    """
+    places = np.flatnonzero(labels)
+    owner = labels.ravel()[places]
+    row, col = np.divmod(places, labels.shape[1])
+    area = np.maximum(np.bincount(owner, minlength=n), 1).astype(np.float64)
+    mean_row = np.bincount(owner, row, n) / area
+    mean_col = np.bincount(owner, col, n) / area
+    rows = np.bincount(owner, row * row, n) / area - mean_row**2 + 1 / 12
+    cols = np.bincount(owner, col * col, n) / area - mean_col**2 + 1 / 12
+    both = np.bincount(owner, row * col, n) / area - mean_row * mean_col
+    return area, rows, cols, both
+
+
+@operator(revision=1, cost=9.0, reach=WHOLE)
+def keep_elongated(mask: Mask, *, ratio: Annotated[float, Range(1.1, 20, log=True)] = 3.0) -> Mask:
+    """Keep objects that are longer than wide.
+
+    Parameters
+    ----------
+    mask : bool array of shape (M, N)
+    ratio : float
+        Least ratio of the axes of the ellipse that has the object's second moments.
+
+    Returns
+    -------
+    bool array of shape (M, N)
+    """
+    n, labels = component_labels(mask)
+    _, rows, cols, both = label_moments(n, labels)
+    spread = np.hypot((rows - cols) / 2, both)
+    mean = (rows + cols) / 2
+    # The ratio of axes is the root of the ratio of variances; written as a product it needs no division.
+    keep = mean + spread >= ratio**2 * (mean - spread)
+    keep[0] = False
+    return np.take(keep, labels)
+
+
+@operator(revision=1, cost=9.0, reach=WHOLE)
+def keep_round(mask: Mask, *, roundness: Annotated[float, Range(0.1, 0.98)] = 0.8) -> Mask:
+    """Keep objects that resemble a disk: compact, without holes.
+
+    Parameters
+    ----------
+    mask : bool array of shape (M, N)
+    roundness : float
+        Least value of area / (2 pi (variance along rows + along columns)): 1 for a disk, 0.95 for a square, less
+        for all that is long, ragged or hollow.
+
+    Returns
+    -------
+    bool array of shape (M, N)
+
+    References
+    ----------
+    J. Žunić, K. Hirota, P. L. Rosin, Pattern Recognition 43(1), 2010. doi:10.1016/j.patcog.2009.06.017
+    """
+    n, labels = component_labels(mask)
+    area, rows, cols, _ = label_moments(n, labels)
+    keep = area >= roundness * 2 * np.pi * (rows + cols)
+    keep[0] = False
+    return np.take(keep, labels)
+
+
+def longest_outlines(mask: NDArray[np.bool_]) -> list[NDArray[np.int32]]:
+    """Return the outer outlines of objects that can be hollow, the longest first, at most `MAX_OUTLINES`."""
+    outlines, nesting = cv2.findContours(mask.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    if nesting is None:
+        return []
+    found = [o for o, place in zip(outlines, nesting.reshape(-1, 4), strict=True) if place[3] < 0 and len(o) > 3]
+    result: list[Any] = sorted(found, key=len, reverse=True)[:MAX_OUTLINES]
+    return result
+
+
+@operator(revision=1, cost=6.0, reach=WHOLE)
+def keep_solid(mask: Mask, *, solidity: Annotated[float, Range(0.2, 0.98)] = 0.8) -> Mask:
+    """Keep objects that fill their convex hull.
+
+    Parameters
+    ----------
+    mask : bool array of shape (M, N)
+    solidity : float
+        Least ratio of the area within the object's outline to that of its hull, both through pixel centres; holes
+        count as filled. Beyond the 1000 longest outlines objects stay unexamined.
+
+    Returns
+    -------
+    bool array of shape (M, N)
+    """
+    n, labels = component_labels(mask)
+    keep = np.ones(n, np.bool_)
+    for outline in longest_outlines(mask):
+        hull = cv2.convexHull(outline)
+        if cv2.contourArea(outline) < solidity * cv2.contourArea(hull):
+            col, row = outline[0, 0]
+            keep[labels[row, col]] = False
+    keep[0] = False
+    return np.take(keep, labels)
+
+
+@operator(revision=1, cost=3.0, reach=WHOLE)
+def convex_hull(mask: Mask) -> Mask:
+    """Fill each object up to its convex hull.
+
+    Parameters
+    ----------
+    mask : bool array of shape (M, N)
+        Beyond the 1000 longest outlines objects stay as they are.
+
+    Returns
+    -------
+    bool array of shape (M, N)
+    """
+    filled = mask.view(np.uint8).copy()
+    for outline in longest_outlines(mask):
+        cv2.fillConvexPoly(filled, cv2.convexHull(outline), 1)
+    return filled.view(np.bool_)
+
+
+@operator(revision=1, cost=4.0, reach=WHOLE)
+def reconstruct_mask(seed: Mask, limit: Mask) -> Mask:
+    """Keep the objects of one mask that another one touches.
+
+    Parameters
+    ----------
+    seed : bool array of shape (M, N)
+    limit : bool array of shape (M, N)
+        Its objects stay whole or go whole.
+
+    Returns
+    -------
+    bool array of shape (M, N)
+    """
+    n, labels = component_labels(limit)
+    keep = np.zeros(n, np.bool_)
+    keep[labels[seed]] = True
+    keep[0] = False
+    return np.take(keep, labels)

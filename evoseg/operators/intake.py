@@ -1,0 +1,269 @@
+"""From the image as it came to an 8-bit plane: the first step of every pipeline."""
+
+import math
+from functools import lru_cache
+from typing import Annotated, Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from evoseg.base.kinds import Gray, Raw
+from evoseg.operators.parameters import Numbers, OneOf, Range
+from evoseg.operators.registry import WHOLE, operator
+from evoseg.operators.scales import as_gray, rounded_gray, smooth, smooth_reach
+
+STAINS = ((0.65, 0.70, 0.29), (0.07, 0.99, 0.11), (0.27, 0.57, 0.78))
+"""Optical density of pure hematoxylin, eosin and DAB in red, green, blue (Ruifrok & Johnston 2001)."""
+
+STAIN_GAIN = 200.0
+"""Grey levels per unit of stain (decadic optical density along the stain's own colour)."""
+
+MAX_SAMPLES = 65536
+"""Pixels from which percentiles are taken."""
+
+
+def to_8_bit(values: NDArray[Any]) -> NDArray[np.uint8]:
+    """Map native values to 8 bit: uint8 as is, uint16 by its high byte, floats from 0..1."""
+    if values.dtype == np.uint8:
+        return values
+    if values.dtype == np.uint16:
+        return (values >> 8).astype(np.uint8)
+    # fmax and fmin turn NaN into a number; OpenCV rounds and saturates without a warning.
+    clipped = np.fmin(np.fmax(values, np.float32(0)), np.float32(1))
+    return as_gray(cv2.convertScaleAbs(clipped, alpha=255))
+
+
+def native_channel(image: NDArray[Any], index: int) -> NDArray[Any]:
+    """Return a contiguous copy of one channel, the last one if there are fewer."""
+    return image[:, :, min(index, image.shape[2] - 1)].copy()
+
+
+def first_three(image: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return red, green and blue as 8 bit; an image of fewer channels shows its first in all three."""
+    if image.shape[2] >= 3:
+        return to_8_bit(np.ascontiguousarray(image[:, :, :3]))
+    return as_gray(cv2.merge([to_8_bit(native_channel(image, 0))] * 3))
+
+
+@lru_cache(maxsize=4)
+def stain_tables(stain: int) -> NDArray[np.float32]:
+    """Return three tables from 8-bit red, green, blue to grey levels of one stain; their sum is the plane."""
+    colours = np.array(STAINS)
+    colours /= np.linalg.norm(colours, axis=1, keepdims=True)
+    weights = np.linalg.inv(colours)[:, stain]
+    density = -np.log10((np.arange(256) + 1) / 256)
+    return (STAIN_GAIN * weights[:, None] * density).astype(np.float32)
+
+
+def stain_plane(image: NDArray[Any], stain: int) -> Gray:
+    """Return the amount of one stain as grey levels."""
+    red, green, blue = cv2.split(first_three(image))
+    tables = stain_tables(stain)
+    some = cv2.add(cv2.LUT(red, tables[0]), cv2.LUT(green, tables[1]))
+    return as_gray(cv2.add(some, cv2.LUT(blue, tables[2]), dtype=cv2.CV_8U))
+
+
+def plane_cost(channel: str) -> float:
+    """Return what `plane` costs, in ns per pixel."""
+    if channel in ("R", "G", "B"):
+        return 0.3
+    if channel in ("L", "a", "b"):
+        return 3.4
+    return {"gray": 0.3, "H": 1.2, "S": 1.2, "V": 0.6}.get(channel, 2.0)
+
+
+@operator(revision=1, cost=lambda p: plane_cost(p["channel"]), reach=0)
+def plane(
+    image: Raw,
+    *,
+    channel: Annotated[
+        str, OneOf("R", "G", "B", "gray", "H", "S", "V", "L", "a", "b", "hematoxylin", "eosin", "dab")
+    ] = "gray",
+) -> Gray:
+    """Take one plane of a colour space, or one stain of a histological section.
+
+    Parameters
+    ----------
+    image : uint8, uint16 or float32 array of shape (M, N, C)
+        The first three channels are red, green, blue; an image with fewer shows its first in all three. 16 bit
+        counts by its high byte, floats from 0 to 1.
+    channel : str
+        R G B; gray (luma); H S V with hue on 0..255; L a b with neutral colours at a = b = 128; or the amount of
+        hematoxylin, eosin or DAB, 200 levels per unit of decadic optical density.
+
+    Returns
+    -------
+    uint8 array of shape (M, N)
+
+    References
+    ----------
+    A. C. Ruifrok, D. A. Johnston, Anal. Quant. Cytol. Histol. 23(4), 2001 (stains).
+    """
+    if channel in ("R", "G", "B"):
+        index = "RGB".index(channel)
+        return to_8_bit(native_channel(image, index if image.shape[2] >= 3 else 0))
+    if channel in ("hematoxylin", "eosin", "dab"):
+        return stain_plane(image, ("hematoxylin", "eosin", "dab").index(channel))
+    colours = first_three(image)
+    if channel == "gray":
+        return as_gray(cv2.cvtColor(colours, cv2.COLOR_RGB2GRAY))
+    if channel in ("H", "S", "V"):
+        return as_gray(cv2.extractChannel(cv2.cvtColor(colours, cv2.COLOR_RGB2HSV_FULL), "HSV".index(channel)))
+    return as_gray(cv2.extractChannel(cv2.cvtColor(colours, cv2.COLOR_RGB2Lab), "Lab".index(channel)))
+
+
+@operator(revision=1, cost=0.3, reach=0)
+def channel(image: Raw, *, index: Annotated[int, Range(0, 15, unit="channel")] = 0) -> Gray:
+    """Take one channel, mapped to 8 bit without any choice.
+
+    Parameters
+    ----------
+    image : uint8, uint16 or float32 array of shape (M, N, C)
+        16 bit counts by its high byte, floats from 0 to 1. For faint signals take `window`.
+    index : int
+        Which channel, from 0; beyond the last it means the last.
+
+    Returns
+    -------
+    uint8 array of shape (M, N)
+    """
+    return to_8_bit(native_channel(image, index))
+
+
+@operator(revision=1, cost=lambda p: 0.3 + 0.4 * len(p["weights"]), reach=0)
+def mix(
+    image: Raw,
+    *,
+    weights: Annotated[tuple[float, ...], Numbers(-4, 4, least=1, most=16)] = (-1.0, 2.0, -1.0),
+    offset: Annotated[float, Range(-255, 255, unit="level")] = 0.0,
+) -> Gray:
+    """Add channels up with weights; the default is excess green.
+
+    Parameters
+    ----------
+    image : uint8, uint16 or float32 array of shape (M, N, C)
+        Channels are mapped to 8 bit first, as by `channel`.
+    weights : 1 to 16 numbers
+        One per channel; channels without one do not count, weights without a channel neither.
+    offset : float, level
+        Added to the sum, which is then rounded and clipped to 0..255.
+
+    Returns
+    -------
+    uint8 array of shape (M, N)
+    """
+    total = np.full(image.shape[:2], offset, np.float32)
+    for index, weight in enumerate(weights[: image.shape[2]]):
+        if weight:
+            total = cv2.scaleAdd(to_8_bit(native_channel(image, index)).astype(np.float32), weight, total)
+    return rounded_gray(total)
+
+
+def windowed(values: NDArray[Any], low: float, high: float, scale: str) -> Gray:
+    """Map [low, high] to 0..255; if high < low the picture is inverted, if they are equal it is a step."""
+    if high == low:
+        return as_gray((values > low).view(np.uint8) * np.uint8(255))
+    span = np.float32(high) - np.float32(low)
+    share = (values.astype(np.float32) - np.float32(low)) / span
+    # fmax and fmin turn NaN into a number.
+    share = np.fmin(np.fmax(share, np.float32(0)), np.float32(1))
+    if scale == "log":
+        share = cv2.log(share * np.float32(255) + np.float32(1))
+        return as_gray(cv2.convertScaleAbs(share, alpha=255 / math.log(256)))
+    if scale == "sqrt":
+        share = cv2.sqrt(share)
+    return as_gray(cv2.convertScaleAbs(share, alpha=255))
+
+
+@operator(revision=1, cost=lambda p: 0.9 if p["scale"] == "linear" else 1.6, reach=0)
+def window(
+    image: Raw,
+    *,
+    index: Annotated[int, Range(0, 15, unit="channel")] = 0,
+    low: Annotated[float, Range(-65500, 65500, unit="native")] = 0.0,
+    high: Annotated[float, Range(-65500, 65500, unit="native")] = 255.0,
+    scale: Annotated[str, OneOf("linear", "log", "sqrt")] = "linear",
+) -> Gray:
+    """Show a window of native values, the same for every image.
+
+    Parameters
+    ----------
+    image : uint8, uint16 or float32 array of shape (M, N, C)
+    index : int
+        Which channel; beyond the last it means the last.
+    low, high : float, native
+        Values that become 0 and 255. `high` below `low` inverts; equal ones mark what lies above.
+    scale : str
+        linear; log, 255 ln(1 + 255 t) / ln 256 with t from 0 to 1 over the window; sqrt, 255 sqrt(t). The last two
+        lift the faint.
+
+    Returns
+    -------
+    uint8 array of shape (M, N)
+    """
+    return windowed(native_channel(image, index), low, high, scale)
+
+
+@operator(revision=1, cost=lambda p: 3.0 if p["scale"] == "linear" else 4.0, reach=WHOLE)
+def window_percentile(
+    image: Raw,
+    *,
+    index: Annotated[int, Range(0, 15, unit="channel")] = 0,
+    low: Annotated[float, Range(0, 100)] = 1.0,
+    high: Annotated[float, Range(0, 100)] = 99.0,
+    scale: Annotated[str, OneOf("linear", "log", "sqrt")] = "linear",
+) -> Gray:
+    """Show a window between two percentiles of each image itself.
+
+    Parameters
+    ----------
+    image : uint8, uint16 or float32 array of shape (M, N, C)
+    index : int
+        Which channel; beyond the last it means the last.
+    low, high : float, percent
+        Percentiles that become 0 and 255, taken from a regular sample of at most 65536 pixels, without
+        interpolation. `high` below `low` inverts.
+    scale : str
+        linear, log or sqrt, as in `window`.
+
+    Returns
+    -------
+    uint8 array of shape (M, N)
+    """
+    values = native_channel(image, index)
+    step = max(1, math.ceil(math.sqrt(values.size / MAX_SAMPLES)))
+    sample = np.nan_to_num(values[::step, ::step].ravel())
+    places = [round(p / 100 * (sample.size - 1)) for p in (low, high)]
+    ordered = np.partition(sample, places)
+    return windowed(values, float(ordered[places[0]]), float(ordered[places[1]]), scale)
+
+
+@operator(revision=1, cost=3.0, reach=lambda p: smooth_reach(p["sigma"]))
+def window_flat(
+    image: Raw,
+    *,
+    index: Annotated[int, Range(0, 15, unit="channel")] = 0,
+    sigma: Annotated[float, Range(2, 100, unit="px", log=True)] = 20.0,
+    low: Annotated[float, Range(-65500, 65500, unit="native")] = 0.0,
+    high: Annotated[float, Range(-65500, 65500, unit="native")] = 50.0,
+) -> Gray:
+    """Subtract a smooth background in native values, then show a window of the rest.
+
+    Parameters
+    ----------
+    image : uint8, uint16 or float32 array of shape (M, N, C)
+    index : int
+        Which channel; beyond the last it means the last.
+    sigma : float, px
+        Width of the Gaussian background, computed in float32, from 6 px on at reduced scale. Take several times
+        the size of the objects. The border is mirrored.
+    low, high : float, native
+        Differences from the background that become 0 and 255. `high` below `low` inverts.
+
+    Returns
+    -------
+    uint8 array of shape (M, N)
+    """
+    values = native_channel(image, index).astype(np.float32)
+    return windowed(values - smooth(values, sigma), low, high, "linear")

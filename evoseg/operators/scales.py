@@ -1,0 +1,101 @@
+"""Shared steps: smoothing at any width through reduced scale, and the way from signed responses to 8 bit.
+
+No operators here. Everything is a plain function, because exported programs carry copies of what they use.
+"""
+
+import math
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from evoseg.base.kinds import Gray
+
+BORDER = cv2.BORDER_REFLECT_101
+"""What every linear filter sees beyond the edge: the image mirrored, the edge pixel not doubled."""
+
+
+def as_gray(array: NDArray[Any]) -> Gray:
+    """Tell the type checker that an array from OpenCV is an 8-bit plane; nothing happens to it."""
+    return array
+
+
+def reduction(sigma: float, finest: float) -> int:
+    """Return the largest power of two by which `sigma` can be divided and still be at least `finest`."""
+    factor = 1
+    while sigma / (2 * factor) >= finest:
+        factor *= 2
+    return factor
+
+
+def shrink(plane: NDArray[Any], factor: int) -> NDArray[Any]:
+    """Return means of blocks of `factor` x `factor`; blocks over the edge are completed by its pixels."""
+    if factor == 1:
+        return plane
+    rows, cols = plane.shape
+    below, right = -rows % factor, -cols % factor
+    padded = plane
+    if below or right:
+        padded = cv2.copyMakeBorder(plane, 0, below, 0, right, cv2.BORDER_REPLICATE)
+    size = (padded.shape[1] // factor, padded.shape[0] // factor)
+    return cv2.resize(padded, size, interpolation=cv2.INTER_AREA)
+
+
+def enlarge(small: NDArray[Any], factor: int, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Undo `shrink` by linear interpolation, back to `shape`."""
+    if factor == 1:
+        return small
+    size = (small.shape[1] * factor, small.shape[0] * factor)
+    large = cv2.resize(small, size, interpolation=cv2.INTER_LINEAR)
+    return np.ascontiguousarray(large[: shape[0], : shape[1]])
+
+
+def smooth(plane: NDArray[Any], sigma: float) -> NDArray[Any]:
+    """Gaussian smoothing in the plane's own type, cut off at 3 sigma; from 6 px on at reduced scale."""
+    factor = reduction(sigma, 3.0)
+    # Block means and linear interpolation blur too: by (f^2 - 1) / 12 and f^2 / 6 px^2 of variance.
+    inner = math.sqrt(sigma**2 - (factor**2 - 1) / 4) / factor
+    side = 2 * math.ceil(3 * inner) + 1
+    small = cv2.GaussianBlur(shrink(plane, factor), (side, side), inner, borderType=BORDER)
+    return enlarge(small, factor, plane.shape)
+
+
+def smooth_reach(sigma: float) -> int:
+    """Return how far `smooth` looks, in pixels."""
+    factor = reduction(sigma, 3.0)
+    return factor * (math.ceil(3 * sigma / factor) + 2)
+
+
+def smooth_cost(sigma: float) -> float:
+    """Return what `smooth` costs, in ns per pixel."""
+    factor = reduction(sigma, 3.0)
+    return 0.3 + 0.75 * sigma if factor == 1 else 0.35 + 3.0 / factor**2
+
+
+def smooth_fine(plane: NDArray[Any], sigma: float, factor: int) -> NDArray[Any]:
+    """Float Gaussian smoothing for derivatives, cut off at 4 sigma, left at a scale reduced by `factor`."""
+    small = shrink(plane.astype(np.float32), factor)
+    inner = math.sqrt(sigma**2 - (factor**2 - 1) / 12) / factor
+    side = 2 * math.ceil(4 * inner) + 1
+    return cv2.GaussianBlur(small, (side, side), inner, borderType=BORDER)
+
+
+def fine_reach(sigma: float, finest: float) -> int:
+    """Return how far a 3 x 3 filter after `smooth_fine` looks, in pixels."""
+    factor = reduction(sigma, finest)
+    return factor * (math.ceil(4 * sigma / factor) + 4)
+
+
+def rounded_gray(values: NDArray[Any], offset: float = 0.0) -> Gray:
+    """Round `values` + `offset` and clip to 0..255."""
+    # Not cv2.add(values, offset): with a number beside an array of 1 x 1 or 4 x 1 OpenCV mistakes which is which.
+    return as_gray(cv2.addWeighted(values, 1.0, values, 0.0, offset, dtype=cv2.CV_8U))
+
+
+def signed_gray(response: NDArray[Any], gain: float, polarity: str) -> Gray:
+    """Map `gain` * `response` to 0..255: its positive part if bright, negative if dark, magnitude if both."""
+    if polarity == "both":
+        return as_gray(cv2.convertScaleAbs(response, alpha=gain))
+    signed = gain if polarity == "bright" else -gain
+    return as_gray(cv2.addWeighted(response, signed, response, 0.0, 0.0, dtype=cv2.CV_8U))

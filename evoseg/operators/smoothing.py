@@ -1,0 +1,218 @@
+"""Filters that calm a plane: noise goes, and more or less of the edges stays. Also the free linear filter."""
+
+import math
+from functools import lru_cache
+from typing import Annotated
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from evoseg.base.kinds import Gray
+from evoseg.operators.parameters import Numbers, Range
+from evoseg.operators.registry import operator
+from evoseg.operators.scales import (
+    BORDER,
+    as_gray,
+    enlarge,
+    reduction,
+    shrink,
+    smooth,
+    smooth_cost,
+    smooth_reach,
+)
+
+
+@operator(revision=1, cost=lambda p: smooth_cost(p["sigma"]), reach=lambda p: smooth_reach(p["sigma"]))
+def gaussian(plane: Gray, *, sigma: Annotated[float, Range(0.5, 50, unit="px", log=True)] = 2.0) -> Gray:
+    """Smooth by a Gaussian.
+
+    Parameters
+    ----------
+    plane : uint8 array of shape (M, N)
+    sigma : float, px
+        Standard deviation. From 6 px on the filter works at reduced scale. The border is mirrored.
+
+    Returns
+    -------
+    uint8 array of shape (M, N)
+    """
+    return as_gray(smooth(plane, sigma))
+
+
+@operator(revision=1, cost=0.5, reach=lambda p: p["radius"])
+def box(plane: Gray, *, radius: Annotated[int, Range(1, 60, unit="px", log=True)] = 3) -> Gray:
+    """Replace each pixel by the mean of the square around it.
+
+    Parameters
+    ----------
+    plane : uint8 array of shape (M, N)
+    radius : int, px
+        The square's side is 2 radius + 1. The border is mirrored.
+
+    Returns
+    -------
+    uint8 array of shape (M, N)
+    """
+    side = 2 * radius + 1
+    return as_gray(cv2.blur(plane, (side, side), borderType=BORDER))
+
+
+def median_factor(radius: int) -> int:
+    """Return the reduction at which a median of this radius becomes one of side 3 or 5."""
+    return 1 if radius <= 2 else reduction(radius, 1.5)
+
+
+def median_any(plane: NDArray[np.uint8], radius: int) -> NDArray[np.uint8]:
+    """Median filter; above radius 2 a median of side 3 or 5 among block means."""
+    factor = median_factor(radius)
+    side = 5 if radius / factor >= 1.5 else 3
+    small = cv2.medianBlur(np.ascontiguousarray(shrink(plane, factor)), side)
+    return as_gray(enlarge(small, factor, plane.shape))
+
+
+@operator(
+    revision=1,
+    cost=lambda p: {1: 0.1, 2: 0.9}.get(p["radius"], 0.5),
+    reach=lambda p: 5 * median_factor(p["radius"]),
+)
+def median(plane: Gray, *, radius: Annotated[int, Range(1, 50, unit="px", log=True)] = 2) -> Gray:
+    """Replace each pixel by the median of its neighbourhood: specks go, edges stay.
+
+    Parameters
+    ----------
+    plane : uint8 array of shape (M, N)
+    radius : int, px
+        1 and 2 are exact squares of side 3 and 5. Above that the plane is reduced to block means whose side is a
+        power of two, so that a square of side 5 covers the radius, filtered, and enlarged linearly. Edge pixels
+        are repeated beyond the border.
+
+    Returns
+    -------
+    uint8 array of shape (M, N)
+    """
+    return median_any(plane, radius)
+
+
+@operator(revision=1, cost=lambda p: {1: 1.6, 2: 3.6, 3: 11.0}[p["radius"]], reach=lambda p: p["radius"])
+def bilateral(
+    plane: Gray,
+    *,
+    radius: Annotated[int, Range(1, 3, unit="px")] = 2,
+    contrast: Annotated[float, Range(2, 120, unit="level", log=True)] = 25.0,
+) -> Gray:
+    """Smooth among pixels that resemble each other: noise goes, edges stay.
+
+    Parameters
+    ----------
+    plane : uint8 array of shape (M, N)
+    radius : int, px
+        Of the neighbourhood; its weights fall with a sigma of radius / 1.5. The border is mirrored.
+    contrast : float, level
+        Sigma over grey levels: differences well above it survive.
+
+    Returns
+    -------
+    uint8 array of shape (M, N)
+
+    References
+    ----------
+    C. Tomasi, R. Manduchi, ICCV 1998. doi:10.1109/ICCV.1998.710815
+    """
+    return as_gray(cv2.bilateralFilter(plane, 2 * radius + 1, contrast, radius / 1.5, borderType=BORDER))
+
+
+@operator(revision=1, cost=5.0, reach=lambda p: 2 * p["radius"])
+def guided(
+    plane: Gray,
+    *,
+    radius: Annotated[int, Range(1, 40, unit="px", log=True)] = 4,
+    eps: Annotated[float, Range(1, 100, unit="level", log=True)] = 12.0,
+) -> Gray:
+    """Smooth where the plane is calm and keep it where it varies (guided filter, guided by itself).
+
+    Parameters
+    ----------
+    plane : uint8 array of shape (M, N)
+    radius : int, px
+        Of the square neighbourhood. The border is mirrored.
+    eps : float, level
+        Neighbourhoods whose deviation lies well below it become flat, those well above stay as they are.
+
+    Returns
+    -------
+    uint8 array of shape (M, N)
+
+    References
+    ----------
+    K. He, J. Sun, X. Tang, IEEE TPAMI 35(6), 2013. doi:10.1109/TPAMI.2012.213
+    """
+    side = (2 * radius + 1, 2 * radius + 1)
+    mean = cv2.boxFilter(plane, cv2.CV_32F, side, borderType=BORDER)
+    square_mean = cv2.sqrBoxFilter(plane, cv2.CV_32F, side, borderType=BORDER)
+    variance = cv2.subtract(square_mean, cv2.multiply(mean, mean))
+    slope = variance / (variance + np.float32(eps * eps))
+    level = cv2.blur(cv2.multiply(np.float32(1) - slope, mean), side, borderType=BORDER)
+    slope = cv2.blur(slope, side, borderType=BORDER)
+    return as_gray(cv2.add(cv2.multiply(slope, plane, dtype=cv2.CV_32F), level, dtype=cv2.CV_8U))
+
+
+@operator(revision=1, cost=lambda p: 0.1 + smooth_cost(p["sigma"]), reach=lambda p: smooth_reach(p["sigma"]))
+def sharpen(
+    plane: Gray,
+    *,
+    sigma: Annotated[float, Range(0.5, 20, unit="px", log=True)] = 2.0,
+    amount: Annotated[float, Range(0.1, 8, log=True)] = 1.0,
+) -> Gray:
+    """Add what a Gaussian would remove (unsharp mask).
+
+    Parameters
+    ----------
+    plane : uint8 array of shape (M, N)
+    sigma : float, px
+        Of the Gaussian: details of about this size are raised. The border is mirrored.
+    amount : float
+        How much of the difference is added; the sum is clipped to 0..255.
+
+    Returns
+    -------
+    uint8 array of shape (M, N)
+    """
+    return as_gray(cv2.addWeighted(plane, 1.0 + amount, smooth(plane, sigma), -amount, 0.0))
+
+
+@lru_cache(maxsize=256)
+def square_weights(weights: tuple[float, ...]) -> NDArray[np.float32]:
+    """Return weights as a square float32 kernel."""
+    side = math.isqrt(len(weights))
+    return np.array(weights, np.float32).reshape(side, side)
+
+
+@operator(
+    revision=1,
+    cost=lambda p: 0.15 + 0.045 * len(p["weights"]),
+    reach=lambda p: math.isqrt(len(p["weights"])) // 2,
+)
+def kernel(
+    plane: Gray,
+    *,
+    weights: Annotated[tuple[float, ...], Numbers(-4, 4, least=9, most=121, square=True)] = (
+        (0.0, -0.5, 0.0, -0.5, 3.0, -0.5, 0.0, -0.5, 0.0)
+    ),
+    offset: Annotated[float, Range(-255, 255, unit="level")] = 0.0,
+) -> Gray:
+    """Correlate with a free square kernel.
+
+    Parameters
+    ----------
+    plane : uint8 array of shape (M, N)
+    weights : 9, 25, 49, 81 or 121 numbers
+        The kernel row by row, used as it is, neither mirrored nor normalised. The border is mirrored.
+    offset : float, level
+        Added to the sum, which is then rounded and clipped to 0..255.
+
+    Returns
+    -------
+    uint8 array of shape (M, N)
+    """
+    return as_gray(cv2.filter2D(plane, cv2.CV_8U, square_weights(weights), delta=offset, borderType=BORDER))

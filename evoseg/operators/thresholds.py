@@ -1,0 +1,352 @@
+"""From a plane to a mask: levels fixed, fitted, or found in each image."""
+
+from typing import Annotated
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from evoseg.base.kinds import Gray, Mask
+from evoseg.operators.morphology import reconstruct_within
+from evoseg.operators.parameters import Fitted, OneOf, Range
+from evoseg.operators.registry import WHOLE, operator
+from evoseg.operators.scales import BORDER
+
+MAXIMA_STEPS = 32
+"""Pixels that `regional_maxima` goes in search of a higher value."""
+
+
+def beyond(plane: NDArray[np.uint8], level: float, polarity: str) -> NDArray[np.bool_]:
+    """Mark what lies above `level` if bright, else what does not."""
+    return plane > level if polarity == "bright" else plane <= level
+
+
+@operator(revision=1, cost=0.03, reach=0)
+def threshold(
+    plane: Gray,
+    *,
+    level: Annotated[int, Range(0, 255, unit="level"), Fitted()] = 128,
+    polarity: Annotated[str, OneOf("bright", "dark"), Fitted()] = "bright",
+) -> Mask:
+    """Mark pixels beyond a level that the search fits to the masks.
+
+    Parameters
+    ----------
+    plane : uint8 array of shape (M, N)
+    level : int, level
+        Fitted: bright marks pixels above it, dark those at or below it.
+    polarity : str
+        Fitted.
+
+    Returns
+    -------
+    bool array of shape (M, N)
+    """
+    return plane > level if polarity == "bright" else plane <= level
+
+
+@operator(revision=1, cost=0.03, reach=0)
+def level(
+    plane: Gray,
+    *,
+    level: Annotated[int, Range(0, 255, unit="level")] = 128,
+    polarity: Annotated[str, OneOf("bright", "dark")] = "bright",
+) -> Mask:
+    """Mark pixels beyond a level that is varied like any other number.
+
+    Parameters
+    ----------
+    plane : uint8 array of shape (M, N)
+    level : int, level
+        bright marks pixels above it, dark those at or below it.
+    polarity : str
+
+    Returns
+    -------
+    bool array of shape (M, N)
+    """
+    return beyond(plane, level, polarity)
+
+
+@operator(revision=1, cost=0.06, reach=0)
+def in_range(
+    plane: Gray,
+    *,
+    low: Annotated[int, Range(0, 255, unit="level")] = 64,
+    high: Annotated[int, Range(0, 255, unit="level")] = 192,
+) -> Mask:
+    """Mark pixels between two levels.
+
+    Parameters
+    ----------
+    plane : uint8 array of shape (M, N)
+    low, high : int, level
+        Both included. If `low` is above `high` the range goes round the end, from `low` up and from `high` down,
+        as hues do.
+
+    Returns
+    -------
+    bool array of shape (M, N)
+    """
+    if low <= high:
+        return (plane >= low) & (plane <= high)
+    return (plane >= low) | (plane <= high)
+
+
+@operator(revision=1, cost=0.2, reach=WHOLE)
+def otsu(
+    plane: Gray,
+    *,
+    polarity: Annotated[str, OneOf("bright", "dark")] = "bright",
+    offset: Annotated[int, Range(-64, 64, unit="level")] = 0,
+) -> Mask:
+    """Mark pixels beyond the level that best parts each image's histogram into two.
+
+    Parameters
+    ----------
+    plane : uint8 array of shape (M, N)
+    polarity : str
+    offset : int, level
+        Added to the level found.
+
+    Returns
+    -------
+    bool array of shape (M, N)
+
+    References
+    ----------
+    N. Otsu, IEEE Trans. SMC 9(1), 1979. doi:10.1109/TSMC.1979.4310076
+    """
+    found, _ = cv2.threshold(plane, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    return beyond(plane, found + offset, polarity)
+
+
+@operator(revision=1, cost=0.2, reach=WHOLE)
+def triangle(
+    plane: Gray,
+    *,
+    polarity: Annotated[str, OneOf("bright", "dark")] = "bright",
+    offset: Annotated[int, Range(-64, 64, unit="level")] = 0,
+) -> Mask:
+    """Mark pixels beyond the foot of the histogram's single large peak: for few objects on much ground.
+
+    Parameters
+    ----------
+    plane : uint8 array of shape (M, N)
+    polarity : str
+    offset : int, level
+        Added to the level found.
+
+    Returns
+    -------
+    bool array of shape (M, N)
+
+    References
+    ----------
+    G. W. Zack et al., J. Histochem. Cytochem. 25(7), 1977. doi:10.1177/25.7.70454
+    """
+    found, _ = cv2.threshold(plane, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_TRIANGLE)
+    return beyond(plane, found + offset, polarity)
+
+
+@operator(revision=1, cost=0.3, reach=WHOLE)
+def kmeans_class(
+    plane: Gray,
+    *,
+    k: Annotated[int, Range(2, 5)] = 3,
+    index: Annotated[int, Range(0, 4)] = 0,
+) -> Mask:
+    """Part each image's grey levels into k clusters and mark one of them.
+
+    Parameters
+    ----------
+    plane : uint8 array of shape (M, N)
+    k : int
+        Number of clusters. They start evenly spaced between the darkest and the brightest pixel, and 24 rounds of
+        Lloyd's algorithm on the histogram move them.
+    index : int
+        Which one, from the darkest; beyond the last it means the brightest.
+
+    Returns
+    -------
+    bool array of shape (M, N)
+    """
+    counts = cv2.calcHist([plane], [0], None, [256], [0, 256]).ravel().astype(np.float64)
+    present = np.flatnonzero(counts)
+    below = np.concatenate(([0.0], np.cumsum(counts)))
+    weighted = np.concatenate(([0.0], np.cumsum(counts * np.arange(256))))
+    first, last = int(present[0]), int(present[-1])
+    centres = first + (last - first) * (np.arange(k) + 0.5) / k
+    edges = np.array([0] + [256] * k)
+    for _ in range(24):
+        # Bin edges[i] is the first level nearer to centre i than to centre i - 1.
+        inner = np.floor((centres[:-1] + centres[1:]) / 2).astype(int) + 1
+        moved = np.concatenate(([0], inner, [256]))
+        if np.array_equal(moved, edges):
+            break
+        edges = moved
+        n = below[edges[1:]] - below[edges[:-1]]
+        total = weighted[edges[1:]] - weighted[edges[:-1]]
+        centres = np.where(n > 0, total / np.maximum(n, 1), centres)
+    chosen = min(index, k - 1)
+    return (plane >= edges[chosen]) & (plane < edges[chosen + 1])
+
+
+@operator(revision=1, cost=0.6, reach=lambda p: p["window"] // 2)
+def local_mean(
+    plane: Gray,
+    *,
+    window: Annotated[int, Range(3, 151, unit="px", log=True, odd=True)] = 31,
+    offset: Annotated[int, Range(-64, 64, unit="level")] = 5,
+    polarity: Annotated[str, OneOf("bright", "dark")] = "bright",
+) -> Mask:
+    """Mark pixels that differ from the mean of their neighbourhood.
+
+    Parameters
+    ----------
+    plane : uint8 array of shape (M, N)
+    window : int, px
+        Side of the square neighbourhood, odd. The border is mirrored.
+    offset : int, level
+        How far above (bright) or below (dark) the rounded mean a pixel must lie; it must exceed it.
+    polarity : str
+
+    Returns
+    -------
+    bool array of shape (M, N)
+    """
+    mean = cv2.blur(plane, (window, window), borderType=BORDER)
+    if polarity == "bright":
+        return cv2.subtract(plane, mean, dtype=cv2.CV_16S) > offset
+    return cv2.subtract(mean, plane, dtype=cv2.CV_16S) > offset
+
+
+@operator(revision=1, cost=1.8, reach=lambda p: p["window"] // 2)
+def sauvola(
+    plane: Gray,
+    *,
+    window: Annotated[int, Range(3, 101, unit="px", log=True, odd=True)] = 25,
+    k: Annotated[float, Range(0.01, 0.8)] = 0.2,
+    polarity: Annotated[str, OneOf("bright", "dark")] = "dark",
+) -> Mask:
+    """Mark pixels beyond a threshold set by the mean and contrast of their neighbourhood.
+
+    Parameters
+    ----------
+    plane : uint8 array of shape (M, N)
+    window : int, px
+        Side of the square neighbourhood, odd. Take several times the width of the objects. The border is mirrored.
+    k : float
+        Weight of the local contrast. Larger values mark fewer pixels.
+    polarity : str
+        dark is the rule as published, plane < mean (1 + k (deviation / 128 - 1)); bright applies it to the
+        inverted plane.
+
+    Returns
+    -------
+    bool array of shape (M, N)
+
+    References
+    ----------
+    J. Sauvola, M. Pietikäinen, Pattern Recognition 33(2), 2000. doi:10.1016/S0031-3203(99)00055-2
+    """
+    source = plane if polarity == "dark" else cv2.bitwise_not(plane)
+    side = (window, window)
+    mean = cv2.boxFilter(source, cv2.CV_32F, side, borderType=BORDER)
+    square_mean = cv2.sqrBoxFilter(source, cv2.CV_32F, side, borderType=BORDER)
+    deviation = cv2.sqrt(np.maximum(square_mean - mean * mean, np.float32(0)))
+    # 128 is the largest deviation that 8-bit values can reach; Sauvola's R.
+    return source < mean * (deviation * np.float32(k / 128) + np.float32(1 - k))
+
+
+@operator(revision=1, cost=4.0, reach=WHOLE)
+def hysteresis(
+    plane: Gray,
+    *,
+    low: Annotated[int, Range(0, 255, unit="level")] = 64,
+    high: Annotated[int, Range(0, 255, unit="level")] = 128,
+    polarity: Annotated[str, OneOf("bright", "dark")] = "bright",
+) -> Mask:
+    """Mark weak pixels that hang together (8-connected) with a strong one.
+
+    Parameters
+    ----------
+    plane : uint8 array of shape (M, N)
+    low, high : int, level
+        bright: weak above `low`, strong above `high`; dark: weak at or below `high`, strong at or below `low`. If
+        `low` is above `high` they change places.
+    polarity : str
+
+    Returns
+    -------
+    bool array of shape (M, N)
+    """
+    first, second = min(low, high), max(low, high)
+    if polarity == "bright":
+        weak, strong = plane > first, plane > second
+    else:
+        weak, strong = plane <= second, plane <= first
+    n, labels = cv2.connectedComponents(weak.view(np.uint8), connectivity=8, ltype=cv2.CV_32S)
+    hit = np.zeros(n, np.bool_)
+    hit[labels[strong]] = True
+    return np.take(hit, labels)
+
+
+@operator(revision=1, cost=2.4, reach=WHOLE)
+def canny(
+    plane: Gray,
+    *,
+    low: Annotated[int, Range(5, 1000, log=True)] = 60,
+    high: Annotated[int, Range(5, 1000, log=True)] = 150,
+) -> Mask:
+    """Mark edges one pixel wide.
+
+    Parameters
+    ----------
+    plane : uint8 array of shape (M, N)
+        Smooth it first if it is noisy.
+    low, high : int
+        Thresholds on |dx| + |dy| of 3 x 3 Sobel derivatives (a step of 1 level counts 4): edges weaker than `low`
+        go, those above `high` stay, the others stay if they touch one that stays.
+
+    Returns
+    -------
+    bool array of shape (M, N)
+
+    References
+    ----------
+    J. Canny, IEEE TPAMI 8(6), 1986. doi:10.1109/TPAMI.1986.4767851
+    """
+    return cv2.Canny(plane, min(low, high), max(low, high), apertureSize=3, L2gradient=False) > 0
+
+
+@operator(revision=1, cost=4.5, reach=MAXIMA_STEPS)
+def regional_maxima(
+    plane: Gray,
+    *,
+    h: Annotated[int, Range(1, 128, unit="level", log=True)] = 10,
+    polarity: Annotated[str, OneOf("bright", "dark")] = "bright",
+) -> Mask:
+    """Mark tops from which one must go down at least h levels before anything higher is reached.
+
+    Parameters
+    ----------
+    plane : uint8 array of shape (M, N)
+    h : int, level
+        Depth that a top must have. Larger values mark fewer.
+    polarity : str
+        dark marks bottoms instead.
+
+    Returns
+    -------
+    bool array of shape (M, N)
+
+    Notes
+    -----
+    The plane lowered by h grows back under itself for 32 steps of one pixel, not until nothing changes: that bounds
+    time and reach, and a plateau wider than 64 px counts as a top.
+    """
+    source = plane if polarity == "bright" else cv2.bitwise_not(plane)
+    lowered = cv2.subtract(source, np.full_like(source, h))
+    grown = reconstruct_within(lowered, source, MAXIMA_STEPS)
+    return cv2.subtract(source, grown) >= h
