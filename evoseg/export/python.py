@@ -133,11 +133,7 @@ def export_python(pipeline: Pipeline) -> str:
     """
     used = [registry.get(name) for name in dict.fromkeys(step.operator for step in pipeline.steps)]
     for op in used:
-        if op.needs:
-            raise ExportError(
-                f"operator '{op.name}' needs {' and '.join(op.needs)}, so it cannot be exported to a file that needs "
-                "numpy and cv2 only. Search with the default operators, or use the pipeline from evoseg."
-            )
+        check_exportable(op)
     if pipeline.output not in _KINDS:
         raise ExportError(f"the pipeline gives a {pipeline.output} value; only masks, planes and objects are exported.")
     places = [(op.function.__module__, op.name) for op in used]
@@ -148,6 +144,20 @@ def export_python(pipeline: Pipeline) -> str:
     for module, name in places:
         excerpts.add(module, name)
     return _header(pipeline) + "\n" + excerpts.text() + "\n\n\n" + print_text(pipeline) + _footer(pipeline)
+
+
+def check_exportable(op: registry.Operator) -> None:
+    """Raise an error that names the operator if it needs more than numpy and cv2.
+
+    Raises
+    ------
+    ExportError
+    """
+    if op.needs:
+        raise ExportError(
+            f"operator '{op.name}' needs {' and '.join(op.needs)}, so it cannot be exported to a file that needs "
+            "numpy and cv2 only. Search with the default operators, or use the pipeline from evoseg."
+        )
 
 
 def _header(pipeline: Pipeline) -> str:

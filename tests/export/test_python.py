@@ -4,6 +4,7 @@ import ast
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,16 +14,24 @@ import pytest
 from evoseg.base.kinds import Kind
 from evoseg.export import vectors
 from evoseg.export.excerpts import Excerpts, ExportError
-from evoseg.export.python import export_python
+from evoseg.export.python import check_exportable, export_python
 from evoseg.operators import registry
+from evoseg.operators.parameters import OneOf, Parameter, Range, Value
 from evoseg.operators.registry import Operator, operators
 from evoseg.pipeline.value import IMAGE, Pipeline, Step
 
 # Runs every file named in the plan on every image of it, in one process that must not see evoseg.
 RUNNER = """
-import importlib.util, json, sys
+import builtins, dis, importlib.util, json, sys
 from pathlib import Path
 import numpy as np
+
+def globals_used(code):
+    yield from (i.argval for i in dis.get_instructions(code) if i.opname == "LOAD_GLOBAL")
+    for inner in code.co_consts:
+        if hasattr(inner, "co_code"):
+            yield from globals_used(inner)
+
 images = [np.load(path) for path in json.loads(sys.argv[1])]
 for path in map(Path, json.loads(sys.argv[2])):
     spec = importlib.util.spec_from_file_location(path.stem, path)
@@ -31,6 +40,12 @@ for path in map(Path, json.loads(sys.argv[2])):
     for k, image in enumerate(images):
         np.save(path.with_suffix(f".{k}.npy"), module.pipeline(image))
     assert module.self_test(), path.name
+    # Branches that these images do not reach must find their names too.
+    for value in list(vars(module).values()):
+        code = getattr(getattr(value, "__wrapped__", value), "__code__", None)
+        if code and value.__module__ == path.stem:
+            missing = {n for n in globals_used(code) if not hasattr(module, n) and not hasattr(builtins, n)}
+            assert not missing, (path.name, missing)
 loaded = {name.partition(".")[0] for name in sys.modules}
 assert not loaded & {"evoseg", "skimage", "scipy"}, loaded
 """
@@ -64,8 +79,8 @@ def sources() -> dict[Kind, list[Step]]:
         found[op.output] = joined(op, found)
 
 
-def joined(op: Operator, given: dict[Kind, list[Step]]) -> list[Step]:
-    """Return a program that ends in `op` with default parameters."""
+def joined(op: Operator, given: dict[Kind, list[Step]], values: tuple[Value, ...] | None = None) -> list[Step]:
+    """Return a program that ends in `op`, with default parameters if none are given."""
     steps: list[Step] = []
     inputs = []
     for kind in op.inputs:
@@ -74,7 +89,7 @@ def joined(op: Operator, given: dict[Kind, list[Step]]) -> list[Step]:
             Step(s.operator, tuple(j if j == IMAGE else j + start for j in s.inputs), s.params) for s in given[kind]
         ]
         inputs.append(len(steps) - 1 if given[kind] else IMAGE)
-    return [*steps, Step(op.name, tuple(inputs), tuple(p.default for p in op.parameters))]
+    return [*steps, Step(op.name, tuple(inputs), values or tuple(p.default for p in op.parameters))]
 
 
 def pipelines() -> dict[str, Pipeline]:
@@ -82,9 +97,31 @@ def pipelines() -> dict[str, Pipeline]:
     return {op.name: Pipeline(joined(op, given)) for op in operators()}
 
 
+def variants() -> dict[str, Pipeline]:
+    """Return every operator with each of its words in turn, and with the ends of its ranges."""
+    given = sources()
+    made = {}
+    for op in operators():
+        words = max([len(p.domain.values) for p in op.parameters if isinstance(p.domain, OneOf)], default=0)
+        for k in range(max(2, words) if op.parameters else 0):
+            values = tuple(varied(p, k) for p in op.parameters)
+            made[f"{op.name}_{k}"] = Pipeline(joined(op, given, values))
+    return made
+
+
+def varied(parameter: Parameter, k: int) -> Value:
+    domain = parameter.domain
+    if isinstance(domain, OneOf):
+        return domain.values[k % len(domain.values)]
+    if isinstance(domain, Range):
+        return parameter.nearest(domain.high if k % 2 else domain.low)
+    return parameter.default
+
+
 def test_every_default_operator_gives_the_same_pixels_without_evoseg(tmp_path):
     made = pipelines()
-    assert len(made) >= 10
+    assert len(made) > 90
+    made |= variants()
     pictures = images()
     inputs = []
     for k, picture in enumerate(pictures):
@@ -182,13 +219,9 @@ def test_a_changed_file_fails_its_self_test(tmp_path):
 
 
 def test_an_operator_that_needs_another_package_is_refused_by_name():
-    optional = [op for op in operators(optional=True) if op.needs]
-    if not optional:
-        pytest.skip("no optional operator is registered")
-    given = sources()
-    op = next(op for op in optional if all(kind in given for kind in op.inputs))
-    with pytest.raises(ExportError, match=f"{op.name}.*needs {op.needs[0]}"):
-        export_python(Pipeline(joined(op, given)))
+    op = replace(registry.get("gaussian"), needs=("skimage", "scipy"))
+    with pytest.raises(ExportError, match="'gaussian' needs skimage and scipy"):
+        check_exportable(op)
 
 
 def test_what_cannot_be_copied_is_refused_rather_than_left_out():
