@@ -241,7 +241,7 @@ def plane_table(values: tuple[float, ...]) -> NDArray[np.uint8]:
     rows = np.array([np.interp(levels, at, row) for row in grid])
     cell = np.minimum((levels * (side - 1)) // 255, side - 2)
     share = (levels * (side - 1) / 255 - cell)[:, None]
-    surface = rows[cell] * (1 - share) + rows[cell + 1] * share
+    surface: NDArray[np.float64] = rows[cell] * (1 - share) + rows[cell + 1] * share
     return np.rint(surface).astype(np.uint8).ravel()
 
 

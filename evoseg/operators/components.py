@@ -130,7 +130,7 @@ def fill_holes(mask: Mask, *, area: Annotated[int, Range(0, 100000, unit="px2")]
     bool array of shape (M, N)
     """
     if area == 0:
-        return ~outside(mask)
+        return np.logical_not(outside(mask))
     n, labels = component_labels(~mask, connectivity=4)
     hole = label_areas(n, labels) <= area
     for edge in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
@@ -145,7 +145,8 @@ def outside(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     flooded = np.zeros((rows + 2, cols + 2), np.uint8)
     flooded[1:-1, 1:-1] = mask
     cv2.floodFill(flooded, None, (0, 0), 2, flags=4)
-    return flooded[1:-1, 1:-1] == 2
+    background: NDArray[np.bool_] = flooded[1:-1, 1:-1] == 2
+    return background
 
 
 @operator(revision=1, cost=3.5, reach=WHOLE)

@@ -183,8 +183,9 @@ def local_normalise(
     uint8 array of shape (M, N)
     """
     mean, spread = local_moments(plane, radius)
-    scaled = cv2.divide(cv2.subtract(plane, mean, dtype=cv2.CV_32F), spread + np.float32(NOISE_FLOOR), scale=gain)
-    return rounded_gray(scaled, 128.0)
+    spread += np.float32(NOISE_FLOOR)
+    above = cv2.subtract(plane, mean, mean, dtype=cv2.CV_32F)
+    return rounded_gray(cv2.divide(above, spread, spread, scale=gain), 128.0)
 
 
 @operator(revision=1, cost=lambda p: 0.1 + smooth_cost(p["sigma"]), reach=lambda p: smooth_reach(p["sigma"]))
@@ -195,7 +196,7 @@ def flatten(plane: Gray, *, sigma: Annotated[float, Range(2, 80, unit="px", log=
     ----------
     plane : uint8 array of shape (M, N)
     sigma : float, px
-        Of the Gaussian background, from 6 px on at reduced scale. Take several times the size of the objects. The
+        Of the Gaussian background, from 4 px on at reduced scale. Take several times the size of the objects. The
         border is mirrored.
 
     Returns
@@ -230,7 +231,7 @@ def divide_background(plane: Gray, *, sigma: Annotated[float, Range(2, 80, unit=
     ----------
     plane : uint8 array of shape (M, N)
     sigma : float, px
-        Of the Gaussian background, from 6 px on at reduced scale. Take several times the size of the objects. The
+        Of the Gaussian background, from 4 px on at reduced scale. Take several times the size of the objects. The
         border is mirrored.
 
     Returns

@@ -40,7 +40,7 @@ def gradient_magnitude(plane: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Return the length of the 3 x 3 Sobel gradient; a step of A levels gives 4 A."""
     across = cv2.Sobel(plane, cv2.CV_32F, 1, 0, ksize=3, borderType=BORDER)
     down = cv2.Sobel(plane, cv2.CV_32F, 0, 1, ksize=3, borderType=BORDER)
-    magnitude: NDArray[Any] = cv2.magnitude(across, down)
+    magnitude: NDArray[Any] = cv2.magnitude(across, down, across)
     return magnitude
 
 
@@ -93,7 +93,7 @@ def gradient(plane: Gray, *, sigma: Annotated[float, Range(0.7, 20, unit="px", l
     across = cv2.Sobel(calm, cv2.CV_32F, 1, 0, ksize=1, borderType=BORDER)
     down = cv2.Sobel(calm, cv2.CV_32F, 0, 1, ksize=1, borderType=BORDER)
     gain = GRADIENT_GAIN * sigma / factor / 2
-    edge = cv2.convertScaleAbs(cv2.magnitude(across, down), alpha=gain)
+    edge = cv2.convertScaleAbs(cv2.magnitude(across, down, across), alpha=gain)
     return as_gray(enlarge(edge, factor, plane.shape))
 
 
@@ -190,8 +190,8 @@ def gaussian_difference(
 ) -> NDArray[np.uint8]:
     """Return gain * (plane smoothed a little - plane smoothed much) in the chosen polarity."""
     values = plane.astype(np.float32)
-    difference = cv2.subtract(smooth(values, small), smooth(values, large))
-    return signed_gray(difference, gain, polarity)
+    broad = smooth(values, large)
+    return signed_gray(cv2.subtract(smooth(values, small), broad, broad), gain, polarity)
 
 
 @operator(
@@ -212,7 +212,7 @@ def dog(
     ----------
     plane : uint8 array of shape (M, N)
     sigma : float, px
-        Of the narrower Gaussian; finer details go. From 6 px on at reduced scale. The border is mirrored.
+        Of the narrower Gaussian; finer details go. From 4 px on at reduced scale. The border is mirrored.
     ratio : float
         Of the wider to the narrower sigma. 1.6 resembles a Laplacian; larger ones let broader things through.
     polarity : str

@@ -138,8 +138,8 @@ def along_line(
 
 
 def pad_mirrored(plane: NDArray[Any], margin: int) -> NDArray[Any]:
-    """Return the plane with a mirrored margin on each side, the edge pixel not doubled."""
-    return cv2.copyMakeBorder(plane, margin, margin, margin, margin, cv2.BORDER_REFLECT_101)
+    """Return the plane with a mirrored margin on each side, the edge pixel doubled."""
+    return cv2.copyMakeBorder(plane, margin, margin, margin, margin, cv2.BORDER_REFLECT)
 
 
 def open_line_padded(padded: NDArray[Any], margin: int, length: float, angle: float) -> NDArray[Any]:

@@ -153,7 +153,7 @@ def mix(
     -------
     uint8 array of shape (M, N)
     """
-    total = np.full(image.shape[:2], offset, np.float32)
+    total: NDArray[Any] = np.full(image.shape[:2], offset, np.float32)
     for index, weight in enumerate(weights[: image.shape[2]]):
         if weight:
             total = cv2.scaleAdd(to_8_bit(native_channel(image, index)).astype(np.float32), weight, total)
@@ -165,14 +165,18 @@ def windowed(values: NDArray[Any], low: float, high: float, scale: str) -> Gray:
     if high == low:
         return as_gray((values > low).view(np.uint8) * np.uint8(255))
     span = np.float32(high) - np.float32(low)
-    share = (values.astype(np.float32) - np.float32(low)) / span
+    share: NDArray[Any] = values.astype(np.float32)
+    share -= np.float32(low)
+    share /= span
     # fmax and fmin turn NaN into a number.
-    share = np.fmin(np.fmax(share, np.float32(0)), np.float32(1))
+    np.fmax(share, np.float32(0), out=share)
+    np.fmin(share, np.float32(1), out=share)
     if scale == "log":
-        share = cv2.log(share * np.float32(255) + np.float32(1))
-        return as_gray(cv2.convertScaleAbs(share, alpha=255 / math.log(256)))
+        share *= np.float32(255)
+        share += np.float32(1)
+        return as_gray(cv2.convertScaleAbs(cv2.log(share, share), alpha=255 / math.log(256)))
     if scale == "sqrt":
-        share = cv2.sqrt(share)
+        share = cv2.sqrt(share, share)
     return as_gray(cv2.convertScaleAbs(share, alpha=255))
 
 
@@ -256,7 +260,7 @@ def window_flat(
     index : int
         Which channel; beyond the last it means the last.
     sigma : float, px
-        Width of the Gaussian background, computed in float32, from 6 px on at reduced scale. Take several times
+        Width of the Gaussian background, computed in float32, from 4 px on at reduced scale. Take several times
         the size of the objects. The border is mirrored.
     low, high : float, native
         Differences from the background that become 0 and 255. `high` below `low` inverts.
@@ -266,4 +270,5 @@ def window_flat(
     uint8 array of shape (M, N)
     """
     values = native_channel(image, index).astype(np.float32)
-    return windowed(values - smooth(values, sigma), low, high, "linear")
+    values -= smooth(values, sigma)
+    return windowed(values, low, high, "linear")

@@ -1,7 +1,7 @@
 """Masks to masks, by neighbourhood and by logic."""
 
 from functools import lru_cache
-from typing import Annotated
+from typing import Annotated, Any
 
 import cv2
 import numpy as np
@@ -143,7 +143,7 @@ def thinning_table(second: bool) -> NDArray[np.uint8]:
     rises = ((bits == 0) & (np.roll(bits, -1, axis=1) == 1)).sum(axis=1)
     corner = (n * e * w == 0) & (n * s * w == 0) if second else (n * e * s == 0) & (e * s * w == 0)
     goes = (neighbours >= 2) & (neighbours <= 6) & (rises == 1) & corner
-    return (~goes).astype(np.uint8)
+    return np.where(goes, 0, 1).astype(np.uint8)
 
 
 @operator(revision=1, cost=6.0, reach=2 * SKELETON_STEPS)
@@ -164,7 +164,7 @@ def skeleton(mask: Mask) -> Mask:
     T. Y. Zhang, C. Y. Suen, Commun. ACM 27(3), 1984. doi:10.1145/357994.358023
     """
     weights = np.array([[128, 1, 2], [64, 0, 4], [32, 16, 8]], np.float32)
-    thin = mask.view(np.uint8)
+    thin: NDArray[Any] = mask.view(np.uint8)
     for _ in range(SKELETON_STEPS):
         before = thin
         for second in (False, True):

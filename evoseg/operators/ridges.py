@@ -22,6 +22,9 @@ RIDGE_GAIN = 4.0
 WAVE_GAIN = 4.0
 """Levels per level of the Gabor response, whose Gaussian sums to 1: a wave of amplitude A gives 2 A."""
 
+ORIENTED_FINEST = 1.2
+"""Least sigma, in reduced pixels, at which oriented filters work: most of their time goes into 12 directions."""
+
 ORIENTED_UNIT = 16
 """Steps per level in which oriented filters add up curvatures as 16-bit integers."""
 
@@ -34,14 +37,16 @@ def curvatures(plane: NDArray[Any], sigma: float, factor: int) -> tuple[NDArray[
     down = cv2.Sobel(calm, cv2.CV_32F, 0, 2, ksize=1, scale=unit / 2, borderType=BORDER)
     # Two central differences over 2 px each: a quarter.
     mixed = cv2.Sobel(calm, cv2.CV_32F, 1, 1, ksize=1, scale=unit / 4, borderType=BORDER)
-    return cv2.add(across, down), cv2.subtract(across, down), mixed
+    # Buffers are used again: large new arrays cost more than the sums.
+    half_sum = cv2.add(across, down, calm)
+    return half_sum, cv2.subtract(across, down, across), mixed
 
 
 def ridge_at(plane: NDArray[np.uint8], sigma: float, polarity: str) -> NDArray[np.uint8]:
     """Return the strongest curvature of the chosen sign, as grey levels."""
     factor = reduction(sigma, FINEST)
     half_sum, half_difference, mixed = curvatures(plane, sigma, factor)
-    spread = cv2.magnitude(half_difference, mixed)
+    spread = cv2.magnitude(half_difference, mixed, mixed)
     sign = -RIDGE_GAIN if polarity == "bright" else RIDGE_GAIN
     ridge = cv2.addWeighted(half_sum, sign, spread, RIDGE_GAIN, 0.0, dtype=cv2.CV_8U)
     return as_gray(enlarge(ridge, factor, plane.shape))
@@ -147,15 +152,15 @@ def blob(
     """
     factor = reduction(sigma, FINEST)
     half_sum, half_difference, mixed = curvatures(plane, sigma, factor)
-    spread = cv2.magnitude(half_difference, mixed)
+    spread = cv2.magnitude(half_difference, mixed, mixed)
     sign = -RIDGE_GAIN if polarity == "bright" else RIDGE_GAIN
     spot = cv2.addWeighted(half_sum, sign, spread, -RIDGE_GAIN, 0.0, dtype=cv2.CV_8U)
     return as_gray(enlarge(spot, factor, plane.shape))
 
 
 def gabor_factor(sigma: float, wavelength: float) -> int:
-    """Return the reduction that leaves at least 2 px of sigma and 6 px of wavelength."""
-    return min(reduction(sigma, 2.0), reduction(wavelength, 6.0))
+    """Return the reduction that leaves at least 1.5 px of sigma and 4 px of wavelength."""
+    return min(reduction(sigma, 1.5), reduction(wavelength, 4.0))
 
 
 @lru_cache(maxsize=256)
@@ -175,12 +180,24 @@ def gabor_parts(sigma: float, wavelength: float, angle: float) -> tuple[NDArray[
     return tuple((part * window).astype(np.float32) for part in parts)
 
 
+def gabor_cost(sigma: float, wavelength: float) -> float:
+    """Return what `gabor` costs, in ns per pixel."""
+    sigma = min(sigma, wavelength)
+    factor = gabor_factor(sigma, wavelength)
+    return 0.5 + (0.9 + 1.8 * sigma / factor) / factor**2
+
+
+def gabor_reach(sigma: float, wavelength: float) -> int:
+    """Return how far `gabor` looks, in pixels."""
+    sigma = min(sigma, wavelength)
+    factor = gabor_factor(sigma, wavelength)
+    return factor * (math.ceil(3 * sigma / factor) + 3)
+
+
 @operator(
     revision=1,
-    cost=lambda p: 0.5 + (0.9 + 1.8 * p["sigma"] / gabor_factor(p["sigma"], p["wavelength"]))
-    / gabor_factor(p["sigma"], p["wavelength"]) ** 2,
-    reach=lambda p: gabor_factor(p["sigma"], p["wavelength"])
-    * (math.ceil(3 * p["sigma"] / gabor_factor(p["sigma"], p["wavelength"])) + 3),
+    cost=lambda p: gabor_cost(p["sigma"], p["wavelength"]),
+    reach=lambda p: gabor_reach(p["sigma"], p["wavelength"]),
 )
 def gabor(
     plane: Gray,
@@ -196,8 +213,8 @@ def gabor(
     ----------
     plane : uint8 array of shape (M, N)
     sigma : float, px
-        Of the round Gaussian in which the wave is sought, cut off at 3 sigma. If it is at least 4 px and the wave
-        12 px long, the filter works at reduced scale. The border is mirrored.
+        Of the round Gaussian in which the wave is sought, cut off at 3 sigma; counts as at most one wavelength. If it
+        is at least 3 px and the wave 8 px long, the filter works at reduced scale. The border is mirrored.
     wavelength : float, px
     angle : float, degree
         Direction in which the wave travels, counter-clockwise from the right: 0 finds vertical stripes.
@@ -208,15 +225,16 @@ def gabor(
     -------
     uint8 array of shape (M, N)
     """
-    factor = gabor_factor(sigma, wavelength)
+    inner = min(sigma, wavelength)
+    factor = gabor_factor(inner, wavelength)
     small = shrink(plane, factor)
-    cos_x, sin_x, cos_y, sin_y, window = gabor_parts(sigma / factor, wavelength / factor, angle)
+    cos_x, sin_x, cos_y, sin_y, window = gabor_parts(inner / factor, wavelength / factor, angle)
     wave = cv2.sepFilter2D(small, cv2.CV_32F, cos_x, cos_y, borderType=BORDER)
     odd = cv2.sepFilter2D(small, cv2.CV_32F, sin_x, sin_y, borderType=BORDER)
     mean = cv2.sepFilter2D(small, cv2.CV_32F, window, window, borderType=BORDER)
     # The sines sum to 0 over a symmetric window, so only the cosines see a flat plane.
     leak = float(cos_x.sum() * cos_y.sum())
-    response = cv2.scaleAdd(mean, -leak, cv2.subtract(wave, odd))
+    response = cv2.scaleAdd(mean, -leak, cv2.subtract(wave, odd, wave), wave)
     return as_gray(enlarge(signed_gray(response, WAVE_GAIN, polarity), factor, plane.shape))
 
 
@@ -230,13 +248,23 @@ def oriented_extent(length: float, factor: int) -> int:
     return math.ceil(length / factor / 2) + 1
 
 
+def oriented_cost(width: float) -> float:
+    """Return what `oriented` costs, in ns per pixel."""
+    sigma = oriented_sigma(width)
+    return 1.0 + derivative_cost(sigma) + 7.0 / reduction(sigma, ORIENTED_FINEST) ** 2
+
+
+def oriented_reach(length: float, width: float) -> int:
+    """Return how far `oriented` looks, in pixels."""
+    sigma = oriented_sigma(width)
+    factor = reduction(sigma, ORIENTED_FINEST)
+    return fine_reach(sigma, ORIENTED_FINEST) + factor * (oriented_extent(length, factor) + 2)
+
+
 @operator(
     revision=1,
-    cost=lambda p: 1.0 + derivative_cost(oriented_sigma(p["width"]))
-    + 7.0 / reduction(oriented_sigma(p["width"]), 1.2) ** 2,
-    reach=lambda p: fine_reach(oriented_sigma(p["width"]), 1.2)
-    + reduction(oriented_sigma(p["width"]), 1.2)
-    * (oriented_extent(p["length"], reduction(oriented_sigma(p["width"]), 1.2)) + 2),
+    cost=lambda p: oriented_cost(p["width"]),
+    reach=lambda p: oriented_reach(p["length"], p["width"]),
 )
 def oriented(
     plane: Gray,
@@ -267,7 +295,7 @@ def oriented(
     S. Chaudhuri et al., IEEE Trans. Med. Imaging 8(3), 1989. doi:10.1109/42.34715
     """
     sigma = oriented_sigma(width)
-    factor = reduction(sigma, 1.2)
+    factor = reduction(sigma, ORIENTED_FINEST)
     half_sum, half_difference, mixed = curvatures(plane, sigma, factor)
     sign = -ORIENTED_UNIT if polarity == "bright" else ORIENTED_UNIT
     margin = oriented_extent(length, factor)
@@ -278,7 +306,7 @@ def oriented(
         for part in (half_sum, half_difference, mixed)
     ]
     rows, cols = half_sum.shape
-    best = np.zeros((rows, cols), np.int16)
+    best: NDArray[Any] = np.zeros((rows, cols), np.int16)
     for angle in LINE_ANGLES:
         shifts = line_shifts(length / factor, angle)
         down, right = line_extent(shifts)

@@ -12,8 +12,15 @@ from numpy.typing import NDArray
 
 from evoseg.base.kinds import Gray
 
-BORDER = cv2.BORDER_REFLECT_101
-"""What every linear filter sees beyond the edge: the image mirrored, the edge pixel not doubled."""
+BORDER = cv2.BORDER_REFLECT
+"""What every linear filter sees beyond the edge: the image mirrored about it.
+
+The edge pixel is doubled. With BORDER_REFLECT_101 the mirror would run through the middle of the edge pixel, which is
+elsewhere in a plane of block means, and filters at reduced scale would be wrong along the border.
+"""
+
+SMOOTH_FINEST = 2.0
+"""`smooth` works where sigma is 2 to 4 px; larger ones are reduced by a power of two."""
 
 
 def as_gray(array: NDArray[Any]) -> Gray:
@@ -52,8 +59,8 @@ def enlarge(small: NDArray[Any], factor: int, shape: tuple[int, ...]) -> NDArray
 
 
 def smooth(plane: NDArray[Any], sigma: float) -> NDArray[Any]:
-    """Gaussian smoothing in the plane's own type, cut off at 3 sigma; from 6 px on at reduced scale."""
-    factor = reduction(sigma, 3.0)
+    """Gaussian smoothing in the plane's own type, cut off at 3 sigma; from 4 px on at reduced scale."""
+    factor = reduction(sigma, SMOOTH_FINEST)
     # Block means and linear interpolation blur too: by (f^2 - 1) / 12 and f^2 / 6 px^2 of variance.
     inner = math.sqrt(sigma**2 - (factor**2 - 1) / 4) / factor
     side = 2 * math.ceil(3 * inner) + 1
@@ -63,13 +70,13 @@ def smooth(plane: NDArray[Any], sigma: float) -> NDArray[Any]:
 
 def smooth_reach(sigma: float) -> int:
     """Return how far `smooth` looks, in pixels."""
-    factor = reduction(sigma, 3.0)
+    factor = reduction(sigma, SMOOTH_FINEST)
     return factor * (math.ceil(3 * sigma / factor) + 2)
 
 
 def smooth_cost(sigma: float) -> float:
     """Return what `smooth` costs, in ns per pixel."""
-    factor = reduction(sigma, 3.0)
+    factor = reduction(sigma, SMOOTH_FINEST)
     return 0.3 + 0.75 * sigma if factor == 1 else 0.35 + 3.0 / factor**2
 
 

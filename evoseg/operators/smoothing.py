@@ -31,7 +31,7 @@ def gaussian(plane: Gray, *, sigma: Annotated[float, Range(0.5, 50, unit="px", l
     ----------
     plane : uint8 array of shape (M, N)
     sigma : float, px
-        Standard deviation. From 6 px on the filter works at reduced scale. The border is mirrored.
+        Standard deviation. From 4 px on the filter works at reduced scale. The border is mirrored.
 
     Returns
     -------
@@ -150,11 +150,15 @@ def guided(
     side = (2 * radius + 1, 2 * radius + 1)
     mean = cv2.boxFilter(plane, cv2.CV_32F, side, borderType=BORDER)
     square_mean = cv2.sqrBoxFilter(plane, cv2.CV_32F, side, borderType=BORDER)
-    variance = cv2.subtract(square_mean, cv2.multiply(mean, mean))
-    slope = variance / (variance + np.float32(eps * eps))
-    level = cv2.blur(cv2.multiply(np.float32(1) - slope, mean), side, borderType=BORDER)
+    work = cv2.multiply(mean, mean)
+    variance = cv2.subtract(square_mean, work, square_mean)
+    # Around each pixel the result is slope * plane + level; both are averaged over all squares that hold the pixel.
+    slope = cv2.divide(variance, variance + np.float32(eps * eps), variance)
+    level = cv2.subtract(mean, cv2.multiply(slope, mean, work), mean)
+    level = cv2.blur(level, side, borderType=BORDER)
     slope = cv2.blur(slope, side, borderType=BORDER)
-    return as_gray(cv2.add(cv2.multiply(slope, plane, dtype=cv2.CV_32F), level, dtype=cv2.CV_8U))
+    slope = cv2.multiply(slope, plane, slope, dtype=cv2.CV_32F)
+    return as_gray(cv2.add(slope, level, dtype=cv2.CV_8U))
 
 
 @operator(revision=1, cost=lambda p: 0.1 + smooth_cost(p["sigma"]), reach=lambda p: smooth_reach(p["sigma"]))

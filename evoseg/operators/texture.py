@@ -27,8 +27,10 @@ def local_moments(plane: NDArray[np.uint8], radius: int) -> tuple[NDArray[Any], 
     side = (2 * radius + 1, 2 * radius + 1)
     mean = cv2.boxFilter(plane, cv2.CV_32F, side, borderType=BORDER)
     square_mean = cv2.sqrBoxFilter(plane, cv2.CV_32F, side, borderType=BORDER)
-    variance = cv2.subtract(square_mean, cv2.multiply(mean, mean))
-    return mean, cv2.sqrt(np.maximum(variance, np.float32(0)))
+    variance = cv2.subtract(square_mean, cv2.multiply(mean, mean), square_mean)
+    # Rounding can leave a flat plane a little below 0.
+    _, variance = cv2.threshold(variance, 0, 0, cv2.THRESH_TOZERO, variance)
+    return mean, cv2.sqrt(variance, variance)
 
 
 @operator(revision=1, cost=1.9, reach=lambda p: p["radius"])
@@ -77,7 +79,7 @@ def surprise() -> NDArray[np.uint16]:
 
 def entropy_factor(radius: int) -> int:
     """Return the reduction at which `entropy` counts."""
-    return reduction(radius, 3.0)
+    return reduction(radius, 2.0)
 
 
 @operator(
@@ -92,7 +94,7 @@ def entropy(plane: Gray, *, radius: Annotated[int, Range(2, 40, unit="px", log=T
     ----------
     plane : uint8 array of shape (M, N)
     radius : int, px
-        Of the square neighbourhood. From 6 px on shares are counted on block means, at reduced scale. The border is
+        Of the square neighbourhood. From 4 px on shares are counted on block means, at reduced scale. The border is
         mirrored.
 
     Returns
@@ -170,7 +172,16 @@ def lbp_rough(
     return as_gray(cv2.blur(lone, (side, side), borderType=BORDER))
 
 
-@operator(revision=1, cost=lambda p: 4.5 if p["sigma"] < 6 else 4.0, reach=lambda p: 1 + math.ceil(3 * p["sigma"]))
+def coherence_radius(sigma: float) -> int:
+    """Return the radius of a box filter of this standard deviation."""
+    return max(1, round(math.sqrt(3) * sigma - 0.5))
+
+
+@operator(
+    revision=1,
+    cost=lambda p: 4.5 if p["sigma"] < 4 else 2.5,
+    reach=lambda p: 1 + reduction(p["sigma"], 2.0) * (coherence_radius(p["sigma"] / reduction(p["sigma"], 2.0)) + 3),
+)
 def coherence(plane: Gray, *, sigma: Annotated[float, Range(1, 16, unit="px", log=True)] = 4.0) -> Gray:
     """Measure how much the edges around each pixel agree in direction (structure tensor).
 
@@ -178,7 +189,8 @@ def coherence(plane: Gray, *, sigma: Annotated[float, Range(1, 16, unit="px", lo
     ----------
     plane : uint8 array of shape (M, N)
     sigma : float, px
-        Width of the neighbourhood: a box filter of the same variance. The border is mirrored.
+        Width of the neighbourhood: a box filter of the same variance, from 4 px on at reduced scale. The border is
+        mirrored.
 
     Returns
     -------
@@ -189,16 +201,17 @@ def coherence(plane: Gray, *, sigma: Annotated[float, Range(1, 16, unit="px", lo
     ----------
     J. Bigün, G. H. Granlund, ICCV 1987.
     """
-    radius = max(1, round(math.sqrt(3) * sigma - 0.5))
+    factor = reduction(sigma, 2.0)
+    radius = coherence_radius(sigma / factor)
     side = (2 * radius + 1, 2 * radius + 1)
     across = cv2.Sobel(plane, cv2.CV_32F, 1, 0, ksize=3, borderType=BORDER)
     down = cv2.Sobel(plane, cv2.CV_32F, 0, 1, ksize=3, borderType=BORDER)
-    xx = cv2.sqrBoxFilter(across, cv2.CV_32F, side, borderType=BORDER)
-    yy = cv2.sqrBoxFilter(down, cv2.CV_32F, side, borderType=BORDER)
-    xy = cv2.blur(cv2.multiply(across, down), side, borderType=BORDER)
-    spread = cv2.magnitude(cv2.subtract(xx, yy), cv2.add(xy, xy))
+    xy = cv2.blur(shrink(cv2.multiply(across, down), factor), side, borderType=BORDER)
+    xx = cv2.blur(shrink(cv2.multiply(across, across, across), factor), side, borderType=BORDER)
+    yy = cv2.blur(shrink(cv2.multiply(down, down, down), factor), side, borderType=BORDER)
     total = cv2.add(xx, yy) + np.float32(COHERENCE_FLOOR)
-    return as_gray(cv2.divide(spread, total, scale=255, dtype=cv2.CV_8U))
+    spread = cv2.magnitude(cv2.subtract(xx, yy, xx), cv2.add(xy, xy, xy), xy)
+    return as_gray(enlarge(cv2.divide(spread, total, scale=255, dtype=cv2.CV_8U), factor, plane.shape))
 
 
 @operator(revision=1, cost=1.4, reach=lambda p: 1 + p["radius"])

@@ -7,10 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evoseg.base.kinds import Gray, Mask
+from evoseg.operators.components import component_labels
 from evoseg.operators.morphology import reconstruct_within
 from evoseg.operators.parameters import Fitted, OneOf, Range
 from evoseg.operators.registry import WHOLE, operator
-from evoseg.operators.scales import BORDER
+from evoseg.operators.scales import BORDER, as_gray
+from evoseg.operators.texture import local_moments
 
 MAXIMA_STEPS = 32
 """Pixels that `regional_maxima` goes in search of a higher value."""
@@ -189,7 +191,8 @@ def kmeans_class(
         total = weighted[edges[1:]] - weighted[edges[:-1]]
         centres = np.where(n > 0, total / np.maximum(n, 1), centres)
     chosen = min(index, k - 1)
-    return (plane >= edges[chosen]) & (plane < edges[chosen + 1])
+    lowest, beyond_highest = int(edges[chosen]), int(edges[chosen + 1])
+    return np.greater_equal(plane, lowest) & np.less(plane, beyond_highest)
 
 
 @operator(revision=1, cost=0.6, reach=lambda p: p["window"] // 2)
@@ -251,12 +254,11 @@ def sauvola(
     J. Sauvola, M. Pietikäinen, Pattern Recognition 33(2), 2000. doi:10.1016/S0031-3203(99)00055-2
     """
     source = plane if polarity == "dark" else cv2.bitwise_not(plane)
-    side = (window, window)
-    mean = cv2.boxFilter(source, cv2.CV_32F, side, borderType=BORDER)
-    square_mean = cv2.sqrBoxFilter(source, cv2.CV_32F, side, borderType=BORDER)
-    deviation = cv2.sqrt(np.maximum(square_mean - mean * mean, np.float32(0)))
+    mean, spread = local_moments(as_gray(source), window // 2)
     # 128 is the largest deviation that 8-bit values can reach; Sauvola's R.
-    return source < mean * (deviation * np.float32(k / 128) + np.float32(1 - k))
+    spread *= np.float32(k / 128)
+    spread += np.float32(1 - k)
+    return np.less(source, cv2.multiply(mean, spread, mean))
 
 
 @operator(revision=1, cost=4.0, reach=WHOLE)
@@ -286,7 +288,7 @@ def hysteresis(
         weak, strong = plane > first, plane > second
     else:
         weak, strong = plane <= second, plane <= first
-    n, labels = cv2.connectedComponents(weak.view(np.uint8), connectivity=8, ltype=cv2.CV_32S)
+    n, labels = component_labels(weak)
     hit = np.zeros(n, np.bool_)
     hit[labels[strong]] = True
     return np.take(hit, labels)
