@@ -80,4 +80,5 @@ class BinaryTask:
 def _histogram(values: NDArray[np.uint8]) -> Floats:
     if values.size == 0:
         return np.zeros(256)
-    return cv2.calcHist([values], [0], None, [256], [0, 256])[:, 0].astype(np.float64)
+    # A column in OpenCV 4, a line in OpenCV 5.
+    return cv2.calcHist([values], [0], None, [256], [0, 256]).reshape(-1).astype(np.float64)

@@ -41,15 +41,26 @@ class Evaluator:
         return [answers[p.digests[-1]] for p in programs]
 
     def evaluate(
-        self, candidates: Sequence[Pipeline], out_of_time: Callable[[], bool] = lambda: False
+        self,
+        candidates: Sequence[Pipeline],
+        out_of_time: Callable[[], bool] = lambda: False,
+        floor: float = float("-inf"),
     ) -> list[Verdict | None]:
         """Fit and score candidates on every image.
+
+        Parameters
+        ----------
+        candidates : sequence of Pipeline
+        out_of_time : callable
+            Asked between jobs; once it says True, no further one is begun.
+        floor : float
+            Candidates below this score are scored, but their thresholds are not searched further.
 
         Returns
         -------
         list of Scored, Failed, or None for candidates that time ran out on
         """
-        talks: dict[int, Conversation] = {i: fit(c, self._task) for i, c in enumerate(candidates)}
+        talks: dict[int, Conversation] = {i: fit(c, self._task, floor) for i, c in enumerate(candidates)}
         verdicts: list[Verdict | None] = [None] * len(candidates)
         asked = {i: next(talk) for i, talk in talks.items()}
         while asked and not out_of_time():

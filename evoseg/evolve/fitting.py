@@ -14,62 +14,103 @@ from evoseg.operators import registry
 from evoseg.pipeline import Pipeline, Step
 
 POLARITIES = ("bright", "dark")
-VARIANTS = 8
-"""Levels that run through the steps after a threshold, where the sweep alone cannot tell the best."""
+PARTS = 5
+"""Levels that do well by the sweep are looked at in so many strides."""
+MOST_STRIDES = 4
 ROUNDS = 2
 """Rounds of coordinate ascent over several thresholds."""
 
 Conversation = Generator[list[Pipeline], list[Floats], Scored]
 
 
-def fit(pipeline: Pipeline, task: Task) -> Conversation:
-    """Yield programs to be measured, receive a result for each, and return the fitted candidate."""
+def fit(pipeline: Pipeline, task: Task, floor: float = -np.inf) -> Conversation:
+    """Yield programs to be measured, receive a result for each, and return the fitted candidate.
+
+    Parameters
+    ----------
+    floor : float
+        A candidate whose first few levels stay below this score is not worth the search for its best one.
+    """
     places = [i for i, s in enumerate(pipeline.steps) if registry.get(s.operator).fitted]
     if not places:
         (statistics,) = yield [pipeline]
-        return _scored(pipeline, statistics[None], task)
+        return _scored_among([pipeline], statistics[None], task)
     surveys = yield [pipeline.until(pipeline.steps[i].inputs[0]) for i in places]
     sweeps = [task.sweep(survey) for survey in surveys]
     if places == [len(pipeline) - 1]:
         scores, statistics_at = sweeps[0]
         if statistics_at is not None:
             return _from_sweep(pipeline, scores, statistics_at, task)
-    return (yield from _ascend(pipeline, places, [scores.mean(axis=2) for scores, _ in sweeps], task))
+    ranks = [scores.mean(axis=2) for scores, _ in sweeps]
+    return (yield from _Ascent(pipeline, places, ranks, task, floor).climb())
 
 
-def _ascend(pipeline: Pipeline, places: list[int], ranks: list[Floats], task: Task) -> Conversation:
-    """Run the most promising levels of one threshold after the other through the whole program."""
-    best: Scored | None = None
-    # Sorting may move steps, so variants are always made from this one value, with levels by place.
-    chosen = [pipeline.steps[i] for i in places]
-    for _ in range(ROUNDS if len(places) > 1 else 1):
-        for k, rank in enumerate(ranks):
-            steps = [_at(chosen[k], polarity, level) for polarity, level in _promising(rank)]
-            steps += [chosen[k]] if best is not None and chosen[k] not in steps else []
-            variants = [_with(pipeline, places, [*chosen[:k], s, *chosen[k + 1 :]]) for s in steps]
-            statistics = np.stack((yield variants))
-            scored = _scored_among(variants, statistics, task)
-            if best is None or scored.score > best.score:
-                best = scored
-                chosen[k] = steps[variants.index(scored.pipeline)]
-    assert best is not None
-    return best
+class _Ascent:
+    """Coordinate ascent over the thresholds of a program whose later steps hide the best levels from a sweep."""
+
+    def __init__(self, pipeline: Pipeline, places: list[int], ranks: list[Floats], task: Task, floor: float) -> None:
+        self._pipeline = pipeline
+        self._places = places
+        self._task = task
+        self._floor = floor
+        # Canonical order may move steps, so variants are always made from this one value, with levels by place.
+        self._chosen = [int(rank.argmax()) for rank in ranks]
+        self._strides = [_stride(rank) for rank in ranks]
+        self._tried: dict[tuple[int, ...], tuple[Pipeline, Floats]] = {}
+        self._means: dict[tuple[int, ...], float] = {}
+
+    def climb(self) -> Conversation:
+        """Return the best candidate found."""
+        for _ in range(ROUNDS if len(self._places) > 1 else 1):
+            for k, stride in enumerate(self._strides):
+                yield from self._along(k, stride)
+                if self._hopeless():
+                    return self._best()
+        return self._best()
+
+    def _along(self, k: int, stride: int) -> Generator[list[Pipeline], list[Floats], None]:
+        """Move one level to where it is best: by strides while that helps, then once by half a stride."""
+        yield from self._try(k, (0, -stride, stride))
+        for _ in range(MOST_STRIDES):
+            here = self._chosen[k]
+            yield from self._try(k, (-stride, stride))
+            if self._chosen[k] == here or self._hopeless():
+                break
+        if stride > 1 and not self._hopeless():
+            yield from self._try(k, (-(stride // 2), stride // 2))
+
+    def _try(self, k: int, offsets: tuple[int, ...]) -> Generator[list[Pipeline], list[Floats], None]:
+        """Judge the levels at some offsets from the present one, and move to the best of all."""
+        polarity, level = divmod(self._chosen[k], 256)
+        points = [
+            (*self._chosen[:k], polarity * 256 + level + offset, *self._chosen[k + 1 :])
+            for offset in offsets
+            if 0 <= level + offset <= 255
+        ]
+        fresh = {point: self._at(point) for point in points if point not in self._tried}
+        if fresh:
+            statistics = yield list(fresh.values())
+            for (point, variant), found in zip(fresh.items(), statistics, strict=True):
+                self._tried[point] = (variant, found)
+                self._means[point] = float(self._task.score(found).mean())
+        self._chosen = list(max(self._means, key=self._means.__getitem__))
+
+    def _hopeless(self) -> bool:
+        return max(self._means.values()) < self._floor
+
+    def _best(self) -> Scored:
+        variants, statistics = zip(*self._tried.values(), strict=True)
+        return _scored_among(list(variants), np.stack(statistics), self._task)
+
+    def _at(self, point: tuple[int, ...]) -> Pipeline:
+        steps = [_at(self._pipeline.steps[i], *divmod(at, 256)) for i, at in zip(self._places, point, strict=True)]
+        return _with(self._pipeline, self._places, steps)
 
 
-def _promising(rank: Floats) -> list[tuple[int, int]]:
-    """Return up to `VARIANTS` (polarity, level) pairs, best first, spaced so that answers differ."""
-    polarity = int(rank.max(axis=1).argmax())
-    line = rank[polarity]
-    spacing = max(1, int((line >= 0.7 * line.max()).sum()) // VARIANTS)
-    free = np.ones(256, bool)
-    found: list[tuple[int, int]] = []
-    for level in np.argsort(-line, kind="stable"):
-        if free[level]:
-            found.append((polarity, int(level)))
-            free[max(0, level - spacing + 1) : level + spacing] = False
-        if len(found) == VARIANTS:
-            break
-    return found
+def _stride(rank: Floats) -> int:
+    """Return how far levels must lie apart for answers to differ: a part of the run of levels that do well."""
+    line = rank[int(rank.max(axis=1).argmax())]
+    return max(1, int((line >= 0.7 * line.max()).sum()) // PARTS)
 
 
 def _at(step: Step, polarity: int, level: int) -> Step:
@@ -101,10 +142,6 @@ def _middle_of_best(rank: Floats) -> int:
     while last < 255 and line[last + 1] == line[first]:
         last += 1
     return polarity * 256 + (first + last) // 2
-
-
-def _scored(pipeline: Pipeline, statistics: Floats, task: Task) -> Scored:
-    return _scored_among([pipeline], statistics, task)
 
 
 def _scored_among(variants: list[Pipeline], statistics: Floats, task: Task) -> Scored:

@@ -67,7 +67,7 @@ class Vocabulary:
         if isinstance(domain, Numbers):
             assert isinstance(parameter.default, tuple)
             return self._near_default(rng, parameter, domain, parameter.default)
-        if parameter.name == "index":
+        if domain.unit == "channel":
             return int(rng.integers(min(self.facts.channels, int(domain.high) + 1)))
         if domain.unit == "native":
             return parameter.nearest(self._draw_native(rng, parameter.name, others))

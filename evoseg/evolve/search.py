@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 GENERATION = 48
 """Candidates a generation asks for. A constant: a history must not depend on how fast the machine is."""
 POPULATION = 96
+FLOOR = 0.85
+"""Share of the first quartile's score below which a candidate's thresholds are not searched to the end."""
 BEST = 24
 """Candidates that the tuner chooses from and that finalists come from."""
 
@@ -122,7 +124,8 @@ class Search:
         state.generation += 1
         proposals = self._propose()
         fresh = self._fresh(proposals)
-        verdicts = self._evaluator.evaluate([pipeline for _, pipeline in fresh.values()], self._clock.late)
+        candidates = [pipeline for _, pipeline in fresh.values()]
+        verdicts = self._evaluator.evaluate(candidates, self._clock.late, self._floor())
         scored: list[Scored] = []
         for (form, (name, _)), verdict in zip(fresh.items(), verdicts, strict=True):
             if verdict is None:
@@ -165,6 +168,11 @@ class Search:
             free -= len(pipelines)
             proposals.append((share.proposer, pipelines))
         return proposals
+
+    def _floor(self) -> float:
+        """Return the score from which a candidate can hope to survive."""
+        population = self.progress.population
+        return FLOOR * population[len(population) // 4].score if len(population) == POPULATION else float("-inf")
 
     def _select(self, n: int, rng: Generator) -> list[Scored]:
         return select(self.progress.population, n, rng) if self.progress.population else []

@@ -105,7 +105,7 @@ def numbers(pipeline: Pipeline) -> list[Place]:
         Place(i, k, p, p.domain)
         for i, s in enumerate(pipeline.steps)
         for k, p in enumerate(registry.get(s.operator).parameters)
-        if isinstance(p.domain, Range) and p.domain.unit != "native" and not p.fitted and p.name != "index"
+        if isinstance(p.domain, Range) and p.domain.unit not in ("native", "channel") and not p.fitted
     ]
 
 

@@ -9,7 +9,7 @@ from evoseg.base.kinds import Gray, Mask
 from evoseg.operators.components import component_labels, label_areas
 from evoseg.operators.parameters import Range
 from evoseg.operators.registry import WHOLE, operator
-from evoseg.operators.scales import BORDER, as_gray
+from evoseg.operators.scales import BORDER, as_gray, box_cost
 
 
 @operator(revision=1, cost=2.6, reach=WHOLE)
@@ -36,7 +36,7 @@ def distance(mask: Mask, *, gain: Annotated[float, Range(1, 32, unit="level", lo
     return as_gray(cv2.convertScaleAbs(np.minimum(lengths, np.float32(256)), alpha=gain))
 
 
-@operator(revision=1, cost=0.6, reach=lambda p: p["radius"])
+@operator(revision=1, cost=lambda p: 0.05 + box_cost(p["radius"]), reach=lambda p: p["radius"])
 def density(mask: Mask, *, radius: Annotated[int, Range(1, 60, unit="px", log=True)] = 8) -> Gray:
     """Measure the share of foreground in the square around each pixel.
 
@@ -91,7 +91,7 @@ def component_area(mask: Mask) -> Gray:
         12 levels per doubling of the area: 12 for one pixel (12 log2(2 area)), 0 on background.
     """
     n, labels = component_labels(mask)
-    areas = label_areas(n, labels)
+    areas = label_areas(n, labels, mask)
     levels = np.zeros(n, np.uint8)
     levels[1:] = np.rint(np.minimum(12 * np.log2(2 * areas[1:]), 255))
     return np.take(levels, labels)
