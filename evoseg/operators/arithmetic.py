@@ -155,7 +155,7 @@ def blend(a: Gray, b: Gray, *, weight: Annotated[float, Range(0, 1)] = 0.5) -> G
     return as_gray(cv2.addWeighted(a, 1.0 - weight, b, weight, 0.0))
 
 
-@operator(revision=1, cost=0.3, reach=0)
+@operator(revision=1, cost=0.53, reach=0)
 def ratio(a: Gray, b: Gray, *, gain: Annotated[float, Range(8, 255, unit="level", log=True)] = 100.0) -> Gray:
     """Divide the first plane by the second.
 
@@ -204,7 +204,7 @@ def quadratic_table(constant: float, linear: float, square: float) -> NDArray[np
     return np.rint(POLYNOMIAL_UNIT * 255 * (constant + linear * t + square * t * t)).astype(np.int16)
 
 
-@operator(revision=1, cost=1.2, reach=0)
+@operator(revision=1, cost=1.9, reach=0)
 def polynomial(
     a: Gray,
     b: Gray,

@@ -196,7 +196,7 @@ def flatten(plane: Gray, *, sigma: Annotated[float, Range(2, 80, unit="px", log=
     ----------
     plane : uint8 array of shape (M, N)
     sigma : float, px
-        Of the Gaussian background, from 4 px on at reduced scale. Take several times the size of the objects. The
+        Of the Gaussian background, from 3 px on at reduced scale. Take several times the size of the objects. The
         border is mirrored.
 
     Returns
@@ -231,7 +231,7 @@ def divide_background(plane: Gray, *, sigma: Annotated[float, Range(2, 80, unit=
     ----------
     plane : uint8 array of shape (M, N)
     sigma : float, px
-        Of the Gaussian background, from 4 px on at reduced scale. Take several times the size of the objects. The
+        Of the Gaussian background, from 3 px on at reduced scale. Take several times the size of the objects. The
         border is mirrored.
 
     Returns

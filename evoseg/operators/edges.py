@@ -23,8 +23,8 @@ from evoseg.operators.scales import (
     smooth_reach,
 )
 
-FINEST = 2.0
-"""Derivatives are taken where sigma is 2 to 4 px; larger scales are reduced by a power of two."""
+FINEST = 1.5
+"""Derivatives are taken where sigma is 1.5 to 3 px; larger scales are reduced by a power of two."""
 
 LOG_GAIN = 2.0
 """Levels per level of sigma^2 * Laplacian: a disk of contrast A and radius 1.4 sigma gives 1.5 A."""
@@ -44,10 +44,11 @@ def gradient_magnitude(plane: NDArray[np.uint8]) -> NDArray[np.float32]:
     return magnitude
 
 
-def derivative_cost(sigma: float) -> float:
-    """Return what smoothing for derivatives and its way back cost, in ns per pixel."""
+def derivative_cost(sigma: float, rest: float) -> float:
+    """Return what smoothing for derivatives, `rest` at the same scale and the way back cost, in ns per pixel."""
     factor = reduction(sigma, FINEST)
-    return 0.3 + 0.6 * sigma if factor == 1 else 0.5 + 3.0 / factor**2
+    full = 0.25 + 0.6 * sigma / factor + rest
+    return full if factor == 1 else 0.6 + 1.4 * full / factor**2
 
 
 @operator(revision=1, cost=0.8, reach=1)
@@ -70,7 +71,7 @@ def sobel(plane: Gray, *, gain: Annotated[float, Range(0.25, 16, log=True)] = 2.
 
 @operator(
     revision=1,
-    cost=lambda p: 0.7 + derivative_cost(p["sigma"]),
+    cost=lambda p: derivative_cost(p["sigma"], 0.8),
     reach=lambda p: fine_reach(p["sigma"], FINEST),
 )
 def gradient(plane: Gray, *, sigma: Annotated[float, Range(0.7, 20, unit="px", log=True)] = 2.0) -> Gray:
@@ -80,7 +81,7 @@ def gradient(plane: Gray, *, sigma: Annotated[float, Range(0.7, 20, unit="px", l
     ----------
     plane : uint8 array of shape (M, N)
     sigma : float, px
-        Of the Gaussian. From 4 px on the filter works at reduced scale. The border is mirrored. A step of A levels
+        Of the Gaussian. From 3 px on the filter works at reduced scale. The border is mirrored. A step of A levels
         gives 2 A at any sigma.
 
     Returns
@@ -152,7 +153,7 @@ def laplacian(
 
 @operator(
     revision=1,
-    cost=lambda p: 0.5 + derivative_cost(p["sigma"]),
+    cost=lambda p: derivative_cost(p["sigma"], 0.7),
     reach=lambda p: fine_reach(p["sigma"], FINEST),
 )
 def log_filter(
@@ -167,7 +168,7 @@ def log_filter(
     ----------
     plane : uint8 array of shape (M, N)
     sigma : float, px
-        Of the Gaussian: disks of radius 1.4 sigma answer most, with 1.5 times their contrast. From 4 px on the
+        Of the Gaussian: disks of radius 1.4 sigma answer most, with 1.5 times their contrast. From 3 px on the
         filter works at reduced scale. The border is mirrored.
     polarity : str
 
@@ -212,7 +213,7 @@ def dog(
     ----------
     plane : uint8 array of shape (M, N)
     sigma : float, px
-        Of the narrower Gaussian; finer details go. From 4 px on at reduced scale. The border is mirrored.
+        Of the narrower Gaussian; finer details go. From 3 px on at reduced scale. The border is mirrored.
     ratio : float
         Of the wider to the narrower sigma. 1.6 resembles a Laplacian; larger ones let broader things through.
     polarity : str

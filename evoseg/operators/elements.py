@@ -44,12 +44,12 @@ def five_points(step: int) -> Element:
 
 @lru_cache(maxsize=128)
 def disk_parts(radius: int) -> tuple[Element, ...]:
-    """Return elements whose dilations in a row make a disk: itself up to radius 5, else a regular octagon.
+    """Return elements whose dilations in a row make a disk: itself up to radius 3, else a regular octagon.
 
     The octagon is a square dilated by a diamond. A diamond of radius k, dilated by five points m <= k apart, is
     the diamond of radius k + m, so a few five-point steps do.
     """
-    if radius <= 5:
+    if radius <= 3:
         return (disk(radius),)
     half = round(radius * (math.sqrt(2) - 1))
     parts = [square(half)]
@@ -62,14 +62,14 @@ def disk_parts(radius: int) -> tuple[Element, ...]:
 
 
 def dilate_disk(plane: NDArray[Any], radius: int) -> NDArray[Any]:
-    """Dilate by a disk, or by an octagon above radius 5."""
+    """Dilate by a disk, or by an octagon above radius 3."""
     for part in disk_parts(radius):
         plane = cv2.dilate(plane, part)
     return plane
 
 
 def erode_disk(plane: NDArray[Any], radius: int) -> NDArray[Any]:
-    """Erode by a disk, or by an octagon above radius 5."""
+    """Erode by a disk, or by an octagon above radius 3."""
     for part in disk_parts(radius):
         plane = cv2.erode(plane, part)
     return plane
@@ -93,9 +93,9 @@ def close_disk(plane: NDArray[Any], radius: int) -> NDArray[Any]:
 
 def disk_cost(radius: int) -> float:
     """Return what one erosion or dilation costs, in ns per pixel."""
-    if radius <= 5:
-        return 0.05 + 0.008 * math.pi * radius**2
-    return 0.4 + 0.08 * len(disk_parts(radius))
+    if radius <= 3:
+        return 0.05 + 0.03 * radius**2
+    return 0.1 + 0.06 * len(disk_parts(radius)) + 0.012 * radius
 
 
 @lru_cache(maxsize=4096)

@@ -70,7 +70,7 @@ def plane_cost(channel: str) -> float:
         return 0.3
     if channel in ("L", "a", "b"):
         return 3.4
-    return {"gray": 0.3, "H": 1.2, "S": 1.2, "V": 0.6}.get(channel, 2.0)
+    return {"gray": 0.3, "H": 1.2, "S": 1.2, "V": 0.5}.get(channel, 2.0)
 
 
 @operator(revision=1, cost=lambda p: plane_cost(p["channel"]), reach=0)
@@ -108,8 +108,11 @@ def plane(
     colours = first_three(image)
     if channel == "gray":
         return as_gray(cv2.cvtColor(colours, cv2.COLOR_RGB2GRAY))
-    if channel in ("H", "S", "V"):
-        return as_gray(cv2.extractChannel(cv2.cvtColor(colours, cv2.COLOR_RGB2HSV_FULL), "HSV".index(channel)))
+    if channel == "V":
+        red, green, blue = cv2.split(colours)
+        return as_gray(cv2.max(cv2.max(red, green), blue))
+    if channel in ("H", "S"):
+        return as_gray(cv2.extractChannel(cv2.cvtColor(colours, cv2.COLOR_RGB2HSV_FULL), "HS".index(channel)))
     return as_gray(cv2.extractChannel(cv2.cvtColor(colours, cv2.COLOR_RGB2Lab), "Lab".index(channel)))
 
 
@@ -131,7 +134,7 @@ def channel(image: Raw, *, index: Annotated[int, Range(0, 15, unit="channel")] =
     return to_8_bit(native_channel(image, index))
 
 
-@operator(revision=1, cost=lambda p: 0.3 + 0.4 * len(p["weights"]), reach=0)
+@operator(revision=1, cost=lambda p: 0.3 + 0.45 * min(4, len(p["weights"])), reach=0)
 def mix(
     image: Raw,
     *,
@@ -243,7 +246,7 @@ def window_percentile(
     return windowed(values, float(ordered[places[0]]), float(ordered[places[1]]), scale)
 
 
-@operator(revision=1, cost=3.0, reach=lambda p: smooth_reach(p["sigma"]))
+@operator(revision=1, cost=1.9, reach=lambda p: smooth_reach(p["sigma"]))
 def window_flat(
     image: Raw,
     *,
@@ -260,7 +263,7 @@ def window_flat(
     index : int
         Which channel; beyond the last it means the last.
     sigma : float, px
-        Width of the Gaussian background, computed in float32, from 4 px on at reduced scale. Take several times
+        Width of the Gaussian background, computed in float32, from 3 px on at reduced scale. Take several times
         the size of the objects. The border is mirrored.
     low, high : float, native
         Differences from the background that become 0 and 255. `high` below `low` inverts.

@@ -20,9 +20,9 @@ from evoseg.operators.elements import (
 from evoseg.operators.morphology import LINE_ANGLES
 from evoseg.operators.parameters import Range
 from evoseg.operators.registry import operator
-from evoseg.operators.scales import BORDER
+from evoseg.operators.scales import BORDER, box_cost
 
-SKELETON_STEPS = 32
+SKELETON_STEPS = 20
 """Layers that `skeleton` peels off at most."""
 
 
@@ -34,7 +34,7 @@ def open_mask(mask: Mask, *, radius: Annotated[int, Range(1, 40, unit="px", log=
     ----------
     mask : bool array of shape (M, N)
     radius : int, px
-        Of a disk; above 5 px of a regular octagon. Pixels beyond the border are ignored.
+        Of a disk; above 3 px of a regular octagon. Pixels beyond the border are ignored.
 
     Returns
     -------
@@ -51,7 +51,7 @@ def close_mask(mask: Mask, *, radius: Annotated[int, Range(1, 40, unit="px", log
     ----------
     mask : bool array of shape (M, N)
     radius : int, px
-        Of a disk; above 5 px of a regular octagon. Pixels beyond the border are ignored.
+        Of a disk; above 3 px of a regular octagon. Pixels beyond the border are ignored.
 
     Returns
     -------
@@ -68,7 +68,7 @@ def dilate_mask(mask: Mask, *, radius: Annotated[int, Range(1, 40, unit="px", lo
     ----------
     mask : bool array of shape (M, N)
     radius : int, px
-        Of a disk; above 5 px of a regular octagon.
+        Of a disk; above 3 px of a regular octagon.
 
     Returns
     -------
@@ -85,7 +85,7 @@ def erode_mask(mask: Mask, *, radius: Annotated[int, Range(1, 40, unit="px", log
     ----------
     mask : bool array of shape (M, N)
     radius : int, px
-        Of a disk; above 5 px of a regular octagon.
+        Of a disk; above 3 px of a regular octagon.
 
     Returns
     -------
@@ -94,7 +94,7 @@ def erode_mask(mask: Mask, *, radius: Annotated[int, Range(1, 40, unit="px", log
     return erode_disk(mask.view(np.uint8), radius).view(np.bool_)
 
 
-@operator(revision=1, cost=0.6, reach=lambda p: p["radius"])
+@operator(revision=1, cost=lambda p: 0.05 + box_cost(p["radius"]), reach=lambda p: p["radius"])
 def majority(mask: Mask, *, radius: Annotated[int, Range(1, 30, unit="px", log=True)] = 2) -> Mask:
     """Give each pixel the opinion of most pixels in the square around it.
 
@@ -113,7 +113,7 @@ def majority(mask: Mask, *, radius: Annotated[int, Range(1, 30, unit="px", log=T
     return counts > side * side // 2
 
 
-@operator(revision=1, cost=6.0, reach=lambda p: 2 * p["length"])
+@operator(revision=1, cost=3.6, reach=lambda p: 2 * p["length"])
 def line_close_mask(mask: Mask, *, length: Annotated[int, Range(3, 60, unit="px", log=True)] = 11) -> Mask:
     """Join broken lines: fill gaps that a line in any of 12 directions closes.
 
@@ -146,14 +146,14 @@ def thinning_table(second: bool) -> NDArray[np.uint8]:
     return np.where(goes, 0, 1).astype(np.uint8)
 
 
-@operator(revision=1, cost=6.0, reach=2 * SKELETON_STEPS)
+@operator(revision=1, cost=25.0, reach=2 * SKELETON_STEPS)
 def skeleton(mask: Mask) -> Mask:
     """Thin objects to lines one pixel wide.
 
     Parameters
     ----------
     mask : bool array of shape (M, N)
-        At most 32 layers are peeled off; what is thicker than 64 px keeps a thick core.
+        At most 20 layers are peeled off; what is thicker than 40 px keeps a thick core.
 
     Returns
     -------
@@ -175,7 +175,7 @@ def skeleton(mask: Mask) -> Mask:
     return thin.copy().view(np.bool_) if thin.base is mask else thin.view(np.bool_)
 
 
-@operator(revision=1, cost=0.02, reach=0)
+@operator(revision=1, cost=0.035, reach=0)
 def invert_mask(mask: Mask) -> Mask:
     """Swap foreground and background.
 
@@ -190,7 +190,7 @@ def invert_mask(mask: Mask) -> Mask:
     return ~mask
 
 
-@operator(revision=1, cost=0.02, reach=0, commutative=True)
+@operator(revision=1, cost=0.035, reach=0, commutative=True)
 def mask_and(a: Mask, b: Mask) -> Mask:
     """Mark what both masks mark.
 
@@ -205,7 +205,7 @@ def mask_and(a: Mask, b: Mask) -> Mask:
     return a & b
 
 
-@operator(revision=1, cost=0.02, reach=0, commutative=True)
+@operator(revision=1, cost=0.035, reach=0, commutative=True)
 def mask_or(a: Mask, b: Mask) -> Mask:
     """Mark what either mask marks.
 
@@ -220,7 +220,7 @@ def mask_or(a: Mask, b: Mask) -> Mask:
     return a | b
 
 
-@operator(revision=1, cost=0.02, reach=0)
+@operator(revision=1, cost=0.035, reach=0)
 def mask_minus(a: Mask, b: Mask) -> Mask:
     """Mark what the first mask marks and the second does not.
 
@@ -235,7 +235,7 @@ def mask_minus(a: Mask, b: Mask) -> Mask:
     return a > b
 
 
-@operator(revision=1, cost=0.02, reach=0, commutative=True)
+@operator(revision=1, cost=0.035, reach=0, commutative=True)
 def mask_xor(a: Mask, b: Mask) -> Mask:
     """Mark what exactly one of two masks marks.
 

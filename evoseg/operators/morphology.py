@@ -35,7 +35,7 @@ def erode(plane: Gray, *, radius: Annotated[int, Range(1, 40, unit="px", log=Tru
     ----------
     plane : uint8 array of shape (M, N)
     radius : int, px
-        Of a disk; above 5 px of a regular octagon, built in a few steps. Pixels beyond the border are ignored.
+        Of a disk; above 3 px of a regular octagon, built in a few steps. Pixels beyond the border are ignored.
 
     Returns
     -------
@@ -52,7 +52,7 @@ def dilate(plane: Gray, *, radius: Annotated[int, Range(1, 40, unit="px", log=Tr
     ----------
     plane : uint8 array of shape (M, N)
     radius : int, px
-        Of a disk; above 5 px of a regular octagon, built in a few steps. Pixels beyond the border are ignored.
+        Of a disk; above 3 px of a regular octagon, built in a few steps. Pixels beyond the border are ignored.
 
     Returns
     -------
@@ -69,7 +69,7 @@ def open(plane: Gray, *, radius: Annotated[int, Range(1, 40, unit="px", log=True
     ----------
     plane : uint8 array of shape (M, N)
     radius : int, px
-        Of a disk; above 5 px of a regular octagon, built in a few steps. Pixels beyond the border are ignored.
+        Of a disk; above 3 px of a regular octagon, built in a few steps. Pixels beyond the border are ignored.
 
     Returns
     -------
@@ -86,7 +86,7 @@ def close(plane: Gray, *, radius: Annotated[int, Range(1, 40, unit="px", log=Tru
     ----------
     plane : uint8 array of shape (M, N)
     radius : int, px
-        Of a disk; above 5 px of a regular octagon, built in a few steps. Pixels beyond the border are ignored.
+        Of a disk; above 3 px of a regular octagon, built in a few steps. Pixels beyond the border are ignored.
 
     Returns
     -------
@@ -103,7 +103,7 @@ def white_tophat(plane: Gray, *, radius: Annotated[int, Range(1, 40, unit="px", 
     ----------
     plane : uint8 array of shape (M, N)
     radius : int, px
-        Of a disk (above 5 px an octagon) that does not fit into what is sought.
+        Of a disk (above 3 px an octagon) that does not fit into what is sought.
 
     Returns
     -------
@@ -120,7 +120,7 @@ def black_tophat(plane: Gray, *, radius: Annotated[int, Range(1, 40, unit="px", 
     ----------
     plane : uint8 array of shape (M, N)
     radius : int, px
-        Of a disk (above 5 px an octagon) that does not fit into what is sought.
+        Of a disk (above 3 px an octagon) that does not fit into what is sought.
 
     Returns
     -------
@@ -137,7 +137,7 @@ def morph_gradient(plane: Gray, *, radius: Annotated[int, Range(1, 20, unit="px"
     ----------
     plane : uint8 array of shape (M, N)
     radius : int, px
-        Of a disk (above 5 px an octagon); edges come out about twice as wide.
+        Of a disk (above 3 px an octagon); edges come out about twice as wide.
 
     Returns
     -------
@@ -174,7 +174,7 @@ def reconstruct_open(
     ----------
     plane : uint8 array of shape (M, N)
     radius : int, px
-        Of the disk (above 5 px an octagon).
+        Of the disk (above 3 px an octagon).
     steps : int, px
         How far from the disk a shape is restored. An opening by reconstruction would go on until nothing changes;
         here it stops, which bounds its time and its reach.
@@ -186,7 +186,7 @@ def reconstruct_open(
     return as_gray(reconstruct_within(erode_disk(plane, radius), plane, steps))
 
 
-@operator(revision=1, cost=0.6, reach=lambda p: 2 * p["length"])
+@operator(revision=1, cost=0.3, reach=lambda p: 2 * p["length"])
 def line_open(
     plane: Gray,
     *,
@@ -210,7 +210,7 @@ def line_open(
     return as_gray(open_line_padded(pad_mirrored(plane, length), length, length, angle))
 
 
-@operator(revision=1, cost=0.6, reach=lambda p: 2 * p["length"])
+@operator(revision=1, cost=0.3, reach=lambda p: 2 * p["length"])
 def line_close(
     plane: Gray,
     *,
@@ -281,7 +281,7 @@ def free_element(footprint: tuple[float, ...]) -> NDArray[np.uint8]:
 
 @operator(
     revision=1,
-    cost=lambda p: 0.1 + 0.008 * len(p["footprint"]),
+    cost=lambda p: 0.08 + 0.0008 * len(p["footprint"]),
     reach=lambda p: math.isqrt(len(p["footprint"])) // 2,
 )
 def dilate_by(
@@ -308,7 +308,7 @@ def dilate_by(
 
 @operator(
     revision=1,
-    cost=lambda p: 0.1 + 0.008 * len(p["footprint"]),
+    cost=lambda p: 0.08 + 0.0008 * len(p["footprint"]),
     reach=lambda p: math.isqrt(len(p["footprint"])) // 2,
 )
 def erode_by(

@@ -54,7 +54,7 @@ def ridge_at(plane: NDArray[np.uint8], sigma: float, polarity: str) -> NDArray[n
 
 @operator(
     revision=1,
-    cost=lambda p: 1.5 + derivative_cost(p["sigma"]),
+    cost=lambda p: derivative_cost(p["sigma"], 1.65),
     reach=lambda p: fine_reach(p["sigma"], FINEST),
 )
 def hessian_ridge(
@@ -69,7 +69,7 @@ def hessian_ridge(
     ----------
     plane : uint8 array of shape (M, N)
     sigma : float, px
-        About half the width of the lines. From 4 px on the filter works at reduced scale. The border is mirrored.
+        About half the width of the lines. From 3 px on the filter works at reduced scale. The border is mirrored.
     polarity : str
         Whether the lines are bright or dark. A line of contrast A gives about 1.5 A.
 
@@ -91,7 +91,7 @@ def ladder(low: float, ratio: float, n: int) -> list[float]:
 
 @operator(
     revision=1,
-    cost=lambda p: sum(1.5 + derivative_cost(s) for s in ladder(p["sigma_low"], p["ratio"], p["n"])),
+    cost=lambda p: sum(0.05 + derivative_cost(s, 1.65) for s in ladder(p["sigma_low"], p["ratio"], p["n"])),
     reach=lambda p: max(fine_reach(s, FINEST) for s in ladder(p["sigma_low"], p["ratio"], p["n"])),
 )
 def ridge_multiscale(
@@ -127,7 +127,7 @@ def ridge_multiscale(
 
 @operator(
     revision=1,
-    cost=lambda p: 1.5 + derivative_cost(p["sigma"]),
+    cost=lambda p: derivative_cost(p["sigma"], 1.65),
     reach=lambda p: fine_reach(p["sigma"], FINEST),
 )
 def blob(
@@ -142,7 +142,7 @@ def blob(
     ----------
     plane : uint8 array of shape (M, N)
     sigma : float, px
-        About 0.7 times the radius of the spots. From 4 px on at reduced scale. The border is mirrored.
+        About 0.7 times the radius of the spots. From 3 px on at reduced scale. The border is mirrored.
     polarity : str
         Whether the spots are bright or dark. A disk of contrast A gives about 1.5 A, a straight line nothing.
 
@@ -250,8 +250,7 @@ def oriented_extent(length: float, factor: int) -> int:
 
 def oriented_cost(width: float) -> float:
     """Return what `oriented` costs, in ns per pixel."""
-    sigma = oriented_sigma(width)
-    return 1.0 + derivative_cost(sigma) + 7.0 / reduction(sigma, ORIENTED_FINEST) ** 2
+    return 12.0 / reduction(oriented_sigma(width), ORIENTED_FINEST) ** 2 + 0.6
 
 
 def oriented_reach(length: float, width: float) -> int:

@@ -14,6 +14,7 @@ from evoseg.operators.registry import operator
 from evoseg.operators.scales import (
     BORDER,
     as_gray,
+    box_cost,
     enlarge,
     reduction,
     shrink,
@@ -31,7 +32,7 @@ def gaussian(plane: Gray, *, sigma: Annotated[float, Range(0.5, 50, unit="px", l
     ----------
     plane : uint8 array of shape (M, N)
     sigma : float, px
-        Standard deviation. From 4 px on the filter works at reduced scale. The border is mirrored.
+        Standard deviation. From 3 px on the filter works at reduced scale. The border is mirrored.
 
     Returns
     -------
@@ -40,7 +41,7 @@ def gaussian(plane: Gray, *, sigma: Annotated[float, Range(0.5, 50, unit="px", l
     return as_gray(smooth(plane, sigma))
 
 
-@operator(revision=1, cost=0.5, reach=lambda p: p["radius"])
+@operator(revision=1, cost=lambda p: box_cost(p["radius"]), reach=lambda p: p["radius"])
 def box(plane: Gray, *, radius: Annotated[int, Range(1, 60, unit="px", log=True)] = 3) -> Gray:
     """Replace each pixel by the mean of the square around it.
 

@@ -13,7 +13,7 @@ from evoseg.operators.edges import gradient_magnitude
 from evoseg.operators.elements import square
 from evoseg.operators.parameters import Range
 from evoseg.operators.registry import operator
-from evoseg.operators.scales import BORDER, as_gray, enlarge, reduction, shrink
+from evoseg.operators.scales import BORDER, as_gray, box_cost, enlarge, reduction, shrink
 
 BINS = 16
 """Grey-level classes among which `entropy` counts."""
@@ -33,7 +33,7 @@ def local_moments(plane: NDArray[np.uint8], radius: int) -> tuple[NDArray[Any], 
     return mean, cv2.sqrt(variance, variance)
 
 
-@operator(revision=1, cost=1.9, reach=lambda p: p["radius"])
+@operator(revision=1, cost=lambda p: 1.0 + 1.3 * box_cost(p["radius"]), reach=lambda p: p["radius"])
 def deviation(plane: Gray, *, radius: Annotated[int, Range(1, 50, unit="px", log=True)] = 4) -> Gray:
     """Measure the standard deviation around each pixel, times 2.
 
@@ -50,7 +50,7 @@ def deviation(plane: Gray, *, radius: Annotated[int, Range(1, 50, unit="px", log
     return as_gray(cv2.convertScaleAbs(local_moments(plane, radius)[1], alpha=2))
 
 
-@operator(revision=1, cost=lambda p: 0.3 if p["radius"] < 8 else 0.6, reach=lambda p: p["radius"])
+@operator(revision=1, cost=lambda p: 0.25 + 0.05 * p["radius"], reach=lambda p: p["radius"])
 def local_range(plane: Gray, *, radius: Annotated[int, Range(1, 30, unit="px", log=True)] = 3) -> Gray:
     """Take the difference of the brightest and the darkest value within a square.
 
@@ -94,7 +94,7 @@ def entropy(plane: Gray, *, radius: Annotated[int, Range(2, 40, unit="px", log=T
     ----------
     plane : uint8 array of shape (M, N)
     radius : int, px
-        Of the square neighbourhood. From 4 px on shares are counted on block means, at reduced scale. The border is
+        Of the square neighbourhood. From 3 px on shares are counted on block means, at reduced scale. The border is
         mirrored.
 
     Returns
@@ -116,7 +116,7 @@ def entropy(plane: Gray, *, radius: Annotated[int, Range(2, 40, unit="px", log=T
     return as_gray(enlarge(cv2.convertScaleAbs(total, alpha=255 / 61440), factor, plane.shape))
 
 
-@operator(revision=1, cost=2.0, reach=1)
+@operator(revision=1, cost=1.2, reach=1)
 def lbp(plane: Gray) -> Gray:
     """Write down which of the 8 neighbours are at least as bright: the local binary pattern.
 
@@ -139,11 +139,11 @@ def lbp(plane: Gray) -> Gray:
     code = np.zeros(plane.shape, np.uint8)
     for bit, (row, col) in enumerate(((0, 0), (0, 1), (0, 2), (1, 2), (2, 2), (2, 1), (2, 0), (1, 0))):
         brighter = padded[row : row + rows, col : col + cols] >= plane
-        code |= brighter.view(np.uint8) << np.uint8(bit)
+        code += brighter.view(np.uint8) * np.uint8(1 << bit)
     return code
 
 
-@operator(revision=1, cost=3.0, reach=lambda p: 1 + p["radius"])
+@operator(revision=1, cost=lambda p: 0.6 + box_cost(p["radius"]), reach=lambda p: 1 + p["radius"])
 def lbp_rough(
     plane: Gray,
     *,
@@ -179,7 +179,7 @@ def coherence_radius(sigma: float) -> int:
 
 @operator(
     revision=1,
-    cost=lambda p: 4.5 if p["sigma"] < 4 else 2.5,
+    cost=lambda p: 3.5 if p["sigma"] < 4 else 2.2,
     reach=lambda p: 1 + reduction(p["sigma"], 2.0) * (coherence_radius(p["sigma"] / reduction(p["sigma"], 2.0)) + 3),
 )
 def coherence(plane: Gray, *, sigma: Annotated[float, Range(1, 16, unit="px", log=True)] = 4.0) -> Gray:
@@ -189,7 +189,7 @@ def coherence(plane: Gray, *, sigma: Annotated[float, Range(1, 16, unit="px", lo
     ----------
     plane : uint8 array of shape (M, N)
     sigma : float, px
-        Width of the neighbourhood: a box filter of the same variance, from 4 px on at reduced scale. The border is
+        Width of the neighbourhood: a box filter of the same variance, from 3 px on at reduced scale. The border is
         mirrored.
 
     Returns
@@ -214,7 +214,7 @@ def coherence(plane: Gray, *, sigma: Annotated[float, Range(1, 16, unit="px", lo
     return as_gray(enlarge(cv2.divide(spread, total, scale=255, dtype=cv2.CV_8U), factor, plane.shape))
 
 
-@operator(revision=1, cost=1.4, reach=lambda p: 1 + p["radius"])
+@operator(revision=1, cost=lambda p: 0.6 + box_cost(p["radius"]), reach=lambda p: 1 + p["radius"])
 def energy(plane: Gray, *, radius: Annotated[int, Range(1, 50, unit="px", log=True)] = 5) -> Gray:
     """Measure the mean steepness around each pixel.
 

@@ -11,7 +11,7 @@ from evoseg.operators.components import component_labels
 from evoseg.operators.morphology import reconstruct_within
 from evoseg.operators.parameters import Fitted, OneOf, Range
 from evoseg.operators.registry import WHOLE, operator
-from evoseg.operators.scales import BORDER, as_gray
+from evoseg.operators.scales import BORDER, as_gray, box_cost
 from evoseg.operators.texture import local_moments
 
 MAXIMA_STEPS = 32
@@ -70,7 +70,7 @@ def level(
     return beyond(plane, level, polarity)
 
 
-@operator(revision=1, cost=0.06, reach=0)
+@operator(revision=1, cost=0.09, reach=0)
 def in_range(
     plane: Gray,
     *,
@@ -95,7 +95,7 @@ def in_range(
     return (plane >= low) | (plane <= high)
 
 
-@operator(revision=1, cost=0.2, reach=WHOLE)
+@operator(revision=1, cost=0.47, reach=WHOLE)
 def otsu(
     plane: Gray,
     *,
@@ -123,7 +123,7 @@ def otsu(
     return beyond(plane, found + offset, polarity)
 
 
-@operator(revision=1, cost=0.2, reach=WHOLE)
+@operator(revision=1, cost=0.45, reach=WHOLE)
 def triangle(
     plane: Gray,
     *,
@@ -151,7 +151,7 @@ def triangle(
     return beyond(plane, found + offset, polarity)
 
 
-@operator(revision=1, cost=0.3, reach=WHOLE)
+@operator(revision=1, cost=1.0, reach=WHOLE)
 def kmeans_class(
     plane: Gray,
     *,
@@ -195,7 +195,7 @@ def kmeans_class(
     return np.greater_equal(plane, lowest) & np.less(plane, beyond_highest)
 
 
-@operator(revision=1, cost=0.6, reach=lambda p: p["window"] // 2)
+@operator(revision=1, cost=lambda p: 0.3 + box_cost(p["window"] // 2), reach=lambda p: p["window"] // 2)
 def local_mean(
     plane: Gray,
     *,
@@ -294,7 +294,7 @@ def hysteresis(
     return np.take(hit, labels)
 
 
-@operator(revision=1, cost=2.4, reach=WHOLE)
+@operator(revision=1, cost=6.0, reach=WHOLE)
 def canny(
     plane: Gray,
     *,
