@@ -1,3 +1,37 @@
 """Write evoseg pipelines from images and masks: search, apply, export."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from evoseg.app.api import search
+    from evoseg.app.found import Found
+    from evoseg.app.pipelines import read_pipeline, write_pipeline
+    from evoseg.data.checking import check
+    from evoseg.data.dataset import Dataset
+    from evoseg.pipeline.value import Pipeline
+
 __version__ = "0.1.0"
+
+_HOMES = {
+    "Dataset": "data.dataset",
+    "Found": "app.found",
+    "Pipeline": "pipeline.value",
+    "check": "data.checking",
+    "read_pipeline": "app.pipelines",
+    "search": "app.api",
+    "write_pipeline": "app.pipelines",
+}
+
+__all__ = ["Dataset", "Found", "Pipeline", "__version__", "check", "read_pipeline", "search", "write_pipeline"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name's module when it is first asked for; `import evoseg` itself stays cheap."""
+    if name not in _HOMES:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,1 @@
+"""The Python interface and the command line: what wires everything else together."""

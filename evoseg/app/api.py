@@ -1,0 +1,250 @@
+"""Search from Python: from images and masks to a proven pipeline, in one call."""
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from evoseg.app.datasets import Data, opened
+from evoseg.app.found import Found, Outcome, name_of
+from evoseg.app.runs import CURVE, PIPELINE, RESULT, TEST, RunFolder, open_run
+from evoseg.app.scoring import judged
+from evoseg.app.settings import Request, Start, request
+from evoseg.app.stopping import stoppable
+from evoseg.app.words import METRIC_WORDS, sheet_title
+from evoseg.base.errors import EvosegError
+from evoseg.data.dataset import Dataset
+from evoseg.data.splits import Splits
+from evoseg.data.splits import split as split_of
+from evoseg.evolve.binary import BinaryTask
+from evoseg.evolve.budget import Clock
+from evoseg.evolve.search import Progress
+from evoseg.evolve.solve import RESERVE_S, Solution, solve
+from evoseg.pipeline import Pipeline, print_text
+
+logger = logging.getLogger(__name__)
+
+MOST_ON_SHEET = 40
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far a search is.
+
+    Attributes
+    ----------
+    doing : str
+        "searching", "choosing" (after the first Ctrl-C) or "proving".
+    seconds : float, s
+        Since the call.
+    evaluations : int
+    best : float
+        Best mean score on the search images; minus infinity before the first.
+    length : int
+        Steps of the pipeline that leads.
+    seconds_left, evaluations_left : float and int, or None
+        Of the budget; None where that has no limit.
+    """
+
+    doing: str
+    seconds: float
+    evaluations: int
+    best: float
+    length: int
+    seconds_left: float | None
+    evaluations_left: int | None
+
+
+Watch = Callable[[Status], None]
+
+
+def search(
+    data: Data,
+    *,
+    metric: str = "iou",
+    task: str = "auto",
+    seconds: float | None = None,
+    evaluations: int | None = None,
+    target_score: float | None = None,
+    seed: int = 0,
+    workers: int | None = None,
+    operators: str = "default",
+    start: Start = (),
+    max_ms_per_mpx: float | None = None,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    progress: Watch | None = None,
+) -> Found:
+    """Search for a pipeline that segments images like these, and prove it on images that the search never saw.
+
+    Parameters
+    ----------
+    data : path, Dataset, or (images, masks)
+        A folder with images/ and masks/; or arrays, in order or by name.
+    metric : str
+        What to maximise: iou, dice, mcc, f_beta, boundary_f or buffered_iou.
+    task : str
+        "binary", or "auto" for what the dataset is; so far always "binary".
+    seconds, evaluations, target_score : optional
+        When to end: wall time, candidates scored, or a score reached on the search images; 60 s if neither time nor
+        evaluations are given. Only a budget of evaluations gives the same result on every machine.
+    seed : int
+        Of the search. The split into search and test images does not depend on it.
+    workers : int, optional
+        Processes, by default one per core; 0 runs everything in this one, for debugging.
+    operators : str
+        "all" adds operators that need scikit-image; pipelines with those cannot be exported.
+    start : iterable of Pipeline, path or str
+        Programs to begin with.
+    max_ms_per_mpx : float, optional
+        Highest modelled cost of the pipeline, in ms per megapixel.
+    out : path, optional
+        Folder for the files of this run; by default a new one under $EVOSEG_HOME/runs.
+    overwrite : bool
+        Whether `out` may hold the files of another run.
+    progress : callable, optional
+        Called with a `Status` after each generation.
+
+    Returns
+    -------
+    Found
+        After Ctrl-C, too: the first ends the search with the best so far, the second raises KeyboardInterrupt.
+
+    Raises
+    ------
+    EvosegError
+        For faults of the dataset (DatasetError), of a setting (SettingsError) or of the place for the files, or if
+        the search ended before any candidate was scored.
+    """
+    asked = request(
+        metric=metric,
+        task=task,
+        seconds=seconds,
+        evaluations=evaluations,
+        target_score=target_score,
+        seed=seed,
+        workers=workers,
+        operators=operators,
+        start=start,
+        max_ms_per_mpx=max_ms_per_mpx,
+    )
+    clock = Clock(asked.search_settings().budget, RESERVE_S)
+    dataset = opened(data)
+    splits = split_of(dataset)
+    folder = open_run(name_of(dataset), out, overwrite=overwrite)
+    try:
+        return _Search(asked, clock, dataset, splits, folder, progress or (lambda status: None)).run()
+    except BaseException as error:
+        folder.drop_if_empty()
+        if folder.path.exists():
+            error.add_note(f"what was found until then is in {folder.path}")
+        raise
+
+
+class _Search:
+    """One search from its settings to its files."""
+
+    def __init__(
+        self, asked: Request, clock: Clock, dataset: Dataset, splits: Splits, folder: RunFolder, watch: Watch
+    ) -> None:
+        self._asked = asked
+        self._clock = clock
+        self._dataset = dataset
+        self._splits = splits
+        self._folder = folder
+        self._watch = watch
+        self._seen = Progress()
+        self._seconds = 0.0
+
+    def run(self) -> Found:
+        """Search, prove, write."""
+        with (
+            TemporaryDirectory(prefix="evoseg-", ignore_cleanup_errors=True) as scratch,
+            stoppable(self._clock, lambda: self._tell("choosing")) as stopped,
+        ):
+            try:
+                solution = solve(
+                    self._dataset,
+                    self._splits,
+                    BinaryTask(self._asked.metric),
+                    self._asked.search_settings(),
+                    Path(scratch),
+                    self._clock,
+                    self._generation,
+                    self._chosen,
+                )
+            except EvosegError as error:
+                if stopped.is_set() and not self._seen.best:
+                    raise KeyboardInterrupt from error
+                raise
+            return self._finish(solution)
+
+    def _generation(self, progress: Progress) -> None:
+        self._seen = progress
+        self._tell("searching")
+
+    def _chosen(self, pipeline: Pipeline) -> None:
+        """Write the champion, before any test image is opened."""
+        self._seconds = self._clock.seconds
+        self._folder.clear()
+        self._folder.write(PIPELINE, print_text(pipeline))
+        self._tell("proving")
+
+    def _tell(self, doing: str) -> None:
+        seen, asked, seconds = self._seen, self._asked, self._clock.seconds
+        self._watch(
+            Status(
+                doing=doing,
+                seconds=seconds,
+                evaluations=seen.evaluations,
+                best=seen.best_score,
+                length=len(seen.best[0].pipeline) if seen.best else 0,
+                seconds_left=None if asked.seconds is None else max(0.0, asked.seconds - seconds),
+                evaluations_left=None if asked.evaluations is None else max(0, asked.evaluations - seen.evaluations),
+            )
+        )
+
+    def _finish(self, solution: Solution) -> Found:
+        from evoseg.report.curve import curve
+        from evoseg.report.sheet import Row, contact_sheet
+
+        pipeline, on_test = solution.champion.scored.pipeline, bool(self._splits.test)
+        stems = self._splits.test or self._splits.search
+        scores = dict(zip(stems, self._task_scores(solution), strict=True))
+        worst = sorted(stems, key=lambda stem: scores[stem])[:MOST_ON_SHEET]
+        rows: dict[str, Row] = {}
+        metrics: dict[str, dict[str, float]] = {}
+        for found in judged(pipeline, self._dataset, stems, max(1, self._asked.workers)):
+            stem = found.sample.stem
+            metrics[stem] = found.scores
+            if not np.isclose(here := found.scores[self._asked.metric], scores[stem]):
+                logger.warning("%s scored %g here and %g in the search", stem, here, scores[stem])
+            if stem in worst:
+                rows[stem] = Row(stem, found.sample.image, found.answer, found.sample.mask, scores[stem])
+        outcome = Outcome(
+            folder=self._folder,
+            dataset=self._dataset,
+            request=self._asked,
+            solution=solution,
+            all_metrics=metrics if on_test else {},
+            seconds=self._seconds,
+            seconds_in_all=self._clock.seconds,
+        )
+        result = outcome.found()
+        self._folder.write(RESULT, json.dumps(result.result, indent=1, allow_nan=False) + "\n")
+        word = METRIC_WORDS[self._asked.metric]
+        title = sheet_title(outcome.name, len(stems), len(worst), float(np.mean(list(scores.values()))), word, on_test)
+        contact_sheet([rows[stem] for stem in worst], self._folder.path / TEST, title=title, metric=word)
+        curve(solution.progress.history, self._folder.path / CURVE, metric=word)
+        return result
+
+    def _task_scores(self, solution: Solution) -> list[float]:
+        """Return the champion's scores on the test images, or on the search images if there are none."""
+        scored = solution.champion.scored
+        if not self._splits.test:
+            return [float(score) for score in scored.scores]
+        return [float(s) for s in BinaryTask(self._asked.metric).score(solution.test[scored.pipeline])]

@@ -1,0 +1,169 @@
+"""Apply a pipeline to image files and write masks and pictures of them."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evoseg.app.runs import FilesError, make_folder, refuse_existing
+from evoseg.base.errors import DatasetError, EvosegError, PipelineError
+from evoseg.base.kinds import Kind
+from evoseg.data.agreement import channels_of, mismatches
+from evoseg.data.dataset import assemble
+from evoseg.data.files import read_image, write_mask
+from evoseg.data.folder import scan, stem_of
+from evoseg.data.formats import FORMATS, SUFFIXES
+from evoseg.data.sources import FolderSource
+from evoseg.pipeline import Pipeline
+
+
+@dataclass(frozen=True)
+class Input:
+    """One image to come.
+
+    Attributes
+    ----------
+    stem : str
+        Name of its outputs.
+    path : Path
+    read : callable () -> array of shape (M, N, C)
+    """
+
+    stem: str
+    path: Path
+    read: Callable[[], NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What became of one image.
+
+    Attributes
+    ----------
+    stem : str
+    mask, overlay : Path
+        The files written.
+    share : float
+        Of the pixels that are foreground.
+    pixels : int
+    seconds : float, s
+        For the pipeline alone.
+    fault : str
+        Why there is no mask; "" if there is one.
+    """
+
+    stem: str
+    mask: Path
+    overlay: Path
+    share: float = 0.0
+    pixels: int = 0
+    seconds: float = 0.0
+    fault: str = ""
+
+
+def inputs(sources: Sequence[str | Path]) -> list[Input]:
+    """List the images that files and folders hold.
+
+    A folder with images/ in it counts as a dataset, and its planes/ are added to the channels.
+
+    Raises
+    ------
+    FilesError
+        If a path does not exist, no image is found, or two images have the same stem.
+    """
+    found = [image for source in sources for image in _images(Path(source).expanduser())]
+    if not found:
+        where = ", ".join(str(source) for source in sources) or "the list of paths"
+        raise FilesError(f"{where}: no image found ({FORMATS}, by ending).")
+    stem, n = Counter(image.stem for image in found).most_common(1)[0]
+    if n > 1:
+        same = [str(image.path) for image in found if image.stem == stem][:2]
+        raise FilesError(
+            f"{same[0]} and {same[1]} would both become {stem}.png. Rename one, or apply the pipeline twice."
+        )
+    return found
+
+
+def apply(
+    pipeline: Pipeline, images: Sequence[Input], out: str | Path, *, overwrite: bool = False
+) -> Iterator[Applied]:
+    """Write OUT/masks/<stem>.png (0 and 255) and OUT/overlays/<stem>.png for each image, as they are asked for.
+
+    An image that cannot be read or segmented is reported and the others go on.
+
+    Raises
+    ------
+    FilesError
+        Before anything is written: if an output exists and `overwrite` is False, or the folders cannot be made.
+    PipelineError
+        If the pipeline does not give masks.
+    """
+    if pipeline.output is not Kind.MASK:
+        raise PipelineError(f"the pipeline gives a {pipeline.output} value; only masks can be written.")
+    masks, overlays = Path(out).expanduser() / "masks", Path(out).expanduser() / "overlays"
+    targets = [Applied(i.stem, masks / f"{i.stem}.png", overlays / f"{i.stem}.png") for i in images]
+    refuse_existing([path for t in targets for path in (t.mask, t.overlay)], overwrite=overwrite)
+    for folder in (masks, overlays):
+        make_folder(folder)
+    return (_apply(pipeline, image, target) for image, target in zip(images, targets, strict=True))
+
+
+def _apply(pipeline: Pipeline, image: Input, target: Applied) -> Applied:
+    from evoseg.report.overlays import overlay
+    from evoseg.report.sheet import save_png
+
+    try:
+        array = image.read()
+        start = perf_counter()
+        mask: NDArray[np.bool_] = pipeline(array)
+        seconds = perf_counter() - start
+        write_mask(target.mask, mask, overwrite=True)
+        save_png(overlay(array, mask), target.overlay)
+    except (EvosegError, OSError) as error:
+        return Applied(target.stem, target.mask, target.overlay, fault=str(error))
+    return Applied(target.stem, target.mask, target.overlay, float(mask.mean()), mask.size, seconds)
+
+
+def _images(source: Path) -> list[Input]:
+    if source.is_dir():
+        if not (source / "images").is_dir():
+            return [_file(path) for path in _image_files(source)]
+        if (source / "planes").is_dir():
+            return _with_planes(source)
+        return [_file(path) for path in _image_files(source / "images")]
+    if not source.exists():
+        raise FilesError(f"{source}: no such file or folder.")
+    return [_file(source)]
+
+
+def _image_files(folder: Path) -> list[Path]:
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.is_file() and path.suffix[1:].lower() in SUFFIXES and not path.name.startswith(".")
+    )
+
+
+def _file(path: Path) -> Input:
+    return Input(stem_of(path.name), path, partial(read_image, path))
+
+
+def _with_planes(root: Path) -> list[Input]:
+    """List the images of a dataset whose planes are channels, too; it needs no masks."""
+    folder = scan(root)
+    source = FolderSource(folder)
+    channels = channels_of(source, source.stems)
+    return [Input(stem, folder.images[stem], partial(_assembled, source, stem, channels)) for stem in source.stems]
+
+
+def _assembled(source: FolderSource, stem: str, channels: tuple[str, ...]) -> NDArray[Any]:
+    parts = {part: source.read(part, stem) for part in ("image", *(f"planes/{name}" for name in source.planes))}
+    if faults := mismatches(source, stem, parts):
+        raise DatasetError(faults[0])
+    return assemble(stem, parts, channels).image

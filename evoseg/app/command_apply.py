@@ -1,0 +1,118 @@
+"""`evoseg apply` and `evoseg score`: a finished pipeline on images."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from evoseg.app.applying import Applied
+    from evoseg.app.scoring import Scores
+
+_PIPELINE = typer.Argument(help="Pipeline file (.evo or .json), or folder or id of a run.")
+
+
+def apply(
+    pipeline: Annotated[str, _PIPELINE],
+    images: Annotated[list[Path], typer.Argument(help="Images and folders of images.")],
+    out: Annotated[Path, typer.Option(help="Folder for masks/ and overlays/.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace masks and overlays that exist.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Segment images: OUT/masks/NAME.png with 0 and 255, and OUT/overlays/NAME.png for eyes.
+
+    Numbers stay as they are in the pipeline; nothing is fitted. Images that fail are named at the end, exit code 1.
+    """
+    import json
+
+    from evoseg.app import applying
+    from evoseg.app.pipelines import read_pipeline
+
+    program = read_pipeline(pipeline)
+    found = []
+    for result in applying.apply(program, applying.inputs(images), out, overwrite=overwrite):
+        found.append(result)
+        if result.fault:
+            print(f"error: {result.fault}", file=sys.stderr)
+    failed = [result for result in found if result.fault]
+    if as_json:
+        print(json.dumps({"pipeline": program.digest, "images": [_row(result) for result in found]}, indent=1))
+    else:
+        print(_applied_text(found, out))
+    raise typer.Exit(1 if failed else 0)
+
+
+def _row(result: "Applied") -> dict[str, object]:
+    if result.fault:
+        return {"name": result.stem, "fault": result.fault}
+    files = {"mask": str(result.mask.absolute()), "overlay": str(result.overlay.absolute())}
+    return {"name": result.stem, **files, "foreground_share": result.share, "seconds": round(result.seconds, 6)}
+
+
+def _applied_text(found: "list[Applied]", out: Path) -> str:
+    done = [result for result in found if not result.fault]
+    failed = len(found) - len(done)
+    pixels, seconds = sum(r.pixels for r in done), sum(r.seconds for r in done)
+    lines = [f"{len(done)} of {len(found)} images segmented" + (f", {failed} failed (see above)" if failed else "")]
+    if done:
+        share = 100 * sum(r.share * r.pixels for r in done) / pixels
+        lines[0] += f"; foreground {share:.1f} % of {pixels / 1e6:.1f} Mpx"
+        lines.append(f"{pixels / 1e6 / max(seconds, 1e-9):.1f} Mpx/s in the pipeline, without reading and writing")
+        lines += [f"masks     {out / 'masks'}", f"overlays  {out / 'overlays'}"]
+    return "\n".join(lines)
+
+
+def score(
+    pipeline: Annotated[str, _PIPELINE],
+    dataset: Annotated[Path, typer.Argument(help="Folder with images/ and masks/.")],
+    split: Annotated[str, typer.Option(help="test, search, selection or all: every labelled image.")] = "test",
+    metric: Annotated[str, typer.Option(help="Listed per image: iou, dice, mcc, ...")] = "iou",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Score a pipeline as it is, by every metric; nothing is fitted."""
+    import json
+
+    from evoseg.app import scoring
+    from evoseg.app.datasets import digest_of, opened
+    from evoseg.app.found import name_of
+    from evoseg.app.pipelines import read_pipeline
+    from evoseg.metrics.binary import metric as metric_of
+
+    metric_of(metric)
+    program = read_pipeline(pipeline)
+    data = opened(dataset)
+    scores = scoring.score(program, data, split)
+    per_image = scores.of(metric)
+    if not as_json:
+        print(_scores_text(scores, name_of(data), metric))
+        return
+    document = {
+        "dataset": name_of(data),
+        "dataset_digest": digest_of(data),
+        "digest": program.digest,
+        "split": split,
+        "n_images": len(per_image),
+        "metric": metric,
+        "score": scores.mean[metric],
+        "interval": scoring.interval(list(per_image.values())),
+        "all_metrics": scores.mean,
+        "per_image": scores.per_image,
+    }
+    print(json.dumps(document, indent=1))
+
+
+def _scores_text(scores: "Scores", name: str, metric: str) -> str:
+    from evoseg.app.scoring import interval
+    from evoseg.app.words import METRIC_WORDS
+
+    per_image = scores.of(metric)
+    split = "labelled" if scores.split == "all" else scores.split
+    lines = [f"{name}: mean over {len(per_image)} {split} images"]
+    for key, value in scores.mean.items():
+        between = interval(list(scores.of(key).values()))
+        note = f"  95 % interval {between[0]:.3f} to {between[1]:.3f}" if between else ""
+        lines.append(f"  {METRIC_WORDS[key]:14s}{value:7.3f}{note}")
+    lines.append(f"{METRIC_WORDS[metric]} per image, worst first")
+    lines += [f"  {value:7.3f}  {stem}" for stem, value in sorted(per_image.items(), key=lambda item: item[1])]
+    return "\n".join(lines)

@@ -1,0 +1,20 @@
+"""`evoseg check`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def check(
+    dataset: Annotated[Path, typer.Argument(help="Folder with images/ and masks/.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Say what is in a dataset: figures, splits, every fault and warning. Exit code 1 if there is a fault."""
+    import json
+
+    from evoseg.data.checking import check as check_folder
+
+    found = check_folder(dataset.expanduser())
+    print(json.dumps(found.as_json(), indent=1) if as_json else found)
+    raise typer.Exit(0 if found.ok else 1)

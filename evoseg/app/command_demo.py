@@ -1,0 +1,35 @@
+"""`evoseg demo`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the drawn dataset and the results.")] = Path("demo"),
+    seconds: Annotated[float, typer.Option(help="Length of the search.")] = 20.0,
+    workers: Annotated[int | None, typer.Option(help="Processes; one per core.", show_default=False)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Draw a dataset, search for a pipeline that segments it, and save pictures of the result."""
+    import sys
+
+    from evoseg.app import demonstration
+    from evoseg.app.api import search
+    from evoseg.app.command_search import exit_code, report
+    from evoseg.app.progress import shown
+
+    folder = out.expanduser().absolute()
+    replaced = demonstration.prepare(folder)
+    dataset = folder / demonstration.DATASET
+    print(
+        f"{'replaced the demo in' if replaced else 'drew a dataset in'} {dataset}; now a search of {seconds:g} s",
+        file=sys.stderr,
+    )
+    with shown("iou") as watch:
+        found = search(dataset, seconds=seconds, workers=workers, out=folder / demonstration.RESULT, progress=watch)
+    report(found, as_json=as_json)
+    if not as_json:
+        print(f"\nLook at {found.files['test']}: truth in blue, the answer in orange, white where they agree.")
+    raise typer.Exit(exit_code(found, None))

@@ -1,0 +1,100 @@
+"""`evoseg search`."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from evoseg.app.found import Found
+
+
+def search(
+    dataset: Annotated[Path, typer.Argument(help="Folder with images/ and masks/.")],
+    task: Annotated[str, typer.Option(help="auto or binary.")] = "auto",
+    metric: Annotated[
+        str, typer.Option(help="What to maximise: iou, dice, mcc, f_beta, boundary_f or buffered_iou.")
+    ] = "iou",
+    seconds: Annotated[
+        float | None, typer.Option(help="Wall time; 60 if neither this nor --evaluations is given.", show_default=False)
+    ] = None,
+    evaluations: Annotated[
+        int | None, typer.Option(help="Candidates to score; the same on every machine.", show_default=False)
+    ] = None,
+    target_score: Annotated[
+        float | None, typer.Option(help="End when the search images reach this score.", show_default=False)
+    ] = None,
+    min_score: Annotated[
+        float | None,
+        typer.Option(help="Exit code 3 if the score stays below: on test, else selection.", show_default=False),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the search; the splits do not depend on it.")] = 0,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes, 0 for none beside this one; one per core.", show_default=False)
+    ] = None,
+    operators: Annotated[str, typer.Option(help="default, or all: those that need scikit-image too.")] = "default",
+    start: Annotated[
+        list[str] | None, typer.Option(help="A pipeline to begin with; may be repeated.", show_default=False)
+    ] = None,
+    max_ms_per_mpx: Annotated[
+        float | None, typer.Option(help="Highest cost of the pipeline, ms per megapixel.", show_default=False)
+    ] = None,
+    library: Annotated[str, typer.Option(help="Solved tasks to start from; so far only: none.")] = "none",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the results; $EVOSEG_HOME/runs/ID.", show_default=False)
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results in --out.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Search for a pipeline and prove it on images that the search never saw.
+
+    Ctrl-C ends the search with the best so far; pressed again, it ends everything.
+    """
+    from evoseg.app.api import search as run_search
+    from evoseg.app.progress import shown
+    from evoseg.base.errors import SettingsError
+
+    if library != "none":
+        raise SettingsError(f"library is '{library}'; so far 'none' is the only one.")
+    with shown(metric) as watch:
+        found = run_search(
+            dataset,
+            metric=metric,
+            task=task,
+            seconds=seconds,
+            evaluations=evaluations,
+            target_score=target_score,
+            seed=seed,
+            workers=workers,
+            operators=operators,
+            start=start or (),
+            max_ms_per_mpx=max_ms_per_mpx,
+            out=out,
+            overwrite=overwrite,
+            progress=watch,
+        )
+    report(found, as_json=as_json)
+    raise typer.Exit(exit_code(found, min_score))
+
+
+def report(found: "Found", *, as_json: bool) -> None:
+    """Print a search's result on stdout."""
+    import json
+
+    from evoseg.app.summary import summary
+
+    print(json.dumps(found.result, indent=1, allow_nan=False) if as_json else summary(found))
+
+
+def exit_code(found: "Found", min_score: float | None) -> int:
+    """Return 130 after an interrupt, 3 below the wanted score, else 0, and say why on stderr."""
+    if found.result["stopped_by"] == "interrupt":
+        print(f"interrupted; everything is saved in {found.files['pipeline'].parent}", file=sys.stderr)
+        return 130
+    split = "selection" if found.scores["test"] is None else "test"
+    score = found.scores[split]
+    if min_score is not None and score is not None and score < min_score:
+        print(f"the {split} score {score:.4f} is below --min-score {min_score:g}", file=sys.stderr)
+        return 3
+    return 0

@@ -1,0 +1,45 @@
+"""Datasets from whatever a caller has: a folder, arrays, or a dataset already."""
+
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from evoseg.base.errors import DatasetError
+from evoseg.data.checking import open_dataset
+from evoseg.data.dataset import Dataset
+
+Arrays = Sequence[NDArray[Any]] | Mapping[str, NDArray[Any]]
+Data = str | Path | Dataset | tuple[Arrays, Arrays]
+"""The path of a folder, a dataset, or images and masks as arrays."""
+
+
+def opened(data: Data) -> Dataset:
+    """Return a dataset without faults; every file is read once.
+
+    Raises
+    ------
+    DatasetError
+        With the first few faults.
+    """
+    if isinstance(data, str | Path):
+        return open_dataset(Path(data).expanduser())
+    if isinstance(data, tuple):
+        if len(data) != 2:
+            raise DatasetError(f"a tuple of {len(data)} was given; (images, masks) is needed.")
+        data = Dataset.from_arrays(*data)
+    if data.survey.faults:
+        raise DatasetError(data.survey.faults[0])
+    return data
+
+
+def digest_of(dataset: Dataset) -> str:
+    """Return one checksum over all files or arrays: the one in a check's card."""
+    lines = [
+        f"{stem}|{part}|{digest}\n"
+        for stem, facts in sorted(dataset.survey.facts.items())
+        for part, digest in sorted(facts.digests.items())
+    ]
+    return sha256("".join(lines).encode()).hexdigest()

@@ -1,0 +1,143 @@
+"""Pipelines and operators in words and figures."""
+
+from inspect import cleandoc
+from typing import Any
+
+from evoseg.operators import registry
+from evoseg.operators.parameters import Numbers, OneOf, Parameter, Range
+from evoseg.operators.registry import WHOLE, Operator
+from evoseg.pipeline import IMAGE, Pipeline, print_text
+
+
+def operator_json(op: Operator) -> dict[str, Any]:
+    """Return all that is known of an operator as values that JSON knows; cost and reach at the defaults."""
+    defaults = tuple(p.default for p in op.parameters)
+    return {
+        "name": op.name,
+        "family": op.family,
+        "summary": op.summary,
+        "inputs": [str(kind) for kind in op.inputs],
+        "output": str(op.output),
+        "parameters": [_parameter_json(p) for p in op.parameters],
+        "revision": op.revision,
+        "commutative": op.commutative,
+        "needs": list(op.needs),
+        "cost_ms_per_mpx": op.cost(defaults),
+        "reach_px": _reach_json(op.reach(defaults)),
+    }
+
+
+def operators_text(operators: list[Operator]) -> str:
+    """Return a list by family: signature, cost at the defaults, summary."""
+    lines: list[str] = []
+    for family in sorted({op.family for op in operators}):
+        lines += ["", family] if lines else [family]
+        for op in (op for op in operators if op.family == family):
+            cost = op.cost(tuple(p.default for p in op.parameters))
+            needs = f" (needs {', '.join(op.needs)})" if op.needs else ""
+            lines.append(f"  {signature(op):44s} {cost:7.1f}  {op.summary}{needs}")
+    return "\n".join([*lines, "", f"{len(operators)} operators; the figure is the modelled cost in ms per megapixel."])
+
+
+def signature(op: Operator) -> str:
+    """Return an operator's name with the kinds it takes and gives."""
+    return f"{op.name}({', '.join(op.inputs)}) -> {op.output}"
+
+
+def operator_text(op: Operator) -> str:
+    """Return an operator's documentation with the ranges of its parameters."""
+    defaults = tuple(p.default for p in op.parameters)
+    facts = f"family {op.family}, revision {op.revision}, {op.cost(defaults):.1f} ms per megapixel, "
+    facts += f"reach {_reach_words(op.reach(defaults))}"
+    lines = [signature(op), facts, "", cleandoc(op.function.__doc__ or "")]
+    if op.parameters:
+        lines += ["", "Ranges", "------"]
+        lines += [f"{p.name} = {p.default!r}: {domain_words(p)}" for p in op.parameters]
+    return "\n".join(lines)
+
+
+def domain_words(parameter: Parameter) -> str:
+    """Say which values a parameter may take."""
+    domain = parameter.domain
+    if isinstance(domain, OneOf):
+        words = f"one of {', '.join(domain.values)}"
+    elif isinstance(domain, Numbers):
+        square = ", an odd side squared" if domain.square else ""
+        words = f"{domain.least} to {domain.most} numbers from {domain.low:g} to {domain.high:g}{square}"
+    else:
+        unit = "" if domain.unit == "one" else f" {domain.unit}"
+        odd = "odd " if domain.odd else ""
+        whole = "integers" if parameter.integer else "numbers"
+        words = f"{odd}{whole} from {domain.low:g} to {domain.high:g}{unit}"
+    return words + (", fitted by a search" if parameter.fitted else "")
+
+
+def pipeline_json(pipeline: Pipeline) -> dict[str, Any]:
+    """Return a pipeline with what its steps do and cost as values that JSON knows."""
+    return {
+        "pipeline": print_text(pipeline),
+        "digest": pipeline.digest,
+        "form": pipeline.form,
+        "output": str(pipeline.output),
+        "length": len(pipeline),
+        "cost_ms_per_mpx": pipeline.cost,
+        "reach_px": _reach_json(reaches(pipeline)[-1]),
+        "steps": [
+            {
+                "operator": op.name,
+                "revision": op.revision,
+                "inputs": list(s.inputs),
+                "params": op.named(s.params),
+                "summary": op.summary,
+                "cost_ms_per_mpx": op.cost(s.params),
+                "reach_px": _reach_json(op.reach(s.params)),
+            }
+            for s, op in ((s, registry.get(s.operator)) for s in pipeline.steps)
+        ],
+    }
+
+
+def pipeline_text(pipeline: Pipeline) -> str:
+    """Return the canonical text, what each step does and costs, and the total."""
+    steps = [(s, registry.get(s.operator)) for s in pipeline.steps]
+    width = max(len(op.name) for _, op in steps)
+    lines = [print_text(pipeline), f"{'':{width + 5}s} ms/Mpx   reach"]
+    for number, (s, op) in enumerate(steps, 1):
+        figures = f"{op.cost(s.params):7.1f} {_reach_words(op.reach(s.params)):>7s}"
+        lines.append(f"{number:3d}  {op.name:{width}s} {figures}  {op.summary}")
+    total = f"{pipeline.cost:7.1f} {_reach_words(reaches(pipeline)[-1]):>7s}"
+    lines += [f"     {'in all':{width}s} {total}", "", f"digest {pipeline.digest}"]
+    return "\n".join(lines)
+
+
+def reaches(pipeline: Pipeline) -> list[int]:
+    """Return how many pixels away a pixel of the image can influence each step's value, or `WHOLE`."""
+    found: list[int] = []
+    for s in pipeline.steps:
+        before = [0 if j == IMAGE else found[j] for j in s.inputs]
+        own = registry.get(s.operator).reach(s.params)
+        found.append(WHOLE if WHOLE in (own, *before) else own + max(before))
+    return found
+
+
+def _parameter_json(parameter: Parameter) -> dict[str, Any]:
+    domain = parameter.domain
+    found: dict[str, Any] = {"name": parameter.name, "default": parameter.default, "fitted": parameter.fitted}
+    if isinstance(domain, Range):
+        found |= {"type": "integer" if parameter.integer else "number"}
+        found |= {"low": domain.low, "high": domain.high, "unit": domain.unit, "log": domain.log, "odd": domain.odd}
+    elif isinstance(domain, OneOf):
+        found |= {"type": "word", "values": list(domain.values)}
+    else:
+        found |= {"type": "numbers", "low": domain.low, "high": domain.high, "square": domain.square}
+        found |= {"least": domain.least, "most": domain.most}
+    return found
+
+
+def _reach_json(reach: int) -> int | None:
+    """Return null for an operator that looks at the whole image."""
+    return None if reach == WHOLE else reach
+
+
+def _reach_words(reach: int) -> str:
+    return "whole" if reach == WHOLE else f"{reach} px"

@@ -1,0 +1,22 @@
+"""Pipelines in other languages."""
+
+from evoseg.base.errors import SettingsError, unknown
+from evoseg.export.python import export_python
+from evoseg.pipeline import Pipeline, write_json
+
+EXPORTERS = {"python": export_python, "json": lambda pipeline: write_json(pipeline) + "\n"}
+
+
+def exported(pipeline: Pipeline, to: str) -> str:
+    """Return the pipeline as text in the form `to`.
+
+    Raises
+    ------
+    SettingsError
+        If the form is unknown.
+    ExportError
+        If the pipeline cannot be written in it.
+    """
+    if to not in EXPORTERS:
+        raise SettingsError(unknown("form", to, EXPORTERS))
+    return EXPORTERS[to](pipeline)

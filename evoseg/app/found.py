@@ -1,0 +1,267 @@
+"""What a search returns, and the document that says the same in JSON."""
+
+import platform
+import shutil
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evoseg import __version__
+from evoseg.app.datasets import digest_of
+from evoseg.app.runs import RunFolder, make_folder, refuse_existing
+from evoseg.app.scoring import interval
+from evoseg.app.settings import Request
+from evoseg.data.dataset import Dataset
+from evoseg.evolve.binary import BinaryTask
+from evoseg.evolve.finalists import Finalist
+from evoseg.evolve.solve import Solution
+from evoseg.pipeline import Pipeline, print_text
+
+_ROUND_S = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """The answer of a search, with what it is worth.
+
+    Attributes
+    ----------
+    run : str
+        Id of the run.
+    pipeline : Pipeline
+        Call it with an image to get its mask.
+    metric : str
+    scores : dict of str to float or None
+        Means over the "search", "selection" and "test" images. Without a selection split, "selection" is the mean of
+        the search images' scores with numbers found on the other images; without a test split, "test" is None.
+    interval_test : (low, high) or None
+        95 % bootstrap interval of the test score; None with fewer than two test images.
+    baselines_test : dict of str to float
+        Test scores of the answers "all" and "nothing" and of the best "classic" recipe.
+    test_per_image : dict of str to float
+        By stem.
+    all_metrics_test : dict of str to float
+        Every metric's mean over the test images.
+    seconds : float, s
+        From the call to the choice of the answer.
+    evaluations : int
+        Candidates scored on every search image.
+    good_enough : bool
+        False if none of the evolved candidates cleared the baselines; the pipeline is then one of these.
+    files : dict of str to Path
+        What the run left: "pipeline", "result", "test" and "curve".
+    result : dict
+        All of it and more, as the JSON document.
+    """
+
+    run: str
+    pipeline: Pipeline
+    metric: str
+    scores: dict[str, float | None]
+    interval_test: tuple[float, float] | None
+    baselines_test: dict[str, float]
+    test_per_image: dict[str, float]
+    all_metrics_test: dict[str, float]
+    seconds: float
+    evaluations: int
+    good_enough: bool
+    files: dict[str, Path]
+    result: dict[str, Any] = field(repr=False)
+
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> dict[str, Path]:
+        """Copy the run's files into a folder, which is made if need be.
+
+        Raises
+        ------
+        FilesError
+            If one of them exists there and `overwrite` is False.
+        """
+        target = Path(folder)
+        make_folder(target)
+        copies = {key: target / file.name for key, file in self.files.items()}
+        refuse_existing(list(copies.values()), overwrite=overwrite)
+        for key, file in self.files.items():
+            shutil.copyfile(file, copies[key])
+        return copies
+
+    def _repr_png_(self) -> bytes:
+        """Show the contact sheet in a notebook."""
+        return self.files["test"].read_bytes()
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """All that a finished search is described by.
+
+    Attributes
+    ----------
+    all_metrics : dict of str to dict of str to float
+        By stem of each test image, then by metric.
+    seconds, seconds_in_all : float, s
+        Until the champion was chosen, and until this was written.
+    """
+
+    folder: RunFolder
+    dataset: Dataset
+    request: Request
+    solution: Solution
+    all_metrics: dict[str, dict[str, float]]
+    seconds: float
+    seconds_in_all: float
+
+    @property
+    def name(self) -> str:
+        """The dataset's name."""
+        return name_of(self.dataset)
+
+    @cached_property
+    def test(self) -> dict[Pipeline, list[float]]:
+        """Scores per test image of the champion and the baselines."""
+        task = BinaryTask(self.request.metric)
+        return {p: [float(s) for s in task.score(statistics)] for p, statistics in self.solution.test.items()}
+
+    @property
+    def champion(self) -> Finalist:
+        """The finalist that won."""
+        return self.solution.champion
+
+    @property
+    def test_per_image(self) -> dict[str, float]:
+        """The champion's scores by stem."""
+        champion = self.test.get(self.champion.scored.pipeline, [])
+        return dict(zip(self.solution.splits.test, champion, strict=True))
+
+    @property
+    def baselines_test(self) -> dict[str, float]:
+        """Mean test scores of the baselines, by name."""
+        found = {}
+        for finalist in self.solution.finalists:
+            pipeline = finalist.scored.pipeline
+            if finalist.role != "evolved" and pipeline in self.test:
+                found[self._baseline(finalist)] = float(np.mean(self.test[pipeline]))
+        return dict(sorted(found.items()))
+
+    def _baseline(self, finalist: Finalist) -> str:
+        if finalist.role == "classic":
+            return "classic"
+        # A constant says the same of any image.
+        pixel = np.zeros((1, 1, len(self.dataset.channels)), np.uint8)
+        return "all" if bool(finalist.scored.pipeline(pixel).all()) else "nothing"
+
+    def found(self) -> Found:
+        """Return what the caller of a search gets."""
+        per_image = self.test_per_image
+        names = next(iter(self.all_metrics.values()), {})
+        champion = self.champion
+        without_result = Found(
+            run=self.folder.id,
+            pipeline=champion.scored.pipeline,
+            metric=self.request.metric,
+            scores={
+                "search": champion.scored.score,
+                "selection": float(champion.selection.mean()),
+                "test": float(np.mean(list(per_image.values()))) if per_image else None,
+            },
+            interval_test=interval(list(per_image.values())),
+            baselines_test=self.baselines_test,
+            test_per_image=per_image,
+            all_metrics_test={m: float(np.mean([s[m] for s in self.all_metrics.values()])) for m in names},
+            seconds=round(self.seconds, _ROUND_S),
+            evaluations=self.solution.progress.evaluations,
+            good_enough=self.solution.good_enough,
+            files=self.folder.files,
+            result={},
+        )
+        without_result.result.update(_document(self, without_result))
+        return without_result
+
+
+def name_of(dataset: Dataset) -> str:
+    """Return the name of a dataset: its folder's, or its title."""
+    return dataset.root.resolve().name if dataset.root else dataset.title
+
+
+def _document(outcome: Outcome, found: Found) -> dict[str, Any]:
+    """Return the JSON document of a search; its keys are an interface."""
+    solution, asked = outcome.solution, outcome.request
+    progress, splits, pipeline = solution.progress, solution.splits, found.pipeline
+    return {
+        "evoseg": __version__,
+        "run": found.run,
+        "dataset": outcome.name,
+        "dataset_path": str(outcome.dataset.root.resolve()) if outcome.dataset.root else None,
+        "dataset_digest": digest_of(outcome.dataset),
+        "task": asked.task,
+        "metric": asked.metric,
+        "seed": asked.seed,
+        "stopped_by": progress.stopped_by,
+        "reproducible": solution.reproducible,
+        "pipeline": print_text(pipeline),
+        "digest": pipeline.digest,
+        "form": pipeline.form,
+        "role": outcome.champion.role,
+        "good_enough": found.good_enough,
+        "n_images": {name: len(stems) for name, stems in vars(splits).items()},
+        "splits": {name: list(stems) for name, stems in vars(splits).items()},
+        "scores": found.scores,
+        "interval_test": list(found.interval_test) if found.interval_test else None,
+        "baselines_test": found.baselines_test,
+        "test_per_image": found.test_per_image,
+        "all_metrics_test": found.all_metrics_test,
+        "cost_ms_per_mpx": pipeline.cost,
+        "length": len(pipeline),
+        **_work(outcome),
+        "warm_start": [],
+        "llm": {"calls": 0, "cost_usd": 0.0},
+        "finalists": [_finalist(finalist) for finalist in solution.finalists],
+        "settings": asked.as_json(),
+        "versions": versions(),
+        "files": {key: str(file) for key, file in found.files.items()},
+    }
+
+
+def _work(outcome: Outcome) -> dict[str, Any]:
+    """Return what was done, and how fast."""
+    progress, seconds = outcome.solution.progress, outcome.seconds
+    decided = progress.evaluations + progress.turned_away
+    credit = sum(progress.credit.values())
+    return {
+        "evaluations": progress.evaluations,
+        "failed": progress.failed,
+        "decided": decided,
+        "evaluations_to_best": progress.history[-1][0] if progress.history else 0,
+        "seconds": round(seconds, _ROUND_S),
+        "seconds_in_all": round(outcome.seconds_in_all, _ROUND_S),
+        "evaluations_per_second": round(progress.evaluations / max(seconds, 1e-9), 2),
+        "decided_per_second": round(decided / max(seconds, 1e-9), 2),
+        "history": [list(entry) for entry in progress.history],
+        "proposers": {name: gain / credit for name, gain in sorted(progress.credit.items())} if credit > 0 else {},
+    }
+
+
+def _finalist(finalist: Finalist) -> dict[str, Any]:
+    pipeline = finalist.scored.pipeline
+    return {
+        "role": finalist.role,
+        "search": finalist.scored.score,
+        "selection": float(finalist.selection.mean()),
+        "length": len(pipeline),
+        "cost_ms_per_mpx": pipeline.cost,
+        "digest": pipeline.digest,
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what decides a result."""
+    import cv2
+
+    return {
+        "evoseg": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "opencv": cv2.__version__,
+        "platform": platform.platform(),
+    }

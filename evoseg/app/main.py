@@ -1,0 +1,175 @@
+"""The command `evoseg`: its commands, what goes to stderr, and exit codes.
+
+Nothing heavy is imported here or in the modules of commands; each command imports what it needs when it runs.
+"""
+
+import logging
+import os
+import signal
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+from types import FrameType
+from typing import Annotated, Any, TextIO
+
+import typer
+
+from evoseg import __version__
+from evoseg.app.command_apply import apply, score
+from evoseg.app.command_check import check
+from evoseg.app.command_demo import demo
+from evoseg.app.command_operators import operators
+from evoseg.app.command_search import search
+from evoseg.app.command_show import export, show
+
+DONE, ERROR, MISUSE, BELOW, INTERRUPTED = 0, 1, 2, 3, 130
+"""Exit codes; 3 is a search that ended below --min-score."""
+
+app = typer.Typer(
+    name="evoseg",
+    help="Write short image segmentation programs from images and a few masks: search, apply, export.",
+    epilog="Example: evoseg demo",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+_EXAMPLES = {
+    demo: "evoseg demo --seconds 20",
+    check: "evoseg check plates/",
+    search: "evoseg search plates/ --seconds 60 --out found/",
+    apply: "evoseg apply found/ new_images/ --out masks/",
+    score: "evoseg score found/ plates/ --split test",
+    show: "evoseg show found/",
+    export: "evoseg export found/ --to python --out segment.py",
+}
+for command, example in _EXAMPLES.items():
+    app.command(epilog=f"Example: {example}")(command)
+app.add_typer(operators, name="operators")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"evoseg {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and log more; allowed anywhere.")] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line of this process."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        Without the program's name.
+    """
+    arguments, debug = _without_debug(list(arguments))
+    before = _listen(debug)
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            code = app(args=arguments, prog_name="evoseg", standalone_mode=False)
+            sys.stdout.flush()
+        return code if isinstance(code, int) else DONE
+    except (Exception, KeyboardInterrupt) as error:
+        if debug and not hasattr(error, "show"):
+            traceback.print_exc()
+        return _reported(error)
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _without_debug(arguments: list[str]) -> tuple[list[str], bool]:
+    """Take --debug out, wherever it stands before a lone --."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    kept = [argument for argument in arguments[:end] if argument != "--debug"]
+    return kept + arguments[end:], len(kept) < end
+
+
+def _listen(debug: bool) -> Any:
+    """Send logs to stderr, take SIGTERM for Ctrl-C; return who handled that signal before."""
+    root = logging.getLogger("evoseg")
+    if not any(isinstance(handler, _Stderr) for handler in root.handlers):
+        root.addHandler(_Stderr())
+    root.setLevel(logging.DEBUG if debug else logging.WARNING)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # names of files may hold what a terminal cannot show
+    try:
+        return signal.signal(signal.SIGTERM, _interrupt)
+    except ValueError:  # not in the main thread
+        return None
+
+
+class _Stderr(logging.Handler):
+    """Writes to whatever stderr is at the time, so that a live line is not torn."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(f"{record.levelname.lower()}: {record.getMessage()}", file=sys.stderr)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    print(f"warning: {message}", file=sys.stderr)
+
+
+def _reported(error: BaseException) -> int:
+    """Print an error as one message and return the exit code."""
+    from evoseg.base.errors import EvosegError, SettingsError
+
+    if isinstance(error, KeyboardInterrupt | typer.Abort):
+        cause = error.__cause__ or error
+        _print("interrupted", getattr(cause, "__notes__", []))
+        return INTERRUPTED
+    if isinstance(error, typer.Exit):
+        return int(error.exit_code)
+    if isinstance(error, BrokenPipeError):
+        # Whoever read has enough. Without this, Python would complain when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ERROR
+    if isinstance(error, EvosegError):
+        _print(f"error: {error}", getattr(error, "__notes__", []))
+        return MISUSE if isinstance(error, SettingsError) else ERROR
+    if hasattr(error, "show") and hasattr(error, "exit_code"):
+        error.show()
+        return int(error.exit_code)
+    if isinstance(error, OSError):
+        _print(f"error: {error}", getattr(error, "__notes__", []))
+        return ERROR
+    notes = getattr(error, "__notes__", [])
+    _print(f"error: {type(error).__name__}: {error}. This should not happen; --debug shows where it did.", notes)
+    return ERROR
+
+
+def _print(message: str, notes: list[str]) -> None:
+    print("\n".join([message, *notes]), file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

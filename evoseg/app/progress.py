@@ -1,0 +1,93 @@
+"""How far a search is, on stderr: a live line on a terminal, plain lines now and then elsewhere."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from evoseg.app.api import Status, Watch
+from evoseg.app.words import METRIC_WORDS
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+QUIET_S = 5.0
+"""Longest silence between two plain lines, as far as there is news."""
+LEAST_S = 1.0
+"""Shortest time between two plain lines."""
+
+
+@contextmanager
+def shown(metric: str) -> Iterator[Watch]:
+    """Yield what a search should call with its status."""
+    word = METRIC_WORDS.get(metric, metric)
+    if not sys.stderr.isatty():
+        yield PlainLines(word)
+        return
+    from rich.console import Console
+    from rich.live import Live
+
+    line = _LiveLine(word)
+    with Live(console=Console(stderr=True), get_renderable=line.text, refresh_per_second=4, transient=True):
+        yield line
+
+
+class PlainLines:
+    """Prints a line when the best has improved or much time has passed."""
+
+    def __init__(self, metric: str) -> None:
+        self._metric = metric
+        self._last_s = float("-inf")
+        self._best = float("-inf")
+        self._doing = ""
+
+    def __call__(self, status: Status) -> None:
+        """Print the status, or keep quiet."""
+        silence_s = status.seconds - self._last_s
+        news = status.doing != self._doing or (status.best > self._best and silence_s >= LEAST_S)
+        if not news and silence_s < QUIET_S:
+            return
+        self._last_s, self._best, self._doing = status.seconds, status.best, status.doing
+        print(worded(status, self._metric), file=sys.stderr, flush=True)
+
+
+class _LiveLine:
+    """Keeps the latest status and counts the time that has passed since."""
+
+    def __init__(self, metric: str) -> None:
+        self._metric = metric
+        self._status: Status | None = None
+        self._at = 0.0
+
+    def __call__(self, status: Status) -> None:
+        """Take the status in."""
+        self._status, self._at = status, monotonic()
+
+    def text(self) -> "Text":
+        """Return the line as it is now."""
+        from rich.text import Text
+
+        if self._status is None:
+            return Text("reading the images", style="dim")
+        passed = monotonic() - self._at if self._status.doing == "searching" else 0.0
+        return Text(worded(self._status, self._metric, passed), no_wrap=True, overflow="ellipsis")
+
+
+def worded(status: Status, metric: str, passed_s: float = 0.0) -> str:
+    """Return a status as one line, `passed_s` after it was taken."""
+    if status.doing == "choosing":
+        return "stopping: the best so far is chosen and proven; Ctrl-C again ends at once"
+    if status.doing == "proving":
+        return f"{status.seconds:5.0f} s  chosen; now the test images are opened"
+    words = [f"{status.seconds + passed_s:5.0f} s"]
+    if status.evaluations:
+        rate = status.evaluations / max(status.seconds, 1e-9)
+        steps = "step" if status.length == 1 else "steps"
+        words += [f"{metric} {status.best:.3f} with {status.length} {steps}"]
+        words += [f"{status.evaluations} candidates, {rate:.0f}/s"]
+    if status.seconds_left is not None:
+        words.append(f"{max(0.0, status.seconds_left - passed_s):.0f} s left")
+    if status.evaluations_left is not None:
+        words.append(f"{status.evaluations_left} to go")
+    return "  ".join(words)

@@ -1,0 +1,147 @@
+"""Score a finished pipeline on images, by every metric; nothing is refitted."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evoseg.base.errors import DatasetError, PipelineError, unknown
+from evoseg.base.kinds import Kind
+from evoseg.base.streams import stream
+from evoseg.data.dataset import Dataset, Sample
+from evoseg.data.splits import split as split_of
+from evoseg.metrics.binary import METRICS
+from evoseg.pipeline import Pipeline
+
+SPLITS = ("test", "search", "selection", "all")
+RESAMPLES = 10_000
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A pipeline's scores on some images.
+
+    Attributes
+    ----------
+    split : str
+        Which images.
+    per_image : dict of str to dict of str to float
+        By stem, then by metric.
+    """
+
+    split: str
+    per_image: dict[str, dict[str, float]]
+
+    @property
+    def mean(self) -> dict[str, float]:
+        """The mean over the images, by metric."""
+        return {name: float(np.mean([scores[name] for scores in self.per_image.values()])) for name in METRICS}
+
+    def of(self, metric: str) -> dict[str, float]:
+        """Return one metric's scores by stem."""
+        return {stem: scores[metric] for stem, scores in self.per_image.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """An image with a pipeline's answer and its scores."""
+
+    sample: Sample
+    answer: NDArray[np.bool_]
+    scores: dict[str, float]
+
+
+def score(pipeline: Pipeline, dataset: Dataset, split: str = "test") -> Scores:
+    """Score a pipeline as it is on one split of a dataset.
+
+    Parameters
+    ----------
+    split : "test", "search", "selection" or "all"
+        "all" are all labelled images.
+
+    Raises
+    ------
+    DatasetError
+        If the dataset has no such split.
+    PipelineError
+        If the pipeline does not give masks.
+    """
+    stems = stems_of(dataset, split)
+    return Scores(split, {found.sample.stem: found.scores for found in judged(pipeline, dataset, stems)})
+
+
+def stems_of(dataset: Dataset, split: str) -> tuple[str, ...]:
+    """Return the stems of a split.
+
+    Raises
+    ------
+    DatasetError
+        If the split is unknown or empty.
+    """
+    if split not in SPLITS:
+        raise DatasetError(unknown("split", split, SPLITS))
+    if split == "all":
+        return dataset.labelled
+    stems: tuple[str, ...] = getattr(split_of(dataset), split)
+    if not stems:
+        raise DatasetError(
+            f"{dataset.title}: the {split} split is empty; the dataset has {len(dataset.labelled)} labelled images. "
+            "Take another split, or all images."
+        )
+    return stems
+
+
+def judged(pipeline: Pipeline, dataset: Dataset, stems: Sequence[str], threads: int = 1) -> Iterator[Judged]:
+    """Run a pipeline on labelled images, one after the other, and judge its answers.
+
+    Parameters
+    ----------
+    threads : int
+        How many images are worked on at a time.
+
+    Raises
+    ------
+    PipelineError
+        If the pipeline does not give masks.
+    """
+    if pipeline.output is not Kind.MASK:
+        raise PipelineError(f"the pipeline gives a {pipeline.output} value; only masks can be scored here.")
+    if threads <= 1:
+        yield from (_judge(pipeline, dataset, stem) for stem in stems)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        # In portions: the pool would otherwise read every image before the first is asked for.
+        for start in range(0, len(stems), threads):
+            yield from pool.map(partial(_judge, pipeline, dataset), stems[start : start + threads])
+
+
+def _judge(pipeline: Pipeline, dataset: Dataset, stem: str) -> Judged:
+    sample = dataset.load(stem)
+    if sample.mask is None:
+        raise DatasetError(f"{stem}: has no mask, so nothing can be scored.")
+    answer = pipeline(sample.image)
+    return Judged(sample, answer, _scores(answer, sample))
+
+
+def _scores(answer: NDArray[np.bool_], sample: Sample) -> dict[str, float]:
+    counts: dict[Any, NDArray[np.float64]] = {}
+    for metric in METRICS.values():
+        if metric.measure not in counts:
+            counts[metric.measure] = metric.measure(answer, np.asarray(sample.mask), sample.known)
+    return {name: float(metric.score(counts[metric.measure])) for name, metric in METRICS.items()}
+
+
+def interval(scores: Sequence[float]) -> tuple[float, float] | None:
+    """Return the 95 % bootstrap interval of a mean over images, None for fewer than two images.
+
+    Percentiles of the means of images drawn with replacement (Efron, Ann. Stat. 7(1), 1979), by a fixed seed.
+    """
+    if len(scores) < 2:
+        return None
+    draws = stream(0, "interval", len(scores)).integers(0, len(scores), (RESAMPLES, len(scores)))
+    low, high = np.percentile(np.asarray(scores)[draws].mean(axis=1), (2.5, 97.5))
+    return float(low), float(high)

@@ -1,0 +1,140 @@
+"""What a search is asked for, checked before anything is opened."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from evoseg.app.pipelines import read_pipeline
+from evoseg.base.errors import SettingsError, unknown
+from evoseg.base.kinds import Kind
+from evoseg.evolve.budget import Budget
+from evoseg.evolve.solve import SearchSettings
+from evoseg.metrics.binary import metric as metric_of
+from evoseg.pipeline import Pipeline
+
+TASKS = ("auto", "binary")
+OPERATORS = ("default", "all")
+SECONDS = 60.0
+"""Budget of a search that was given none."""
+
+Start = Iterable[Pipeline | str | Path]
+
+
+@dataclass(frozen=True)
+class Request:
+    """The settings of one search, complete and within their ranges.
+
+    Attributes
+    ----------
+    task : str
+        "binary".
+    metric : str
+        A name in `evoseg.metrics.binary.METRICS`.
+    seconds, evaluations, target_score
+        The budget; None is no limit.
+    seed : int
+    workers : int
+        Processes; 0 runs everything in this one.
+    operators : str
+        "default" or "all".
+    max_ms_per_mpx : float or None
+        Highest modelled cost of the answer.
+    start : tuple of Pipeline
+        Programs to begin with.
+    """
+
+    task: str
+    metric: str
+    seconds: float | None
+    evaluations: int | None
+    target_score: float | None
+    seed: int
+    workers: int
+    operators: str
+    max_ms_per_mpx: float | None
+    start: tuple[Pipeline, ...]
+
+    def search_settings(self) -> SearchSettings:
+        """Return them as the search takes them."""
+        return SearchSettings(
+            budget=Budget(self.seconds, self.evaluations, self.target_score),
+            seed=self.seed,
+            workers=self.workers,
+            optional_operators=self.operators == "all",
+            max_cost=float("inf") if self.max_ms_per_mpx is None else self.max_ms_per_mpx,
+            start=self.start,
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """Return them as values that JSON knows; pipelines by their digests."""
+        return vars(self) | {"start": [pipeline.digest for pipeline in self.start], "library": "none"}
+
+
+def request(
+    *,
+    metric: str,
+    task: str,
+    seconds: float | None,
+    evaluations: int | None,
+    target_score: float | None,
+    seed: int,
+    workers: int | None,
+    operators: str,
+    start: Start,
+    max_ms_per_mpx: float | None,
+) -> Request:
+    """Check what a caller asked for and fill in what was left open.
+
+    Raises
+    ------
+    SettingsError
+        If a value is unknown or out of its range.
+    """
+    metric_of(metric)
+    _one_of("task", task, TASKS)
+    _one_of("operators", operators, OPERATORS)
+    for name, number in (("seconds", seconds), ("target_score", target_score), ("max_ms_per_mpx", max_ms_per_mpx)):
+        if number is not None and not isfinite(number):
+            raise SettingsError(f"{name} is {number}; it must be a finite number.")
+    if max_ms_per_mpx is not None and max_ms_per_mpx <= 0:
+        raise SettingsError(f"max_ms_per_mpx is {max_ms_per_mpx:g}; it must be positive.")
+    workers = cores() if workers is None else workers
+    if workers < 0:
+        raise SettingsError(f"workers is {workers}; it must be a number of processes, or 0 for none beside this one.")
+    if seconds is None and evaluations is None:
+        seconds = SECONDS
+    Budget(seconds, evaluations, target_score)
+    return Request(
+        task="binary",
+        metric=metric,
+        seconds=seconds,
+        evaluations=evaluations,
+        target_score=target_score,
+        seed=seed,
+        workers=workers,
+        operators=operators,
+        max_ms_per_mpx=max_ms_per_mpx,
+        start=tuple(_started(source) for source in start),
+    )
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _one_of(what: str, name: str, known: tuple[str, ...]) -> None:
+    if name not in known:
+        raise SettingsError(unknown(what, name, known))
+
+
+def _started(source: Pipeline | str | Path) -> Pipeline:
+    pipeline = source if isinstance(source, Pipeline) else read_pipeline(source)
+    if pipeline.output is not Kind.MASK:
+        raise SettingsError(f"a pipeline to start from gives a {pipeline.output} value; this task needs a mask.")
+    return pipeline

@@ -1,0 +1,103 @@
+"""A search's result in plain words, for a terminal."""
+
+from textwrap import indent
+from typing import Any
+
+from evoseg.app.found import Found
+from evoseg.app.words import METRIC_WORDS
+from evoseg.pipeline import print_text
+
+_STOPPED = {
+    "seconds": "time was up",
+    "evaluations": "the evaluations were spent",
+    "target-score": "the target score was reached",
+    "interrupt": "it was interrupted",
+}
+
+
+def summary(found: Found) -> str:
+    """Return what a person wants to know, the most important first."""
+    result = found.result
+    parts = [
+        headline(found),
+        indent(print_text(found.pipeline).rstrip(), "    "),
+        _table(found),
+        verdict(found),
+        _effort(result),
+        "\n".join(["files", *(f"  {path}" for path in found.files.values())]),
+    ]
+    return "\n\n".join(parts)
+
+
+def headline(found: Found) -> str:
+    """Say in one line how good the pipeline is, and how sure that is."""
+    name, word, n = found.result["dataset"], METRIC_WORDS[found.metric], found.result["n_images"]
+    test = found.scores["test"]
+    if test is None:
+        return (
+            f"{name}: {word} {found.scores['selection']:.3f} on the {n['search']} search images with numbers found on "
+            "the others; not proven: there are too few labelled images to keep some for a test"
+        )
+    between = ""
+    if found.interval_test:
+        low, high = found.interval_test
+        between = f" (95 % interval {low:.3f} to {high:.3f})"
+    images = "image" if n["test"] == 1 else "images"
+    return f"{name}: {word} {test:.3f}{between} on {n['test']} test {images} that the search never saw"
+
+
+def _table(found: Found) -> str:
+    word, n = METRIC_WORDS[found.metric], found.result["n_images"]
+    lines = [f"  {word:14s}{'':9s}images"]
+    for split in ("test", "selection", "search"):
+        score = found.scores[split]
+        if score is None:
+            continue
+        images, note = str(n[split]), ""
+        if split == "selection" and not n[split]:
+            images, note = f"{n['search']}", "  the search images, with numbers found on the others"
+        lines.append(f"    {split:12s}{score:8.3f} {images:>6s}{note}")
+    if found.baselines_test:
+        lines.append("  on the test images for comparison")
+        words = {"all": "everything", "nothing": "nothing", "classic": "best classic"}
+        for name, score in found.baselines_test.items():
+            lines.append(f"    {words[name]:12s}{score:8.3f}")
+    result = found.result
+    lines.append(f"  {result['length']} steps, about {result['cost_ms_per_mpx']:.1f} ms per megapixel on one core")
+    return "\n".join(lines)
+
+
+def verdict(found: Found) -> str:
+    """Say plainly whether this is good enough."""
+    role, test = found.result["role"], found.scores["test"]
+    if role == "constant":
+        return (
+            "Nothing good enough was found: an answer that ignores the image scores as well as anything that was tried."
+        )
+    if role == "classic":
+        return (
+            "Nothing good enough was found beyond the best classic recipe, which is the pipeline above: no evolved one "
+            "clears it. More time or more labelled images may help."
+        )
+    rivals = {name: score for name, score in found.baselines_test.items() if test is not None and score >= test}
+    if rivals:
+        name, score = max(rivals.items(), key=lambda rival: rival[1])
+        words = {
+            "all": "answering 'everything'",
+            "nothing": "answering 'nothing'",
+            "classic": "the best classic recipe",
+        }
+        return (
+            f"Not good enough: it was chosen on the other images, but on the test images {words[name]} scores "
+            f"{score:.3f}, no less than this pipeline."
+        )
+    if test is None:
+        return "It clears the baselines on the images that it was made with; how it does on new ones is not proven."
+    return "Good enough: it clears the answers that ignore the image and the best classic recipe."
+
+
+def _effort(result: dict[str, Any]) -> str:
+    return (
+        f"{result['evaluations']} candidates in {result['seconds']:.1f} s ({result['evaluations_per_second']:.1f} per "
+        f"second), the best after {result['evaluations_to_best']}; it ended because {_STOPPED[result['stopped_by']]}."
+    )

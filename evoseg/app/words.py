@@ -1,0 +1,18 @@
+"""The words in which results are put."""
+
+METRIC_WORDS = {
+    "iou": "IoU",
+    "dice": "Dice",
+    "mcc": "MCC",
+    "f_beta": "F-beta",
+    "boundary_f": "boundary F",
+    "buffered_iou": "buffered IoU",
+}
+
+
+def sheet_title(dataset: str, n: int, shown: int, score: float, metric: str, on_test: bool) -> str:
+    """Return the title of a contact sheet."""
+    some = f"the worst {shown} of {n}" if shown < n else f"{n}"
+    if on_test:
+        return f"{dataset}: {some} test images, worst first; mean {metric} {score:.2f}"
+    return f"{dataset}: {some} search images, worst first; mean {metric} {score:.2f}, not proven (no test images)"
