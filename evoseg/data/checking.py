@@ -137,7 +137,8 @@ def _warnings(folder: Folder, found: Survey, labelled: Sequence[Facts], splits: 
         if fact.n_known and fact.n_foreground > _NEARLY_FULL * fact.n_known:
             share = 100 * fact.n_foreground / fact.n_known
             warnings.append(f"{folder.masks[fact.stem]}: {share:.0f} % is foreground; is the mask inverted?")
-    if unlabelled := [stem for stem in folder.images if stem not in folder.masks]:
+    unlabelled = [stem for stem in folder.images if stem not in folder.masks]
+    if unlabelled and folder.masks:
         warnings.append(f"{len(unlabelled)} images have no mask and are not used: {_some(unlabelled)}.")
     dtypes = Counter(fact.dtype for fact in found.facts.values())
     if len(dtypes) > 1:
@@ -219,7 +220,6 @@ def _lines(report: Report) -> list[str]:
         lines.append(f"  splits: {sizes_of}")
     for word, messages in (("fault", report.faults), ("warning", report.warnings)):
         lines += [f"{word}: {message}" for message in messages]
-    lines.append(
-        "no faults." if report.ok else f"{len(report.faults)} faults; nothing is searched before they are gone."
-    )
+    n = len(report.faults)
+    lines.append("no faults." if report.ok else f"{n} fault{'s' * (n > 1)}: a search needs none.")
     return lines

@@ -288,7 +288,9 @@ def _write_whole(path: Path, save: Callable[[BinaryIO], None], overwrite: bool) 
         raise DatasetError(f"{path}: exists already and is left as it is. Choose another name, or ask to overwrite.")
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
-        with os.fdopen(handle, "w+b") as file:
+        os.close(handle)
+        # Opened again by its name, which tifffile asks for.
+        with open(temporary, "w+b") as file:
             save(file)
             file.flush()
             os.fsync(file.fileno())

@@ -36,10 +36,13 @@ def decode(path: Path, file: BinaryIO, limits: Limits) -> Decoded:
         try:
             stack: NDArray[Any] = tiff.series[0].asarray(maxworkers=1)
         except Exception as error:
-            if "imagecodecs" not in str(error):
+            # Pillow would turn the picture upright by itself.
+            if "imagecodecs" not in str(error) or head.orientation != 1:
                 raise
             file.seek(0)
             return raster.decode(path, file, "TIFF", limits)
+        if stack.shape != tiff.series[0].shape:
+            raise damaged(path, f"it holds {stack.size} values for a shape of {tiff.series[0].shape}")
         return _arranged(tiff, head, stack)
 
 
@@ -89,8 +92,11 @@ def _header(path: Path, tiff: "TiffFile") -> Header:
 
 def _depth(path: Path, tiff: "TiffFile", series: "TiffPageSeries") -> int:
     """Return the number of channels, alpha included; pages are channels only where the axes say C."""
-    if len(tiff.series) > 1:
-        raise DatasetError(f"{path}: holds {len(tiff.series)} separate images. Save one image per file.")
+    # tifffile leaves small pages out of its series; those that are no thumbnails count here.
+    loose = sum(not page.aspage().is_reduced for page in tiff.pages) - len(series.pages)
+    n_images = max(len(tiff.series), 1 + loose)
+    if n_images > 1:
+        raise DatasetError(f"{path}: holds {n_images} separate images. Save one image per file.")
     axes = series.axes
     if axes == "YX":
         return 1
