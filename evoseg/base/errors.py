@@ -7,6 +7,9 @@ builtin that it resembles.
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+LONGEST = 60
+"""Characters of a stranger's word that a message repeats."""
+
 
 class EvosegError(Exception):
     """Anything that the user, not the developer, can mend."""
@@ -31,11 +34,18 @@ class MissingPackageError(EvosegError, ImportError):
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
     """Say that `name` is not a known `what`, with the nearest matches, or with all of them if they are few."""
     names = sorted(known)
-    near = get_close_matches(name, names, n=3, cutoff=0.5)
+    # Comparing is quadratic in the length, and a stranger may have chosen the name.
+    near = get_close_matches(name[:LONGEST], names, n=3, cutoff=0.5)
     if near:
         hint = f"did you mean {' or '.join(near)}?"
     elif len(names) <= 12:
         hint = f"known are {', '.join(names)}."
     else:
         hint = f"{len(names)} are known."
-    return f"unknown {what} '{name}'; {hint}"
+    return f"unknown {what} '{legible(name)}'; {hint}"
+
+
+def legible(word: str) -> str:
+    """Return a stranger's word as it may stand in a message: short, on one line, without control characters."""
+    shown = word if word.isprintable() else repr(word)[1:-1]
+    return shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}…"

@@ -14,6 +14,6 @@ def stream(seed: int, *path: str | int) -> Generator:
 
     Philox is a counter-based generator (Salmon et al., SC 2011), so a hash of the path is a sound key.
     """
-    named = "/".join(f"{type(part).__name__}:{part}" for part in path)
-    key = blake2b(f"{seed}|{named}".encode(), digest_size=16).digest()
+    # repr tells 1 from "1" and quotes strings, so no two paths are written alike.
+    key = blake2b(repr((seed, *path)).encode(), digest_size=16).digest()
     return Generator(Philox(key=int.from_bytes(key, "little")))

@@ -36,9 +36,7 @@ def _renumbered(step: Step, index: int, n: int, result: int) -> Step:
 
 def shifted(steps: Sequence[Step], offset: int) -> list[Step]:
     """Return the steps of a whole program, renumbered to begin at `offset`."""
-    return [
-        Step(s.operator, tuple(j if j == IMAGE else j + offset for j in s.inputs), s.params) for s in steps
-    ]
+    return [Step(s.operator, tuple(j if j == IMAGE else j + offset for j in s.inputs), s.params) for s in steps]
 
 
 def graft(pipeline: Pipeline, index: int, other: Pipeline) -> Pipeline:

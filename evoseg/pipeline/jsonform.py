@@ -1,14 +1,17 @@
 """The JSON twin of a pipeline text, for machines."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
-from evoseg.base.errors import PipelineError
+from evoseg.base.errors import PipelineError, unknown
 from evoseg.operators import registry
 from evoseg.operators.parameters import Value
 from evoseg.pipeline.printer import FORM_VERSION
-from evoseg.pipeline.reader import MAX_BYTES
-from evoseg.pipeline.value import Pipeline, step
+from evoseg.pipeline.reader import MAX_BYTES, warn_of_revisions
+from evoseg.pipeline.value import Pipeline, Step, step
+
+STEP_KEYS = ("operator", "revision", "inputs", "params")
 
 
 def write_json(pipeline: Pipeline) -> str:
@@ -31,32 +34,58 @@ def read_json(text: str) -> Pipeline:
     Raises
     ------
     PipelineError
-        The one error for whatever is wrong, duplicate keys and NaN included.
+        The one error for whatever is wrong, duplicate and unknown keys and NaN included.
+
+    Warns
+    -----
+    RevisionWarning
+        If a step names another revision of its operator than the present one.
     """
-    if len(text) > MAX_BYTES:
-        raise PipelineError(f"the text has {len(text)} characters; at most {MAX_BYTES} are read.")
+    size = len(text.encode(errors="surrogatepass"))
+    if size > MAX_BYTES:
+        raise PipelineError(f"the text has {size} bytes; at most {MAX_BYTES} are read.")
     try:
         document = json.loads(text, object_pairs_hook=_once, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise PipelineError(f"not a pipeline in JSON: {error}"[:300]) from None
-    if not isinstance(document, dict) or document.get("evoseg") != FORM_VERSION:
+    form = document.get("evoseg") if isinstance(document, dict) else None
+    if type(form) is not int or form != FORM_VERSION:
         raise PipelineError(f'a pipeline in JSON starts with {{"evoseg": {FORM_VERSION}, "steps": [...]}}.')
+    _known(document, ("evoseg", "steps"), "the document")
     steps = document.get("steps")
     if not isinstance(steps, list) or not all(isinstance(s, dict) for s in steps):
         raise PipelineError("'steps' must be a list of objects.")
-    return Pipeline(_step(entry, i) for i, entry in enumerate(steps))
+    result = Pipeline([_step(entry, i) for i, entry in enumerate(steps)])
+    warn_of_revisions([(s["operator"], s["revision"]) for s in steps if "revision" in s])
+    return result
 
 
-def _step(entry: dict[str, Any], index: int) -> Any:
+def _step(entry: dict[str, Any], index: int) -> Step:
+    _known(entry, STEP_KEYS, f"step {index}")
     name, inputs, params = entry.get("operator"), entry.get("inputs"), entry.get("params", {})
     whole = isinstance(inputs, list) and all(type(j) is int for j in inputs)
     if not isinstance(name, str) or not whole or not isinstance(params, dict):
-        raise PipelineError(f"step {index}: 'operator', 'inputs' and 'params' must be a string, integers and an object.")
+        raise PipelineError(f"step {index}: 'operator' must be a string, 'inputs' integers and 'params' an object.")
+    if type(entry.get("revision", 1)) is not int:
+        raise PipelineError(f"step {index}: 'revision' must be an integer.")
     values = {key: _value(value, index) for key, value in params.items()}
-    return step(name, *entry["inputs"], **values)
+    try:
+        return step(name, *entry["inputs"], **values)
+    except PipelineError as error:
+        raise PipelineError(f"step {index}: {error}") from None
+
+
+def _known(entry: dict[str, Any], keys: Sequence[str], where: str) -> None:
+    """Refuse keys that mean nothing: a misspelt 'params' would silently give defaults."""
+    for key in entry:
+        if key not in keys:
+            raise PipelineError(f"{where}: {unknown('key', key, keys)}")
 
 
 def _value(value: Any, index: int) -> Value:
+    numbers = value if isinstance(value, list) else [value]
+    if any(type(v) is int and abs(v) > 2**53 for v in numbers):
+        raise PipelineError(f"step {index}: a number is too large.")
     if isinstance(value, list) and all(type(v) in (int, float) for v in value):
         return tuple(value)
     if type(value) in (int, float, str):

@@ -7,15 +7,19 @@ are expanded while reading, so everything downstream sees operators only.
 import ast
 import re
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from evoseg.base.errors import PipelineError, unknown
+from evoseg.base.errors import PipelineError, legible, unknown
 from evoseg.operators import registry
 from evoseg.operators.parameters import Value
 from evoseg.pipeline.printer import FORM_VERSION
-from evoseg.pipeline.value import IMAGE, MAX_STEPS, Pipeline, Step, step
+from evoseg.pipeline.value import IMAGE, MAX_STEPS, Pipeline, Step, checked_step, step
 
 MAX_BYTES = 64 * 1024
+
+MAX_CALLS = 1000
+"""Calls of macros; those that only hand values on add no step, and doubling ones would never end."""
 
 
 class RevisionWarning(UserWarning):
@@ -40,16 +44,24 @@ def read_text(text: str) -> Pipeline:
     RevisionWarning
         If the first line names another revision of an operator than the present one.
     """
+    text = text.removeprefix("\ufeff")  # what some editors put before UTF-8
+    revisions = _revisions(text)
     functions = _functions(_parse(text))
     if "pipeline" not in functions:
         raise PipelineError("there is no 'def pipeline(image):' in the text.")
     expansion = _Expansion(functions)
-    expansion.call("pipeline", [IMAGE], functions["pipeline"])
     try:
-        result = Pipeline(expansion.steps)
+        place = expansion.call("pipeline", [IMAGE], functions["pipeline"])
+    except RecursionError:
+        raise PipelineError("the text is not a program: its calls are nested too deeply.") from None
+    if place == IMAGE:
+        raise PipelineError("pipeline returns the image itself; it must return the value of an operator.")
+    try:
+        # What is returned need not be what was computed last.
+        result = Pipeline(expansion.steps[: place + 1])
     except PipelineError as error:
         raise PipelineError(f"pipeline: {error}") from None
-    _warn_of_revisions(text)
+    warn_of_revisions(revisions)
     return result
 
 
@@ -79,6 +91,10 @@ def _functions(module: ast.Module) -> dict[str, ast.FunctionDef]:
         a = node.args
         if a.posonlyargs or a.kwonlyargs or a.vararg or a.kwarg or a.defaults or node.decorator_list or node.returns:
             raise _error(node, f"{node.name} may take plain arguments only, such as (image)")
+        if getattr(node, "type_params", None):  # Python 3.12 and later
+            raise _error(node, f"{node.name} may have no type parameters")
+        if len({argument.arg for argument in a.args}) < len(a.args):
+            raise _error(node, f"two arguments of {node.name} have the same name")
         if any(argument.annotation for argument in a.args) or not a.args:
             raise _error(node, f"{node.name} must take at least one argument, without annotation")
         if node.name in functions or (node.name != "pipeline" and _is_operator(node.name)):
@@ -93,7 +109,10 @@ def _functions(module: ast.Module) -> dict[str, ast.FunctionDef]:
 
 
 def _is_operator(name: str) -> bool:
-    return any(op.name == name for op in registry.operators(optional=True))
+    try:
+        return registry.get(name).name == name
+    except PipelineError:
+        return False
 
 
 @dataclass
@@ -105,10 +124,14 @@ class _Expansion:
     def __post_init__(self) -> None:
         self.steps: list[Step] = []
         self.open: list[str] = []
+        self.calls = 0
 
     def call(self, name: str, inputs: list[int], site: ast.AST) -> int:
         """Expand the function `name` and return the index of its result."""
         function = self.functions[name]
+        self.calls += 1
+        if self.calls > MAX_CALLS:
+            raise _error(site, f"macros are called more than {MAX_CALLS} times")
         if name in self.open:
             raise _error(site, f"{name} calls itself")
         if len(inputs) != len(function.args.args):
@@ -128,7 +151,7 @@ class _Expansion:
                 raise _error(node, "each statement must be 'name = operator(...)', and the last 'return ...'")
             target = node.targets[0].id
             if target in known:
-                raise _error(node, f"the name '{target}' is already used")
+                raise _error(node, f"the name '{legible(target)}' is already used")
             known[target] = self._value(node.value, known)
         if not isinstance(last, ast.Return) or last.value is None:
             raise _error(last, f"{function.name} must end with 'return ...'")
@@ -151,8 +174,9 @@ class _Expansion:
             raise _error(node, f"the program has more than {MAX_STEPS} steps")
         try:
             self.steps.append(step(node.func.id, *inputs, **params))
+            checked_step(self.steps, len(self.steps) - 1)
         except PipelineError as error:
-            raise _error(node, str(error).rstrip(".")) from None
+            raise _error(node, str(error)) from None
         return len(self.steps) - 1
 
 
@@ -192,17 +216,25 @@ def _is_docstring(node: ast.stmt) -> bool:
 
 
 def _error(node: ast.AST, message: str) -> PipelineError:
-    return PipelineError(f"line {getattr(node, 'lineno', 1)}: {message}.".replace("..", ".").replace("?.", "?"))
+    end = "" if message.endswith((".", "?")) else "."
+    return PipelineError(f"line {getattr(node, 'lineno', 1)}: {message}{end}")
 
 
-def _warn_of_revisions(text: str) -> None:
+def _revisions(text: str) -> list[tuple[str, int]]:
+    """Return the operators and revisions that the first line names; refuse a text of another form."""
     header = re.match(r"# evoseg (\d+):(.*)", text)
     if not header:
-        return
-    if int(header[1][:9]) != FORM_VERSION:
-        raise PipelineError(f"line 1: the text is of form {header[1][:9]}; this evoseg reads form {FORM_VERSION}.")
-    for name, revision in re.findall(r"([a-z0-9_]+)@(\d{1,9})", header[2]):
-        if _is_operator(name) and registry.get(name).revision != int(revision):
+        return []
+    form = int(header[1][:9])
+    if form != FORM_VERSION:
+        raise PipelineError(f"line 1: the text is of form {form}; this evoseg reads form {FORM_VERSION}.")
+    return [(name, int(revision)) for name, revision in re.findall(r"([a-z0-9_]+)@(\d{1,9})", header[2])]
+
+
+def warn_of_revisions(written: Iterable[tuple[str, int]]) -> None:
+    """Warn of each operator whose revision differs from the one that a program was written with."""
+    for name, revision in dict(written).items():
+        if _is_operator(name) and registry.get(name).revision != revision:
             now = registry.get(name).revision
             warnings.warn(
                 f"the pipeline was written with {name}@{revision}; here it is {name}@{now}, whose pixels differ. "

@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from evoseg.base.errors import PipelineError
+from evoseg.base.errors import PipelineError, legible
 from evoseg.base.kinds import Kind
 from evoseg.operators import registry
 from evoseg.operators.parameters import Value
@@ -18,6 +18,9 @@ IMAGE = -1
 """The input that stands for the image itself."""
 
 MAX_STEPS = 200
+
+MAX_NUMBERS = 2500
+"""Numbers that all tuples of a pipeline may hold together, so that its text stays within what is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,7 @@ class Step:
     params: tuple[Value, ...]
 
 
-def step(operator: str, *inputs: int, **params: Value) -> Step:
+def step(operator: str, /, *inputs: int, **params: Value) -> Step:
     """Make a step by parameter names; those left out take their defaults.
 
     Raises
@@ -49,7 +52,7 @@ def step(operator: str, *inputs: int, **params: Value) -> Step:
     known = {p.name: p for p in registry.get(operator).parameters}
     for name in params:
         if name not in known:
-            raise PipelineError(f"{operator} has no parameter '{name}'; it has {', '.join(known) or 'none'}.")
+            raise PipelineError(f"{operator} has no parameter '{legible(name)}'; it has {', '.join(known) or 'none'}.")
     values = tuple(params.get(p.name, p.default) for p in known.values())
     return Step(operator, inputs, _canonical(operator, values))
 
@@ -132,8 +135,14 @@ class Pipeline:
         return run_steps(self.steps, as_raw(image))
 
 
-@lru_cache(maxsize=1 << 16)
 def _canonical(operator: str, values: tuple[Value, ...]) -> tuple[Value, ...]:
+    """Return checked values on the grid; what the cache cannot tell apart or hold goes past it."""
+    plain = all(type(v) in (int, float, str) or (type(v) is tuple and bool not in map(type, v)) for v in values)
+    return _remembered(operator, values) if plain else _remembered.__wrapped__(operator, values)
+
+
+@lru_cache(maxsize=1 << 16)
+def _remembered(operator: str, values: tuple[Value, ...]) -> tuple[Value, ...]:
     parameters = registry.get(operator).parameters
     if len(values) != len(parameters):
         raise PipelineError(f"{operator} takes {len(parameters)} parameters, not {len(values)}.")
@@ -147,7 +156,7 @@ def _canonicalise(steps: list[Step]) -> tuple[tuple[Step, ...], tuple[bytes, ...
     """Return checked steps in post-order from the result, with a digest and a form each."""
     if not steps:
         raise PipelineError("a pipeline needs at least one step.")
-    checked = [_checked(steps, i) for i in range(len(steps))]
+    checked = [checked_step(steps, i) for i in range(len(steps))]
     digests: list[bytes] = []
     forms: list[bytes] = []
     for i, s in enumerate(checked):
@@ -172,6 +181,9 @@ def _canonicalise(steps: list[Step]) -> tuple[tuple[Step, ...], tuple[bytes, ...
             kept.append(i)
     if len(kept) > MAX_STEPS:
         raise PipelineError(f"the pipeline has {len(kept)} steps; at most {MAX_STEPS} are allowed.")
+    numbers = sum(len(v) for i in kept for v in checked[i].params if isinstance(v, tuple))
+    if numbers > MAX_NUMBERS:
+        raise PipelineError(f"the pipeline's tuples hold {numbers} numbers; at most {MAX_NUMBERS} are allowed.")
     ordered = tuple(
         Step(checked[i].operator, tuple(_moved(j, digests, place) for j in checked[i].inputs), checked[i].params)
         for i in kept
@@ -183,12 +195,19 @@ def _moved(index: int, digests: Sequence[bytes], place: dict[bytes, int]) -> int
     return IMAGE if index == IMAGE else place[digests[index]]
 
 
-def _checked(steps: list[Step], index: int) -> Step:
-    """Return step `index` with canonical values, after checking its inputs' number, order and kinds."""
+def checked_step(steps: Sequence[Step], index: int) -> Step:
+    """Return step `index` with canonical values, after checking its inputs' number, order and kinds.
+
+    Raises
+    ------
+    PipelineError
+        If one of them is wrong; earlier steps are taken as they are.
+    """
     s = steps[index]
     op = registry.get(s.operator)
     if len(s.inputs) != len(op.inputs):
-        raise PipelineError(f"{op.name} takes {len(op.inputs)} inputs, not {len(s.inputs)}.")
+        counted = "1 input" if len(op.inputs) == 1 else f"{len(op.inputs)} inputs"
+        raise PipelineError(f"{op.name} takes {counted}, not {len(s.inputs)}.")
     for j, wanted in zip(s.inputs, op.inputs, strict=True):
         if not IMAGE <= j < index:
             raise PipelineError(f"{op.name}, step {index}: input {j} is not an earlier step.")
