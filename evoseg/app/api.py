@@ -202,7 +202,7 @@ class _Search:
                 seconds=seconds,
                 evaluations=seen.evaluations,
                 best=seen.best_score,
-                length=len(seen.best[0].pipeline) if seen.best else 0,
+                length=len(max(seen.best, key=lambda s: s.score).pipeline) if seen.best else 0,
                 seconds_left=None if asked.seconds is None else max(0.0, asked.seconds - seconds),
                 evaluations_left=None if asked.evaluations is None else max(0, asked.evaluations - seen.evaluations),
             )
@@ -239,7 +239,7 @@ class _Search:
         word = METRIC_WORDS[self._asked.metric]
         title = sheet_title(outcome.name, len(stems), len(worst), float(np.mean(list(scores.values()))), word, on_test)
         contact_sheet([rows[stem] for stem in worst], self._folder.path / TEST, title=title, metric=word)
-        curve(solution.progress.history, self._folder.path / CURVE, metric=word)
+        curve(_to_the_end(solution.progress), self._folder.path / CURVE, metric=word)
         return result
 
     def _task_scores(self, solution: Solution) -> list[float]:
@@ -248,3 +248,8 @@ class _Search:
         if not self._splits.test:
             return [float(score) for score in scored.scores]
         return [float(s) for s in BinaryTask(self._asked.metric).score(solution.test[scored.pipeline])]
+
+
+def _to_the_end(progress: Progress) -> list[tuple[int, float, float]]:
+    """Return the history with one more entry for the end of the search."""
+    return [*progress.history, *((progress.evaluations, s, best) for _, s, best in progress.history[-1:])]

@@ -10,19 +10,20 @@ if TYPE_CHECKING:
     from evoseg.app.applying import Applied
     from evoseg.app.scoring import Scores
 
-_PIPELINE = typer.Argument(help="Pipeline file (.evo or .json), or folder or id of a run.")
+_PIPELINE = typer.Argument(metavar="PIPELINE", help="Pipeline file (.evo or .json), or folder or id of a run.")
 
 
 def apply(
     pipeline: Annotated[str, _PIPELINE],
-    images: Annotated[list[Path], typer.Argument(help="Images and folders of images.")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGES", help="Images and folders of images.")],
     out: Annotated[Path, typer.Option(help="Folder for masks/ and overlays/.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace masks and overlays that exist.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Segment images: OUT/masks/NAME.png with 0 and 255, and OUT/overlays/NAME.png for eyes.
+    """Segment images with a pipeline.
 
-    Numbers stay as they are in the pipeline; nothing is fitted. Images that fail are named at the end, exit code 1.
+    Writes OUT/masks/NAME.png with 0 and 255, and OUT/overlays/NAME.png for eyes. Numbers stay as they are in the
+    pipeline; nothing is fitted. Images that fail are named while the others go on; the exit code is then 1.
     """
     import json
 
@@ -65,12 +66,15 @@ def _applied_text(found: "list[Applied]", out: Path) -> str:
 
 def score(
     pipeline: Annotated[str, _PIPELINE],
-    dataset: Annotated[Path, typer.Argument(help="Folder with images/ and masks/.")],
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Folder with images/ and masks/.")],
     split: Annotated[str, typer.Option(help="test, search, selection or all: every labelled image.")] = "test",
     metric: Annotated[str, typer.Option(help="Listed per image: iou, dice, mcc, ...")] = "iou",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Score a pipeline as it is, by every metric; nothing is fitted."""
+    """Score a pipeline on a dataset.
+
+    By every metric, and image by image. Numbers stay as they are in the pipeline; nothing is fitted.
+    """
     import json
 
     from evoseg.app import scoring

@@ -7,10 +7,13 @@ import typer
 
 
 def check(
-    dataset: Annotated[Path, typer.Argument(help="Folder with images/ and masks/.")],
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Folder with images/ and masks/.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Say what is in a dataset: figures, splits, every fault and warning. Exit code 1 if there is a fault."""
+    """Say what is in a dataset, and every fault at once.
+
+    Figures, splits, faults and warnings. Exit code 1 if there is a fault.
+    """
     import json
 
     from evoseg.data.checking import check as check_folder

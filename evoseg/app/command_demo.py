@@ -12,7 +12,7 @@ def demo(
     workers: Annotated[int | None, typer.Option(help="Processes; one per core.", show_default=False)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Draw a dataset, search for a pipeline that segments it, and save pictures of the result."""
+    """Draw a dataset, search, and save pictures."""
     import sys
 
     from evoseg.app import demonstration

@@ -4,16 +4,17 @@ from typing import Annotated
 
 import typer
 
-operators = typer.Typer(
-    help="List and explain the filters that pipelines are made of.", no_args_is_help=True, rich_markup_mode=None
-)
+operators = typer.Typer(help="List and explain the filters.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @operators.command("list", epilog="Example: evoseg operators list")
 def list_operators(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """List all operators by family: what they take and give, cost, and what they do."""
+    """List all operators by family.
+
+    With the kinds they take and give, modelled cost, and what they do.
+    """
     import json
 
     import evoseg.operators  # noqa: F401  (registers them)
@@ -31,7 +32,10 @@ def show_operator(
     name: Annotated[str, typer.Argument(help="Name of the operator.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Explain one operator: its documentation, and the values that its parameters may take."""
+    """Explain one operator.
+
+    Its documentation, and the values that its parameters may take.
+    """
     import json
 
     import evoseg.operators  # noqa: F401  (registers them)

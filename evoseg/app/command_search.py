@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def search(
-    dataset: Annotated[Path, typer.Argument(help="Folder with images/ and masks/.")],
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Folder with images/ and masks/.")],
     task: Annotated[str, typer.Option(help="auto or binary.")] = "auto",
     metric: Annotated[
         str, typer.Option(help="What to maximise: iou, dice, mcc, f_beta, boundary_f or buffered_iou.")
@@ -35,7 +35,8 @@ def search(
     ] = None,
     operators: Annotated[str, typer.Option(help="default, or all: those that need scikit-image too.")] = "default",
     start: Annotated[
-        list[str] | None, typer.Option(help="A pipeline to begin with; may be repeated.", show_default=False)
+        list[str] | None,
+        typer.Option(metavar="FILE.evo", help="A pipeline to begin with; may be repeated.", show_default=False),
     ] = None,
     max_ms_per_mpx: Annotated[
         float | None, typer.Option(help="Highest cost of the pipeline, ms per megapixel.", show_default=False)
@@ -47,9 +48,10 @@ def search(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results in --out.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Search for a pipeline and prove it on images that the search never saw.
+    """Search for a pipeline and prove it.
 
-    Ctrl-C ends the search with the best so far; pressed again, it ends everything.
+    It is proven on images that the search never saw. Ctrl-C ends the search with the best so far; pressed again, it
+    ends everything.
     """
     from evoseg.app.api import search as run_search
     from evoseg.app.progress import shown

@@ -5,14 +5,17 @@ from typing import Annotated
 
 import typer
 
-_PIPELINE = typer.Argument(help="Pipeline file (.evo or .json), or folder or id of a run.")
+_PIPELINE = typer.Argument(metavar="PIPELINE", help="Pipeline file (.evo or .json), or folder or id of a run.")
 
 
 def show(
     pipeline: Annotated[str, _PIPELINE],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Print a pipeline with what each step does, costs and looks at."""
+    """Print a pipeline, and what each step does.
+
+    With each step's modelled cost, and how far around a pixel it looks.
+    """
     import json
 
     from evoseg.app.describing import pipeline_json, pipeline_text
@@ -28,7 +31,7 @@ def export(
     out: Annotated[Path | None, typer.Option(help="File to write; stdout if left out.", show_default=False)] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
 ) -> None:
-    """Write a pipeline in a form that runs without evoseg."""
+    """Write a pipeline so that it runs without evoseg."""
     import sys
 
     from evoseg.app.exporting import exported

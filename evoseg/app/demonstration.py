@@ -7,7 +7,7 @@ from evoseg.app.runs import FilesError, make_folder, write_whole
 from evoseg.data.scenes import draw_dataset
 
 SCENE, N_IMAGES, SHAPE, SEED = "cracks", 16, (240, 320), 20
-DATASET, RESULT = "dataset", "result"
+DATASET, RESULT = "cracks", "result"
 _MARK = ".evoseg-demo"
 
 
@@ -27,7 +27,7 @@ def prepare(folder: Path) -> bool:
         )
     make_folder(folder)
     if not replaced:
-        write_whole(mark, "evoseg demo replaces the folders dataset and result beside this file.\n")
+        write_whole(mark, "evoseg demo replaces the folders cracks and result beside this file.\n")
     for name in (DATASET, RESULT):
         shutil.rmtree(folder / name, ignore_errors=True)
     draw_dataset(SCENE, folder / DATASET, N_IMAGES, SHAPE, SEED)

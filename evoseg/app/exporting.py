@@ -1,10 +1,15 @@
 """Pipelines in other languages."""
 
+from collections.abc import Callable
+
 from evoseg.base.errors import SettingsError, unknown
 from evoseg.export.python import export_python
 from evoseg.pipeline import Pipeline, write_json
 
-EXPORTERS = {"python": export_python, "json": lambda pipeline: write_json(pipeline) + "\n"}
+EXPORTERS: dict[str, Callable[[Pipeline], str]] = {
+    "python": export_python,
+    "json": lambda pipeline: write_json(pipeline) + "\n",
+}
 
 
 def exported(pipeline: Pipeline, to: str) -> str:

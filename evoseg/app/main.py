@@ -9,7 +9,7 @@ import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Annotated, Any, TextIO
 
@@ -35,11 +35,11 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-_EXAMPLES = {
+_EXAMPLES: dict[Callable[..., None], str] = {
     demo: "evoseg demo --seconds 20",
     check: "evoseg check plates/",
     search: "evoseg search plates/ --seconds 60 --out found/",
-    apply: "evoseg apply found/ new_images/ --out masks/",
+    apply: "evoseg apply found/ new_images/ --out segmented/",
     score: "evoseg score found/ plates/ --split test",
     show: "evoseg show found/",
     export: "evoseg export found/ --to python --out segment.py",

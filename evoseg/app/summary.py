@@ -48,7 +48,7 @@ def headline(found: Found) -> str:
 
 def _table(found: Found) -> str:
     word, n = METRIC_WORDS[found.metric], found.result["n_images"]
-    lines = [f"  {word:14s}{'':9s}images"]
+    lines = [f"  {'':12s}{word:>10s} images"]
     for split in ("test", "selection", "search"):
         score = found.scores[split]
         if score is None:
