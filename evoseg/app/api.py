@@ -17,6 +17,7 @@ from evoseg.app.settings import Request, Start, request
 from evoseg.app.stopping import stoppable
 from evoseg.app.words import METRIC_WORDS, sheet_title
 from evoseg.base.errors import EvosegError
+from evoseg.data.checking import report_of
 from evoseg.data.dataset import Dataset
 from evoseg.data.splits import Splits
 from evoseg.data.splits import split as split_of
@@ -29,6 +30,7 @@ from evoseg.pipeline import Pipeline, print_text
 logger = logging.getLogger(__name__)
 
 MOST_ON_SHEET = 40
+MOST_WARNINGS = 5
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,7 @@ def search(
     clock = Clock(asked.search_settings().budget, RESERVE_S)
     dataset = opened(data)
     splits = split_of(dataset)
+    _warn(dataset)
     folder = open_run(name_of(dataset), out, overwrite=overwrite)
     try:
         return _Search(asked, clock, dataset, splits, folder, progress or (lambda status: None)).run()
@@ -143,6 +146,15 @@ def search(
         if folder.path.exists():
             error.add_note(f"what was found until then is in {folder.path}")
         raise
+
+
+def _warn(dataset: Dataset) -> None:
+    """Log what a check of the folder warns of, the first few."""
+    warnings = report_of(dataset).warnings if dataset.root else ()
+    for warning in warnings[:MOST_WARNINGS]:
+        logger.warning("%s", warning)
+    if len(warnings) > MOST_WARNINGS:
+        logger.warning("and %d more; `evoseg check %s` shows all", len(warnings) - MOST_WARNINGS, dataset.root)
 
 
 class _Search:

@@ -88,11 +88,16 @@ def open_dataset(path: str | Path) -> Dataset:
         One error with the first few faults of the folder.
     """
     dataset = Dataset(path)
-    assert isinstance(dataset.source, FolderSource) and dataset.root is not None
-    report = _report(dataset.source.folder, dataset.survey)
+    report = report_of(dataset)
     if report.faults:
-        raise DatasetError(first_faults(dataset.root, report.faults))
+        raise DatasetError(first_faults(report.root, report.faults))
     return dataset
+
+
+def report_of(dataset: Dataset) -> Report:
+    """Return what `check` says of a dataset that was opened from a folder; its files are not read a second time."""
+    assert isinstance(dataset.source, FolderSource)
+    return _report(dataset.source.folder, dataset.survey)
 
 
 def _report(folder: Folder, found: Survey) -> Report:
