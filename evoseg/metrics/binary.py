@@ -99,25 +99,32 @@ def _near(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(cv2.dilate(mask, disk, borderType=cv2.BORDER_CONSTANT, borderValue=0), np.uint8)
 
 
-def _border(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the mask's pixels that touch the outside by an edge; the image's frame is no outside."""
+def _border(mask: NDArray[np.uint8], known: Plane | None) -> NDArray[np.uint8]:
+    """Return the mask's pixels that touch the outside by an edge; neither frame nor unknown pixels are outside."""
     cross = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8)
-    inner = cv2.erode(mask, cross, borderType=cv2.BORDER_CONSTANT, borderValue=1)
-    return np.asarray(mask - inner, np.uint8)
+    perhaps = mask if known is None else mask | ~known
+    inner = np.asarray(cv2.erode(perhaps, cross, borderType=cv2.BORDER_CONSTANT, borderValue=1), np.uint8)
+    return np.asarray(mask & (1 - inner), np.uint8)
 
 
-def _matched(answer: NDArray[np.uint8], truth: NDArray[np.uint8], known: Plane | None) -> Counts:
-    """Return (answer near truth, answer in all, truth near answer, truth in all), in known pixels."""
-    near_truth, near_answer = _near(truth), _near(answer)
-    if known is not None:
-        answer, truth = answer & known.view(np.uint8), truth & known.view(np.uint8)
-    parts = (answer & near_truth, answer, truth & near_answer, truth)
+def _counted(mask: Plane, known: Plane | None) -> NDArray[np.uint8]:
+    return (mask if known is None else mask & known).view(np.uint8)
+
+
+def _matched(answer: NDArray[np.uint8], truth: NDArray[np.uint8]) -> Counts:
+    """Return (answer near truth, answer in all, truth near answer, truth in all)."""
+    parts = (answer & _near(truth), answer, truth & _near(answer), truth)
     return np.array([cv2.countNonZero(part) for part in parts], np.float64)
 
 
 def boundary_matches(answer: Plane, truth: Plane, known: Plane | None = None) -> Counts:
     """Return boundary pixels: (answer's near truth's, answer's, truth's near answer's, truth's)."""
-    return _matched(_border(answer.view(np.uint8)), _border(truth.view(np.uint8)), known)
+    a, t = (_border(_counted(mask, known), known) for mask in (answer, truth))
+    counts = _matched(a, t)
+    if not counts.any() and confusion(answer, truth, known)[1:3].any():
+        # "Everything" against nothing: neither has a boundary, and yet they do not match.
+        return np.array([0.0, 1.0, 0.0, 1.0])
+    return counts
 
 
 def boundary_f(counts: Counts) -> NDArray[np.float64]:
@@ -125,14 +132,12 @@ def boundary_f(counts: Counts) -> NDArray[np.float64]:
     hit, found, met, real = _split(counts)
     precision, recall = _ratio(hit, found), _ratio(met, real)
     total = precision + recall
-    f = np.divide(2 * precision * recall, total, out=np.zeros_like(total), where=total > 0)
-    # Without boundary on one side only, precision or recall would count as perfect.
-    return np.where((found == 0) != (real == 0), 0.0, f)
+    return np.divide(2 * precision * recall, total, out=np.zeros_like(total), where=total > 0)
 
 
 def buffered_matches(answer: Plane, truth: Plane, known: Plane | None = None) -> Counts:
     """Return mask pixels: (answer's near truth, answer's, truth's near answer, truth's)."""
-    return _matched(answer.view(np.uint8), truth.view(np.uint8), known)
+    return _matched(_counted(answer, known), _counted(truth, known))
 
 
 def buffered_iou(counts: Counts) -> NDArray[np.float64]:
