@@ -54,13 +54,19 @@ class _Ascent:
         self._task = task
         self._floor = floor
         # Canonical order may move steps, so variants are always made from this one value, with levels by place.
-        self._chosen = [int(rank.argmax()) for rank in ranks]
+        self._chosen = [_present(pipeline.steps[i]) for i in places]
+        self._guesses = [int(rank.argmax()) for rank in ranks]
         self._strides = [_stride(rank) for rank in ranks]
         self._tried: dict[tuple[int, ...], tuple[Pipeline, Floats]] = {}
         self._means: dict[tuple[int, ...], float] = {}
 
     def climb(self) -> Conversation:
-        """Return the best candidate found."""
+        """Return the best candidate found.
+
+        It starts from the levels at hand, which a parent's fit has left, and from those that look best without the
+        later steps: the first are better where only other steps have changed, the second where planes have.
+        """
+        yield from self._judge([tuple(self._chosen), tuple(self._guesses)])
         for _ in range(ROUNDS if len(self._places) > 1 else 1):
             for k, stride in enumerate(self._strides):
                 yield from self._along(k, stride)
@@ -70,11 +76,12 @@ class _Ascent:
 
     def _along(self, k: int, stride: int) -> Generator[list[Pipeline], list[Floats], None]:
         """Move one level to where it is best: by strides while that helps, then once by half a stride."""
-        yield from self._try(k, (0, -stride, stride))
         for _ in range(MOST_STRIDES):
             here = self._chosen[k]
+            if self._hopeless():
+                return
             yield from self._try(k, (-stride, stride))
-            if self._chosen[k] == here or self._hopeless():
+            if self._chosen[k] == here:
                 break
         if stride > 1 and not self._hopeless():
             yield from self._try(k, (-(stride // 2), stride // 2))
@@ -87,6 +94,9 @@ class _Ascent:
             for offset in offsets
             if 0 <= level + offset <= 255
         ]
+        yield from self._judge(points)
+
+    def _judge(self, points: list[tuple[int, ...]]) -> Generator[list[Pipeline], list[Floats], None]:
         fresh = {point: self._at(point) for point in points if point not in self._tried}
         if fresh:
             statistics = yield list(fresh.values())
@@ -105,6 +115,11 @@ class _Ascent:
     def _at(self, point: tuple[int, ...]) -> Pipeline:
         steps = [_at(self._pipeline.steps[i], *divmod(at, 256)) for i, at in zip(self._places, point, strict=True)]
         return _with(self._pipeline, self._places, steps)
+
+
+def _present(step: Step) -> int:
+    values = registry.get(step.operator).named(step.params)
+    return POLARITIES.index(str(values["polarity"])) * 256 + int(str(values["level"]))
 
 
 def _stride(rank: Floats) -> int:
