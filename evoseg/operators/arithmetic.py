@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from evoseg.base.kinds import Gray
 from evoseg.operators.parameters import Numbers, Range
 from evoseg.operators.registry import operator
-from evoseg.operators.scales import as_gray
+from evoseg.operators.scales import as_gray, signed_gray
 
 POLYNOMIAL_UNIT = 8
 """Steps per level in which `polynomial` adds up, as 16-bit integers."""
@@ -228,7 +228,7 @@ def polynomial(
     one, of_a, of_b, of_aa, of_ab, of_bb = coefficients
     total = cv2.add(cv2.LUT(a, quadratic_table(one, of_a, of_aa)), cv2.LUT(b, quadratic_table(0.0, of_b, of_bb)))
     product = cv2.multiply(a, b, scale=POLYNOMIAL_UNIT * of_ab / 255, dtype=cv2.CV_16S)
-    return as_gray(cv2.addWeighted(total, 1 / POLYNOMIAL_UNIT, product, 1 / POLYNOMIAL_UNIT, 0.0, dtype=cv2.CV_8U))
+    return signed_gray(cv2.add(total, product, total), 1 / POLYNOMIAL_UNIT, "bright")
 
 
 @lru_cache(maxsize=256)

@@ -19,6 +19,9 @@ STAINS = ((0.65, 0.70, 0.29), (0.07, 0.99, 0.11), (0.27, 0.57, 0.78))
 STAIN_GAIN = 200.0
 """Grey levels per unit of stain (decadic optical density along the stain's own colour)."""
 
+FLOAT_LIMIT = np.float32(1e9)
+"""Largest magnitude that native floats may have, so that differences and products stay finite."""
+
 MAX_SAMPLES = 65536
 """Pixels from which percentiles are taken."""
 
@@ -35,8 +38,12 @@ def to_8_bit(values: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def native_channel(image: NDArray[Any], index: int) -> NDArray[Any]:
-    """Return a contiguous copy of one channel, the last one if there are fewer."""
-    return image[:, :, min(index, image.shape[2] - 1)].copy()
+    """Return a contiguous copy of one channel, the last one if there are fewer; NaN becomes 0, floats are bounded."""
+    values = image[:, :, min(index, image.shape[2] - 1)].copy()
+    if values.dtype == np.float32:
+        np.nan_to_num(values, copy=False)
+        np.clip(values, -FLOAT_LIMIT, FLOAT_LIMIT, out=values)
+    return values
 
 
 def first_three(image: NDArray[Any]) -> NDArray[np.uint8]:
@@ -171,9 +178,7 @@ def windowed(values: NDArray[Any], low: float, high: float, scale: str) -> Gray:
     share: NDArray[Any] = values.astype(np.float32)
     share -= np.float32(low)
     share /= span
-    # fmax and fmin turn NaN into a number.
-    np.fmax(share, np.float32(0), out=share)
-    np.fmin(share, np.float32(1), out=share)
+    np.clip(share, 0, 1, out=share)
     if scale == "log":
         share *= np.float32(255)
         share += np.float32(1)
@@ -240,7 +245,7 @@ def window_percentile(
     """
     values = native_channel(image, index)
     step = max(1, math.ceil(math.sqrt(values.size / MAX_SAMPLES)))
-    sample = np.nan_to_num(values[::step, ::step].ravel())
+    sample = values[::step, ::step].ravel()
     places = [round(p / 100 * (sample.size - 1)) for p in (low, high)]
     ordered = np.partition(sample, places)
     return windowed(values, float(ordered[places[0]]), float(ordered[places[1]]), scale)

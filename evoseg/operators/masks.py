@@ -172,7 +172,7 @@ def skeleton(mask: Mask) -> Mask:
             thin = cv2.bitwise_and(thin, cv2.LUT(codes, thinning_table(second)))
         if np.array_equal(thin, before):
             break
-    return thin.copy().view(np.bool_) if thin.base is mask else thin.view(np.bool_)
+    return thin.view(np.bool_)
 
 
 @operator(revision=1, cost=0.035, reach=0)

@@ -25,7 +25,10 @@ WAVE_GAIN = 4.0
 ORIENTED_FINEST = 1.2
 """Least sigma, in reduced pixels, at which oriented filters work: most of their time goes into 12 directions."""
 
-ORIENTED_UNIT = 16
+ORIENTED_GAIN = 6.0
+"""Levels per level of sigma^2 * curvature across a line, averaged along it."""
+
+ORIENTED_UNIT = 8
 """Steps per level in which oriented filters add up curvatures as 16-bit integers."""
 
 
@@ -71,7 +74,7 @@ def hessian_ridge(
     sigma : float, px
         About half the width of the lines. From 3 px on the filter works at reduced scale. The border is mirrored.
     polarity : str
-        Whether the lines are bright or dark. A line of contrast A gives about 1.5 A.
+        Whether the lines are bright or dark. A line of contrast A gives about 1.2 A.
 
     Returns
     -------
@@ -283,7 +286,7 @@ def oriented(
         Of the lines. Across them the filter is the second derivative of a Gaussian of sigma 0.4 width; from about
         6 px on it works at reduced scale. The border is mirrored.
     polarity : str
-        Whether the lines are bright or dark. A line of contrast A gives about 1.5 A.
+        Whether the lines are bright or dark. A line of contrast A gives about 1.2 A.
 
     Returns
     -------
@@ -320,4 +323,4 @@ def oriented(
         total = along_line(across, shifts, cv2.add)
         best = cv2.max(best, total)
     n = 2 ** len(line_shifts(length / factor, 0.0))
-    return as_gray(enlarge(signed_gray(best, RIDGE_GAIN / ORIENTED_UNIT / n, "bright"), factor, plane.shape))
+    return as_gray(enlarge(signed_gray(best, ORIENTED_GAIN / ORIENTED_UNIT / n, "bright"), factor, plane.shape))

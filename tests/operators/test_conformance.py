@@ -1,0 +1,264 @@
+"""One suite over the whole registry: a new operator is tested the moment it is registered."""
+
+import ast
+import importlib.util
+from collections import Counter
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import evoseg.operators
+from evoseg.base.errors import PipelineError
+from evoseg.base.kinds import Kind
+from evoseg.operators.parameters import Numbers, OneOf, Parameter, Range, Value
+from evoseg.operators.registry import WHOLE, Operator, operators
+
+GOLDEN = Path(__file__).parent / "golden"
+MODULES = sorted(Path(evoseg.operators.__file__).parent.glob("*.py"))
+SHAPES = [(1, 1), (2, 3), (4, 1), (1, 7), (5, 4), (31, 44)]
+DTYPES = {Kind.GRAY: np.uint8, Kind.MASK: np.bool_}
+
+every = pytest.mark.parametrize("op", operators(optional=True), ids=lambda op: op.name)
+
+
+@pytest.fixture(autouse=True)
+def _only_with_its_packages(request: pytest.FixtureRequest) -> None:
+    if "op" in request.fixturenames:
+        for package in request.getfixturevalue("op").needs:
+            if importlib.util.find_spec(package) is None:
+                pytest.skip(f"{package} is not installed")
+
+
+def scene(shape: tuple[int, int], seed: int = 0) -> np.ndarray:
+    """Draw discs, a square with a hole, lines and specks on a ramp, with little noise."""
+    rows, cols = shape
+    rng = np.random.default_rng([20260311, seed])
+    plane = np.broadcast_to(np.linspace(60, 120, cols), shape) + np.linspace(0, 20, rows)[:, None]
+    plane = plane.astype(np.uint8)
+    if min(shape) > 20:
+        cv2.circle(plane, (12 + 2 * seed, 14), 8, 210, -1)
+        cv2.circle(plane, (40, 30 - seed), 5, 180, -1)
+        cv2.rectangle(plane, (44, 4), (56, 14), 230, -1)
+        cv2.rectangle(plane, (48, 7), (52, 11), 70, -1)
+        cv2.line(plane, (2, 44), (58, 24), 15, 2)
+        cv2.line(plane, (27, 2), (31, 46), 250, 1)
+        plane[40:42, 10:12] = 255
+    return np.clip(plane + rng.integers(-6, 7, shape), 0, 255).astype(np.uint8)
+
+
+def value(kind: Kind, shape: tuple[int, int], seed: int = 0) -> np.ndarray:
+    """Return a scene of a kind."""
+    plane = scene(shape, seed)
+    if kind == Kind.RAW:
+        return np.ascontiguousarray(np.dstack([plane, scene(shape, seed + 1)[::-1], scene(shape, seed + 2)[:, ::-1]]))
+    return np.ascontiguousarray(plane > 130) if kind == Kind.MASK else plane
+
+
+def arguments(op: Operator, shape: tuple[int, int]) -> tuple[np.ndarray, ...]:
+    return tuple(value(kind, shape, slot) for slot, kind in enumerate(op.inputs))
+
+
+def constant(op: Operator, shape: tuple[int, int], level: int) -> tuple[np.ndarray, ...]:
+    made = []
+    for kind in op.inputs:
+        full = np.full((*shape, 3) if kind == Kind.RAW else shape, level, np.uint8)
+        made.append(full > 128 if kind == Kind.MASK else full)
+    return tuple(made)
+
+
+def defaults(op: Operator) -> tuple[Value, ...]:
+    return tuple(p.default for p in op.parameters)
+
+
+def ends(parameter: Parameter) -> list[Value]:
+    domain = parameter.domain
+    if isinstance(domain, OneOf):
+        return list(domain.values)
+    if isinstance(domain, Numbers):
+        sizes = {domain.least, domain.most}
+        return [(end,) * n for n in sorted(sizes) for end in (float(domain.low), float(domain.high))]
+    assert isinstance(domain, Range)
+    return [int(end) if parameter.integer else float(end) for end in (domain.low, domain.high)]
+
+
+def choices(op: Operator) -> list[tuple[Value, ...]]:
+    """Return the defaults, each end of each range on its own, and all lows and all highs together."""
+    found = [defaults(op)]
+    for at, parameter in enumerate(op.parameters):
+        found += [(*found[0][:at], end, *found[0][at + 1 :]) for end in ends(parameter)]
+    found.append(tuple(ends(p)[0] for p in op.parameters))
+    found.append(tuple(ends(p)[-1] for p in op.parameters))
+    return list(dict.fromkeys(found))
+
+
+def check_output(op: Operator, output: object, shape: tuple[int, int]) -> None:
+    assert type(output) is np.ndarray
+    assert output.shape == shape
+    assert output.dtype == DTYPES[op.output]
+    assert output.flags.c_contiguous
+    if output.dtype == np.bool_:
+        assert set(np.unique(output.view(np.uint8))) <= {0, 1}
+
+
+@every
+def test_it_is_total_and_leaves_its_input_alone(op: Operator) -> None:
+    for shape in SHAPES:
+        before = arguments(op, shape)
+        given = tuple(array.copy() for array in before)
+        for array in given:
+            array.setflags(write=False)
+        for values in choices(op):
+            output = op.run(given, values)
+            check_output(op, output, shape)
+            for array, was in zip(given, before, strict=True):
+                assert not np.shares_memory(output, array)
+                np.testing.assert_array_equal(array, was)
+
+
+@every
+@pytest.mark.parametrize("level", [0, 77, 255])
+def test_it_takes_flat_images(op: Operator, level: int) -> None:
+    for values in choices(op):
+        check_output(op, op.run(constant(op, (17, 23), level), values), (17, 23))
+
+
+@every
+def test_it_repeats_itself_whatever_ran_between(op: Operator) -> None:
+    given = arguments(op, (48, 61))
+    first = op.run(given, defaults(op)).copy()
+    for values in choices(op)[1:3]:
+        op.run(arguments(op, (31, 44)), values)
+    np.testing.assert_array_equal(op.run(given, defaults(op)), first)
+
+
+@every
+def test_transposed_memory_gives_the_same_pixels(op: Operator) -> None:
+    given = arguments(op, (48, 61))
+    strided = tuple(np.repeat(array, 2, axis=1)[:, ::2] for array in given)
+    np.testing.assert_array_equal(op.run(strided, defaults(op)), op.run(given, defaults(op)))
+
+
+@every
+def test_nothing_beyond_its_reach_changes_the_result(op: Operator) -> None:
+    shape = (61, 397)  # long enough for large reaches, and divisible by nothing
+    rng = np.random.default_rng(7)
+    base = tuple(
+        np.ascontiguousarray(np.hstack([a] * (397 // a.shape[1] + 1))[:, :397]) for a in arguments(op, (61, 99))
+    )
+    for values in choices(op):
+        reach = op.reach(values)
+        if reach == WHOLE or reach >= 380:
+            continue
+        expected = op.run(base, values)
+        for col in (0, 396, int(rng.integers(100, 300))):
+            changed = tuple(array.copy() for array in base)
+            for array in changed:
+                patch = array[20:23, col]
+                array[20:23, col] = ~patch if array.dtype == np.bool_ else 255 - patch
+            far = np.abs(np.arange(shape[1]) - col) > reach
+            np.testing.assert_array_equal(op.run(changed, values)[:, far], expected[:, far], err_msg=f"{values}")
+
+
+@every
+def test_it_is_commutative_if_it_says_so(op: Operator) -> None:
+    if not op.commutative:
+        pytest.skip("makes no claim")
+    first, second = arguments(op, (48, 61))
+    for values in choices(op):
+        np.testing.assert_array_equal(op.run((first, second), values), op.run((second, first), values))
+
+
+@every
+def test_its_docstring_tells_of_every_input_and_parameter(op: Operator) -> None:
+    text = op.function.__doc__
+    assert op.summary.endswith(".")
+    assert len(op.summary) < 121
+    for section in ("Parameters\n", "Returns\n"):
+        assert section in text
+    described = text.partition("Parameters\n")[2].partition("Returns\n")[0]
+    names = {n.strip() for line in described.splitlines() if " : " in line for n in line.split(" : ")[0].split(",")}
+    assert {p.name for p in op.parameters} <= names
+    assert len(names) == len(op.inputs) + len(op.parameters)
+
+
+@every
+def test_its_cost_and_reach_are_sound(op: Operator) -> None:
+    for values in choices(op):
+        assert 0 < op.cost(values) < 60
+        assert op.reach(values) >= 0 or op.reach(values) == WHOLE
+
+
+@every
+def test_both_ends_of_its_ranges_are_on_the_grid(op: Operator) -> None:
+    for parameter in op.parameters:
+        for end in ends(parameter):
+            assert parameter.check(end) == end
+        if isinstance(parameter.domain, Range):
+            with pytest.raises(PipelineError):
+                parameter.check(parameter.domain.high + 1)
+
+
+@every
+def test_it_matches_its_golden_image(op: Operator, update_golden: bool, tmp_path: Path) -> None:
+    output = op.run(arguments(op, (48, 61)), defaults(op))
+    picture = output.view(np.uint8) * 255 if output.dtype == np.bool_ else output
+    path = GOLDEN / f"{op.name}.png"
+    if update_golden:
+        cv2.imwrite(str(path), picture)
+    assert path.exists(), f"{path.name} is missing; look at the result, then run with --update-golden"
+    expected = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    if not np.array_equal(picture, expected):
+        for name, array in (
+            ("expected", expected),
+            ("actual", picture),
+            ("difference", cv2.absdiff(picture, expected)),
+        ):
+            cv2.imwrite(str(tmp_path / f"{name}.png"), array)
+        pytest.fail(f"{op.name} changed at {np.sum(picture != expected)} pixels; see {tmp_path}")
+
+
+def test_no_golden_image_is_left_over_or_empty() -> None:
+    assert {p.stem for p in GOLDEN.glob("*.png")} == {op.name for op in operators(optional=True)}
+    dull = {p.stem for p in GOLDEN.glob("*.png") if np.ptp(cv2.imread(str(p), cv2.IMREAD_GRAYSCALE)) == 0}
+    assert dull == set()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("channels", [1, 2, 3, 5])
+@pytest.mark.parametrize("op", [op for op in operators() if op.inputs == (Kind.RAW,)], ids=lambda op: op.name)
+def test_intake_takes_every_image(op: Operator, dtype: type, channels: int) -> None:
+    top = {np.uint8: 255, np.uint16: 65535, np.float32: 1.0}[dtype]
+    rng = np.random.default_rng(3)
+    for shape in ((1, 1), (2, 3), (31, 44)):
+        image = (rng.random((*shape, channels)) * top).astype(dtype)
+        if dtype is np.float32 and shape == (31, 44):
+            image[0, :6] = np.array([np.nan, np.inf, -np.inf, 3e38, -3e38, -1.0])[:, None]
+        before = image.copy()
+        for values in choices(op):
+            check_output(op, op.run((image,), values), shape)
+        np.testing.assert_array_equal(image, before)
+
+
+def test_names_in_modules_are_unique_and_imports_few() -> None:
+    """An exported program is a file of copied functions and constants, so names must not meet in it."""
+    allowed = {"cv2", "functools", "math", "numpy", "numpy.typing", "typing", "collections.abc"}
+    named: Counter[str] = Counter()
+    for path in MODULES:
+        if path.stem in ("__init__", "registry", "parameters"):
+            continue
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef):
+                named[node.name] += 1
+            elif isinstance(node, ast.Assign):
+                named.update(target.id for target in node.targets if isinstance(target, ast.Name))
+            elif isinstance(node, ast.Import):
+                assert {alias.name for alias in node.names} <= allowed, path.name
+            elif isinstance(node, ast.ImportFrom):
+                assert node.module is not None
+                assert node.module in allowed or node.module.startswith("evoseg."), path.name
+                assert all(alias.asname is None for alias in node.names), path.name
+            else:
+                assert isinstance(node, ast.Expr), f"{path.name} runs code when imported"
+    assert [name for name, count in named.items() if count > 1] == []
