@@ -139,11 +139,12 @@ def search(
     splits = split_of(dataset)
     _warn(dataset)
     folder = open_run(name_of(dataset), out, overwrite=overwrite)
+    the_search = _Search(asked, clock, dataset, splits, folder, progress or (lambda status: None))
     try:
-        return _Search(asked, clock, dataset, splits, folder, progress or (lambda status: None)).run()
+        return the_search.run()
     except BaseException as error:
         folder.drop_if_empty()
-        if folder.path.exists():
+        if the_search.saved:
             error.add_note(f"what was found until then is in {folder.path}")
         raise
 
@@ -171,6 +172,7 @@ class _Search:
         self._watch = watch
         self._seen = Progress()
         self._seconds = 0.0
+        self.saved = False
 
     def run(self) -> Found:
         """Search, prove, write."""
@@ -204,6 +206,7 @@ class _Search:
         self._seconds = self._clock.seconds
         self._folder.clear()
         self._folder.write(PIPELINE, print_text(pipeline))
+        self.saved = True
         self._tell("proving")
 
     def _tell(self, doing: str) -> None:

@@ -29,10 +29,13 @@ class RunFolder:
         Begins with the time, so that names sort by it.
     path : Path
         Absolute.
+    new : bool
+        Whether the folder was made for this run.
     """
 
     id: str
     path: Path
+    new: bool = True
 
     @property
     def files(self) -> dict[str, Path]:
@@ -49,11 +52,9 @@ class RunFolder:
         write_whole(self.path / name, text, overwrite=True)
 
     def drop_if_empty(self) -> None:
-        """Remove the folder of a run that left nothing."""
-        try:
+        """Remove the folder of a run that left nothing, if it was made for it."""
+        if self.new and not any(self.path.iterdir()):
             self.path.rmdir()
-        except OSError:
-            pass
 
 
 def home() -> Path:
@@ -90,7 +91,8 @@ def open_run(dataset: str, out: str | Path | None = None, *, overwrite: bool = F
         If `out` holds a run already, or the folder cannot be made.
     """
     name = run_id(dataset)
-    folder = RunFolder(name, Path(out).expanduser().absolute() if out else home() / "runs" / name)
+    path = Path(out).expanduser().absolute() if out else home() / "runs" / name
+    folder = RunFolder(name, path, new=not path.exists())
     taken = [file.name for file in folder.files.values() if file.exists()]
     if taken and not overwrite:
         raise FilesError(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evoseg.base.errors import DatasetError, PipelineError, unknown
+from evoseg.base.errors import DatasetError, PipelineError, SettingsError, unknown
 from evoseg.base.kinds import Kind
 from evoseg.base.streams import stream
 from evoseg.data.dataset import Dataset, Sample
@@ -66,7 +66,7 @@ def score(pipeline: Pipeline, dataset: Dataset, split: str = "test") -> Scores:
     Raises
     ------
     DatasetError
-        If the dataset has no such split.
+        If the split is empty.
     PipelineError
         If the pipeline does not give masks.
     """
@@ -79,11 +79,13 @@ def stems_of(dataset: Dataset, split: str) -> tuple[str, ...]:
 
     Raises
     ------
+    SettingsError
+        If there is no split of that name.
     DatasetError
-        If the split is unknown or empty.
+        If it is empty.
     """
     if split not in SPLITS:
-        raise DatasetError(unknown("split", split, SPLITS))
+        raise SettingsError(unknown("split", split, SPLITS))
     if split == "all":
         return dataset.labelled
     stems: tuple[str, ...] = getattr(split_of(dataset), split)

@@ -39,7 +39,10 @@ def stoppable(clock: Clock, heard: Callable[[], None] = lambda: None) -> Iterato
             raise KeyboardInterrupt
         stopped.set()
         clock.stop()
-        heard()
+        try:
+            heard()
+        except RuntimeError:
+            pass  # the signal came while something was being printed, and printing cannot be entered twice
 
     for number in mine:
         signal.signal(number, handle)

@@ -1,0 +1,49 @@
+"""A drawn dataset, a small search on it, and the command line in this process."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import evoseg
+from evoseg.app.main import run as run_command
+from evoseg.data.scenes import draw_dataset
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory, monkeypatch) -> Path:
+    folder = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("EVOSEG_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture
+def command(capsys) -> Callable[..., Done]:
+    def call(*arguments: str | Path) -> Done:
+        code = run_command([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return Done(code, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory) -> Path:
+    """Return a folder that tests read only."""
+    return draw_dataset("nuclei", tmp_path_factory.mktemp("drawn") / "nuclei", 12, (60, 84), seed=3)
+
+
+@pytest.fixture(scope="session")
+def found(dataset, tmp_path_factory) -> evoseg.Found:
+    """Return the result of a search that tests read only."""
+    return evoseg.search(dataset, evaluations=60, workers=1, out=tmp_path_factory.mktemp("run"))

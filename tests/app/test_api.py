@@ -1,0 +1,249 @@
+"""The Python interface: what a search returns, writes and refuses."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import evoseg
+from evoseg.app.datasets import digest_of, opened
+from evoseg.app.runs import FilesError, find_run, run_id
+from evoseg.app.scoring import interval, score
+from evoseg.base.errors import DatasetError, EvosegError, PipelineError, SettingsError
+from evoseg.data.files import read_image, read_mask
+from evoseg.metrics.binary import METRICS
+from evoseg.pipeline import print_text, write_json
+
+ROOT = Path(__file__).resolve().parents[2]
+SIMPLE = "def pipeline(image):\n    return threshold(channel(image))\n"
+TIMED = ("seconds", "seconds_in_all", "evaluations_per_second", "decided_per_second", "run", "files")
+
+
+def untimed(result: dict) -> dict:
+    """Return a result without what depends on clocks, cores and places."""
+    kept = {key: value for key, value in result.items() if key not in TIMED}
+    kept["history"] = [(evaluations, best) for evaluations, _, best in result["history"]]
+    kept["settings"] = {key: value for key, value in result["settings"].items() if key != "workers"}
+    return kept
+
+
+def copy_of(dataset: Path, target: Path, n: int) -> Path:
+    """Copy the first n images and masks."""
+    for part in ("images", "masks"):
+        (target / part).mkdir(parents=True)
+        for file in sorted((dataset / part).iterdir())[:n]:
+            shutil.copy(file, target / part)
+    return target
+
+
+def test_importing_evoseg_loads_nothing_heavy_and_knows_its_names():
+    program = (
+        "import sys, evoseg; print(*sorted({'numpy', 'cv2', 'typer'} & set(sys.modules)));"
+        "print(all(hasattr(evoseg, name) for name in evoseg.__all__))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[:2] == ["", "True"]
+    with pytest.raises(AttributeError, match="no attribute 'serach'"):
+        evoseg.serach  # noqa: B018
+
+
+def test_a_search_returns_what_its_parts_say(found, dataset):
+    result, n = found.result, found.result["n_images"]
+    assert n["search"] + n["selection"] + n["test"] == 12
+    assert n["test"] == len(found.test_per_image) == 4
+    assert found.scores["test"] == pytest.approx(np.mean(list(found.test_per_image.values())))
+    assert found.all_metrics_test["iou"] == pytest.approx(found.scores["test"])
+    assert set(found.all_metrics_test) == set(METRICS)
+    assert set(found.baselines_test) == {"all", "nothing", "classic"}
+    assert found.baselines_test["nothing"] <= found.baselines_test["all"]
+    low, high = found.interval_test
+    assert low <= found.scores["test"] <= high
+    assert found.evaluations == 60
+    assert found.good_enough is (result["role"] == "evolved")
+    assert score(found.pipeline, opened(dataset)).of("iou") == pytest.approx(found.test_per_image)
+
+
+def test_the_document_holds_every_promised_key(found):
+    result = found.result
+    promised = (
+        "evoseg run dataset task metric seed stopped_by reproducible pipeline digest form n_images scores "
+        "interval_test baselines_test test_per_image all_metrics_test cost_ms_per_mpx evaluations decided "
+        "evaluations_to_best seconds evaluations_per_second decided_per_second history proposers warm_start llm files "
+        "finalists dataset_digest versions settings"
+    )
+    assert set(promised.split()) <= set(result)
+    assert json.loads(found.files["result"].read_text("utf-8")) == json.loads(json.dumps(result))
+    bests = [best for _, _, best in result["history"]]
+    assert bests == sorted(bests)
+    assert result["evaluations_to_best"] == result["history"][-1][0] <= result["evaluations"] <= result["decided"]
+    assert sum(result["proposers"].values()) == pytest.approx(1)
+    assert result["stopped_by"] == "evaluations"
+    assert {finalist["role"] for finalist in result["finalists"]} >= {"constant", "classic"}
+
+
+def test_a_search_leaves_its_four_files_whole(found):
+    assert found.files["pipeline"].read_text("utf-8") == print_text(found.pipeline) == found.result["pipeline"]
+    for picture in ("test", "curve"):
+        with Image.open(found.files[picture]) as image:
+            assert image.format == "PNG"
+    assert sorted(p.name for p in found.files["test"].parent.iterdir()) == [
+        *("curve.png", "pipeline.evo", "result.json", "test.png")
+    ]
+    assert found._repr_png_().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_any_number_of_workers_gives_the_same_document(found, dataset, workers):
+    again = evoseg.search(dataset, evaluations=60, workers=workers)
+    assert untimed(again.result) == untimed(found.result)
+
+
+def test_the_champion_is_written_before_any_test_image_is_opened(dataset, tmp_path):
+    folder, out = copy_of(dataset, tmp_path / "data", 12), tmp_path / "out"
+    tests = evoseg.check(folder).splits.test
+
+    def watch(status):
+        if status.doing == "searching":  # all checks are over by now
+            for stem in tests:
+                (folder / "images" / f"{stem}.png").write_bytes(b"")
+
+    with pytest.raises(DatasetError, match=tests[0]) as caught:
+        evoseg.search(folder, evaluations=40, workers=0, out=out, progress=watch)
+    assert [p.name for p in out.iterdir()] == ["pipeline.evo"]
+    evoseg.read_pipeline(out)
+    assert str(out) in caught.value.__notes__[0]
+
+
+def test_too_few_images_for_a_test_are_not_proven(dataset, tmp_path):
+    seen = []
+    found = evoseg.search(
+        copy_of(dataset, tmp_path / "few", 4), evaluations=40, workers=0, out=tmp_path / "out", progress=seen.append
+    )
+    assert found.scores["test"] is None
+    assert (found.interval_test, found.test_per_image, found.all_metrics_test) == (None, {}, {})
+    assert found.result["n_images"] == {"search": 4, "selection": 0, "test": 0}
+    assert found.files["test"].exists()
+    assert seen[-1].doing == "proving"
+
+
+def test_arrays_are_as_good_as_files(dataset):
+    stems = sorted(p.stem for p in (dataset / "images").iterdir())
+    images = {stem: read_image(dataset / "images" / f"{stem}.png") for stem in stems}
+    masks = {stem: read_mask(dataset / "masks" / f"{stem}.png") for stem in stems}
+    found = evoseg.search((images, masks), evaluations=30, workers=0)
+    assert set(found.result["splits"]["test"]) < set(stems)
+    assert found.result["dataset"] == "arrays"
+    answer = found.pipeline(images[stems[0]])
+    assert (answer.dtype, answer.shape) == (np.bool_, masks[stems[0]].shape)
+
+
+def test_a_search_begins_with_the_pipelines_that_it_is_given(dataset, tmp_path):
+    file = tmp_path / "start.evo"
+    file.write_text(SIMPLE)
+    found = evoseg.search(dataset, evaluations=1, workers=0, start=[file])
+    assert found.result["proposers"] == {"start": 1.0}
+    assert len(found.result["settings"]["start"]) == 1
+
+
+def test_a_target_score_ends_the_search(dataset):
+    found = evoseg.search(dataset, seconds=30, target_score=0.05, workers=0)
+    assert found.result["stopped_by"] == "target-score"
+
+
+def test_the_answer_stays_below_the_highest_cost(dataset):
+    found = evoseg.search(dataset, evaluations=80, workers=0, max_ms_per_mpx=2.0)
+    assert found.result["cost_ms_per_mpx"] <= 2.0
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"metric": "iuo"}, "unknown metric 'iuo'; did you mean iou"),
+        ({"task": "binray"}, "did you mean binary"),
+        ({"operators": "every"}, "known are all, default"),
+        ({"seconds": 0}, "seconds is 0"),
+        ({"seconds": -1.0}, "seconds is -1"),
+        ({"seconds": float("inf")}, "finite"),
+        ({"seconds": float("nan")}, "finite"),
+        ({"evaluations": 0}, "evaluations is 0"),
+        ({"workers": -1}, "workers is -1"),
+        ({"max_ms_per_mpx": 0.0}, "max_ms_per_mpx is 0"),
+        ({"start": ["def pipeline(image):\n    return channel(image)\n"]}, "gives a gray value"),
+    ],
+)
+def test_a_setting_out_of_range_is_refused_before_anything_is_opened(settings, says, home):
+    with pytest.raises(SettingsError, match=says):
+        evoseg.search("no such folder", **settings)
+    assert list(home.iterdir()) == []
+
+
+def test_results_are_never_written_over(found, dataset, tmp_path):
+    with pytest.raises(FilesError, match=r"holds pipeline\.evo.*already"):
+        evoseg.search(dataset, evaluations=10, workers=0, out=found.files["test"].parent)
+    copies = found.save(tmp_path / "kept")
+    assert copies["result"].read_bytes() == found.files["result"].read_bytes()
+    with pytest.raises(FilesError, match="exists already"):
+        found.save(tmp_path / "kept")
+    found.save(tmp_path / "kept", overwrite=True)
+
+
+def test_a_failed_search_leaves_folders_as_they_were(dataset, tmp_path):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    for out in (mine, tmp_path / "new"):
+        with pytest.raises(EvosegError, match="before any candidate"):
+            evoseg.search(dataset, seconds=0.001, workers=0, out=out)
+    assert [p.name for p in tmp_path.iterdir()] == ["mine"]
+    assert list(mine.iterdir()) == []
+
+
+def test_pipelines_are_read_from_files_runs_and_texts(found, home, tmp_path):
+    (home / "runs").mkdir()
+    shutil.copytree(found.files["pipeline"].parent, home / "runs" / found.run)
+    twin = tmp_path / "twin.json"
+    evoseg.write_pipeline(found.pipeline, twin)
+    assert twin.read_text("utf-8") == write_json(found.pipeline) + "\n"
+    folder = found.files["pipeline"].parent
+    for source in (found.files["pipeline"], folder, str(folder), found.run, twin, print_text(found.pipeline)):
+        assert evoseg.read_pipeline(source) == found.pipeline
+    with pytest.raises(FilesError, match="exists already"):
+        evoseg.write_pipeline(found.pipeline, twin)
+    with pytest.raises(FilesError, match=f"did you mean {found.run}"):
+        evoseg.read_pipeline(found.run + "x")
+    with pytest.raises(FilesError, match="no such file"):
+        evoseg.read_pipeline("../runs")
+
+
+def test_ids_of_runs_sort_by_time_and_are_plain():
+    assert run_id("Glas glands (Ä)")[15:-4] == "-glas-glands-"
+    assert run_id("ÄÖ")[15:-4] == "-run-"
+    with pytest.raises(FilesError, match="no such file"):
+        find_run("..")
+
+
+def test_the_digest_of_a_dataset_is_the_one_that_a_check_shows(dataset):
+    assert digest_of(opened(dataset)) == evoseg.check(dataset).card["digest"]
+
+
+def test_the_interval_is_the_bootstraps():
+    assert interval([0.5]) is None
+    assert interval([0.25] * 5) == (0.25, 0.25)
+    low, high = interval([0.0, 1.0] * 50)
+    assert (low, high) == (pytest.approx(0.4, abs=0.015), pytest.approx(0.6, abs=0.015))  # 0.5 -+ 1.96 * 0.05
+
+
+def test_scoring_says_which_split_is_empty(dataset):
+    with pytest.raises(DatasetError, match="selection split is empty"):
+        score(evoseg.read_pipeline(SIMPLE), opened(dataset), "selection")
+    with pytest.raises(PipelineError, match="only masks can be scored"):
+        score(evoseg.read_pipeline("def pipeline(image):\n    return channel(image)\n"), opened(dataset))
+
+
+def test_a_tuple_of_another_length_is_refused():
+    with pytest.raises(DatasetError, match="images, masks"):
+        evoseg.search(([], [], []))
