@@ -107,7 +107,7 @@ def multiply(a: Gray, b: Gray) -> Gray:
     return as_gray(cv2.multiply(a, b, scale=1 / 255))
 
 
-@operator(revision=1, cost=0.6, reach=0, commutative=True)
+@operator(revision=1, cost=0.45, reach=0, commutative=True)
 def hypot(a: Gray, b: Gray) -> Gray:
     """Join two planes like the sides of a right angle; results above 255 become 255.
 
@@ -138,7 +138,7 @@ def geometric_mean(a: Gray, b: Gray) -> Gray:
     return as_gray(cv2.convertScaleAbs(cv2.sqrt(cv2.multiply(a, b, dtype=cv2.CV_32F))))
 
 
-@operator(revision=1, cost=0.1, reach=0)
+@operator(revision=1, cost=0.13, reach=0)
 def blend(a: Gray, b: Gray, *, weight: Annotated[float, Range(0, 1)] = 0.5) -> Gray:
     """Mix two planes.
 
@@ -173,7 +173,7 @@ def ratio(a: Gray, b: Gray, *, gain: Annotated[float, Range(8, 255, unit="level"
     return as_gray(cv2.divide(a, np.maximum(b, np.uint8(1)), scale=gain))
 
 
-@operator(revision=1, cost=0.1, reach=0)
+@operator(revision=1, cost=0.13, reach=0)
 def combine(
     a: Gray,
     b: Gray,

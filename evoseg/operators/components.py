@@ -109,7 +109,7 @@ def keep_area(
     return with_labels((areas >= min(low, high)) & (areas <= max(low, high)), labels, mask)
 
 
-@operator(revision=1, cost=5.0, reach=WHOLE)
+@operator(revision=1, cost=3.0, reach=WHOLE)
 def keep_largest(mask: Mask, *, count: Annotated[int, Range(1, 50, log=True)] = 1) -> Mask:
     """Keep the largest objects.
 

@@ -77,7 +77,7 @@ def plane_cost(channel: str) -> float:
         return 0.3
     if channel in ("L", "a", "b"):
         return 3.4
-    return {"gray": 0.3, "H": 1.2, "S": 1.2, "V": 0.5}.get(channel, 2.0)
+    return {"gray": 0.3, "H": 1.2, "S": 1.2, "V": 0.27}.get(channel, 1.4)
 
 
 @operator(revision=1, cost=lambda p: plane_cost(p["channel"]), reach=0)
@@ -188,7 +188,7 @@ def windowed(values: NDArray[Any], low: float, high: float, scale: str) -> Gray:
     return as_gray(cv2.convertScaleAbs(share, alpha=255))
 
 
-@operator(revision=1, cost=lambda p: 0.9 if p["scale"] == "linear" else 1.6, reach=0)
+@operator(revision=1, cost=0.9, reach=0)
 def window(
     image: Raw,
     *,
@@ -217,7 +217,7 @@ def window(
     return windowed(native_channel(image, index), low, high, scale)
 
 
-@operator(revision=1, cost=lambda p: 3.0 if p["scale"] == "linear" else 4.0, reach=WHOLE)
+@operator(revision=1, cost=2.2, reach=WHOLE)
 def window_percentile(
     image: Raw,
     *,

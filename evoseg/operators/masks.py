@@ -146,7 +146,7 @@ def thinning_table(second: bool) -> NDArray[np.uint8]:
     return np.where(goes, 0, 1).astype(np.uint8)
 
 
-@operator(revision=1, cost=25.0, reach=2 * SKELETON_STEPS)
+@operator(revision=1, cost=30.0, reach=2 * SKELETON_STEPS)
 def skeleton(mask: Mask) -> Mask:
     """Thin objects to lines one pixel wide.
 

@@ -187,7 +187,7 @@ def gabor_cost(sigma: float, wavelength: float) -> float:
     """Return what `gabor` costs, in ns per pixel."""
     sigma = min(sigma, wavelength)
     factor = gabor_factor(sigma, wavelength)
-    return 0.5 + (0.9 + 1.8 * sigma / factor) / factor**2
+    return 0.5 + (0.3 + 1.2 * sigma / factor) / factor**2
 
 
 def gabor_reach(sigma: float, wavelength: float) -> int:

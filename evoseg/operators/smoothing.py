@@ -74,7 +74,7 @@ def median_any(plane: NDArray[np.uint8], radius: int) -> NDArray[np.uint8]:
 
 @operator(
     revision=1,
-    cost=lambda p: {1: 0.1, 2: 0.9}.get(p["radius"], 0.5),
+    cost=lambda p: {1: 0.13, 2: 0.9}.get(p["radius"], 0.5),
     reach=lambda p: 5 * median_factor(p["radius"]),
 )
 def median(plane: Gray, *, radius: Annotated[int, Range(1, 50, unit="px", log=True)] = 2) -> Gray:
@@ -195,7 +195,7 @@ def square_weights(weights: tuple[float, ...]) -> NDArray[np.float32]:
 
 @operator(
     revision=1,
-    cost=lambda p: 0.15 + 0.045 * len(p["weights"]),
+    cost=lambda p: 0.1 + 0.022 * len(p["weights"]) + 0.00023 * len(p["weights"]) ** 2,
     reach=lambda p: math.isqrt(len(p["weights"])) // 2,
 )
 def kernel(

@@ -84,7 +84,7 @@ def entropy_factor(radius: int) -> int:
 
 @operator(
     revision=1,
-    cost=lambda p: 9.0 if entropy_factor(p["radius"]) == 1 else 2.0 + 14.0 / entropy_factor(p["radius"]) ** 2,
+    cost=lambda p: 9.0 if p["radius"] < 4 else 4.3 + 4.0 / entropy_factor(p["radius"]) ** 2,
     reach=lambda p: p["radius"] + 4 * entropy_factor(p["radius"]),
 )
 def entropy(plane: Gray, *, radius: Annotated[int, Range(2, 40, unit="px", log=True)] = 5) -> Gray:
@@ -179,7 +179,7 @@ def coherence_radius(sigma: float) -> int:
 
 @operator(
     revision=1,
-    cost=lambda p: 3.5 if p["sigma"] < 4 else 2.2,
+    cost=lambda p: 2.3 if p["sigma"] < 3 else 2.0,
     reach=lambda p: 1 + reduction(p["sigma"], 2.0) * (coherence_radius(p["sigma"] / reduction(p["sigma"], 2.0)) + 3),
 )
 def coherence(plane: Gray, *, sigma: Annotated[float, Range(1, 16, unit="px", log=True)] = 4.0) -> Gray:

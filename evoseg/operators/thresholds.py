@@ -224,7 +224,7 @@ def local_mean(
     return cv2.subtract(mean, plane, dtype=cv2.CV_16S) > offset
 
 
-@operator(revision=1, cost=1.8, reach=lambda p: p["window"] // 2)
+@operator(revision=1, cost=2.2, reach=lambda p: p["window"] // 2)
 def sauvola(
     plane: Gray,
     *,
