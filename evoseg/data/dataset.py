@@ -178,7 +178,7 @@ class Dataset:
 def first_faults(root: Path, faults: Sequence[str]) -> str:
     """Word the first few faults of a folder in one message."""
     if len(faults) == 1:
-        return faults[0]
+        return faults[0] if str(root) in faults[0] else f"{root}: {faults[0]}"
     rest = f"\n  and {len(faults) - _FEW} more" if len(faults) > _FEW else ""
     listed = "".join(f"\n  {fault}" for fault in faults[:_FEW])
     return f"{root}: {len(faults)} faults:{listed}{rest}\n`evoseg check {root}` shows all."

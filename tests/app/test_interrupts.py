@@ -1,0 +1,81 @@
+"""Ctrl-C and SIGTERM: what is found is saved, nothing is left behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import evoseg
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def scratch(tmp_path) -> Path:
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def searching(dataset, scratch, tmp_path) -> Iterator[subprocess.Popen]:
+    """Yield a long search that has scored its first candidates."""
+    command = [sys.executable, "-m", "evoseg.app.main", "search", dataset, "--seconds", "300", "--workers", "2"]
+    process = subprocess.Popen(
+        [*command, "--json", "--out", tmp_path / "out"],
+        env={**os.environ, "TMPDIR": str(scratch), "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A test run started in the background ignores Ctrl-C, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    try:
+        assert "candidates" in process.stderr.readline()
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_ends_the_search_with_everything_saved(searching, scratch, tmp_path, number):
+    assert list(scratch.iterdir()) != []
+    start = time.monotonic()
+    searching.send_signal(number)
+    out, err = searching.communicate(timeout=60)
+    assert searching.returncode == 130, err
+    document = json.loads(out)
+    assert document["stopped_by"] == "interrupt"
+    assert document["scores"]["test"] is not None
+    assert document["seconds"] < 100
+    assert time.monotonic() - start < 30
+    assert "stopping" in err
+    assert f"everything is saved in {tmp_path / 'out'}" in err
+    assert "Traceback" not in err
+    assert evoseg.read_pipeline(tmp_path / "out").digest == document["digest"]
+    assert list(scratch.iterdir()) == []
+
+
+def test_a_second_ctrl_c_ends_everything_and_keeps_what_was_written(dataset, tmp_path, monkeypatch):
+    import evoseg.app.api as api
+
+    monkeypatch.setattr(signal, "getsignal", lambda number: signal.default_int_handler)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    before = signal.getsignal(signal.SIGINT)
+
+    def watch(status):
+        os.kill(os.getpid(), signal.SIGINT)  # while searching, and again while proving
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        api.search(dataset, seconds=60, workers=0, out=tmp_path / "out", progress=watch)
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["pipeline.evo"]
+    assert str(tmp_path / "out") in caught.value.__notes__[0]
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+    assert signal.getsignal(signal.SIGINT) is before
