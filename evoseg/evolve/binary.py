@@ -56,8 +56,9 @@ class BinaryTask:
         """Return the metric's score."""
         return metric(self.metric).score(statistics)
 
-    def survey(self, plane: NDArray[np.uint8], truth: Truth) -> Floats:
+    def survey(self, planes: tuple[NDArray[np.uint8], ...], truth: Truth) -> Floats:
         """Return histograms of shape (2, 256): of the foreground and of the background, known pixels only."""
+        (plane,) = planes
         flat = plane.reshape(-1)
         total = _histogram(plane) - _histogram(flat[truth.unknown])
         counted = _histogram(flat[truth.places])

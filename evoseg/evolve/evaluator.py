@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from evoseg.evolve.fitting import Conversation, fit
-from evoseg.evolve.jobs import Executor, Job
+from evoseg.evolve.jobs import Executor, Job, Request
 from evoseg.evolve.ports import Failed, Floats, Scored, Task, Verdict
 from evoseg.pipeline import Pipeline
 
@@ -37,8 +37,9 @@ class Evaluator:
 
     def judge(self, programs: Sequence[Pipeline]) -> list[Floats | Failed]:
         """Return the statistics of programs as they are, nothing refitted, on every image."""
-        answers = self._measure(list(programs), lambda: False)
-        return [answers[p.digests[-1]] for p in programs]
+        requests = [Request(p) for p in programs]
+        answers = self._measure(requests, lambda: False)
+        return [answers[request] for request in requests]
 
     def evaluate(
         self,
@@ -64,9 +65,9 @@ class Evaluator:
         verdicts: list[Verdict | None] = [None] * len(candidates)
         asked = {i: next(talk) for i, talk in talks.items()}
         while asked and not out_of_time():
-            answers = self._measure([p for programs in asked.values() for p in programs], out_of_time)
-            for i, programs in list(asked.items()):
-                results = [answers.get(p.digests[-1]) for p in programs]
+            answers = self._measure([r for requests in asked.values() for r in requests], out_of_time)
+            for i, requests in list(asked.items()):
+                results = [answers.get(request) for request in requests]
                 failed = next((r for r in results if isinstance(r, Failed)), None)
                 if failed is not None:
                     verdicts[i] = replace(failed, pipeline=candidates[i])
@@ -82,39 +83,38 @@ class Evaluator:
         return verdicts
 
     def _measure(
-        self, programs: list[Pipeline], out_of_time: Callable[[], bool]
-    ) -> dict[bytes, Floats | Failed]:
-        """Measure each distinct program on every image; an entry is missing where time ran out."""
-        distinct = list({p.digests[-1]: p for p in programs}.values())
-        answers: dict[bytes, Floats | Failed] = {}
-        for chunk in self._chunks(distinct):
+        self, requests: list[Request], out_of_time: Callable[[], bool]
+    ) -> dict[Request, Floats | Failed]:
+        """Answer each distinct request on every image; an entry is missing where time ran out."""
+        answers: dict[Request, Floats | Failed] = {}
+        for chunk in self._chunks(list(dict.fromkeys(requests))):
             if out_of_time():
                 break
             outcomes = self._executor.run([self._job(chunk, images) for images in self._shards])
-            for i, program in enumerate(chunk):
+            for i, request in enumerate(chunk):
                 parts = [outcome.results[i] for outcome in outcomes]
                 failed = next((part for part in parts if isinstance(part, Failed)), None)
-                answers[program.digests[-1]] = failed or np.concatenate([p for p in parts if not isinstance(p, Failed)])
+                answers[request] = failed or np.concatenate([p for p in parts if not isinstance(p, Failed)])
         return answers
 
-    def _chunks(self, programs: list[Pipeline]) -> list[list[Pipeline]]:
-        """Cut the programs into runs of about `JOB_S`, so that time and limits are looked at between them."""
-        chunks: list[list[Pipeline]] = [[]]
+    def _chunks(self, requests: list[Request]) -> list[list[Request]]:
+        """Cut the requests into runs of about `JOB_S`, so that time and limits are looked at between them."""
+        chunks: list[list[Request]] = [[]]
         seconds = 0.0
         total = sum(self._pixels.values())
-        for program in programs:
-            cost = program.cost * total * 1e-9
+        for request in requests:
+            cost = request.program.cost * total * 1e-9
             if chunks[-1] and seconds + cost > JOB_S * len(self._shards):
                 chunks.append([])
                 seconds = 0.0
-            chunks[-1].append(program)
+            chunks[-1].append(request)
             seconds += cost
         return chunks
 
-    def _job(self, programs: list[Pipeline], images: tuple[int, ...]) -> Job:
+    def _job(self, requests: list[Request], images: tuple[int, ...]) -> Job:
         pixels = sum(self._pixels[i] for i in images)
-        modelled_s = sum(p.cost for p in programs) * pixels * 1e-9
-        return Job(tuple(programs), images, max(LEAST_LIMIT_S, LIMIT_RATIO * modelled_s))
+        modelled_s = sum(r.program.cost for r in requests) * pixels * 1e-9
+        return Job(tuple(requests), images, max(LEAST_LIMIT_S, LIMIT_RATIO * modelled_s))
 
 
 def _shards(pixels: Mapping[int, int], n: int) -> list[tuple[int, ...]]:

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from evoseg.evolve.jobs import Request
 from evoseg.evolve.ports import Floats, Scored, Task
 from evoseg.operators import registry
 from evoseg.pipeline import Pipeline, Step
@@ -20,11 +21,11 @@ MOST_STRIDES = 4
 ROUNDS = 2
 """Rounds of coordinate ascent over several thresholds."""
 
-Conversation = Generator[list[Pipeline], list[Floats], Scored]
+Conversation = Generator[list[Request], list[Floats], Scored]
 
 
 def fit(pipeline: Pipeline, task: Task, floor: float = -np.inf) -> Conversation:
-    """Yield programs to be measured, receive a result for each, and return the fitted candidate.
+    """Yield what is to be measured, receive a result for each, and return the fitted candidate.
 
     Parameters
     ----------
@@ -33,9 +34,9 @@ def fit(pipeline: Pipeline, task: Task, floor: float = -np.inf) -> Conversation:
     """
     places = [i for i, s in enumerate(pipeline.steps) if registry.get(s.operator).fitted]
     if not places:
-        (statistics,) = yield [pipeline]
+        (statistics,) = yield [Request(pipeline)]
         return _scored_among([pipeline], statistics[None], task)
-    surveys = yield [pipeline.until(pipeline.steps[i].inputs[0]) for i in places]
+    surveys = yield [Request(pipeline.until(i), survey=True) for i in places]
     sweeps = [task.sweep(survey) for survey in surveys]
     if places == [len(pipeline) - 1]:
         scores, statistics_at = sweeps[0]
@@ -74,7 +75,7 @@ class _Ascent:
                     return self._best()
         return self._best()
 
-    def _along(self, k: int, stride: int) -> Generator[list[Pipeline], list[Floats], None]:
+    def _along(self, k: int, stride: int) -> Generator[list[Request], list[Floats], None]:
         """Move one level to where it is best: by strides while that helps, then once by half a stride."""
         for _ in range(MOST_STRIDES):
             here = self._chosen[k]
@@ -86,7 +87,7 @@ class _Ascent:
         if stride > 1 and not self._hopeless():
             yield from self._try(k, (-(stride // 2), stride // 2))
 
-    def _try(self, k: int, offsets: tuple[int, ...]) -> Generator[list[Pipeline], list[Floats], None]:
+    def _try(self, k: int, offsets: tuple[int, ...]) -> Generator[list[Request], list[Floats], None]:
         """Judge the levels at some offsets from the present one, and move to the best of all."""
         polarity, level = divmod(self._chosen[k], 256)
         points = [
@@ -96,10 +97,10 @@ class _Ascent:
         ]
         yield from self._judge(points)
 
-    def _judge(self, points: list[tuple[int, ...]]) -> Generator[list[Pipeline], list[Floats], None]:
+    def _judge(self, points: list[tuple[int, ...]]) -> Generator[list[Request], list[Floats], None]:
         fresh = {point: self._at(point) for point in points if point not in self._tried}
         if fresh:
-            statistics = yield list(fresh.values())
+            statistics = yield [Request(variant) for variant in fresh.values()]
             for (point, variant), found in zip(fresh.items(), statistics, strict=True):
                 self._tried[point] = (variant, found)
                 self._means[point] = float(self._task.score(found).mean())

@@ -1,7 +1,6 @@
 """The one seam between the search and whatever computes: jobs out, outcomes back.
 
-A job's programs return either the task's kind of value, and are judged, or a `Gray` plane, and are surveyed for
-thresholds. Anything that runs jobs, here, in worker processes or on a cluster, is an `Executor`.
+Anything that runs jobs, here, in worker processes or on a cluster, is an `Executor`.
 """
 
 from collections import OrderedDict
@@ -14,33 +13,48 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from evoseg.base.kinds import Kind
 from evoseg.evolve.ports import Failed, Floats, Item, Task
 from evoseg.operators import registry
 from evoseg.pipeline import IMAGE, Pipeline
 
 
 @dataclass(frozen=True)
-class Job:
-    """Programs to run on some of the images.
+class Request:
+    """What is to be measured of a program.
 
     Attributes
     ----------
-    programs : tuple of Pipeline
+    program : Pipeline
+    survey : bool
+        True to survey the planes that go into the last step, whose numbers are to be fitted; False to judge the
+        result.
+    """
+
+    program: Pipeline
+    survey: bool = False
+
+
+@dataclass(frozen=True)
+class Job:
+    """Requests to answer on some of the images.
+
+    Attributes
+    ----------
+    requests : tuple of Request
     images : tuple of int
         Places in the list of items that the executor was made with.
     limit_s : float
         Wall time after which the job counts as stuck.
     """
 
-    programs: tuple[Pipeline, ...]
+    requests: tuple[Request, ...]
     images: tuple[int, ...]
     limit_s: float
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Per program of a job, an array of shape (n_images, ...) of statistics or surveys, or how it failed."""
+    """Per request of a job, an array of shape (n_images, ...) of statistics or surveys, or how it failed."""
 
     results: tuple[Floats | Failed, ...]
 
@@ -75,11 +89,15 @@ class ValueCache:
         return value
 
     def put(self, key: tuple[bytes, int], value: NDArray[Any]) -> None:
-        """Keep the value, and drop the oldest ones beyond the budget."""
+        """Keep the value, and drop the oldest ones beyond the budget; one that is too large alone is not kept."""
+        if value.nbytes > self._budget:
+            return
+        if key in self._values:
+            self._held -= self._values.pop(key).nbytes
+        while self._held + value.nbytes > self._budget:
+            self._held -= self._values.popitem(last=False)[1].nbytes
         self._values[key] = value
         self._held += value.nbytes
-        while self._held > self._budget:
-            self._held -= self._values.popitem(last=False)[1].nbytes
 
 
 class InProcess:
@@ -102,26 +120,28 @@ class InProcess:
         """Hold nothing."""
 
     def _run(self, job: Job) -> Outcome:
-        parts: list[list[Floats]] = [[] for _ in job.programs]
+        parts: list[list[Floats]] = [[] for _ in job.requests]
         failures: dict[int, Failed] = {}
         # Image by image, so that what the programs share on an image is at hand while they need it.
         for image in job.images:
-            for i, program in enumerate(job.programs):
+            for i, request in enumerate(job.requests):
                 if i in failures:
                     continue
                 try:
-                    parts[i].append(self._measure(program, image))
+                    parts[i].append(self._measure(request, image))
                 except Exception as error:  # the one place that catches broadly: a bad candidate is data
-                    failures[i] = Failed(program, f"{type(error).__name__}: {error}"[:500], format_exc()[-4000:])
+                    reason = f"{type(error).__name__}: {error}"[:500]
+                    failures[i] = Failed(request.program, reason, format_exc()[-4000:])
         return Outcome(tuple(failures.get(i) or np.stack(part) for i, part in enumerate(parts)))
 
-    def _measure(self, program: Pipeline, image: int) -> Floats:
+    def _measure(self, request: Request, image: int) -> Floats:
         raw, truth = self._prepare(image)
-        last = len(program) - 1
-        if program.output is Kind.GRAY and self._task.output is not Kind.GRAY:
-            return self._task.survey(self._value(program, last, image, raw), truth)
-        step = program.steps[last]
-        arrays = tuple(self._value(program, j, image, raw) for j in step.inputs)
+        program = request.program
+        step = program.steps[-1]
+        values = {IMAGE: raw}
+        arrays = tuple(self._value(program, j, image, values) for j in step.inputs)
+        if request.survey:
+            return self._task.survey(arrays, truth)
         # An answer is needed once, so it does not take the place of a value that will be used again.
         return self._task.judge(registry.get(step.operator).run(arrays, step.params), truth)
 
@@ -131,16 +151,17 @@ class InProcess:
             self._prepared[image] = (self._task.image(item), self._task.truth(item))
         return self._prepared[image]
 
-    def _value(self, program: Pipeline, index: int, image: int, raw: NDArray[Any]) -> NDArray[Any]:
-        if index == IMAGE:
-            return raw
+    def _value(self, program: Pipeline, index: int, image: int, values: dict[int, NDArray[Any]]) -> NDArray[Any]:
+        """Return the value of a step; `values` are those that this program has needed on this image so far."""
+        if index in values:
+            return values[index]
         key = (program.digests[index], image)
         value = self._cache.get(key)
         if value is None:
             step = program.steps[index]
-            arrays = tuple(self._value(program, j, image, raw) for j in step.inputs)
+            arrays = tuple(self._value(program, j, image, values) for j in step.inputs)
             value = registry.get(step.operator).run(arrays, step.params)
             self._cache.put(key, value)
+        # Also held here: without room in the cache, a chain of x + x would double the work at every step.
+        values[index] = value
         return value
-
-

@@ -43,12 +43,12 @@ class Task(Protocol):
         """Turn statistics of shape (..., s) into scores of shape (...), higher is better."""
         ...
 
-    def survey(self, plane: NDArray[np.uint8], truth: Any) -> Floats:
-        """Return what is needed to rank every threshold of a plane, as a small array."""
+    def survey(self, planes: tuple[NDArray[np.uint8], ...], truth: Any) -> Floats:
+        """Return what is needed to fit the numbers of a step that takes these planes, as a small array."""
         ...
 
     def sweep(self, survey: Floats) -> tuple[Floats, Floats | None]:
-        """Rank thresholds from surveys of shape (n_images, ...).
+        """Rank thresholds of a plane from its surveys of shape (n_images, ...).
 
         Returns
         -------

@@ -1,7 +1,7 @@
 """Worker processes: supervised, with a wall limit that holds even inside a C call.
 
 A worker that is stuck or dies is killed with its whole process group and replaced. The job is then tried again
-program by program, so that the one to blame is found and the others lose nothing.
+request by request, so that the one to blame is found and the others lose nothing.
 """
 
 import logging
@@ -16,6 +16,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, BinaryIO, cast
 
+from evoseg.base.errors import EvosegError
 from evoseg.evolve.jobs import Job, Outcome
 from evoseg.evolve.ports import Failed, Task
 from evoseg.evolve.worker import read_frame, write_frame
@@ -24,6 +25,14 @@ logger = logging.getLogger(__name__)
 
 START_LIMIT_S = 60.0
 ALONE_LIMIT_S = 5.0
+SECRETS = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL")
+"""Words in the names of variables that a worker has no need of."""
+STARTS = 3
+"""Worker processes that may end before they are ready, in a row; anything may be killed once."""
+
+
+class WorkerError(EvosegError, RuntimeError):
+    """A worker process that does not even start: no fault of a candidate."""
 
 
 @dataclass(frozen=True)
@@ -73,25 +82,27 @@ class Processes:
         busy: dict[int, int] = {}
         try:
             while waiting or busy:
-                for w, worker in enumerate(self._workers):
+                for w in range(self.n_workers):
                     if w not in busy and waiting:
                         busy[w] = waiting.pop(0)
-                        worker.send(jobs[busy[w]])
+                        self._send(w, jobs[busy[w]])
                 for w in self._ready(busy):
-                    i = busy.pop(w)
                     outcome = self._workers[w].receive()
+                    i = busy.pop(w)
                     if outcome is None:
                         self._replace(w)
                         suspects.append(i)
                     else:
                         outcomes[i] = outcome
+            for i in suspects:
+                busy[0] = i
+                outcomes[i] = self._one_by_one(jobs[i])
+                del busy[0]
         except BaseException:
             # Interrupted in mid-job: whoever still computes would answer the wrong question later.
             for w in busy:
                 self._replace(w)
             raise
-        for i in suspects:
-            outcomes[i] = self._one_by_one(jobs[i])
         return [outcomes[i] for i in range(len(jobs))]
 
     def close(self) -> None:
@@ -99,6 +110,16 @@ class Processes:
         for worker in self._workers:
             worker.kill()
         self._workers = []
+
+    def _send(self, w: int, job: Job) -> None:
+        """Start a job, in a new worker if the present one never got ready."""
+        for last in (False,) * (STARTS - 1) + (True,):
+            try:
+                return self._workers[w].send(job)
+            except WorkerError:
+                if last:
+                    raise
+                self._replace(w)
 
     def _ready(self, busy: dict[int, int]) -> list[int]:
         """Wait for the first busy worker to answer, die or run over its limit."""
@@ -114,17 +135,18 @@ class Processes:
         self._workers[w] = _Worker(self._hello)
 
     def _one_by_one(self, job: Job) -> Outcome:
-        """Run each program alone; one that is stuck or dies alone has failed."""
+        """Answer each request alone; one that is stuck or dies alone has failed."""
         results = []
-        for program in job.programs:
-            alone = replace(job, programs=(program,), limit_s=max(ALONE_LIMIT_S, job.limit_s / len(job.programs)))
-            self._workers[0].send(alone)
+        for request in job.requests:
+            alone = replace(job, requests=(request,), limit_s=max(ALONE_LIMIT_S, job.limit_s / len(job.requests)))
+            self._send(0, alone)
             self._ready({0: 0})
             outcome = self._workers[0].receive()
             if outcome is None:
                 self._replace(0)
-                logger.warning("a candidate was stopped after %.1f s or died: %s", alone.limit_s, program.digest)
-                results.append(Failed(program, f"it ran for more than {alone.limit_s:.0f} s, or its process died"))
+                logger.warning("a candidate was stopped after %.1f s or died: %s", alone.limit_s, request.program.digest)
+                reason = f"it ran for more than {alone.limit_s:.0f} s, or its process died"
+                results.append(Failed(request.program, reason))
             else:
                 results.append(outcome.results[0])
         return Outcome(tuple(results))
@@ -134,7 +156,7 @@ class _Worker:
     """One child process and its two pipes."""
 
     def __init__(self, hello: tuple[Any, ...]) -> None:
-        environment = {k: v for k, v in os.environ.items() if "KEY" not in k and "TOKEN" not in k and "SECRET" not in k}
+        environment = {k: v for k, v in os.environ.items() if not any(word in k.upper() for word in SECRETS)}
         environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         # The child must find the same evoseg as its parent, wherever either was started.
         root = str(Path(__file__).resolve().parents[2])
@@ -154,19 +176,33 @@ class _Worker:
         self._post(hello)
 
     def send(self, job: Job) -> None:
-        """Start a job; its limit starts now."""
-        start_s = 0.0 if self._greeted else START_LIMIT_S
-        self.deadline = monotonic() + job.limit_s + start_s
+        """Start a job; its limit starts now, or when the worker is ready.
+
+        Raises
+        ------
+        WorkerError
+            If the worker never gets ready.
+        """
+        if not self._greeted:
+            self._greet()
+        self.deadline = monotonic() + job.limit_s
         self._post(job)
+
+    def _greet(self) -> None:
+        try:
+            if not self._answered():
+                raise WorkerError(f"a worker process was not ready after {START_LIMIT_S:.0f} s. Use fewer workers.")
+            read_frame(self.answers)
+        except (EOFError, OSError):
+            raise WorkerError(
+                "a worker process ended before it was ready; its own message stands above. A task must be a class in "
+                "a module that can be imported, not in a script or notebook."
+            ) from None
+        self._greeted = True
 
     def receive(self) -> Outcome | None:
         """Return the answer, or None if the worker is stuck or dead."""
         try:
-            if not self._greeted:
-                if not self._answered():
-                    return None
-                read_frame(self.answers)
-                self._greeted = True
             return cast(Outcome, read_frame(self.answers)) if self._answered() else None
         except (EOFError, OSError):
             return None
