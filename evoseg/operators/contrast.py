@@ -160,7 +160,7 @@ def clahe(
     return as_gray(cv2.createCLAHE(clip, grid).apply(plane))
 
 
-@operator(revision=1, cost=3.2, reach=lambda p: p["radius"])
+@operator(revision=1, cost=2.3, reach=lambda p: p["radius"])
 def local_normalise(
     plane: Gray,
     *,
@@ -206,7 +206,7 @@ def flatten(plane: Gray, *, sigma: Annotated[float, Range(2, 80, unit="px", log=
     return as_gray(cv2.addWeighted(plane, 1.0, smooth(plane, sigma), -1.0, 128.0))
 
 
-@operator(revision=1, cost=1.0, reach=lambda p: 5 * median_factor(p["radius"]))
+@operator(revision=1, cost=1.6, reach=lambda p: 5 * median_factor(p["radius"]))
 def flatten_median(plane: Gray, *, radius: Annotated[int, Range(2, 50, unit="px", log=True)] = 20) -> Gray:
     """Take the local median off, which objects on less than half of its area do not move; it becomes 128.
 

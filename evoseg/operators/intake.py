@@ -251,7 +251,7 @@ def window_percentile(
     return windowed(values, float(ordered[places[0]]), float(ordered[places[1]]), scale)
 
 
-@operator(revision=1, cost=1.9, reach=lambda p: smooth_reach(p["sigma"]))
+@operator(revision=1, cost=1.4, reach=lambda p: smooth_reach(p["sigma"]))
 def window_flat(
     image: Raw,
     *,

@@ -76,7 +76,7 @@ def component_mean(plane: Gray, mask: Mask) -> Gray:
     return np.take(means, labels)
 
 
-@operator(revision=1, cost=5.0, reach=WHOLE)
+@operator(revision=1, cost=2.4, reach=WHOLE)
 def component_area(mask: Mask) -> Gray:
     """Give each object its area on a logarithmic scale.
 

@@ -234,7 +234,7 @@ def line_close(
     return as_gray(close_line_padded(pad_mirrored(plane, length), length, length, angle))
 
 
-@operator(revision=1, cost=5.0, reach=lambda p: 2 * p["length"])
+@operator(revision=1, cost=3.3, reach=lambda p: 2 * p["length"])
 def line_tophat(
     plane: Gray,
     *,

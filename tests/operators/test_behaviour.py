@@ -643,6 +643,16 @@ class TestComponents:
         assert hull[40, 80] and (hull >= mask).all()
         assert components.convex_hull(hull).sum() < 1.01 * hull.sum()
 
+    def test_only_the_largest_objects_of_a_crowd_get_a_hull(self) -> None:
+        mask = np.zeros((90, 110), np.bool_)
+        for row in range(0, 88, 5):
+            for col in range(0, 108, 5):  # 396 corners of 5 px, one of them larger
+                mask[row : row + 3, col] = mask[row, col : col + 3] = True
+        mask[85, 105:109] = True
+        hull = components.convex_hull(mask)
+        assert hull[86, 106] and (hull >= mask).all()
+        assert hull.sum() - mask.sum() == pytest.approx(components.MAX_OUTLINES, abs=2)
+
     def test_single_pixels_have_shapes_too(self) -> None:
         dot = grid("...", ".#.", "...")
         assert components.keep_round(dot, roundness=0.9).sum() == 1
