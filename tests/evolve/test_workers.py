@@ -1,0 +1,254 @@
+"""Worker processes: exact answers, limits that hold in C calls, and no harm to innocent candidates."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from evoseg.evolve import workers
+from evoseg.evolve.binary import BinaryTask
+from evoseg.evolve.jobs import InProcess, Job, Outcome, Request
+from evoseg.evolve.ports import Failed
+from evoseg.evolve.workers import Processes, WorkerError, WorkerSettings
+from tests.evolve import helpers
+from tests.evolve.helpers import NastyTask, SlowTask, UnreadableTask, marking, pack, ramp
+
+GOOD = [100, 50, 156, 200]
+LIMIT_S = 1.0
+
+
+@pytest.fixture
+def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "ALONE_LIMIT_S", LIMIT_S)
+
+
+@pytest.fixture
+def processes(tmp_path: Path, short_limits: None) -> Iterator[Processes]:
+    made = Processes(NastyTask(folder=str(tmp_path)), pack(ramp(), tmp_path), WorkerSettings(n_workers=1))
+    yield made
+    made.close()
+
+
+def job(*marks: int, limit_s: float = LIMIT_S) -> Job:
+    return Job(tuple(Request(marking(n)) for n in marks), (0,), limit_s)
+
+
+def counts(outcome: Outcome) -> list[list[float] | str]:
+    return [r.reason if isinstance(r, Failed) else r[0].tolist() for r in outcome.results]
+
+
+def expected(*marks: int) -> list[list[float]]:
+    return [r[0].tolist() for r in InProcess(BinaryTask(), ramp(), 0).run([job(*marks)])[0].results]
+
+
+def alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state not in "ZX"
+
+
+def pids(processes: Processes) -> list[int]:
+    return [worker._process.pid for worker in processes._workers]
+
+
+def wait_for(path: Path, seconds: float = 20.0) -> None:
+    end = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < end, f"{path.name} never appeared"
+        time.sleep(0.01)
+
+
+def test_workers_give_the_answers_that_this_process_gives(processes):
+    (outcome,) = processes.run([job(*GOOD)])
+    assert counts(outcome) == expected(*GOOD)
+
+
+def test_many_jobs_come_back_in_order(tmp_path):
+    made = Processes(BinaryTask(), pack(ramp(), tmp_path), WorkerSettings(n_workers=2))
+    jobs = [job(n, n + 1) for n in range(20, 60)]
+    try:
+        assert [counts(o) for o in made.run(jobs)] == [expected(n, n + 1) for n in range(20, 60)]
+    finally:
+        made.close()
+
+
+@pytest.mark.parametrize("nasty", [helpers.EXITS, helpers.KILLED, helpers.CRASHES, helpers.STUCK])
+def test_a_candidate_that_takes_its_worker_along_fails_alone(processes, nasty):
+    before = pids(processes)
+    start = time.monotonic()
+    (outcome,) = processes.run([job(GOOD[0], GOOD[1], nasty, GOOD[2])])
+    # Once together, once alone, and three starts; a limit that does not hold in C would never return.
+    assert time.monotonic() - start < 20
+    first, second, failed, last = outcome.results
+    assert isinstance(failed, Failed)
+    assert failed.pipeline == marking(nasty)
+    assert "process died" in failed.reason
+    assert [r[0].tolist() for r in (first, second, last)] == expected(*GOOD[:3])
+    assert pids(processes) != before
+    assert not alive(before[0])
+    assert counts(processes.run([job(*GOOD)])[0]) == expected(*GOOD)
+    assert processes.n_killed == 2
+
+
+def test_a_stuck_candidate_is_stopped_soon_even_in_a_fresh_worker(processes):
+    start = time.monotonic()
+    processes.run([job(helpers.STUCK)])
+    # Twice the limit of 1 s and three starts of about 1 s; the limit of 60 s for starting must not be added.
+    assert time.monotonic() - start < 20
+
+
+def test_what_a_stuck_candidate_has_started_ends_with_it(processes, tmp_path):
+    processes.run([job(helpers.FORKS)])
+    grandchild = int((tmp_path / "grandchild").read_text())
+    deadline = time.monotonic() + 5
+    while alive(grandchild) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not alive(grandchild)
+
+
+def test_an_allocation_beyond_the_limit_fails_that_candidate_only(tmp_path):
+    settings = WorkerSettings(n_workers=1, memory_bytes=2 << 30)
+    made = Processes(NastyTask(), pack(ramp(), tmp_path), settings)
+    try:
+        (outcome,) = made.run([job(GOOD[0], helpers.HUGE, GOOD[1], limit_s=20)])
+        assert made.n_killed == 0
+    finally:
+        made.close()
+    good, huge, also_good = outcome.results
+    assert isinstance(huge, Failed)
+    assert "Memory" in huge.reason
+    assert [good[0].tolist(), also_good[0].tolist()] == expected(*GOOD[:2])
+
+
+def test_a_candidate_that_raises_fails_with_its_traceback(processes):
+    (outcome,) = processes.run([job(GOOD[0], helpers.RAISES)])
+    good, failed = outcome.results
+    assert good[0].tolist() == expected(GOOD[0])[0]
+    assert failed.reason == "ZeroDivisionError: one of those days"
+    assert "NastyTask" in failed.traceback or "judge" in failed.traceback
+    assert processes.n_killed == 0
+
+
+def test_whatever_prints_does_not_get_between_the_frames(processes):
+    (outcome,) = processes.run([job(GOOD[0], helpers.PRINTS, GOOD[1])])
+    assert counts(outcome) == expected(GOOD[0], helpers.PRINTS, GOOD[1])
+
+
+def test_innocent_jobs_in_other_workers_lose_nothing(tmp_path, short_limits):
+    made = Processes(NastyTask(folder=str(tmp_path)), pack(ramp(), tmp_path), WorkerSettings(n_workers=2))
+    jobs = [job(helpers.STUCK, GOOD[0]), *(job(n) for n in GOOD), job(helpers.EXITS), *(job(n) for n in GOOD)]
+    try:
+        outcomes = made.run(jobs)
+    finally:
+        made.close()
+    assert [counts(outcomes[i]) for i in (1, 2, 3, 4, 6, 7, 8, 9)] == [expected(n) for n in GOOD] * 2
+    assert isinstance(outcomes[0].results[0], Failed)
+    assert outcomes[0].results[1][0].tolist() == expected(GOOD[0])[0]
+    assert isinstance(outcomes[5].results[0], Failed)
+
+
+def test_a_worker_killed_from_outside_costs_nothing(processes):
+    for _ in range(2):
+        os.kill(pids(processes)[0], signal.SIGKILL)  # the second dies while it starts
+        assert counts(processes.run([job(*GOOD)])[0]) == expected(*GOOD)
+
+
+def test_no_child_survives_close(processes):
+    processes.run([job(*GOOD)])
+    before = pids(processes)
+    processes.close()
+    processes.close()
+    assert not any(map(alive, before))
+
+
+def test_a_stuck_worker_does_not_survive_close(tmp_path):
+    made = Processes(NastyTask(folder=str(tmp_path)), pack(ramp(), tmp_path), WorkerSettings(n_workers=1))
+    before = pids(made)
+    thread = threading.Thread(target=lambda: made._workers[0].send(job(helpers.STUCK, limit_s=60)))
+    thread.start()
+    wait_for(tmp_path / "stuck")
+    thread.join()
+    made.close()
+    assert not any(map(alive, before))
+
+
+def test_workers_end_when_their_parent_is_killed(tmp_path):
+    code = (
+        "import sys, time; from pathlib import Path\n"
+        "from evoseg.evolve.binary import BinaryTask; from evoseg.evolve.workers import *\n"
+        "made = Processes(BinaryTask(), Path(sys.argv[1]), WorkerSettings(n_workers=2))\n"
+        "print(*(w._process.pid for w in made._workers), flush=True); time.sleep(60)\n"
+    )
+    path = pack(ramp(), tmp_path)
+    parent = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    children = [int(word) for word in parent.stdout.readline().split()]
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    deadline = time.monotonic() + 20
+    while any(map(alive, children)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert len(children) == 2
+    assert not any(map(alive, children))
+
+
+@pytest.mark.parametrize("limit_s", [30.0, 0.4], ids=["in a job", "in a retry alone"])
+def test_an_interrupt_leaves_no_stale_answers(tmp_path, monkeypatch, limit_s):
+    # An answer to what was asked before the interrupt must not pass for an answer to what is asked after it.
+    monkeypatch.setattr(workers, "ALONE_LIMIT_S", 60.0)
+    begun = tmp_path / "begun"
+    made = Processes(SlowTask(folder=str(tmp_path), seconds=1.0), pack(ramp(), tmp_path), WorkerSettings(n_workers=1))
+
+    def interrupt() -> None:
+        wait_for(begun)
+        if limit_s < 1.0:  # the first attempt runs over its limit
+            begun.unlink()
+            wait_for(begun)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            made.run([job(GOOD[0], limit_s=limit_s)])
+        thread.join()
+        assert counts(made.run([job(GOOD[1], limit_s=30.0)])[0]) == expected(GOOD[1])
+    finally:
+        made.close()
+
+
+def test_a_worker_that_cannot_start_is_an_error_and_not_a_bad_candidate(tmp_path, capfd):
+    made = Processes(UnreadableTask(home=os.getpid()), pack(ramp(), tmp_path), WorkerSettings(n_workers=1))
+    try:
+        with pytest.raises(WorkerError, match="module that can be imported"):
+            made.run([job(*GOOD)])
+    finally:
+        made.close()
+    assert "somebodys_notebook" in capfd.readouterr().err
+
+
+def test_keys_do_not_reach_the_workers(tmp_path, monkeypatch):
+    for name in ("OPENAI_API_KEY", "HF_TOKEN", "aws_secret_access_key", "DB_PASSWORD"):
+        monkeypatch.setenv(name, "canary")
+    made = Processes(BinaryTask(), pack(ramp(), tmp_path), WorkerSettings(n_workers=1))
+    try:
+        made.run([job(100)])
+        assert b"canary" not in Path(f"/proc/{pids(made)[0]}/environ").read_bytes()
+    finally:
+        made.close()
+
+
+def test_results_are_float_arrays_with_one_row_per_image(processes):
+    (outcome,) = processes.run([job(100)])
+    (result,) = outcome.results
+    assert (result.dtype, result.shape) == (np.float64, (1, 4))
