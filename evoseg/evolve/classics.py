@@ -114,6 +114,4 @@ def constants(facts: Facts, output: Kind) -> list[Pipeline]:
     if output is not Kind.MASK:
         return []
     intake = step("channel", IMAGE, index=0)
-    return [
-        Pipeline([intake, step("level", 0, level=255, polarity=polarity)]) for polarity in ("dark", "bright")
-    ]
+    return [Pipeline([intake, step("level", 0, level=255, polarity=polarity)]) for polarity in ("dark", "bright")]

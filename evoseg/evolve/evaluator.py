@@ -7,7 +7,7 @@ import numpy as np
 
 from evoseg.evolve.fitting import Conversation, fit
 from evoseg.evolve.jobs import Executor, Job, Request
-from evoseg.evolve.ports import Failed, Floats, Scored, Task, Verdict
+from evoseg.evolve.ports import Failed, Floats, Task, Verdict
 from evoseg.pipeline import Pipeline
 
 LEAST_LIMIT_S = 5.0
@@ -82,9 +82,7 @@ class Evaluator:
                         del asked[i]
         return verdicts
 
-    def _measure(
-        self, requests: list[Request], out_of_time: Callable[[], bool]
-    ) -> dict[Request, Floats | Failed]:
+    def _measure(self, requests: list[Request], out_of_time: Callable[[], bool]) -> dict[Request, Floats | Failed]:
         """Answer each distinct request on every image; an entry is missing where time ran out."""
         answers: dict[Request, Floats | Failed] = {}
         for chunk in self._chunks(list(dict.fromkeys(requests))):

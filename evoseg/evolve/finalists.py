@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
@@ -37,9 +38,7 @@ class Finalist:
         return float(self.selection.mean()) - STEP_PRICE * len(pipeline) - COST_PRICE * pipeline.cost
 
 
-def nominate(
-    best: Sequence[Scored], constants: Sequence[Scored], classic: Scored | None
-) -> list[tuple[Scored, str]]:
+def nominate(best: Sequence[Scored], constants: Sequence[Scored], classic: Scored | None) -> list[tuple[Scored, str]]:
     """Return at most `MOST` candidates with their roles: baselines always, the rest best first.
 
     Those of one structure differ in numbers only, so one of them stands for all.
@@ -70,7 +69,7 @@ def leave_one_out(scored: Scored, variants: Mapping[Skeleton, Sequence[tuple[Flo
     if scores.shape[1] == 1:
         return scored.left_out
     others = scores.sum(axis=1, keepdims=True) - scores
-    return np.take_along_axis(left_out, others.argmax(axis=0)[None], axis=0)[0]
+    return cast(Floats, np.take_along_axis(left_out, others.argmax(axis=0)[None], axis=0)[0])
 
 
 def champion(finalists: Sequence[Finalist]) -> Finalist:

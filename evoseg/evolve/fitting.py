@@ -6,12 +6,14 @@ never runs anything itself, so the caller may ask for many fits at once and spre
 
 from collections.abc import Generator
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 
 from evoseg.evolve.jobs import Request
 from evoseg.evolve.ports import Floats, Scored, Task
 from evoseg.operators import registry
+from evoseg.operators.parameters import Value
 from evoseg.pipeline import Pipeline, Step
 
 POLARITIES = ("bright", "dark")
@@ -104,7 +106,7 @@ class _Ascent:
             for (point, variant), found in zip(fresh.items(), statistics, strict=True):
                 self._tried[point] = (variant, found)
                 self._means[point] = float(self._task.score(found).mean())
-        self._chosen = list(max(self._means, key=self._means.__getitem__))
+        self._chosen = list(max(self._means.items(), key=lambda item: item[1])[0])
 
     def _hopeless(self) -> bool:
         return max(self._means.values()) < self._floor
@@ -130,7 +132,7 @@ def _stride(rank: Floats) -> int:
 
 
 def _at(step: Step, polarity: int, level: int) -> Step:
-    values = {"level": level, "polarity": POLARITIES[polarity]}
+    values: dict[str, Value] = {"level": level, "polarity": POLARITIES[polarity]}
     parameters = registry.get(step.operator).parameters
     return replace(step, params=tuple(values.get(p.name, v) for p, v in zip(parameters, step.params, strict=True)))
 
@@ -170,6 +172,6 @@ def _scored_among(variants: list[Pipeline], statistics: Floats, task: Task) -> S
 def _left_out(scores: Floats) -> Floats:
     """Return each image's score at the variant that is best on the others; scores: (n_variants, n_images)."""
     if scores.shape[1] == 1:
-        return scores[scores.sum(axis=1).argmax()]
+        return cast(Floats, scores[scores.sum(axis=1).argmax()])
     others = scores.sum(axis=1, keepdims=True) - scores
-    return np.take_along_axis(scores, others.argmax(axis=0)[None], axis=0)[0]
+    return cast(Floats, np.take_along_axis(scores, others.argmax(axis=0)[None], axis=0)[0])

@@ -24,8 +24,10 @@ class Task(Protocol):
     Implementations are picklable values: they travel to the workers once.
     """
 
-    output: Kind
-    """Kind of value that a candidate must return."""
+    @property
+    def output(self) -> Kind:
+        """Kind of value that a candidate must return."""
+        ...
 
     def image(self, item: Item) -> NDArray[Any]:
         """Return the `Raw` input of a pipeline."""

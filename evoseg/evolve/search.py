@@ -140,7 +140,9 @@ class Search:
             self._known[form] = verdict
         if not self.progress.best and not scored and state.failed:
             failure = next(v for v in self._known.values() if isinstance(v, Failed))
-            raise EvosegError(f"every candidate fails, so something else is broken: {failure.reason}\n{failure.traceback}")
+            raise EvosegError(
+                f"every candidate fails, so something else is broken: {failure.reason}\n{failure.traceback}"
+            )
         self._take_in(scored)
         for proposer, pipelines in proposals:
             heard = [self._known[p.form] for p in pipelines if p.form in self._known]

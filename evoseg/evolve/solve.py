@@ -20,7 +20,7 @@ from evoseg.evolve.facts import survey_images
 from evoseg.evolve.finalists import Finalist, champion, leave_one_out, nominate
 from evoseg.evolve.growth import vocabulary
 from evoseg.evolve.jobs import Executor, InProcess
-from evoseg.evolve.ports import Failed, Floats, Proposer, Scored, Task
+from evoseg.evolve.ports import Failed, Floats, Scored, Task
 from evoseg.evolve.search import GENERATION, Progress, Search, Share
 from evoseg.evolve.tuning import Tune
 from evoseg.evolve.variation import Newcomers, Vary

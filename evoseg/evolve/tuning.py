@@ -9,7 +9,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from evoseg.evolve.growth import scaled, unscaled
-from evoseg.evolve.ports import Failed, Scored, SearchView, Verdict
+from evoseg.evolve.ports import Failed, SearchView, Verdict
 from evoseg.operators import registry
 from evoseg.operators.parameters import Parameter, Range
 from evoseg.pipeline import Pipeline, Step
@@ -95,7 +95,8 @@ class _Target:
         for place, u in zip(self._places, x, strict=False):
             s = steps[place.step]
             value = place.parameter.nearest(unscaled(place.domain, float(u)))
-            steps[place.step] = Step(s.operator, s.inputs, (*s.params[: place.index], value, *s.params[place.index + 1 :]))
+            params = (*s.params[: place.index], value, *s.params[place.index + 1 :])
+            steps[place.step] = Step(s.operator, s.inputs, params)
         return Pipeline(steps)
 
 

@@ -220,4 +220,3 @@ Change = Callable[[Pipeline, Pipeline, Vocabulary, Generator], Pipeline]
 CHANGES: tuple[Change, ...] = (_numbers, _swap, _insert, _delete, _regrow, _cross, _fuse, _join_with_new)
 SHARES = np.array([0.20, 0.12, 0.20, 0.08, 0.10, 0.12, 0.12, 0.06])
 """How often each change is tried."""
-

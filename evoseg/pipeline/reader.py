@@ -201,13 +201,14 @@ def _literal(node: ast.expr) -> Value:
         node = node.operand
         if not isinstance(node, ast.Constant) or isinstance(node.value, str):
             raise _error(node, "a sign must stand before a number")
-    if isinstance(node, ast.Constant) and type(node.value) in (int, float, str):
-        if isinstance(node.value, str):
-            return node.value[:200]
+    value = node.value if isinstance(node, ast.Constant) else None
+    if isinstance(value, str):
+        return value[:200]
+    if isinstance(value, int | float) and not isinstance(value, bool):
         # Refused here, since Python will not even print an int of more than 4300 digits.
-        if abs(node.value) > 2**53:
+        if abs(value) > 2**53:
             raise _error(node, "the number is too large")
-        return sign * node.value  # type: ignore[operator]  # complex, bytes and None are refused above
+        return sign * value
     raise _error(node, "a value must be a number, a short string or a tuple of numbers")
 
 
