@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import evoseg
+from evoseg.app import api
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -63,19 +64,36 @@ def test_the_first_signal_ends_the_search_with_everything_saved(searching, scrat
     assert list(scratch.iterdir()) == []
 
 
-def test_a_second_ctrl_c_ends_everything_and_keeps_what_was_written(dataset, tmp_path, monkeypatch):
-    import evoseg.app.api as api
+@pytest.fixture
+def listening() -> Iterator[None]:
+    """Let Ctrl-C raise, also where the tests run in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
-    monkeypatch.setattr(signal, "getsignal", lambda number: signal.default_int_handler)
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    before = signal.getsignal(signal.SIGINT)
+
+def test_a_second_ctrl_c_ends_everything_and_keeps_what_was_written(dataset, scratch, tmp_path, monkeypatch, listening):
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
 
     def watch(status):
-        os.kill(os.getpid(), signal.SIGINT)  # while searching, and again while proving
+        if status.doing != "choosing":
+            os.kill(os.getpid(), signal.SIGINT)  # while searching, and again while proving
 
     with pytest.raises(KeyboardInterrupt) as caught:
-        api.search(dataset, seconds=60, workers=0, out=tmp_path / "out", progress=watch)
+        evoseg.search(dataset, seconds=60, workers=0, out=tmp_path / "out", progress=watch)
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["pipeline.evo"]
     assert str(tmp_path / "out") in caught.value.__notes__[0]
-    assert [p.name for p in tmp_path.iterdir()] == ["out"]
-    assert signal.getsignal(signal.SIGINT) is before
+    assert list(scratch.iterdir()) == []
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_before_the_first_candidate_leaves_nothing(dataset, tmp_path, monkeypatch, listening):
+    def interrupted(*arguments):
+        os.kill(os.getpid(), signal.SIGINT)
+        return solve(*arguments)
+
+    solve = api.solve
+    monkeypatch.setattr(api, "solve", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        evoseg.search(dataset, seconds=60, workers=0, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()

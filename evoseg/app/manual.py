@@ -1,0 +1,56 @@
+"""The page docs/commands.md, from what the commands say of themselves.
+
+python -m evoseg.app.manual > docs/commands.md
+"""
+
+import io
+import os
+from contextlib import redirect_stdout
+
+import typer
+
+from evoseg.app.main import app, run
+
+_INTRODUCTION = """\
+# Commands
+
+`evoseg COMMAND --help` prints what stands here. Answers go to stdout, everything else to stderr; with `--json`, stdout
+is exactly one document or empty. Nothing is overwritten without `--overwrite`.
+
+| exit code | |
+| --- | --- |
+| 0 | done |
+| 1 | an error that you can act on: one message; `--debug` adds the traceback |
+| 2 | misuse: an option or value that does not exist |
+| 3 | a search ended below `--min-score` |
+| 130 | interrupted, with everything saved |
+
+Results of a search go to a folder of their own under `$EVOSEG_HOME/runs` (by default in your user data folder), or to
+`--out`. Commands that take a pipeline accept a file, such a folder, or the id of a run.
+"""
+
+
+def manual() -> str:
+    """Return the page; it wraps lines at 80 columns if the terminal has as many."""
+    parts = [f"<!-- python -m evoseg.app.manual, typer {typer.__version__} -->", _INTRODUCTION]
+    parts += [f"## {' '.join(('evoseg', *words))}\n\n```\n{_help(words)}\n```\n" for words in _commands()]
+    return "\n".join(parts)
+
+
+def _commands() -> list[tuple[str, ...]]:
+    found: list[tuple[str, ...]] = [(str(getattr(c.callback, "__name__", c.name)),) for c in app.registered_commands]
+    for group in app.registered_groups:
+        assert group.typer_instance is not None
+        found += [(str(group.name), str(c.name)) for c in group.typer_instance.registered_commands]
+    return found
+
+
+def _help(words: tuple[str, ...]) -> str:
+    with redirect_stdout(io.StringIO()) as printed:
+        run([*words, "--help"])
+    return printed.getvalue().strip()
+
+
+if __name__ == "__main__":
+    os.environ["COLUMNS"] = "80"
+    print(manual(), end="")
