@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evoseg.evolve.jobs import Request
 from evoseg.evolve.ports import Floats, Scored, Task
@@ -146,20 +147,28 @@ def _with(pipeline: Pipeline, places: list[int], steps: list[Step]) -> Pipeline:
 
 def _from_sweep(pipeline: Pipeline, scores: Floats, statistics: Floats, task: Task) -> Scored:
     flat = scores.reshape(-1, scores.shape[2])
-    best = _middle_of_best(scores.mean(axis=2))
+    best = int(_middles_of_best(scores.mean(axis=2, keepdims=True))[0])
     step = _at(pipeline.steps[-1], *divmod(best, 256))
     found = statistics.reshape(len(flat), *statistics.shape[2:])[best]
-    return Scored(_with(pipeline, [len(pipeline) - 1], [step]), found, flat[best], _left_out(flat))
+    left_out = flat[best]
+    if len(left_out) > 1:
+        others = (scores.sum(axis=2, keepdims=True) - scores) / (len(left_out) - 1)
+        left_out = np.take_along_axis(flat, _middles_of_best(others)[None], axis=0)[0]
+    return Scored(_with(pipeline, [len(pipeline) - 1], [step]), found, flat[best], left_out)
 
 
-def _middle_of_best(rank: Floats) -> int:
-    """Return the flat index in the middle of the run of equally good levels around the first best one."""
-    polarity, first = divmod(int(rank.argmax()), 256)
-    line = rank[polarity]
-    last = first
-    while last < 255 and line[last + 1] == line[first]:
-        last += 1
-    return polarity * 256 + (first + last) // 2
+def _middles_of_best(ranks: Floats) -> NDArray[np.intp]:
+    """Return, per column of ranks (2, 256, n), the middle of the run of equally good levels around the first best.
+
+    The flat index it returns is polarity * 256 + level.
+    """
+    # Rounded, since a mean over the others is a difference whose last digits would decide between equals.
+    flat = ranks.reshape(512, -1).round(12)
+    first = flat.argmax(axis=0)
+    places = np.arange(512)[:, None]
+    beyond = (places > first) & ((flat != flat.max(axis=0)) | (places == 256))
+    end = np.where(beyond.any(axis=0), beyond.argmax(axis=0), 512)
+    return np.asarray((first + end - 1) // 2, np.intp)
 
 
 def _scored_among(variants: list[Pipeline], statistics: Floats, task: Task) -> Scored:
