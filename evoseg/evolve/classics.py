@@ -7,6 +7,7 @@ from numpy.random import Generator
 from evoseg.base.kinds import Kind
 from evoseg.evolve.facts import Facts
 from evoseg.evolve.ports import Scored, SearchView, Verdict
+from evoseg.operators import registry
 from evoseg.operators.parameters import Value
 from evoseg.pipeline import IMAGE, Pipeline, Step
 from evoseg.pipeline.value import step
@@ -101,12 +102,19 @@ def _windows(facts: Facts, index: int) -> list[Step]:
     quantiles = facts.quantiles[index]
     low, high = quantiles[1], max(quantiles[99], quantiles[1] + 1e-6)
     spread = max(quantiles[75] - quantiles[25], 1e-6)
+    flat = [_window("window_flat", index, -spread / d, spread / d, sigma=12.0) for d in (1, 10, 100)]
     return [
-        step("window", IMAGE, index=index, low=low, high=high, scale="linear"),
-        step("window", IMAGE, index=index, low=low, high=high, scale="log"),
+        _window("window", index, low, high, scale="linear"),
+        _window("window", index, low, high, scale="log"),
         step("window_percentile", IMAGE, index=index),
-        *(step("window_flat", IMAGE, index=index, sigma=12.0, low=-spread / d, high=spread / d) for d in (1, 10, 100)),
+        *flat,
     ]
+
+
+def _window(name: str, index: int, low: float, high: float, **others: Value) -> Step:
+    """Return a window whose ends are as near to the wanted ones as the operator takes."""
+    near = {p.name: p.nearest for p in registry.get(name).parameters if p.name in ("low", "high")}
+    return step(name, IMAGE, index=index, low=near["low"](low), high=near["high"](high), **others)
 
 
 def constants(facts: Facts, output: Kind) -> list[Pipeline]:
