@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Event
 
 import numpy as np
 
@@ -172,13 +173,14 @@ class _Search:
         self._watch = watch
         self._seen = Progress()
         self._seconds = 0.0
+        self._stopped = Event()
         self.saved = False
 
     def run(self) -> Found:
         """Search, prove, write."""
         with (
             TemporaryDirectory(prefix="evoseg-", ignore_cleanup_errors=True) as scratch,
-            stoppable(self._clock, lambda: self._tell("choosing")) as stopped,
+            stoppable(self._clock, lambda: self._tell("choosing")) as self._stopped,
         ):
             try:
                 solution = solve(
@@ -192,14 +194,15 @@ class _Search:
                     self._chosen,
                 )
             except EvosegError as error:
-                if stopped.is_set() and not self._seen.best:
+                if self._stopped.is_set() and not self._seen.best:
                     raise KeyboardInterrupt from error
                 raise
             return self._finish(solution)
 
     def _generation(self, progress: Progress) -> None:
         self._seen = progress
-        self._tell("searching")
+        if not self._stopped.is_set():
+            self._tell("searching")
 
     def _chosen(self, pipeline: Pipeline) -> None:
         """Write the champion, before any test image is opened."""

@@ -10,6 +10,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
+from functools import wraps
 from types import FrameType
 from typing import Annotated, Any, TextIO
 
@@ -44,8 +45,25 @@ _EXAMPLES: dict[Callable[..., None], str] = {
     show: "evoseg show found/",
     export: "evoseg export found/ --to python --out segment.py",
 }
+
+
+class _Interrupted(Exception):
+    """Stands for KeyboardInterrupt, which versions of Typer treat in different ways, each without its notes."""
+
+
+def _guarded(command: Callable[..., None]) -> Callable[..., None]:
+    @wraps(command)
+    def guarded(*arguments: Any, **options: Any) -> None:
+        try:
+            command(*arguments, **options)
+        except KeyboardInterrupt as error:
+            raise _Interrupted from error
+
+    return guarded
+
+
 for command, example in _EXAMPLES.items():
-    app.command(epilog=f"Example: {example}")(command)
+    app.command(epilog=f"Example: {example}")(_guarded(command))
 app.add_typer(operators, name="operators")
 
 
@@ -143,7 +161,7 @@ def _reported(error: BaseException) -> int:
     """Print an error as one message and return the exit code."""
     from evoseg.base.errors import EvosegError, SettingsError
 
-    if isinstance(error, KeyboardInterrupt | typer.Abort):
+    if isinstance(error, _Interrupted | KeyboardInterrupt | typer.Abort):
         cause = error.__cause__ or error
         _print("interrupted", getattr(cause, "__notes__", []))
         return INTERRUPTED

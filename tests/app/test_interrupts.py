@@ -97,3 +97,15 @@ def test_ctrl_c_before_the_first_candidate_leaves_nothing(dataset, tmp_path, mon
     with pytest.raises(KeyboardInterrupt):
         evoseg.search(dataset, seconds=60, workers=0, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_the_command_says_what_an_interrupt_has_left(command, dataset, monkeypatch):
+    def interrupted(*arguments, **settings):
+        error = KeyboardInterrupt()
+        error.add_note("what was found until then is in /somewhere")
+        raise error
+
+    monkeypatch.setattr(api, "search", interrupted)
+    done = command("search", dataset)
+    assert (done.code, done.out) == (130, "")
+    assert done.err == "interrupted\nwhat was found until then is in /somewhere\n"
