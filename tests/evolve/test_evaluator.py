@@ -1,0 +1,204 @@
+"""The evaluator turns candidates into verdicts, for any task and any executor."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evoseg.evolve import evaluator as evaluator_module
+from evoseg.evolve.binary import BinaryTask
+from evoseg.evolve.evaluator import Evaluator
+from evoseg.evolve.jobs import Executor, InProcess, Job, Outcome
+from evoseg.evolve.ports import Failed, Item, Scored, Task
+from evoseg.evolve.workers import Processes, WorkerSettings
+from evoseg.pipeline import IMAGE, Pipeline
+from evoseg.pipeline.value import step
+from tests.evolve.helpers import BrightnessTask, CountTask, NastyTask, discs, marking, pack, ramp, sizes
+
+Make = Callable[[Task, Sequence[Item], Path], Executor]
+
+
+def in_process(task: Task, items: Sequence[Item], folder: Path) -> Executor:
+    return InProcess(task, items, 1 << 28)
+
+
+def two_processes(task: Task, items: Sequence[Item], folder: Path) -> Executor:
+    return Processes(task, pack(list(items), folder), WorkerSettings(n_workers=2))
+
+
+EXECUTORS = pytest.mark.parametrize("make", [in_process, two_processes])
+
+PLANE = [step("channel", IMAGE, index=0), step("gaussian", 0, sigma=1.5)]
+
+
+class Counting:
+    """An executor that notes what it is asked."""
+
+    def __init__(self, inner: Executor) -> None:
+        self.inner = inner
+        self.n_workers = inner.n_workers
+        self.jobs: list[Job] = []
+
+    def run(self, jobs: Sequence[Job]) -> list[Outcome]:
+        self.jobs += jobs
+        return self.inner.run(jobs)
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+@EXECUTORS
+def test_a_counting_task_is_solved_without_a_word_about_masks(make, tmp_path):
+    items = discs(4)
+    executor = make(CountTask(), items, tmp_path)
+    rough = Pipeline([PLANE[0], step("threshold", 0)])
+    smooth = Pipeline([*PLANE, step("threshold", 1)])
+    cleaned = Pipeline([*PLANE, step("threshold", 1), step("remove_small", 2, area=10)])
+    try:
+        verdicts = Evaluator(CountTask(), executor, sizes(items)).evaluate([rough, smooth, cleaned])
+    finally:
+        executor.close()
+    scores = [v.score for v in verdicts if isinstance(v, Scored)]
+    assert scores[:2] == pytest.approx([best_count(items, p.until(len(p) - 2)) for p in (rough, smooth)], abs=1e-12)
+    assert scores[2] > 0.8
+    assert verdicts[1].statistics[:, 1].tolist() == [CountTask().truth(item) for item in items]
+
+
+def best_count(items: Sequence[Item], plane: Pipeline) -> float:
+    """Return the best mean score of all thresholds of a plane, each tried."""
+    task, every = CountTask(), []
+    planes = [plane(item["image"]) for item in items]
+    for level in range(256):
+        for bright in (True, False):
+            masks = [p > level if bright else p <= level for p in planes]
+            judged = [task.judge(m, task.truth(i)) for m, i in zip(masks, items, strict=True)]
+            every.append(task.score(np.array(judged)).mean())
+    return max(every)
+
+
+@EXECUTORS
+def test_a_task_about_planes_is_judged_on_planes(make, tmp_path):
+    items = discs(3)
+    task = BrightnessTask()
+    executor = make(task, items, tmp_path)
+    programs = [Pipeline([*PLANE, step("gamma", 1, exponent=e)]) for e in (0.5, 1.5, 3.0)]
+    # A threshold in the middle of a program that returns a plane.
+    programs.append(Pipeline([*PLANE, step("level", 1, level=120), step("distance", 2)]))
+    try:
+        verdicts = Evaluator(task, executor, sizes(items)).evaluate(programs)
+    finally:
+        executor.close()
+    for program, verdict in zip(programs, verdicts, strict=True):
+        assert isinstance(verdict, Scored), verdict
+        means = [program(item["image"]).mean() for item in items]
+        assert verdict.scores == pytest.approx([1 / (1 + abs(m - 77)) for m in means])
+
+
+def test_both_executors_give_the_same_bits(tmp_path):
+    items = discs(5)
+    programs = [Pipeline([*PLANE, step("threshold", 1)]), Pipeline([*PLANE, step("otsu", 1), step("fill_holes", 2)])]
+    found = []
+    for n in (0, 1, 2, 3):
+        executor = InProcess(BinaryTask(), items, 0)
+        if n:
+            executor = Processes(BinaryTask(), pack(items, tmp_path), WorkerSettings(n_workers=n))
+        verdicts = Evaluator(BinaryTask(), executor, sizes(items)).evaluate(programs)
+        executor.close()
+        found.append([(v.pipeline.digest, v.statistics.tolist(), v.left_out.tolist()) for v in verdicts])
+    assert all(other == found[0] for other in found)
+
+
+@given(st.lists(st.integers(1, 5000), min_size=1, max_size=12), st.integers(1, 8))
+def test_images_are_shared_out_whole_and_in_order(pixels, n_workers):
+    class Silent:
+        def __init__(self) -> None:
+            self.n_workers = n_workers
+
+    shards = Evaluator(BinaryTask(), Silent(), {10 + i: n for i, n in enumerate(pixels)})._shards
+    assert [image for shard in shards for image in shard] == [10 + i for i in range(len(pixels))]
+    assert 1 <= len(shards) <= min(n_workers, len(pixels))
+    assert all(shards)
+
+
+def test_only_the_images_named_are_looked_at():
+    items = discs(4)
+    counting = Counting(InProcess(BinaryTask(), items, 0))
+    (verdict,) = Evaluator(BinaryTask(), counting, {1: 10, 3: 10}).evaluate([Pipeline([*PLANE, step("threshold", 1)])])
+    assert {image for job in counting.jobs for image in job.images} == {1, 3}
+    assert verdict.scores.shape == (2,)
+
+
+def test_equal_questions_are_asked_once():
+    items = discs(2)
+    counting = Counting(InProcess(BinaryTask(), items, 0))
+    program = Pipeline([*PLANE, step("threshold", 1)])
+    verdicts = Evaluator(BinaryTask(), counting, sizes(items)).evaluate([program, program, program])
+    assert sum(len(job.requests) for job in counting.jobs) == 1
+    assert len({v.answer for v in verdicts}) == 1
+
+
+def test_a_failed_candidate_is_data_and_the_others_are_exact():
+    executor = InProcess(NastyTask(), ramp(), 0)
+    evaluator = Evaluator(NastyTask(), executor, {0: 256})
+    good, bad, also_good = evaluator.evaluate([marking(100), marking(5), marking(156)])
+    assert isinstance(bad, Failed)
+    assert bad.pipeline == marking(5)
+    assert bad.reason == "ZeroDivisionError: one of those days"
+    assert good.statistics.tolist() == [[100, 0, 56, 100]]
+    assert also_good.score == 1.0
+
+
+def test_a_candidate_whose_variants_fail_is_named_itself():
+    # Levels around the best are tried with the tail; one of them marks 5 pixels, and the task cannot bear that.
+    items = ramp()
+    items[0]["mask"] = items[0]["image"][:, :, 0] >= 251
+    program = Pipeline([step("channel", IMAGE), step("threshold", 0), step("fill_holes", 1)])
+    (verdict,) = Evaluator(NastyTask(), InProcess(NastyTask(), items, 0), {0: 256}).evaluate([program])
+    assert isinstance(verdict, Failed)
+    assert verdict.pipeline == program
+
+
+def test_time_that_is_up_leaves_candidates_without_a_verdict(monkeypatch):
+    monkeypatch.setattr(evaluator_module, "JOB_S", 0.0)  # every candidate is a job of its own
+    items = discs(2)
+    programs = [Pipeline([PLANE[0], step("gaussian", 0, sigma=s), step("otsu", 1)]) for s in (1.0, 2.0, 3.0)]
+    asked = iter([False, False, False, True, True, True])
+    verdicts = Evaluator(BinaryTask(), InProcess(BinaryTask(), items, 0), sizes(items)).evaluate(
+        programs, lambda: next(asked)
+    )
+    assert [isinstance(v, Scored) for v in verdicts] == [True, True, False]
+    assert verdicts[2] is None
+
+
+def test_nothing_is_run_when_time_is_up_before_it_begins():
+    counting = Counting(InProcess(BinaryTask(), discs(1), 0))
+    evaluator = Evaluator(BinaryTask(), counting, {0: 1})
+    assert evaluator.evaluate([Pipeline([*PLANE, step("threshold", 1)])], lambda: True) == [None]
+    assert counting.jobs == []
+
+
+def test_limits_grow_with_the_modelled_cost_and_never_fall_below_five_seconds():
+    class Large(Counting):
+        def run(self, jobs: Sequence[Job]) -> list[Outcome]:
+            self.jobs += jobs
+            return [Outcome(tuple(np.ones((len(job.images), 4)) for _ in job.requests)) for job in jobs]
+
+    program = Pipeline([*PLANE, step("otsu", 1)])
+    counting = Large(InProcess(BinaryTask(), [], 0))
+    Evaluator(BinaryTask(), counting, {0: 100}).judge([program])
+    Evaluator(BinaryTask(), counting, {0: 10**9}).judge([program])
+    small, large = counting.jobs
+    assert small.limit_s == 5.0
+    assert large.limit_s == pytest.approx(20 * program.cost)
+
+
+def test_judging_refits_nothing():
+    items = discs(2)
+    evaluator = Evaluator(BinaryTask(), InProcess(BinaryTask(), items, 0), sizes(items))
+    program = Pipeline([*PLANE, step("threshold", 1, level=3, polarity="dark")])
+    (statistics,) = evaluator.judge([program])
+    expected = [BinaryTask().judge(program(i["image"]), BinaryTask().truth(i)).tolist() for i in items]
+    assert statistics.tolist() == expected
