@@ -141,7 +141,8 @@ def _swap(first: Pipeline, second: Pipeline, words: Vocabulary, rng: Generator) 
     old = first.steps[i]
     op = registry.get(old.operator)
     new = words.draw_operator(rng, op.output, op.inputs)
-    assert new is not None
+    if new is None:  # an operator that the user brought and this search does not use
+        raise PipelineError(f"no other operator is like {op.name}")
     return Pipeline([*first.steps[:i], words.draw_step(rng, new, old.inputs), *first.steps[i + 1 :]])
 
 

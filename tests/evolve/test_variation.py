@@ -1,0 +1,121 @@
+"""Variation gives pipelines again, of the same kind, and each kind of change changes something."""
+
+import numpy as np
+import pytest
+from numpy.random import default_rng
+
+from evoseg.base.errors import PipelineError
+from evoseg.base.kinds import Kind
+from evoseg.evolve.growth import vocabulary
+from evoseg.evolve.ports import Scored, SearchView
+from evoseg.evolve.variation import CHANGES, MAX_LENGTH, SHARES, Newcomers, Vary, move_numbers
+from evoseg.operators import registry
+from evoseg.operators.parameters import Numbers, Range
+from evoseg.pipeline import IMAGE, Pipeline, print_text, read_text
+from evoseg.pipeline.value import step
+from tests.evolve.helpers import discs, facts_of
+
+FACTS = facts_of(discs(1))
+WORDS = vocabulary(FACTS)
+
+
+def parents(n: int, seed: int = 5) -> list[Pipeline]:
+    rng = default_rng(seed)
+    return [WORDS.grow(rng, Kind.MASK, int(rng.integers(2, 7))) for _ in range(n)]
+
+
+def view(pipelines: list[Pipeline]) -> SearchView:
+    one = np.ones(1)
+    population = [Scored(p, one[:, None], one, one) for p in pipelines]
+    return SearchView(
+        population, population, lambda n, rng: [population[i] for i in rng.integers(len(pipelines), size=n)], FACTS, 0
+    )
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda c: c.__name__.strip("_"))
+def test_a_change_gives_another_valid_program_of_the_same_kind(change):
+    rng = default_rng(12)
+    changed = refused = 0
+    for first, second in zip(parents(150), parents(150, seed=6), strict=True):
+        try:
+            child = change(first, second, WORDS, rng)
+        except PipelineError:
+            refused += 1  # as where nothing can be left out
+            continue
+        assert child.output is Kind.MASK
+        assert read_text(print_text(child)) == child
+        changed += child != first
+    assert changed > 75
+    assert refused < 75
+
+
+def test_shares_are_a_distribution_over_the_changes():
+    assert len(SHARES) == len(CHANGES)
+    assert SHARES.sum() == pytest.approx(1)
+    assert (SHARES > 0).all()
+
+
+def test_children_are_valid_new_and_never_too_long():
+    pipelines = parents(20)
+    children = Vary(WORDS).ready(view(pipelines), 300, default_rng(1))
+    assert len(children) == 300
+    for child in children:
+        assert child.output is Kind.MASK
+        assert read_text(print_text(child)) == child
+        assert len(child) <= max(MAX_LENGTH, *map(len, pipelines))
+    assert sum(child not in pipelines for child in children) > 270
+    assert len(set(children)) > 250
+
+
+def test_long_parents_do_not_grow_on():
+    chain = Pipeline(
+        [step("channel", IMAGE), *(step("gaussian", i, sigma=1 + i / 10) for i in range(22)), step("otsu", 22)]
+    )
+    assert len(chain) == MAX_LENGTH
+    assert all(len(child) <= MAX_LENGTH for child in Vary(WORDS).ready(view([chain]), 100, default_rng(1)))
+
+
+def test_children_depend_on_the_stream_only():
+    first, second = (Vary(WORDS).ready(view(parents(20)), 40, default_rng(9)) for _ in range(2))
+    assert first == second
+
+
+def test_without_parents_there_are_no_children():
+    assert Vary(WORDS).ready(SearchView([], [], lambda n, rng: [], FACTS, 0), 10, default_rng(0)) == []
+
+
+@pytest.mark.parametrize("op", registry.operators(optional=True), ids=lambda op: op.name)
+def test_the_numbers_of_every_operator_can_be_moved_and_stay_in_their_ranges(op):
+    roots = {Kind.RAW: [], Kind.GRAY: [step("channel", IMAGE)], Kind.MASK: [step("channel", IMAGE), step("otsu", 0)]}
+    steps = roots[Kind.MASK]
+    places = {Kind.RAW: IMAGE, Kind.GRAY: 0, Kind.MASK: 1}
+    start = Pipeline([*steps, step(op.name, *(places[k] for k in op.inputs))])
+    alone = [p for p in op.parameters if not p.fitted]
+    rng = default_rng(3)
+    moved = {move_numbers(start, WORDS, rng) for _ in range(60)}
+    assert all(len(m) <= len(start) for m in moved)
+    if any(isinstance(p.domain, Range | Numbers) for p in alone):
+        assert len({m.steps[-1].params for m in moved if m.steps[-1].operator == op.name}) > 3
+
+
+def test_fitted_numbers_are_left_to_the_evaluator():
+    start = Pipeline([step("channel", IMAGE, index=0), step("threshold", 0, level=77, polarity="dark")])
+    rng = default_rng(3)
+    assert all(move_numbers(start, WORDS, rng).steps[-1].params == (77, "dark") for _ in range(50))
+
+
+def test_operators_outside_the_vocabulary_do_no_harm():
+    # As in a program that the user brought: the search may use other operators than it.
+    few = type(WORDS)(tuple(op for op in WORDS.operators if op.name in ("channel", "gaussian", "threshold")), FACTS)
+    rich = parents(30)
+    children = Vary(few).ready(view(rich), 200, default_rng(4))
+    assert len(children) == 200
+
+
+def test_newcomers_are_many_at_first_and_then_a_trickle():
+    newcomers = Newcomers(WORDS, Kind.MASK, first=50)
+    rng, empty = default_rng(2), view(parents(1))
+    counts = [len(newcomers.ready(empty, 24, rng)) for _ in range(5)]
+    assert counts == [24, 24, 2, 2, 2]
+    assert len(newcomers.ready(empty, 1, rng)) == 1
+    assert newcomers.ready(empty, 0, rng) == []
