@@ -39,7 +39,7 @@ def test_a_wrong_sigma_is_mended():
         seen += verdicts
     assert len(seen) < 100
     assert start.score < best - 0.1
-    assert max(v.score for v in seen) > best - 0.01
+    assert max(v.score for v in seen) > start.score + 0.8 * (best - start.score)
     assert {skeleton(v.pipeline) for v in seen} == {skeleton(wrong)}
 
 

@@ -1,0 +1,289 @@
+"""A search: one history for a seed and an evaluation budget, whoever computes; no candidate twice."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.random import Generator
+
+from evoseg.base.errors import EvosegError
+from evoseg.base.kinds import Kind
+from evoseg.evolve.binary import BinaryTask
+from evoseg.evolve.budget import Budget, Clock
+from evoseg.evolve.classics import Classics
+from evoseg.evolve.evaluator import Evaluator
+from evoseg.evolve.growth import vocabulary
+from evoseg.evolve.jobs import Executor, InProcess, Job, Outcome
+from evoseg.evolve.ports import Failed, Item, Proposer, Scored, SearchView, Task, Verdict
+from evoseg.evolve.search import GENERATION, Progress, Search, Share
+from evoseg.evolve.tuning import Tune
+from evoseg.evolve.variation import Newcomers, Vary
+from evoseg.evolve.workers import Processes, WorkerSettings
+from evoseg.pipeline import IMAGE, Pipeline
+from evoseg.pipeline.value import step
+from tests.evolve.helpers import BrightnessTask, CountTask, NastyTask, discs, facts_of, marking, pack, ramp, sizes
+
+ITEMS = discs(5, shape=(40, 51))
+FACTS = facts_of(ITEMS)
+
+
+def shares(kind: Kind = Kind.MASK) -> list[Share]:
+    words = vocabulary(FACTS)
+    return [
+        Share(Classics(FACTS), GENERATION),
+        Share(Tune(), 14),
+        Share(Newcomers(words, kind, first=30), 24),
+        Share(Vary(words), GENERATION),
+    ]
+
+
+def search(
+    executor: Executor,
+    budget: Budget,
+    seed: int = 0,
+    task: Task | None = None,
+    items: Sequence[Item] = ITEMS,
+    proposers: list[Share] | None = None,
+    watch: Callable[[Progress], None] = lambda progress: None,
+    max_cost: float = float("inf"),
+    copied: bool = False,
+) -> Progress:
+    """Search on the items; if `copied`, the second half of them are jittered copies of the first."""
+    task = task or BinaryTask()
+    pixels = list(sizes(list(items)).items())
+    n = len(pixels) // 2 if copied else len(pixels)
+    evaluator = Evaluator(task, executor, dict(pixels[:n]))
+    copies = Evaluator(task, executor, dict(pixels[n:])) if copied else None
+    proposers = shares() if proposers is None else proposers
+    return Search(task, evaluator, copies, proposers, FACTS, Clock(budget), seed, max_cost, watch).run()
+
+
+def told(progress: Progress) -> dict[str, object]:
+    """Return all of a search that must not depend on who computed it, or how fast."""
+    return {
+        "counts": (progress.evaluations, progress.failed, progress.turned_away, progress.generation),
+        "history": [(evaluations, score) for evaluations, _, score in progress.history],
+        "best": [(s.pipeline.digest, s.scores.tolist(), s.left_out.tolist(), s.proposer) for s in progress.best],
+        "population": [s.pipeline.digest for s in progress.population],
+        "front": [(s.pipeline.digest, s.score) for s in progress.front.members],
+        "credit": progress.credit,
+    }
+
+
+def darker(items: Sequence[Item]) -> list[Item]:
+    return [item | {"image": item["image"] // 5 * 4} for item in items]
+
+
+def test_candidates_that_a_darker_copy_ruins_count_for_less():
+    items = [*ITEMS, *darker(ITEMS)]
+    executor = InProcess(BinaryTask(), items, 1 << 27)
+    progress = search(executor, Budget(evaluations=120), items=items, copied=True)
+    judged = [s for s in progress.best if s.jittered is not None]
+    assert judged
+    for s in judged:
+        answers = [s.pipeline(item["image"]) for item in items[len(ITEMS) :]]
+        ious = [(a & i["mask"]).sum() / (a | i["mask"]).sum() for a, i in zip(answers, ITEMS, strict=True)]
+        assert s.jittered == pytest.approx(ious)
+        assert s.robust == pytest.approx((s.left_out + ious) / 2)
+        assert s.scores.shape == s.jittered.shape  # history and results are of the images as they are
+
+
+def test_any_number_of_workers_gives_the_same_search(tmp_path):
+    budget = Budget(evaluations=170)
+    items = [*ITEMS, *darker(ITEMS)]
+    expected = told(search(InProcess(BinaryTask(), items, 1 << 27), budget, seed=3, items=items, copied=True))
+    assert expected["counts"][0] == 170
+    path = pack(items, tmp_path)
+    for n in (1, 2, 4):
+        executor = Processes(BinaryTask(), path, WorkerSettings(n_workers=n, cache_bytes=1 << 20))
+        try:
+            assert told(search(executor, budget, seed=3, items=items, copied=True)) == expected
+        finally:
+            executor.close()
+
+
+def test_another_seed_gives_another_search():
+    budget = Budget(evaluations=140)
+    first, second = (told(search(InProcess(BinaryTask(), ITEMS, 1 << 27), budget, seed=s)) for s in (0, 1))
+    assert first["population"] != second["population"]
+
+
+class Stubborn:
+    """Proposes the same programs again and again, told a little differently each time."""
+
+    name = "stubborn"
+
+    def __init__(self) -> None:
+        self.heard: list[int] = []
+        self.levels = iter(range(256))
+
+    def ready(self, view: SearchView, n: int, rng: Generator) -> list[Pipeline]:
+        level = next(self.levels)
+        return [
+            Pipeline([step("channel", IMAGE), step("gaussian", 0, sigma=s), step("threshold", 1, level=level)])
+            for s in (1.0, 2.0, 3.0, 2.0)
+        ][:n]
+
+    def learn(self, verdicts: Sequence[Verdict]) -> None:
+        self.heard.append(len(verdicts))
+        assert all(isinstance(v, Scored) for v in verdicts)
+
+
+class Counting:
+    """An executor that counts what it is asked for each image."""
+
+    def __init__(self, inner: Executor) -> None:
+        self.inner = inner
+        self.n_workers = inner.n_workers
+        self.asked: Counter[tuple[str, bool, int]] = Counter()
+
+    def run(self, jobs: Sequence[Job]) -> list[Outcome]:
+        for job in jobs:
+            self.asked.update((r.program.form, r.survey, image) for r in job.requests for image in job.images)
+        return self.inner.run(jobs)
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+def test_repeats_are_never_evaluated_twice_and_cost_no_budget():
+    counting = Counting(InProcess(BinaryTask(), ITEMS, 1 << 27))
+    stubborn = Stubborn()
+    words = vocabulary(FACTS)
+    proposers = [Share(stubborn, 4), Share(Newcomers(words, Kind.MASK, first=6), 2)]
+    progress = search(counting, Budget(evaluations=9), proposers=proposers)
+    ours = {key: n for key, n in counting.asked.items() if key[0] in {p.form for p in Stubborn().ready(None, 4, None)}}
+    assert set(ours.values()) == {1}
+    assert len(ours) == 3 * len(ITEMS)
+    assert progress.evaluations == 9
+    assert progress.generation >= 3
+    assert set(stubborn.heard) == {4}  # repeats included
+
+
+def test_history_only_rises_and_ends_at_the_best():
+    progress = search(InProcess(BinaryTask(), ITEMS, 1 << 27), Budget(evaluations=200))
+    scores = [score for _, _, score in progress.history]
+    assert scores == sorted(set(scores))
+    assert progress.best_score == scores[-1]
+    assert [n for n, _, _ in progress.history] == sorted(n for n, _, _ in progress.history)
+    assert progress.stopped_by == "evaluations"
+
+
+@pytest.mark.parametrize("evaluations", [1, 47, 48, 49, 100])
+def test_a_budget_of_evaluations_is_spent_exactly(evaluations):
+    assert search(InProcess(BinaryTask(), ITEMS, 1 << 27), Budget(evaluations=evaluations)).evaluations == evaluations
+
+
+def test_a_target_ends_the_search():
+    progress = search(InProcess(BinaryTask(), ITEMS, 1 << 27), Budget(evaluations=5000, target_score=0.3))
+    assert progress.stopped_by == "target-score"
+    assert progress.evaluations < 500
+    assert progress.best_score >= 0.3
+
+
+def test_a_stop_ends_the_search_with_the_best_so_far():
+    clock = Clock(Budget(evaluations=5000))
+    evaluator = Evaluator(BinaryTask(), InProcess(BinaryTask(), ITEMS, 1 << 27), sizes(ITEMS))
+    running = Search(BinaryTask(), evaluator, None, shares(), FACTS, clock, 0, watch=lambda progress: clock.stop())
+    progress = running.run()
+    assert progress.stopped_by == "interrupt"
+    assert progress.generation == 1
+    assert progress.best
+
+
+def test_time_ends_the_search():
+    progress = search(InProcess(BinaryTask(), ITEMS, 1 << 27), Budget(seconds=0.3))
+    assert progress.stopped_by == "seconds"
+    assert progress.best
+
+
+def test_costly_candidates_are_turned_away_unseen():
+    counting = Counting(InProcess(BinaryTask(), ITEMS, 1 << 27))
+    progress = search(counting, Budget(evaluations=120), max_cost=3.0)
+    assert progress.turned_away > 0
+    assert all(s.pipeline.cost <= 3.0 for s in [*progress.population, *progress.best, *progress.front.members])
+
+
+class Marks:
+    """Proposes programs that mark a certain number of pixels, a few at a time."""
+
+    name = "marks"
+
+    def __init__(self, marks: Sequence[int]) -> None:
+        self.waiting = list(marks)
+        self.heard: list[Verdict] = []
+
+    def ready(self, view: SearchView, n: int, rng: Generator) -> list[Pipeline]:
+        now, self.waiting = self.waiting[:3], self.waiting[3:]
+        return [marking(m) for m in now]
+
+    def learn(self, verdicts: Sequence[Verdict]) -> None:
+        self.heard += verdicts
+
+
+def test_failed_candidates_are_data():
+    marks = Marks([100, 5, 50, 5, 156, 120])
+    proposers = [Share(marks, 6)]
+    progress = search(
+        InProcess(NastyTask(), ramp(), 0), Budget(evaluations=5), task=NastyTask(), items=ramp(), proposers=proposers
+    )
+    assert (progress.evaluations, progress.failed) == (5, 1)
+    assert progress.best[0].pipeline == marking(156)
+    failed = [v for v in marks.heard if isinstance(v, Failed)]
+    assert [v.pipeline for v in failed] == [marking(5), marking(5)]  # the repeat hears of it, too
+
+
+def test_a_search_in_which_everything_fails_says_why():
+    with pytest.raises(EvosegError, match="one of those days"):
+        search(
+            InProcess(NastyTask(), ramp(), 0),
+            Budget(evaluations=5),
+            task=NastyTask(),
+            items=ramp(),
+            proposers=[Share(Marks([5]), 6)],
+        )
+
+
+def test_proposers_are_credited_for_what_they_improve():
+    progress = search(InProcess(BinaryTask(), ITEMS, 1 << 27), Budget(evaluations=200))
+    assert sum(progress.credit.values()) == pytest.approx(progress.best_score)
+    assert set(progress.credit) <= {"classic", "tune", "random", "vary"}
+
+
+def test_the_best_classic_is_remembered():
+    progress = search(InProcess(BinaryTask(), ITEMS, 1 << 27), Budget(evaluations=100))
+    assert progress.best_classic is not None
+    assert progress.best_classic.proposer == "classic"
+
+
+@pytest.mark.parametrize("task", [CountTask(), BrightnessTask()], ids=["counting", "brightness"])
+def test_the_search_knows_nothing_of_masks(task, tmp_path):
+    words = vocabulary(FACTS)
+    proposers: list[Proposer] = [Newcomers(words, task.output, first=20), Vary(words)]
+    executor = Processes(task, pack(ITEMS[:2], tmp_path), WorkerSettings(n_workers=1))
+    try:
+        progress = search(
+            executor, Budget(evaluations=60), task=task, items=ITEMS[:2], proposers=[Share(p, 24) for p in proposers]
+        )
+    finally:
+        executor.close()
+    assert progress.evaluations == 60
+    assert progress.best_score > 0.1
+    assert all(s.pipeline.output is task.output for s in progress.best)
+
+
+def test_what_is_kept_was_scored_on_every_image():
+    progress = search(InProcess(BinaryTask(), ITEMS, 1 << 27), Budget(evaluations=150))
+    truths = [BinaryTask().truth(item) for item in ITEMS]
+    for s in progress.best[:5]:
+        judged = [BinaryTask().judge(s.pipeline(i["image"]), t) for i, t in zip(ITEMS, truths, strict=True)]
+        assert s.statistics.tolist() == np.array(judged).tolist()
+
+
+def test_packed_items_are_those_that_were_packed(tmp_path: Path):
+    from evoseg.data.pack import Pack
+
+    for written, read in zip(ITEMS, Pack(pack(ITEMS, tmp_path)).items, strict=True):
+        assert all(np.array_equal(written[key], read[key]) for key in written)

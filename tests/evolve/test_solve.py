@@ -1,0 +1,181 @@
+"""The whole way: search, choose on other images, and only then open the test images."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from evoseg.base.errors import EvosegError
+from evoseg.data.dataset import Dataset
+from evoseg.data.splits import Splits
+from evoseg.evolve.binary import BinaryTask
+from evoseg.evolve.budget import Budget, Clock
+from evoseg.evolve.search import Progress
+from evoseg.evolve.solve import SearchSettings, Solution, solve
+from evoseg.pipeline import IMAGE, Pipeline
+from evoseg.pipeline.value import step
+from tests.evolve.helpers import NastyTask, discs
+
+ITEMS = discs(9, shape=(40, 51))
+NAMES = [f"{i:03}" for i in range(9)]
+WITH_SELECTION = Splits(("000", "001", "002", "003"), ("004", "005", "006"), ("007", "008"))
+WITHOUT_SELECTION = Splits(("000", "001", "002", "003"), (), ("007", "008"))
+
+
+def dataset() -> Dataset:
+    return Dataset.from_arrays([i["image"] for i in ITEMS], [i["mask"] for i in ITEMS], names=NAMES)
+
+
+def solved(
+    folder: Path,
+    splits: Splits = WITH_SELECTION,
+    watch: Callable[[Progress], None] = lambda progress: None,
+    found: Callable[[Pipeline], None] = lambda pipeline: None,
+    **settings: object,
+) -> Solution:
+    settings = {"budget": Budget(evaluations=110), "workers": 0} | settings
+    chosen = SearchSettings(**settings)
+    return solve(dataset(), splits, BinaryTask(), chosen, folder, Clock(chosen.budget), watch, found)
+
+
+def told(solution: Solution) -> dict[str, object]:
+    return {
+        "champion": (solution.champion.scored.pipeline.digest, solution.champion.role),
+        "finalists": [(f.scored.pipeline.digest, f.role, f.selection.tolist()) for f in solution.finalists],
+        "test": {p.digest: s.tolist() for p, s in solution.test.items()},
+        "history": [(n, score) for n, _, score in solution.progress.history],
+    }
+
+
+@pytest.mark.parametrize("splits", [WITH_SELECTION, WITHOUT_SELECTION], ids=["selection", "leave one out"])
+def test_workers_change_nothing_about_a_solution(splits, tmp_path):
+    here, there = (solved(tmp_path, splits, workers=n) for n in (0, 2))
+    assert told(here) == told(there)
+    assert here.reproducible
+    assert there.reproducible
+
+
+def test_an_easy_scene_is_solved_and_beats_its_baselines(tmp_path):
+    solution = solved(tmp_path)
+    score = BinaryTask().score
+    tested = {p: float(score(s).mean()) for p, s in solution.test.items()}
+    champion = tested.pop(solution.champion.scored.pipeline)
+    assert champion > 0.75
+    assert champion >= max(tested.values())
+    roles = [f.role for f in solution.finalists]
+    assert roles.count("constant") == 2
+    assert roles.count("classic") == 1
+
+
+def test_test_scores_are_those_of_running_the_pipeline(tmp_path):
+    solution = solved(tmp_path)
+    champion = solution.champion.scored.pipeline
+    truths = [(ITEMS[i]["image"], BinaryTask().truth(ITEMS[i])) for i in (7, 8)]
+    expected = [BinaryTask().judge(champion(image), truth).tolist() for image, truth in truths]
+    assert solution.test[champion].tolist() == expected
+
+
+def test_selection_scores_are_those_of_running_the_pipeline(tmp_path):
+    champion = solved(tmp_path).champion
+    expected = [
+        float(BinaryTask().score(BinaryTask().judge(champion.scored.pipeline(i["image"]), BinaryTask().truth(i))))
+        for i in ITEMS[4:7]
+    ]
+    assert champion.selection == pytest.approx(expected)
+
+
+def test_no_test_image_is_opened_before_the_champion_is_known(tmp_path, monkeypatch):
+    events: list[str] = []
+    load = Dataset.load
+    monkeypatch.setattr(Dataset, "load", lambda self, stem: (events.append(stem), load(self, stem))[1])
+    solve(
+        data := dataset(),
+        WITH_SELECTION,
+        BinaryTask(),
+        SearchSettings(Budget(evaluations=60), workers=0),
+        tmp_path,
+        Clock(Budget(evaluations=60)),
+        found=lambda pipeline: events.append("found"),
+    )
+    assert data.stems == tuple(NAMES)
+    before = events[: events.index("found")]
+    after = events[events.index("found") + 1 :]
+    # from_arrays looks at every image once, before the search begins.
+    assert set(before[len(NAMES) :]) == {*WITH_SELECTION.search, *WITH_SELECTION.selection}
+    assert set(after) == set(WITH_SELECTION.test)
+
+
+def test_without_a_test_split_nothing_is_claimed(tmp_path):
+    assert solved(tmp_path, Splits(tuple(NAMES[:4]), (), ())).test == {}
+
+
+def test_a_program_that_the_user_brings_is_tried_first(tmp_path):
+    brought = Pipeline(
+        [step("channel", IMAGE), step("gaussian", 0, sigma=1.7), step("threshold", 1), step("remove_small", 2, area=9)]
+    )
+    solution = solved(tmp_path, start=(brought,), budget=Budget(evaluations=1))
+    (first,) = solution.progress.best
+    assert (first.pipeline.form, first.proposer) == (brought.form, "start")
+
+
+def test_a_cost_limit_holds_for_every_evolved_finalist(tmp_path):
+    solution = solved(tmp_path, max_cost=4.0)
+    assert all(f.scored.pipeline.cost <= 4.0 for f in solution.finalists)
+
+
+def test_an_interrupt_keeps_the_best_so_far(tmp_path):
+    def interrupt(progress: Progress) -> None:
+        if progress.generation == 2:
+            raise KeyboardInterrupt
+
+    solution = solved(tmp_path, watch=interrupt, budget=Budget(evaluations=100_000))
+    assert solution.progress.stopped_by == "interrupt"
+    assert solution.progress.generation == 2
+    assert solution.test
+
+
+def test_an_interrupt_from_outside_in_mid_job_keeps_the_best_so_far(tmp_path):
+    begun = threading.Event()
+
+    def interrupt() -> None:
+        begun.wait(30)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    solution = solved(tmp_path, watch=lambda p: begun.set(), budget=Budget(evaluations=100_000), workers=1)
+    thread.join()
+    assert solution.progress.stopped_by == "interrupt"
+    champion = solution.champion.scored.pipeline
+    expected = [BinaryTask().judge(champion(ITEMS[i]["image"]), BinaryTask().truth(ITEMS[i])).tolist() for i in (7, 8)]
+    assert solution.test[champion].tolist() == expected
+
+
+def test_an_interrupt_before_the_first_score_says_so(tmp_path):
+    clock = Clock(Budget(evaluations=10))
+    clock.stop()
+    with pytest.raises(EvosegError, match="before any candidate was scored"):
+        solve(
+            dataset(), WITH_SELECTION, BinaryTask(), SearchSettings(Budget(evaluations=10), workers=0), tmp_path, clock
+        )
+
+
+def test_a_run_in_which_a_worker_was_killed_says_so(tmp_path, monkeypatch):
+    from evoseg.evolve import workers
+
+    monkeypatch.setattr(workers, "ALONE_LIMIT_S", 1.0)
+    # `NastyTask` lets its process exit whenever exactly two pixels are marked.
+    spot = np.zeros((40, 51), np.uint8)
+    spot[7, 9:11] = 200
+    images = [np.maximum(spot, 5)] * 4
+    data = Dataset.from_arrays(images, [spot > 0] * 4, names=NAMES[:4])
+    deadly = Pipeline([step("channel", IMAGE), step("level", 0, level=99)])
+    budget = Budget(evaluations=12)
+    settings = SearchSettings(budget, workers=1, start=(deadly,))
+    solution = solve(data, Splits(tuple(NAMES[:4]), (), ()), NastyTask(), settings, tmp_path, Clock(budget))
+    assert not solution.reproducible
+    assert solution.progress.failed >= 1
