@@ -105,7 +105,7 @@ class Parameter:
             raise PipelineError(f"{self.name} is {value!r}; it must be one of {', '.join(domain.values)}.")
         if value not in domain.values:
             raise PipelineError(unknown(f"{self.name}", value, domain.values))
-        return value
+        return str(value)  # NumPy has strings of its own, which are equal but print otherwise
 
     def _check_numbers(self, domain: Numbers, value: object) -> tuple[float, ...]:
         if not isinstance(value, tuple) or not all(_is_number(v) for v in value):

@@ -114,6 +114,13 @@ def test_parameters_come_onto_the_grid():
     assert repr(step("kernel", 0, weights=(-0.0,) * 9).params[0][0]) == "0.0"
 
 
+def test_numbers_and_words_of_numpy_give_the_same_digest():
+    plain = Pipeline([step("channel", IMAGE), step("dog", 0, sigma=1.5, polarity="dark")])
+    numpy = Pipeline([step("channel", IMAGE), step("dog", 0, sigma=np.float64(1.5), polarity=np.str_("dark"))])
+    assert numpy == plain
+    assert numpy.digest == plain.digest
+
+
 def test_an_unknown_parameter_is_named_with_the_known_ones():
     with pytest.raises(PipelineError, match="gaussian has no parameter 'sgima'; it has sigma"):
         step("gaussian", 0, sgima=2.0)
