@@ -7,7 +7,7 @@ from typing import cast
 import numpy as np
 
 from evoseg.evolve.ports import Floats, Scored
-from evoseg.evolve.selection import COST_PRICE, STEP_PRICE
+from evoseg.evolve.selection import price
 from evoseg.evolve.tuning import Skeleton, skeleton
 
 MOST = 8
@@ -34,8 +34,7 @@ class Finalist:
     @property
     def merit(self) -> float:
         """The mean selection score, less what length and cost must be worth."""
-        pipeline = self.scored.pipeline
-        return float(self.selection.mean()) - STEP_PRICE * len(pipeline) - COST_PRICE * pipeline.cost
+        return float(self.selection.mean()) - price(self.scored.pipeline)
 
 
 def nominate(best: Sequence[Scored], constants: Sequence[Scored], classic: Scored | None) -> list[tuple[Scored, str]]:

@@ -84,6 +84,8 @@ class Scored:
         Each image's score with the fitted numbers found on the other images only.
     proposer : str
         Who proposed it.
+    jittered : float64 array of shape (n_images,), or None
+        Scores on jittered copies of the images, if the candidate was good enough to be tried on them.
     """
 
     pipeline: Pipeline
@@ -91,6 +93,12 @@ class Scored:
     scores: Floats
     left_out: Floats
     proposer: str = ""
+    jittered: Floats | None = None
+
+    @property
+    def robust(self) -> Floats:
+        """Per image, what selection goes by: the left-out score, averaged with the jittered copy's if there is one."""
+        return self.left_out if self.jittered is None else (self.left_out + self.jittered) / 2
 
     @property
     def score(self) -> float:

@@ -12,7 +12,7 @@ from evoseg.base.streams import stream
 from evoseg.evolve.budget import Clock
 from evoseg.evolve.evaluator import Evaluator
 from evoseg.evolve.facts import Facts
-from evoseg.evolve.ports import Failed, Floats, Proposer, Scored, SearchView, Verdict
+from evoseg.evolve.ports import Failed, Floats, Proposer, Scored, SearchView, Task, Verdict
 from evoseg.evolve.selection import Front, distinct_answers, priced, select, survivors
 from evoseg.evolve.tuning import Skeleton, skeleton
 from evoseg.pipeline import Pipeline
@@ -79,7 +79,10 @@ class Search:
 
     Parameters
     ----------
+    task : Task
     evaluator : Evaluator
+    copies : Evaluator or None
+        Judges on jittered copies of the images.
     shares : sequence of Share
     facts : Facts
     clock : Clock
@@ -92,7 +95,9 @@ class Search:
 
     def __init__(
         self,
+        task: Task,
         evaluator: Evaluator,
+        copies: Evaluator | None,
         shares: Sequence[Share],
         facts: Facts,
         clock: Clock,
@@ -100,7 +105,9 @@ class Search:
         max_cost: float = float("inf"),
         watch: Callable[[Progress], None] = lambda progress: None,
     ) -> None:
+        self._task = task
         self._evaluator = evaluator
+        self._copies = copies
         self._shares = shares
         self._facts = facts
         self._clock = clock
@@ -143,6 +150,8 @@ class Search:
             raise EvosegError(
                 f"every candidate fails, so something else is broken: {failure.reason}\n{failure.traceback}"
             )
+        scored = self._jitter(scored)
+        self._known |= {s.pipeline.form: s for s in scored}
         self._take_in(scored)
         for proposer, pipelines in proposals:
             heard = [self._known[p.form] for p in pipelines if p.form in self._known]
@@ -174,6 +183,21 @@ class Search:
             free -= len(pipelines)
             proposals.append((share.proposer, pipelines))
         return proposals
+
+    def _jitter(self, scored: list[Scored]) -> list[Scored]:
+        """Try those that can hope to survive on jittered copies of the images."""
+        population = self.progress.population
+        bar = priced(population[len(population) // 2]) if len(population) == POPULATION else float("-inf")
+        promoted = [s for s in scored if priced(s) >= bar]
+        if self._copies is None or not promoted:
+            return scored
+        statistics = self._copies.judge([s.pipeline for s in promoted])
+        tried = {
+            s.pipeline: replace(s, jittered=self._task.score(found))
+            for s, found in zip(promoted, statistics, strict=True)
+            if not isinstance(found, Failed)
+        }
+        return [tried.get(s.pipeline, s) for s in scored]
 
     def _floor(self) -> float:
         """Return the score from which a candidate can hope to survive."""

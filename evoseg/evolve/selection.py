@@ -10,10 +10,11 @@ from deap import base, tools
 from numpy.random import Generator
 
 from evoseg.evolve.ports import Scored
+from evoseg.pipeline import Pipeline
 
-STEP_PRICE = 0.0005
+STEP_PRICE = 0.005
 """Score that a further step must be worth."""
-COST_PRICE = 0.0002
+COST_PRICE = 0.001
 """Score that a further ns per pixel must be worth."""
 
 
@@ -36,9 +37,17 @@ class Member:
     fitness: Any
 
 
+def price(pipeline: Pipeline) -> float:
+    """Return what the length and the cost of a pipeline must be worth."""
+    return STEP_PRICE * len(pipeline) + COST_PRICE * pipeline.cost
+
+
 def priced(scored: Scored) -> float:
-    """Return the mean score less the price of length and cost."""
-    return scored.score - STEP_PRICE * len(scored.pipeline) - COST_PRICE * scored.pipeline.cost
+    """Return the mean robust score less the price of length and cost.
+
+    Left-out scores, since a level that suits most images and fails on the rest promises little for the next image.
+    """
+    return float(scored.robust.mean()) - price(scored.pipeline)
 
 
 def select(population: Sequence[Scored], n: int, rng: Generator) -> list[Scored]:
@@ -54,8 +63,7 @@ def _members(population: Sequence[Scored]) -> list[Member]:
     fitness = type("Fitness", (base.Fitness,), {"weights": (1.0,) * n_images})
     found = []
     for scored in population:
-        price = scored.score - priced(scored)
-        found.append(Member(scored, fitness(tuple(scored.scores - price))))
+        found.append(Member(scored, fitness(tuple(scored.robust - price(scored.pipeline)))))
     return found
 
 

@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evoseg.base.errors import EvosegError
+from evoseg.base.streams import stream
 from evoseg.data.dataset import Dataset
+from evoseg.data.jitter import jittered
 from evoseg.data.pack import Pack, write_pack
 from evoseg.data.splits import Splits
 from evoseg.evolve.budget import Budget, Clock
@@ -112,12 +114,13 @@ def solve(
     found : callable
         Called with the champion before any test image is opened.
     """
-    pack = _pack(dataset, (*splits.search, *splits.selection), folder / "search.pack")
+    pack = _pack_with_copies(dataset, splits, folder / "search.pack")
     n_search = len(splits.search)
     facts = survey_images([task.image(item) for item in pack.items[:n_search]])
     sizes = {i: _pixels(task.image(item)) for i, item in enumerate(pack.items)}
     with _executor(task, pack, settings) as executor:
         evaluator = Evaluator(task, executor, {i: sizes[i] for i in range(n_search)})
+        copies = Evaluator(task, executor, {i: sizes[i] for i in range(n_search, 2 * n_search)})
         words = vocabulary(facts, optional=settings.optional_operators)
         shares = [
             Share(Given(settings.start), GENERATION),
@@ -126,7 +129,7 @@ def solve(
             Share(Newcomers(words, task.output), 24),
             Share(Vary(words), GENERATION),
         ]
-        search = Search(evaluator, shares, facts, clock, settings.seed, settings.max_cost, watch)
+        search = Search(task, evaluator, copies, shares, facts, clock, settings.seed, settings.max_cost, watch)
         try:
             progress = search.run()
         except KeyboardInterrupt:
@@ -134,7 +137,7 @@ def solve(
             progress.stopped_by = "interrupt"
         if not progress.best:
             raise EvosegError("the search ended before any candidate was scored. Give it more time.")
-        chosen_on = Evaluator(task, executor, {i: sizes[i] for i in range(n_search, len(sizes))})
+        chosen_on = Evaluator(task, executor, {i: sizes[i] for i in range(2 * n_search, len(sizes))})
         finalists = _finalists(progress, evaluator, chosen_on if splits.selection else None, facts, task)
         reproducible = not getattr(executor, "n_killed", 0)
     best = champion(finalists)
@@ -190,6 +193,20 @@ def _prove(
         if isinstance(statistics, Failed):
             raise EvosegError(f"the pipeline failed on a test image: {statistics.reason}\n{program.digest}")
     return {p: s for p, s in zip(programs, found, strict=True) if not isinstance(s, Failed)}
+
+
+def _pack_with_copies(dataset: Dataset, splits: Splits, path: Path) -> Pack:
+    """Pack the search images, a jittered copy of each, and the selection images."""
+
+    def items() -> Iterator[tuple[str, dict[str, NDArray[Any]]]]:
+        for stem in splits.search:
+            yield stem, _arrays(dataset, stem)
+        for stem in splits.search:
+            yield f"{stem}, jittered", jittered(_arrays(dataset, stem), stream(0, "jitter", stem))
+        for stem in splits.selection:
+            yield stem, _arrays(dataset, stem)
+
+    return write_pack(path, items())
 
 
 def _pack(dataset: Dataset, stems: Sequence[str], path: Path) -> Pack:

@@ -21,6 +21,8 @@ SIGMA = 0.12
 """First standard deviation, as a share of each parameter's range."""
 ROUNDS = 6
 """CMA-ES generations spent on one pipeline."""
+LARGEST = 14
+"""Candidates of one CMA-ES generation at most; its own rule would ask for more where there are 28 numbers or more."""
 POOL = 12
 """The tuner takes the best pipeline among so many that it has not tuned yet."""
 
@@ -76,7 +78,8 @@ class _Target:
         # cmaes refuses a single dimension; a second one that nothing depends on costs little.
         if len(places) == 1:
             start, bounds = np.append(start, 0.5), np.tile([0.0, 1.0], (2, 1))
-        self._cma = CMA(mean=np.clip(start, 0.02, 0.98), sigma=SIGMA, bounds=bounds, seed=seed)
+        size = min(4 + int(3 * np.log(len(start))), LARGEST)
+        self._cma = CMA(mean=np.clip(start, 0.02, 0.98), sigma=SIGMA, bounds=bounds, seed=seed, population_size=size)
         self._asked: list[NDArray[np.float64]] = []
         self.size = self._cma.population_size
         self.rounds = 0
@@ -86,7 +89,7 @@ class _Target:
         return [self._at(x) for x in self._asked]
 
     def tell(self, verdicts: Sequence[Verdict]) -> None:
-        losses = [1.0 if isinstance(v, Failed) else 1.0 - v.score for v in verdicts]
+        losses = [1.0 if isinstance(v, Failed) else 1.0 - float(v.left_out.mean()) for v in verdicts]
         self._cma.tell(list(zip(self._asked, losses, strict=True)))
         self.rounds += 1
 
