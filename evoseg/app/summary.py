@@ -12,6 +12,7 @@ _STOPPED = {
     "evaluations": "the evaluations were spent",
     "target-score": "the target score was reached",
     "interrupt": "it was interrupted",
+    "exhausted": "there was nothing new to try",
 }
 
 

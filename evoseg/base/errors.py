@@ -35,7 +35,7 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
     """Say that `name` is not a known `what`, with the nearest matches, or with all of them if they are few."""
     names = sorted(known)
     # Comparing is quadratic in the length, and a stranger may have chosen the name.
-    near = get_close_matches(name[:LONGEST], names, n=3, cutoff=0.5)
+    near = get_close_matches(name[:LONGEST], names, n=3, cutoff=0.6)
     if near:
         hint = f"did you mean {' or '.join(near)}?"
     elif len(names) <= 12:

@@ -35,11 +35,13 @@ class Evaluator:
         self._pixels = pixels
         self._shards = _shards(pixels, executor.n_workers)
 
-    def judge(self, programs: Sequence[Pipeline]) -> list[Floats | Failed]:
-        """Return the statistics of programs as they are, nothing refitted, on every image."""
+    def judge(
+        self, programs: Sequence[Pipeline], out_of_time: Callable[[], bool] = lambda: False
+    ) -> list[Floats | Failed | None]:
+        """Return the statistics of programs as they are, nothing refitted, on every image; None if time ran out."""
         requests = [Request(p) for p in programs]
-        answers = self._measure(requests, lambda: False)
-        return [answers[request] for request in requests]
+        answers = self._measure(requests, out_of_time)
+        return [answers.get(request) for request in requests]
 
     def evaluate(
         self,

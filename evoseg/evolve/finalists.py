@@ -40,10 +40,10 @@ class Finalist:
 def nominate(best: Sequence[Scored], constants: Sequence[Scored], classic: Scored | None) -> list[tuple[Scored, str]]:
     """Return at most `MOST` candidates with their roles: baselines always, the rest best first.
 
-    Those of one structure differ in numbers only, so one of them stands for all.
+    Evolved ones of one structure differ in numbers only, so one of them stands for all.
     """
     chosen = [(s, "constant") for s in constants] + ([(classic, "classic")] if classic else [])
-    structures = {skeleton(s.pipeline) for s, _ in chosen}
+    structures: set[Skeleton] = set()
     answers = {s.answer for s, _ in chosen}
     for scored in best:
         structure = skeleton(scored.pipeline)

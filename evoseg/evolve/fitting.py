@@ -70,7 +70,12 @@ class _Ascent:
         It starts from the levels at hand, which a parent's fit has left, and from those that look best without the
         later steps: the first are better where only other steps have changed, the second where planes have.
         """
-        yield from self._judge([tuple(self._chosen), tuple(self._guesses)])
+        openings = [tuple(self._chosen), tuple(self._guesses)]
+        # A later step may take the mask away or invert it. A level that no fit has set yet may lie on either side.
+        for k, step in enumerate(self._pipeline.steps[i] for i in self._places):
+            if step.params == tuple(p.default for p in registry.get(step.operator).parameters):
+                openings += [(*o[:k], (o[k] + 256) % 512, *o[k + 1 :]) for o in openings[1:]]
+        yield from self._judge(openings)
         for _ in range(ROUNDS if len(self._places) > 1 else 1):
             for k, stride in enumerate(self._strides):
                 yield from self._along(k, stride)

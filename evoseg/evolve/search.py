@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 GENERATION = 48
 """Candidates a generation asks for. A constant: a history must not depend on how fast the machine is."""
 POPULATION = 96
+PATIENCE = 100
+"""Generations without anything new to evaluate after which a search ends."""
 FLOOR = 0.85
 """Share of the first quartile's score below which a candidate's thresholds are not searched to the end."""
 BEST = 24
@@ -115,6 +117,7 @@ class Search:
         self._max_cost = max_cost
         self._watch = watch
         self._known: dict[str, Verdict] = {}
+        self._idle = 0
         self.progress = Progress()
 
     def run(self) -> Progress:
@@ -124,7 +127,12 @@ class Search:
             state.stopped_by = self._clock.reason(state.evaluations, state.best_score) or ""
             if state.stopped_by:
                 return state
+            before = state.evaluations
             self._generation()
+            self._idle = 0 if state.evaluations > before else self._idle + 1
+            if self._idle == PATIENCE:
+                state.stopped_by = "exhausted"
+                return state
             self._watch(state)
 
     def _generation(self) -> None:
@@ -191,11 +199,11 @@ class Search:
         promoted = [s for s in scored if priced(s) >= bar]
         if self._copies is None or not promoted:
             return scored
-        statistics = self._copies.judge([s.pipeline for s in promoted])
+        statistics = self._copies.judge([s.pipeline for s in promoted], self._clock.late)
         tried = {
             s.pipeline: replace(s, jittered=self._task.score(found))
             for s, found in zip(promoted, statistics, strict=True)
-            if not isinstance(found, Failed)
+            if found is not None and not isinstance(found, Failed)
         }
         return [tried.get(s.pipeline, s) for s in scored]
 

@@ -170,12 +170,14 @@ def _finalists(
     fixed = [v for v in evaluator.evaluate(constants(facts, task.output)) if isinstance(v, Scored)]
     nominated = nominate(progress.best, fixed, progress.best_classic)
     if chosen_on is None:
-        return [Finalist(s, leave_one_out(s, progress.variants), role) for s, role in nominated]
+        # A baseline's numbers are nobody's choice: there is nothing to leave out but its level.
+        variants = {"evolved": progress.variants}
+        return [Finalist(s, leave_one_out(s, variants.get(role, {})), role) for s, role in nominated]
     statistics = chosen_on.judge([s.pipeline for s, _ in nominated])
     return [
         Finalist(s, task.score(found), role)
         for (s, role), found in zip(nominated, statistics, strict=True)
-        if not isinstance(found, Failed)
+        if isinstance(found, np.ndarray)
     ]
 
 
@@ -192,7 +194,7 @@ def _prove(
     for program, statistics in zip(programs, found, strict=True):
         if isinstance(statistics, Failed):
             raise EvosegError(f"the pipeline failed on a test image: {statistics.reason}\n{program.digest}")
-    return {p: s for p, s in zip(programs, found, strict=True) if not isinstance(s, Failed)}
+    return {p: s for p, s in zip(programs, found, strict=True) if isinstance(s, np.ndarray)}
 
 
 def _pack_with_copies(dataset: Dataset, splits: Splits, path: Path) -> Pack:

@@ -171,10 +171,10 @@ def mix(
 
 
 def windowed(values: NDArray[Any], low: float, high: float, scale: str) -> Gray:
-    """Map [low, high] to 0..255; if high < low the picture is inverted, if they are equal it is a step."""
-    if high == low:
-        return as_gray((values > low).view(np.uint8) * np.uint8(255))
+    """Map [low, high] to 0..255; if high < low the picture is inverted, if they are as good as equal it is a step."""
     span = np.float32(high) - np.float32(low)
+    if abs(span) < np.finfo(np.float32).tiny:
+        return as_gray((values > low).view(np.uint8) * np.uint8(255))
     share: NDArray[Any] = values.astype(np.float32)
     share -= np.float32(low)
     share /= span
@@ -193,8 +193,8 @@ def window(
     image: Raw,
     *,
     index: Annotated[int, Range(0, 15, unit="channel")] = 0,
-    low: Annotated[float, Range(-65500, 65500, unit="native")] = 0.0,
-    high: Annotated[float, Range(-65500, 65500, unit="native")] = 255.0,
+    low: Annotated[float, Range(-1e12, 1e12, unit="native")] = 0.0,
+    high: Annotated[float, Range(-1e12, 1e12, unit="native")] = 255.0,
     scale: Annotated[str, OneOf("linear", "log", "sqrt")] = "linear",
 ) -> Gray:
     """Show a window of native values, the same for every image.
@@ -257,8 +257,8 @@ def window_flat(
     *,
     index: Annotated[int, Range(0, 15, unit="channel")] = 0,
     sigma: Annotated[float, Range(2, 100, unit="px", log=True)] = 20.0,
-    low: Annotated[float, Range(-65500, 65500, unit="native")] = 0.0,
-    high: Annotated[float, Range(-65500, 65500, unit="native")] = 50.0,
+    low: Annotated[float, Range(-1e12, 1e12, unit="native")] = 0.0,
+    high: Annotated[float, Range(-1e12, 1e12, unit="native")] = 50.0,
 ) -> Gray:
     """Subtract a smooth background in native values, then show a window of the rest.
 
