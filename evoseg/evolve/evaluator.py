@@ -6,13 +6,16 @@ from dataclasses import replace
 import numpy as np
 
 from evoseg.evolve.fitting import Conversation, fit
-from evoseg.evolve.jobs import Executor, Job, Request
-from evoseg.evolve.ports import Failed, Floats, Task, Verdict
+from evoseg.evolve.jobs import Executor, Job, Part, Request
+from evoseg.evolve.ports import Failed, Floats, Scored, Task, Verdict
 from evoseg.pipeline import Pipeline
 
 LEAST_LIMIT_S = 5.0
 LIMIT_RATIO = 20
 """A job may take this many times its modelled cost."""
+
+FEW = 3
+"""Least number of images that candidates are looked at on first; a quarter if that is more."""
 
 JOB_S = 0.5
 """Modelled duration above which the programs of a request are spread over several jobs."""
@@ -33,7 +36,16 @@ class Evaluator:
         self._task = task
         self._executor = executor
         self._pixels = pixels
-        self._shards = _shards(pixels, executor.n_workers)
+        images = list(pixels)
+        n_few = len(images) if len(images) <= FEW else max(FEW, len(images) // 4)
+        self.few = [i * len(images) // n_few for i in range(n_few)]
+        rest = [i for i in range(len(images)) if i not in self.few]
+        self._in_order = np.argsort([*self.few, *rest])
+        self._shards = {
+            Part.FEW: self._share([images[i] for i in self.few]),
+            Part.REST: self._share([images[i] for i in rest]),
+            Part.ALL: self._share(images),
+        }
 
     def judge(
         self, programs: Sequence[Pipeline], out_of_time: Callable[[], bool] = lambda: False
@@ -48,8 +60,9 @@ class Evaluator:
         candidates: Sequence[Pipeline],
         out_of_time: Callable[[], bool] = lambda: False,
         floor: float = float("-inf"),
+        bar: float = float("-inf"),
     ) -> list[Verdict | None]:
-        """Fit and score candidates on every image.
+        """Fit and score candidates: on a few images, and on every image those that reach the floor there.
 
         Parameters
         ----------
@@ -57,13 +70,18 @@ class Evaluator:
         out_of_time : callable
             Asked between jobs; once it says True, no further one is begun.
         floor : float
-            Candidates below this score are scored, but their thresholds are not searched further.
+            Candidates below this mean score on the images `few` are turned away.
+        bar : float
+            Candidates below this mean score get less attention to their thresholds.
 
         Returns
         -------
-        list of Scored, Failed, or None for candidates that time ran out on
+        list of Scored, Failed, TurnedAway, or None for candidates that time ran out on
         """
-        talks: dict[int, Conversation] = {i: fit(c, self._task, floor) for i, c in enumerate(candidates)}
+        few_are_all = len(self.few) == len(self._pixels)
+        talks: dict[int, Conversation] = {
+            i: fit(c, self._task, few_are_all=few_are_all, floor=floor, bar=bar) for i, c in enumerate(candidates)
+        }
         verdicts: list[Verdict | None] = [None] * len(candidates)
         asked = {i: next(talk) for i, talk in talks.items()}
         while asked and not out_of_time():
@@ -80,31 +98,45 @@ class Evaluator:
                     try:
                         asked[i] = talks[i].send([r for r in results if isinstance(r, np.ndarray)])
                     except StopIteration as stop:
-                        verdicts[i] = stop.value
+                        verdicts[i] = self._ordered(stop.value)
                         del asked[i]
         return verdicts
 
+    def _ordered(self, verdict: Verdict) -> Verdict:
+        """Put the images of a verdict, the few of which came first, in their own order."""
+        if not isinstance(verdict, Scored):
+            return verdict
+        order = self._in_order
+        return replace(
+            verdict,
+            statistics=verdict.statistics[order],
+            scores=verdict.scores[order],
+            left_out=verdict.left_out[order],
+        )
+
     def _measure(self, requests: list[Request], out_of_time: Callable[[], bool]) -> dict[Request, Floats | Failed]:
-        """Answer each distinct request on every image; an entry is missing where time ran out."""
+        """Answer each distinct request on its part of the images; an entry is missing where time ran out."""
         answers: dict[Request, Floats | Failed] = {}
-        for chunk in self._chunks(list(dict.fromkeys(requests))):
-            if out_of_time():
-                break
-            outcomes = self._executor.run([self._job(chunk, images) for images in self._shards])
-            for i, request in enumerate(chunk):
-                parts = [outcome.results[i] for outcome in outcomes]
-                failed = next((part for part in parts if isinstance(part, Failed)), None)
-                answers[request] = failed or np.concatenate([p for p in parts if not isinstance(p, Failed)])
+        for part, shards in self._shards.items():
+            asked = [request for request in dict.fromkeys(requests) if request.part is part]
+            for chunk in self._chunks(asked, shards):
+                if out_of_time():
+                    return answers
+                outcomes = self._executor.run([self._job(chunk, images) for images in shards])
+                for i, request in enumerate(chunk):
+                    parts = [outcome.results[i] for outcome in outcomes]
+                    failed = next((p for p in parts if isinstance(p, Failed)), None)
+                    answers[request] = failed or np.concatenate([p for p in parts if not isinstance(p, Failed)])
         return answers
 
-    def _chunks(self, requests: list[Request]) -> list[list[Request]]:
+    def _chunks(self, requests: list[Request], shards: list[tuple[int, ...]]) -> list[list[Request]]:
         """Cut the requests into runs of about `JOB_S`, so that time and limits are looked at between them."""
-        chunks: list[list[Request]] = [[]]
+        chunks: list[list[Request]] = []
         seconds = 0.0
-        total = sum(self._pixels.values())
+        pixels = max((self._size(images) for images in shards), default=0)
         for request in requests:
-            cost = request.program.cost * total * 1e-9
-            if chunks[-1] and seconds + cost > JOB_S * len(self._shards):
+            cost = request.program.cost * pixels * 1e-9
+            if not chunks or seconds + cost > JOB_S:
                 chunks.append([])
                 seconds = 0.0
             chunks[-1].append(request)
@@ -112,16 +144,17 @@ class Evaluator:
         return chunks
 
     def _job(self, requests: list[Request], images: tuple[int, ...]) -> Job:
-        pixels = sum(self._pixels[i] for i in images)
-        modelled_s = sum(r.program.cost for r in requests) * pixels * 1e-9
+        modelled_s = sum(r.program.cost for r in requests) * self._size(images) * 1e-9
         return Job(tuple(requests), images, max(LEAST_LIMIT_S, LIMIT_RATIO * modelled_s))
 
+    def _size(self, images: Sequence[int]) -> int:
+        return sum(self._pixels[i] for i in images)
 
-def _shards(pixels: Mapping[int, int], n: int) -> list[tuple[int, ...]]:
-    """Share the images among n workers, in order, with about equal pixels each and none empty."""
-    n = min(n, len(pixels))
-    ends = np.cumsum(list(pixels.values()))
-    groups: list[list[int]] = [[] for _ in range(n)]
-    for (image, size), end in zip(pixels.items(), ends, strict=True):
-        groups[min(n - 1, int((end - size / 2) * n / ends[-1]))].append(image)
-    return [tuple(group) for group in groups if group]
+    def _share(self, images: list[int]) -> list[tuple[int, ...]]:
+        """Share images among the workers, in order, with about equal pixels each and none empty."""
+        n = min(self._executor.n_workers, len(images))
+        ends = np.cumsum([self._pixels[i] for i in images])
+        groups: list[list[int]] = [[] for _ in range(n)]
+        for image, end in zip(images, ends, strict=True):
+            groups[min(n - 1, int((end - self._pixels[image] / 2) * n / ends[-1]))].append(image)
+        return [tuple(group) for group in groups if group]

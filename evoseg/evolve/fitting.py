@@ -11,42 +11,75 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from evoseg.evolve.jobs import Request
-from evoseg.evolve.ports import Floats, Scored, Task
+from evoseg.evolve.jobs import Part, Request
+from evoseg.evolve.ports import Floats, Scored, Task, TurnedAway
 from evoseg.operators import registry
 from evoseg.operators.parameters import Value
 from evoseg.pipeline import Pipeline, Step
 
 POLARITIES = ("bright", "dark")
-PARTS = 5
+PARTS = 6
 """Levels that do well by the sweep are looked at in so many strides."""
-MOST_STRIDES = 4
+MOST_STRIDES = 2
+FINALISTS = 2
+"""Levels that are compared on all images, after more of them were on a few."""
 ROUNDS = 2
 """Rounds of coordinate ascent over several thresholds."""
 
-Conversation = Generator[list[Request], list[Floats], Scored]
+Conversation = Generator[list[Request], list[Floats], Scored | TurnedAway]
+Measuring = Generator[list[Request], list[Floats], list[Floats]]
 
 
-def fit(pipeline: Pipeline, task: Task, floor: float = -np.inf) -> Conversation:
+def fit(
+    pipeline: Pipeline, task: Task, *, few_are_all: bool, floor: float = -np.inf, bar: float = -np.inf
+) -> Conversation:
     """Yield what is to be measured, receive a result for each, and return the fitted candidate.
+
+    Numbers are fitted on a few images first. A candidate that is not worth more ends there; else the exact best
+    level, or the best of those few, is found on all.
 
     Parameters
     ----------
+    few_are_all : bool
+        True if there are no further images.
     floor : float
-        A candidate whose first few levels stay below this score is not worth the search for its best one.
+        A candidate that stays below this score on the few images is turned away.
+    bar : float
+        For one that stays below this score on all of them, its second best level is not tried.
+
+    Returns
+    -------
+    Scored, with the few images first in every array, or TurnedAway
     """
     places = [i for i, s in enumerate(pipeline.steps) if registry.get(s.operator).fitted]
-    if not places:
-        (statistics,) = yield [Request(pipeline)]
-        return _scored_among([pipeline], statistics[None], task)
-    surveys = yield [Request(pipeline.until(i), survey=True) for i in places]
+    surveys: list[Floats] = []
+    if places:
+        surveys = yield [Request(pipeline.until(i), True, Part.FEW) for i in places]
     sweeps = [task.sweep(survey) for survey in surveys]
-    if places == [len(pipeline) - 1]:
-        scores, statistics_at = sweeps[0]
-        if statistics_at is not None:
-            return _from_sweep(pipeline, scores, statistics_at, task)
+    if places == [len(pipeline) - 1] and sweeps[0][1] is not None:
+        expected = float(sweeps[0][0].mean(axis=2).max())
+        if expected < floor:
+            return TurnedAway(pipeline, expected)
+        (survey,) = yield from _on_all([Request(pipeline, True, Part.FEW)], surveys, few_are_all)
+        return _from_sweep(pipeline, task.sweep(survey), task)
     ranks = [scores.mean(axis=2) for scores, _ in sweeps]
-    return (yield from _Ascent(pipeline, places, ranks, task, floor).climb())
+    variants, found = yield from _Ascent(pipeline, places, ranks, task, floor).climb()
+    expected = float(task.score(found[0]).mean())
+    if expected < floor:
+        return TurnedAway(pipeline, expected)
+    requests = [Request(v, False, Part.FEW) for v in variants]
+    on_all = yield from _on_all(requests[:1], found[:1], few_are_all)
+    if float(task.score(on_all[0]).mean()) >= bar:
+        on_all += yield from _on_all(requests[1:], found[1:], few_are_all)
+    return _scored_among(variants[: len(on_all)], np.stack(on_all), task)
+
+
+def _on_all(requests: list[Request], few: list[Floats], few_are_all: bool) -> Measuring:
+    """Complete what is known of the few images by the rest."""
+    if few_are_all or not requests:
+        return few
+    rest = yield [replace(request, part=Part.REST) for request in requests]
+    return [np.concatenate(pair) for pair in zip(few, rest, strict=True)]
 
 
 class _Ascent:
@@ -64,27 +97,30 @@ class _Ascent:
         self._tried: dict[tuple[int, ...], tuple[Pipeline, Floats]] = {}
         self._means: dict[tuple[int, ...], float] = {}
 
-    def climb(self) -> Conversation:
-        """Return the best candidate found.
+    def climb(self) -> Generator[list[Request], list[Floats], tuple[list[Pipeline], list[Floats]]]:
+        """Return the best few variants, best first, and their statistics on the few images.
 
-        It starts from the levels at hand, which a parent's fit has left, and from those that look best without the
-        later steps: the first are better where only other steps have changed, the second where planes have.
+        It starts from the levels at hand, which a parent's fit has left, or, where these are no good, from those
+        that look best without the later steps.
         """
         openings = [tuple(self._chosen), tuple(self._guesses)]
         # A later step may take the mask away or invert it. A level that no fit has set yet may lie on either side.
         for k, step in enumerate(self._pipeline.steps[i] for i in self._places):
             if step.params == tuple(p.default for p in registry.get(step.operator).parameters):
                 openings += [(*o[:k], (o[k] + 256) % 512, *o[k + 1 :]) for o in openings[1:]]
-        yield from self._judge(openings)
+        yield from self._judge(openings[:1])
+        if self._hopeless() or len(openings) > 2:
+            yield from self._judge(openings[1:])
         for _ in range(ROUNDS if len(self._places) > 1 else 1):
             for k, stride in enumerate(self._strides):
                 yield from self._along(k, stride)
                 if self._hopeless():
-                    return self._best()
-        return self._best()
+                    break
+        best = sorted(self._means, key=lambda point: -self._means[point])[:FINALISTS]
+        return [self._tried[point][0] for point in best], [self._tried[point][1] for point in best]
 
     def _along(self, k: int, stride: int) -> Generator[list[Request], list[Floats], None]:
-        """Move one level to where it is best: by strides while that helps, then once by half a stride."""
+        """Move one level to where it is best, by strides while that helps."""
         for _ in range(MOST_STRIDES):
             here = self._chosen[k]
             if self._hopeless():
@@ -92,8 +128,6 @@ class _Ascent:
             yield from self._try(k, (-stride, stride))
             if self._chosen[k] == here:
                 break
-        if stride > 1 and not self._hopeless():
-            yield from self._try(k, (-(stride // 2), stride // 2))
 
     def _try(self, k: int, offsets: tuple[int, ...]) -> Generator[list[Request], list[Floats], None]:
         """Judge the levels at some offsets from the present one, and move to the best of all."""
@@ -108,7 +142,7 @@ class _Ascent:
     def _judge(self, points: list[tuple[int, ...]]) -> Generator[list[Request], list[Floats], None]:
         fresh = {point: self._at(point) for point in points if point not in self._tried}
         if fresh:
-            statistics = yield [Request(variant) for variant in fresh.values()]
+            statistics = yield [Request(variant, False, Part.FEW) for variant in fresh.values()]
             for (point, variant), found in zip(fresh.items(), statistics, strict=True):
                 self._tried[point] = (variant, found)
                 self._means[point] = float(self._task.score(found).mean())
@@ -116,10 +150,6 @@ class _Ascent:
 
     def _hopeless(self) -> bool:
         return max(self._means.values()) < self._floor
-
-    def _best(self) -> Scored:
-        variants, statistics = zip(*self._tried.values(), strict=True)
-        return _scored_among(list(variants), np.stack(statistics), self._task)
 
     def _at(self, point: tuple[int, ...]) -> Pipeline:
         steps = [_at(self._pipeline.steps[i], *divmod(at, 256)) for i, at in zip(self._places, point, strict=True)]
@@ -150,7 +180,9 @@ def _with(pipeline: Pipeline, places: list[int], steps: list[Step]) -> Pipeline:
     return Pipeline(changed)
 
 
-def _from_sweep(pipeline: Pipeline, scores: Floats, statistics: Floats, task: Task) -> Scored:
+def _from_sweep(pipeline: Pipeline, sweep: tuple[Floats, Floats | None], task: Task) -> Scored:
+    scores, statistics = sweep
+    assert statistics is not None
     flat = scores.reshape(-1, scores.shape[2])
     best = int(_middles_of_best(scores.mean(axis=2, keepdims=True))[0])
     step = _at(pipeline.steps[-1], *divmod(best, 256))

@@ -13,7 +13,7 @@ from evoseg.operators.registry import Operator
 from evoseg.pipeline import IMAGE, Pipeline, Step
 from evoseg.pipeline.editing import shifted
 
-CHEAP_NS = 8.0
+CHEAP_NS = 4.0
 """Operators of this cost per pixel are drawn half as often as free ones."""
 
 

@@ -6,6 +6,7 @@ Anything that runs jobs, here, in worker processes or on a cluster, is an `Execu
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from traceback import format_exc
 from typing import Any, Protocol
 
@@ -18,6 +19,14 @@ from evoseg.operators import registry
 from evoseg.pipeline import IMAGE, Pipeline
 
 
+class Part(StrEnum):
+    """A share of the images: a few to look at first, the rest for those that deserve it, or all."""
+
+    FEW = "few"
+    REST = "rest"
+    ALL = "all"
+
+
 @dataclass(frozen=True)
 class Request:
     """What is to be measured of a program.
@@ -28,10 +37,13 @@ class Request:
     survey : bool
         True to survey the planes that go into the last step, whose numbers are to be fitted; False to judge the
         result.
+    part : Part
+        The images to measure it on.
     """
 
     program: Pipeline
     survey: bool = False
+    part: Part = Part.ALL
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,22 @@ class Scored:
         return self.statistics.tobytes()
 
 
-Verdict = Scored | Failed
+@dataclass(frozen=True)
+class TurnedAway:
+    """A candidate that a few images were enough to dismiss.
+
+    Attributes
+    ----------
+    pipeline : Pipeline
+    score : float
+        The mean over those few.
+    """
+
+    pipeline: Pipeline
+    score: float
+
+
+Verdict = Scored | Failed | TurnedAway
 
 
 @dataclass(frozen=True)

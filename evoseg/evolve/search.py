@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
+import numpy as np
 from numpy.random import Generator
 
 from evoseg.base.errors import EvosegError
@@ -12,7 +13,7 @@ from evoseg.base.streams import stream
 from evoseg.evolve.budget import Clock
 from evoseg.evolve.evaluator import Evaluator
 from evoseg.evolve.facts import Facts
-from evoseg.evolve.ports import Failed, Floats, Proposer, Scored, SearchView, Task, Verdict
+from evoseg.evolve.ports import Failed, Floats, Proposer, Scored, SearchView, Task, TurnedAway, Verdict
 from evoseg.evolve.selection import Front, distinct_answers, priced, select, survivors
 from evoseg.evolve.tuning import Skeleton, skeleton
 from evoseg.pipeline import Pipeline
@@ -24,8 +25,8 @@ GENERATION = 48
 POPULATION = 96
 PATIENCE = 100
 """Generations without anything new to evaluate after which a search ends."""
-FLOOR = 0.85
-"""Share of the first quartile's score below which a candidate's thresholds are not searched to the end."""
+FLOOR = 0.8
+"""Share of the population's median score, on a few images, below which a candidate is turned away."""
 BEST = 24
 """Candidates that the tuner chooses from and that finalists come from."""
 
@@ -141,17 +142,20 @@ class Search:
         proposals = self._propose()
         fresh = self._fresh(proposals)
         candidates = [pipeline for _, pipeline in fresh.values()]
-        verdicts = self._evaluator.evaluate(candidates, self._clock.late, self._floor())
+        verdicts = self._evaluator.evaluate(candidates, self._clock.late, *self._floor_and_bar())
         scored: list[Scored] = []
         for (form, (name, _)), verdict in zip(fresh.items(), verdicts, strict=True):
             if verdict is None:
                 continue
-            state.evaluations += 1
-            if isinstance(verdict, Scored):
+            if isinstance(verdict, TurnedAway):
+                state.turned_away += 1
+            elif isinstance(verdict, Failed):
+                state.evaluations += 1
+                state.failed += 1
+            else:
+                state.evaluations += 1
                 verdict = replace(verdict, proposer=name)
                 scored.append(verdict)
-            else:
-                state.failed += 1
             self._known[form] = verdict
         if not self.progress.best and not scored and state.failed:
             failure = next(v for v in self._known.values() if isinstance(v, Failed))
@@ -193,9 +197,9 @@ class Search:
         return proposals
 
     def _jitter(self, scored: list[Scored]) -> list[Scored]:
-        """Try those that can hope to survive on jittered copies of the images."""
-        population = self.progress.population
-        bar = priced(population[len(population) // 2]) if len(population) == POPULATION else float("-inf")
+        """Try those that come among the best on jittered copies of the images."""
+        best = self.progress.best
+        bar = priced(best[BEST // 2]) if len(best) == BEST else float("-inf")
         promoted = [s for s in scored if priced(s) >= bar]
         if self._copies is None or not promoted:
             return scored
@@ -207,10 +211,13 @@ class Search:
         }
         return [tried.get(s.pipeline, s) for s in scored]
 
-    def _floor(self) -> float:
-        """Return the score from which a candidate can hope to survive."""
+    def _floor_and_bar(self) -> tuple[float, float]:
+        """Return the scores, on the few images and on all, from which a candidate can hope to survive."""
         population = self.progress.population
-        return FLOOR * population[len(population) // 4].score if len(population) == POPULATION else float("-inf")
+        if len(population) < POPULATION:
+            return float("-inf"), float("-inf")
+        on_few = np.median([s.scores[self._evaluator.few].mean() for s in population])
+        return FLOOR * float(on_few), float(np.median([s.score for s in population]))
 
     def _select(self, n: int, rng: Generator) -> list[Scored]:
         return select(self.progress.population, n, rng) if self.progress.population else []

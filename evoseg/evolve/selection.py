@@ -14,7 +14,7 @@ from evoseg.pipeline import Pipeline
 
 STEP_PRICE = 0.005
 """Score that a further step must be worth."""
-COST_PRICE = 0.001
+COST_PRICE = 0.002
 """Score that a further ns per pixel must be worth."""
 
 

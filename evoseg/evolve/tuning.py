@@ -9,7 +9,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from evoseg.evolve.growth import scaled, unscaled
-from evoseg.evolve.ports import Failed, SearchView, Verdict
+from evoseg.evolve.ports import Scored, SearchView, TurnedAway, Verdict
 from evoseg.operators import registry
 from evoseg.operators.parameters import Parameter, Range
 from evoseg.pipeline import Pipeline, Step
@@ -89,7 +89,7 @@ class _Target:
         return [self._at(x) for x in self._asked]
 
     def tell(self, verdicts: Sequence[Verdict]) -> None:
-        losses = [1.0 if isinstance(v, Failed) else 1.0 - float(v.left_out.mean()) for v in verdicts]
+        losses = [_loss(v) for v in verdicts]
         self._cma.tell(list(zip(self._asked, losses, strict=True)))
         self.rounds += 1
 
@@ -101,6 +101,12 @@ class _Target:
             params = (*s.params[: place.index], value, *s.params[place.index + 1 :])
             steps[place.step] = Step(s.operator, s.inputs, params)
         return Pipeline(steps)
+
+
+def _loss(verdict: Verdict) -> float:
+    if isinstance(verdict, Scored):
+        return 1 - float(verdict.left_out.mean())
+    return 1 - verdict.score if isinstance(verdict, TurnedAway) else 1.0
 
 
 def numbers(pipeline: Pipeline) -> list[Place]:

@@ -1,5 +1,6 @@
 """Masks to masks, object by object: objects are 8-connected, holes 4-connected."""
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import cv2
@@ -44,10 +45,28 @@ def with_labels(keep: NDArray[np.bool_], labels: NDArray[np.int32], mask: NDArra
     return result.reshape(mask.shape)
 
 
-def remove_small_from(mask: NDArray[np.bool_], area: int) -> NDArray[np.bool_]:
-    """Remove objects of less than `area` pixels."""
+def keep_by_area(mask: NDArray[np.bool_], rule: Callable[[NDArray[np.int64]], NDArray[np.bool_]]) -> NDArray[np.bool_]:
+    """Keep the objects that a rule for their areas admits; area 0 stands for the background.
+
+    The most used filters come here, so the foreground's pixels are gathered only once.
+    """
     n, labels = component_labels(mask)
-    return with_labels(label_areas(n, labels, mask) >= area, labels, mask)
+    places = np.flatnonzero(mask) if is_sparse(mask) else slice(None)
+    owner = labels.ravel()[places]
+    areas = np.bincount(owner, minlength=n)
+    areas[0] = 0
+    keep = rule(areas)
+    keep[0] = False
+    result = np.zeros(mask.size, np.bool_)
+    result[places] = np.take(keep, owner)
+    return result.reshape(mask.shape)
+
+
+def are_largest(areas: NDArray[np.int64], count: int) -> NDArray[np.bool_]:
+    """Mark the largest of some areas; of equal ones the first."""
+    largest = np.zeros(len(areas), np.bool_)
+    largest[np.argsort(-areas, kind="stable")[:count]] = True
+    return largest
 
 
 @operator(revision=1, cost=3.5, reach=WHOLE)
@@ -64,7 +83,7 @@ def remove_small(mask: Mask, *, area: Annotated[int, Range(2, 20000, unit="px2",
     -------
     bool array of shape (M, N)
     """
-    return remove_small_from(mask, area)
+    return keep_by_area(mask, lambda areas: areas >= area)
 
 
 @operator(revision=1, cost=3.5, reach=WHOLE)
@@ -81,8 +100,7 @@ def remove_large(mask: Mask, *, area: Annotated[int, Range(10, 200000, unit="px2
     -------
     bool array of shape (M, N)
     """
-    n, labels = component_labels(mask)
-    return with_labels(label_areas(n, labels, mask) <= area, labels, mask)
+    return keep_by_area(mask, lambda areas: areas <= area)
 
 
 @operator(revision=1, cost=2.9, reach=WHOLE)
@@ -104,9 +122,7 @@ def keep_area(
     -------
     bool array of shape (M, N)
     """
-    n, labels = component_labels(mask)
-    areas = label_areas(n, labels, mask)
-    return with_labels((areas >= min(low, high)) & (areas <= max(low, high)), labels, mask)
+    return keep_by_area(mask, lambda areas: (areas >= min(low, high)) & (areas <= max(low, high)))
 
 
 @operator(revision=1, cost=3.0, reach=WHOLE)
@@ -123,10 +139,7 @@ def keep_largest(mask: Mask, *, count: Annotated[int, Range(1, 50, log=True)] = 
     -------
     bool array of shape (M, N)
     """
-    n, labels = component_labels(mask)
-    keep = np.zeros(n, np.bool_)
-    keep[np.argsort(-label_areas(n, labels, mask), kind="stable")[:count]] = True
-    return with_labels(keep, labels, mask)
+    return keep_by_area(mask, lambda areas: are_largest(areas, count))
 
 
 @operator(revision=1, cost=lambda p: 1.2 if p["area"] == 0 else 4.0, reach=WHOLE)
@@ -254,11 +267,7 @@ def largest_outlines(mask: NDArray[np.bool_]) -> list[NDArray[np.int32]]:
 
     Objects that lie in holes of others are left out: the tracing of holes takes ten times as long.
     """
-    n, labels = component_labels(mask)
-    if n - 1 > MAX_OUTLINES:
-        keep = np.zeros(n, np.bool_)
-        keep[np.argsort(-label_areas(n, labels, mask), kind="stable")[:MAX_OUTLINES]] = True
-        mask = with_labels(keep, labels, mask)
+    mask = keep_by_area(mask, lambda areas: are_largest(areas, MAX_OUTLINES))
     outlines, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     result: list[Any] = [outline for outline in outlines if len(outline) > 3]
     return result
