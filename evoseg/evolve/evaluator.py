@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from evoseg.evolve.fitting import Conversation, fit
+from evoseg.evolve.fitting import EVERYTHING, Conversation, Effort, fit
 from evoseg.evolve.jobs import Executor, Job, Part, Request
 from evoseg.evolve.ports import Failed, Floats, Scored, Task, Verdict
 from evoseg.pipeline import Pipeline
@@ -59,20 +59,17 @@ class Evaluator:
         self,
         candidates: Sequence[Pipeline],
         out_of_time: Callable[[], bool] = lambda: False,
-        floor: float = float("-inf"),
-        bar: float = float("-inf"),
+        effort: Effort = EVERYTHING,
     ) -> list[Verdict | None]:
-        """Fit and score candidates: on a few images, and on every image those that reach the floor there.
+        """Fit and score candidates: on a few images, and on every image those that deserve it.
 
         Parameters
         ----------
         candidates : sequence of Pipeline
         out_of_time : callable
             Asked between jobs; once it says True, no further one is begun.
-        floor : float
-            Candidates below this mean score on the images `few` are turned away.
-        bar : float
-            Candidates below this mean score get less attention to their thresholds.
+        effort : Effort
+            What they must score to deserve more work.
 
         Returns
         -------
@@ -80,7 +77,7 @@ class Evaluator:
         """
         few_are_all = len(self.few) == len(self._pixels)
         talks: dict[int, Conversation] = {
-            i: fit(c, self._task, few_are_all=few_are_all, floor=floor, bar=bar) for i, c in enumerate(candidates)
+            i: fit(c, self._task, few_are_all=few_are_all, effort=effort) for i, c in enumerate(candidates)
         }
         verdicts: list[Verdict | None] = [None] * len(candidates)
         asked = {i: next(talk) for i, talk in talks.items()}

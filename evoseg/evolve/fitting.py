@@ -5,7 +5,7 @@ never runs anything itself, so the caller may ask for many fits at once and spre
 """
 
 from collections.abc import Generator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -30,9 +30,30 @@ Conversation = Generator[list[Request], list[Floats], Scored | TurnedAway]
 Measuring = Generator[list[Request], list[Floats], list[Floats]]
 
 
-def fit(
-    pipeline: Pipeline, task: Task, *, few_are_all: bool, floor: float = -np.inf, bar: float = -np.inf
-) -> Conversation:
+@dataclass(frozen=True)
+class Effort:
+    """How much a candidate must score to deserve more work.
+
+    Attributes
+    ----------
+    floor : float
+        A candidate that stays below this on the few images is turned away.
+    climb : float
+        Levels are moved to where they are best only for one that reaches this on the few images.
+    compare : float
+        The two best levels are compared on all images only for one that reaches this on all.
+    """
+
+    floor: float = -np.inf
+    climb: float = -np.inf
+    compare: float = -np.inf
+
+
+EVERYTHING = Effort()
+"""Spare no effort."""
+
+
+def fit(pipeline: Pipeline, task: Task, *, few_are_all: bool, effort: Effort = EVERYTHING) -> Conversation:
     """Yield what is to be measured, receive a result for each, and return the fitted candidate.
 
     Numbers are fitted on a few images first. A candidate that is not worth more ends there; else the exact best
@@ -42,10 +63,7 @@ def fit(
     ----------
     few_are_all : bool
         True if there are no further images.
-    floor : float
-        A candidate that stays below this score on the few images is turned away.
-    bar : float
-        For one that stays below this score on all of them, its second best level is not tried.
+    effort : Effort
 
     Returns
     -------
@@ -58,18 +76,18 @@ def fit(
     sweeps = [task.sweep(survey) for survey in surveys]
     if places == [len(pipeline) - 1] and sweeps[0][1] is not None:
         expected = float(sweeps[0][0].mean(axis=2).max())
-        if expected < floor:
+        if expected < effort.floor:
             return TurnedAway(pipeline, expected)
         (survey,) = yield from _on_all([Request(pipeline, True, Part.FEW)], surveys, few_are_all)
         return _from_sweep(pipeline, task.sweep(survey), task)
     ranks = [scores.mean(axis=2) for scores, _ in sweeps]
-    variants, found = yield from _Ascent(pipeline, places, ranks, task, floor).climb()
+    variants, found = yield from _Ascent(pipeline, places, ranks, task, effort).climb()
     expected = float(task.score(found[0]).mean())
-    if expected < floor:
+    if expected < effort.floor:
         return TurnedAway(pipeline, expected)
     requests = [Request(v, False, Part.FEW) for v in variants]
     on_all = yield from _on_all(requests[:1], found[:1], few_are_all)
-    if float(task.score(on_all[0]).mean()) >= bar:
+    if float(task.score(on_all[0]).mean()) >= effort.compare:
         on_all += yield from _on_all(requests[1:], found[1:], few_are_all)
     return _scored_among(variants[: len(on_all)], np.stack(on_all), task)
 
@@ -85,11 +103,11 @@ def _on_all(requests: list[Request], few: list[Floats], few_are_all: bool) -> Me
 class _Ascent:
     """Coordinate ascent over the thresholds of a program whose later steps hide the best levels from a sweep."""
 
-    def __init__(self, pipeline: Pipeline, places: list[int], ranks: list[Floats], task: Task, floor: float) -> None:
+    def __init__(self, pipeline: Pipeline, places: list[int], ranks: list[Floats], task: Task, effort: Effort) -> None:
         self._pipeline = pipeline
         self._places = places
         self._task = task
-        self._floor = floor
+        self._effort = effort
         # Canonical order may move steps, so variants are always made from this one value, with levels by place.
         self._chosen = [_present(pipeline.steps[i]) for i in places]
         self._guesses = [int(rank.argmax()) for rank in ranks]
@@ -109,13 +127,11 @@ class _Ascent:
             if step.params == tuple(p.default for p in registry.get(step.operator).parameters):
                 openings += [(*o[:k], (o[k] + 256) % 512, *o[k + 1 :]) for o in openings[1:]]
         yield from self._judge(openings[:1])
-        if self._hopeless() or len(openings) > 2:
+        if max(self._means.values()) < self._effort.climb or len(openings) > 2:
             yield from self._judge(openings[1:])
         for _ in range(ROUNDS if len(self._places) > 1 else 1):
             for k, stride in enumerate(self._strides):
                 yield from self._along(k, stride)
-                if self._hopeless():
-                    break
         best = sorted(self._means, key=lambda point: -self._means[point])[:FINALISTS]
         return [self._tried[point][0] for point in best], [self._tried[point][1] for point in best]
 
@@ -123,7 +139,7 @@ class _Ascent:
         """Move one level to where it is best, by strides while that helps."""
         for _ in range(MOST_STRIDES):
             here = self._chosen[k]
-            if self._hopeless():
+            if max(self._means.values()) < self._effort.climb:
                 return
             yield from self._try(k, (-stride, stride))
             if self._chosen[k] == here:
@@ -147,9 +163,6 @@ class _Ascent:
                 self._tried[point] = (variant, found)
                 self._means[point] = float(self._task.score(found).mean())
         self._chosen = list(max(self._means.items(), key=lambda item: item[1])[0])
-
-    def _hopeless(self) -> bool:
-        return max(self._means.values()) < self._floor
 
     def _at(self, point: tuple[int, ...]) -> Pipeline:
         steps = [_at(self._pipeline.steps[i], *divmod(at, 256)) for i, at in zip(self._places, point, strict=True)]

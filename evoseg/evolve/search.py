@@ -13,6 +13,7 @@ from evoseg.base.streams import stream
 from evoseg.evolve.budget import Clock
 from evoseg.evolve.evaluator import Evaluator
 from evoseg.evolve.facts import Facts
+from evoseg.evolve.fitting import EVERYTHING, Effort
 from evoseg.evolve.ports import Failed, Floats, Proposer, Scored, SearchView, Task, TurnedAway, Verdict
 from evoseg.evolve.selection import Front, distinct_answers, priced, select, survivors
 from evoseg.evolve.tuning import Skeleton, skeleton
@@ -25,7 +26,9 @@ GENERATION = 48
 POPULATION = 96
 PATIENCE = 100
 """Generations without anything new to evaluate after which a search ends."""
-FLOOR = 0.8
+CLIMB = 0.9
+"""Share of the population's median score, on a few images, from which a candidate's levels are refined."""
+FLOOR = 0.6
 """Share of the population's median score, on a few images, below which a candidate is turned away."""
 BEST = 24
 """Candidates that the tuner chooses from and that finalists come from."""
@@ -142,7 +145,7 @@ class Search:
         proposals = self._propose()
         fresh = self._fresh(proposals)
         candidates = [pipeline for _, pipeline in fresh.values()]
-        verdicts = self._evaluator.evaluate(candidates, self._clock.late, *self._floor_and_bar())
+        verdicts = self._evaluator.evaluate(candidates, self._clock.late, self._effort())
         scored: list[Scored] = []
         for (form, (name, _)), verdict in zip(fresh.items(), verdicts, strict=True):
             if verdict is None:
@@ -211,13 +214,14 @@ class Search:
         }
         return [tried.get(s.pipeline, s) for s in scored]
 
-    def _floor_and_bar(self) -> tuple[float, float]:
-        """Return the scores, on the few images and on all, from which a candidate can hope to survive."""
+    def _effort(self) -> Effort:
+        """Spend work on candidates according to how they stand beside the population."""
         population = self.progress.population
         if len(population) < POPULATION:
-            return float("-inf"), float("-inf")
-        on_few = np.median([s.scores[self._evaluator.few].mean() for s in population])
-        return FLOOR * float(on_few), float(np.median([s.score for s in population]))
+            return EVERYTHING
+        on_few = float(np.median([s.scores[self._evaluator.few].mean() for s in population]))
+        on_all = float(np.median([s.score for s in population]))
+        return Effort(floor=FLOOR * on_few, climb=CLIMB * on_few, compare=on_all)
 
     def _select(self, n: int, rng: Generator) -> list[Scored]:
         return select(self.progress.population, n, rng) if self.progress.population else []

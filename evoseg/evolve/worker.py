@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 HEADER = struct.Struct("<Q")
+PR_SET_PDEATHSIG = 1
+"""From linux/prctl.h."""
 
 
 def write_frame(pipe: BinaryIO, value: Any) -> None:
@@ -47,6 +49,7 @@ def _exactly(pipe: BinaryIO, n: int) -> bytes:
 
 def main() -> None:
     """Answer jobs until stdin closes."""
+    _die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     # Whatever prints must not end up between the frames.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
@@ -66,6 +69,14 @@ def main() -> None:
         except EOFError:
             return
         write_frame(answers, executor.run([job])[0])
+
+
+def _die_with_parent() -> None:
+    """Ask Linux to kill this process when its parent ends, even in the middle of a C call that never returns."""
+    import ctypes
+
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _limit_memory(memory_bytes: int) -> None:
