@@ -57,6 +57,10 @@ class Clock:
         self._start = monotonic()
         self._stop = Event()
 
+    def keep_back(self, seconds: float) -> None:
+        """Keep another part of the time for what comes after the search."""
+        self._reserve_s = seconds
+
     @property
     def seconds(self) -> float:
         """Time since the start, s."""

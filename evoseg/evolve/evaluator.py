@@ -37,8 +37,8 @@ class Evaluator:
         self._executor = executor
         self._pixels = pixels
         images = list(pixels)
-        n_few = len(images) if len(images) <= FEW else max(FEW, len(images) // 4)
-        self.few = [i * len(images) // n_few for i in range(n_few)]
+        n_few = max(FEW, len(images) // 4)
+        self.few = evenly_spaced(len(images), n_few)
         rest = [i for i in range(len(images)) if i not in self.few]
         self._in_order = np.argsort([*self.few, *rest])
         self._shards = {
@@ -155,3 +155,9 @@ class Evaluator:
         for image, end in zip(images, ends, strict=True):
             groups[min(n - 1, int((end - self._pixels[image] / 2) * n / ends[-1]))].append(image)
         return [tuple(group) for group in groups if group]
+
+
+def evenly_spaced(n: int, most: int) -> list[int]:
+    """Return at most so many of the numbers 0 to n - 1, evenly spaced."""
+    k = min(n, most)
+    return [i * n // k for i in range(k)]

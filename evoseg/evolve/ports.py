@@ -85,7 +85,8 @@ class Scored:
     proposer : str
         Who proposed it.
     jittered : float64 array of shape (n_images,), or None
-        Scores on jittered copies of the images, if the candidate was good enough to be tried on them.
+        Scores on jittered copies of the images, NaN for those that have none; None if the candidate was not good
+        enough to be tried on them.
     """
 
     pipeline: Pipeline
@@ -98,7 +99,9 @@ class Scored:
     @property
     def robust(self) -> Floats:
         """Per image, what selection goes by: the left-out score, averaged with the jittered copy's if there is one."""
-        return self.left_out if self.jittered is None else (self.left_out + self.jittered) / 2
+        if self.jittered is None:
+            return self.left_out
+        return np.where(np.isnan(self.jittered), self.left_out, (self.left_out + self.jittered) / 2)
 
     @property
     def score(self) -> float:

@@ -87,8 +87,10 @@ class Search:
     ----------
     task : Task
     evaluator : Evaluator
-    copies : Evaluator or None
-        Judges on jittered copies of the images.
+    copies : Evaluator
+        Judges on jittered copies of some of the images.
+    copied : sequence of int
+        Which images these are.
     shares : sequence of Share
     facts : Facts
     clock : Clock
@@ -103,7 +105,8 @@ class Search:
         self,
         task: Task,
         evaluator: Evaluator,
-        copies: Evaluator | None,
+        copies: Evaluator,
+        copied: Sequence[int],
         shares: Sequence[Share],
         facts: Facts,
         clock: Clock,
@@ -114,6 +117,7 @@ class Search:
         self._task = task
         self._evaluator = evaluator
         self._copies = copies
+        self._copied = list(copied)
         self._shares = shares
         self._facts = facts
         self._clock = clock
@@ -203,16 +207,20 @@ class Search:
         """Try those that come among the best on jittered copies of the images."""
         best = self.progress.best
         bar = priced(best[BEST // 2]) if len(best) == BEST else float("-inf")
-        promoted = [s for s in scored if priced(s) >= bar]
-        if self._copies is None or not promoted:
-            return scored
+        promoted = [s for s in scored if priced(s) >= bar] if self._copied else []
         statistics = self._copies.judge([s.pipeline for s in promoted], self._clock.late)
         tried = {
-            s.pipeline: replace(s, jittered=self._task.score(found))
+            s.pipeline: replace(s, jittered=self._spread(self._task.score(found), len(s.scores)))
             for s, found in zip(promoted, statistics, strict=True)
             if found is not None and not isinstance(found, Failed)
         }
         return [tried.get(s.pipeline, s) for s in scored]
+
+    def _spread(self, scores: Floats, n_images: int) -> Floats:
+        """Put the scores of the copies in the places of their images."""
+        spread = np.full(n_images, np.nan)
+        spread[self._copied] = scores
+        return spread
 
     def _effort(self) -> Effort:
         """Spend work on candidates according to how they stand beside the population."""

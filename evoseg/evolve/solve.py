@@ -17,9 +17,9 @@ from evoseg.data.pack import Pack, write_pack
 from evoseg.data.splits import Splits
 from evoseg.evolve.budget import Budget, Clock
 from evoseg.evolve.classics import Classics, constants
-from evoseg.evolve.evaluator import Evaluator
+from evoseg.evolve.evaluator import Evaluator, evenly_spaced
 from evoseg.evolve.facts import survey_images
-from evoseg.evolve.finalists import Finalist, champion, leave_one_out, nominate
+from evoseg.evolve.finalists import MOST, Finalist, champion, leave_one_out, nominate
 from evoseg.evolve.growth import vocabulary
 from evoseg.evolve.jobs import Executor, InProcess
 from evoseg.evolve.ports import Failed, Floats, Scored, Task
@@ -29,8 +29,14 @@ from evoseg.evolve.variation import Newcomers, Vary
 from evoseg.evolve.workers import Processes, WorkerSettings
 from evoseg.pipeline import Pipeline
 
+MOST_COPIES = 12
+"""Search images of which a jittered copy is made."""
 RESERVE_S = 0.5
-"""Time kept back from the search for choosing and proving the champion."""
+"""Time kept back from the search for choosing and proving the champion, at least."""
+TYPICAL_NS = 15.0
+"""Modelled cost of a finalist, per pixel."""
+GRACE_S = 3.0
+"""What choosing, proving and drawing may take beyond the time that the user gave."""
 
 
 @dataclass(frozen=True)
@@ -114,13 +120,17 @@ def solve(
     found : callable
         Called with the champion before any test image is opened.
     """
-    pack = _pack_with_copies(dataset, splits, folder / "search.pack")
     n_search = len(splits.search)
+    copied = evenly_spaced(n_search, MOST_COPIES)
+    started = clock.seconds
+    pack = _pack_with_copies(dataset, splits, copied, folder / "search.pack")
     facts = survey_images([task.image(item) for item in pack.items[:n_search]])
     sizes = {i: _pixels(task.image(item)) for i, item in enumerate(pack.items)}
+    clock.keep_back(_time_to_prove(splits, sum(sizes.values()) / len(sizes), (clock.seconds - started) / len(sizes)))
     with _executor(task, pack, settings) as executor:
         evaluator = Evaluator(task, executor, {i: sizes[i] for i in range(n_search)})
-        copies = Evaluator(task, executor, {i: sizes[i] for i in range(n_search, 2 * n_search)})
+        first_selection = n_search + len(copied)
+        copies = Evaluator(task, executor, {i: sizes[i] for i in range(n_search, first_selection)})
         words = vocabulary(facts, optional=settings.optional_operators)
         shares = [
             Share(Given(settings.start), GENERATION),
@@ -129,7 +139,7 @@ def solve(
             Share(Newcomers(words, task.output), 24),
             Share(Vary(words), GENERATION),
         ]
-        search = Search(task, evaluator, copies, shares, facts, clock, settings.seed, settings.max_cost, watch)
+        search = Search(task, evaluator, copies, copied, shares, facts, clock, settings.seed, settings.max_cost, watch)
         try:
             progress = search.run()
         except KeyboardInterrupt:
@@ -137,7 +147,7 @@ def solve(
             progress.stopped_by = "interrupt"
         if not progress.best:
             raise EvosegError("the search ended before any candidate was scored. Give it more time.")
-        chosen_on = Evaluator(task, executor, {i: sizes[i] for i in range(2 * n_search, len(sizes))})
+        chosen_on = Evaluator(task, executor, {i: sizes[i] for i in range(first_selection, len(sizes))})
         finalists = _finalists(progress, evaluator, chosen_on if splits.selection else None, facts, task)
         reproducible = not getattr(executor, "n_killed", 0)
     best = champion(finalists)
@@ -145,6 +155,13 @@ def solve(
     proven = [best, *(f for f in finalists if f.role != "evolved" and f is not best)]
     test = _prove(dataset, splits.test, task, [f.scored.pipeline for f in proven], settings, folder)
     return Solution(best, tuple(finalists), progress, splits, pack.digests, test, reproducible)
+
+
+def _time_to_prove(splits: Splits, pixels: float, packing_s: float) -> float:
+    """Return the time to keep back, from the size of an image and the time that it took to pack one, in s."""
+    judged = MOST * len(splits.selection) + 4 * len(splits.test)
+    expected_s = judged * pixels * TYPICAL_NS * 1e-9 + 2 * packing_s * len(splits.test)
+    return max(RESERVE_S, expected_s - GRACE_S)
 
 
 class Given:
@@ -197,13 +214,13 @@ def _prove(
     return {p: s for p, s in zip(programs, found, strict=True) if isinstance(s, np.ndarray)}
 
 
-def _pack_with_copies(dataset: Dataset, splits: Splits, path: Path) -> Pack:
-    """Pack the search images, a jittered copy of each, and the selection images."""
+def _pack_with_copies(dataset: Dataset, splits: Splits, copied: Sequence[int], path: Path) -> Pack:
+    """Pack the search images, jittered copies of some, and the selection images."""
 
     def items() -> Iterator[tuple[str, dict[str, NDArray[Any]]]]:
         for stem in splits.search:
             yield stem, _arrays(dataset, stem)
-        for stem in splits.search:
+        for stem in (splits.search[i] for i in copied):
             yield f"{stem}, jittered", jittered(_arrays(dataset, stem), stream(0, "jitter", stem))
         for stem in splits.selection:
             yield stem, _arrays(dataset, stem)

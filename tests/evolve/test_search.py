@@ -55,9 +55,10 @@ def search(
     pixels = list(sizes(list(items)).items())
     n = len(pixels) // 2 if copied else len(pixels)
     evaluator = Evaluator(task, executor, dict(pixels[:n]))
-    copies = Evaluator(task, executor, dict(pixels[n:])) if copied else None
+    copies = Evaluator(task, executor, dict(pixels[n:]))
     proposers = shares() if proposers is None else proposers
-    return Search(task, evaluator, copies, proposers, FACTS, Clock(budget), seed, max_cost, watch).run()
+    places = range(len(pixels) - n)
+    return Search(task, evaluator, copies, places, proposers, FACTS, Clock(budget), seed, max_cost, watch).run()
 
 
 def told(progress: Progress) -> dict[str, object]:
@@ -186,7 +187,8 @@ def test_a_target_ends_the_search():
 def test_a_stop_ends_the_search_with_the_best_so_far():
     clock = Clock(Budget(evaluations=5000))
     evaluator = Evaluator(BinaryTask(), InProcess(BinaryTask(), ITEMS, 1 << 27), sizes(ITEMS))
-    running = Search(BinaryTask(), evaluator, None, shares(), FACTS, clock, 0, watch=lambda progress: clock.stop())
+    none = Evaluator(BinaryTask(), InProcess(BinaryTask(), [], 1 << 20), {})
+    running = Search(BinaryTask(), evaluator, none, [], shares(), FACTS, clock, 0, watch=lambda progress: clock.stop())
     progress = running.run()
     assert progress.stopped_by == "interrupt"
     assert progress.generation == 1
