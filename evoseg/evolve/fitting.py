@@ -127,7 +127,8 @@ class _Ascent:
             if step.params == tuple(p.default for p in registry.get(step.operator).parameters):
                 openings += [(*o[:k], (o[k] + 256) % 512, *o[k + 1 :]) for o in openings[1:]]
         yield from self._judge(openings[:1])
-        if max(self._means.values()) < self._effort.climb or len(openings) > 2:
+        promising = max(self._means.values()) >= self._effort.climb > -np.inf
+        if not promising or len(openings) > 2:
             yield from self._judge(openings[1:])
         for _ in range(ROUNDS if len(self._places) > 1 else 1):
             for k, stride in enumerate(self._strides):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from evoseg.evolve import evaluator as evaluator_module
 from evoseg.evolve.binary import BinaryTask
 from evoseg.evolve.evaluator import Evaluator
-from evoseg.evolve.jobs import Executor, InProcess, Job, Outcome
+from evoseg.evolve.jobs import Executor, InProcess, Job, Outcome, Part
 from evoseg.evolve.ports import Failed, Item, Scored, Task
 from evoseg.evolve.workers import Processes, WorkerSettings
 from evoseg.pipeline import IMAGE, Pipeline
@@ -117,7 +117,7 @@ def test_images_are_shared_out_whole_and_in_order(pixels, n_workers):
         def __init__(self) -> None:
             self.n_workers = n_workers
 
-    shards = Evaluator(BinaryTask(), Silent(), {10 + i: n for i, n in enumerate(pixels)})._shards
+    shards = Evaluator(BinaryTask(), Silent(), {10 + i: n for i, n in enumerate(pixels)})._shards[Part.ALL]
     assert [image for shard in shards for image in shard] == [10 + i for i in range(len(pixels))]
     assert 1 <= len(shards) <= min(n_workers, len(pixels))
     assert all(shards)
