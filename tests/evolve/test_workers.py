@@ -181,17 +181,23 @@ def test_a_stuck_worker_does_not_survive_close(tmp_path):
     assert not any(map(alive, before))
 
 
-def test_workers_end_when_their_parent_is_killed(tmp_path):
+@pytest.mark.parametrize("busy", [False, True], ids=["idle", "stuck in a C call"])
+def test_workers_end_when_their_parent_is_killed(tmp_path, busy):
     code = (
         "import sys, time; from pathlib import Path\n"
-        "from evoseg.evolve.binary import BinaryTask; from evoseg.evolve.workers import *\n"
-        "made = Processes(BinaryTask(), Path(sys.argv[1]), WorkerSettings(n_workers=2))\n"
-        "print(*(w._process.pid for w in made._workers), flush=True); time.sleep(60)\n"
+        "from evoseg.evolve.jobs import Job, Request; from evoseg.evolve.workers import *\n"
+        "from tests.evolve.helpers import STUCK, NastyTask, marking\n"
+        "made = Processes(NastyTask(folder=sys.argv[2]), Path(sys.argv[1]), WorkerSettings(n_workers=2))\n"
+        "print(*(w._process.pid for w in made._workers), flush=True)\n"
+        "if sys.argv[3] == 'True': made.run([Job((Request(marking(STUCK)),), (0,), 600)])\n"
+        "time.sleep(60)\n"
     )
-    path = pack(ramp(), tmp_path)
-    parent = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", code, str(pack(ramp(), tmp_path)), str(tmp_path), str(busy)]
+    parent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
     children = [int(word) for word in parent.stdout.readline().split()]
+    if busy:
+        wait_for(tmp_path / "stuck")
     parent.kill()
     parent.wait()
     parent.stdout.close()
