@@ -11,6 +11,9 @@ from evoseg.evolve.selection import price
 from evoseg.evolve.tuning import Skeleton, skeleton
 
 MOST = 8
+VOTE = "vote"
+VOTE_GAIN = 0.01
+"""Selection score by which a vote must beat the best single program, as it is three times as long."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +40,9 @@ class Finalist:
         return float(self.selection.mean()) - price(self.scored.pipeline)
 
 
-def nominate(best: Sequence[Scored], constants: Sequence[Scored], classic: Scored | None) -> list[tuple[Scored, str]]:
+def nominate(
+    best: Sequence[Scored], constants: Sequence[Scored], classic: Scored | None, vote: Scored | None = None
+) -> list[tuple[Scored, str]]:
     """Return at most `MOST` candidates with their roles: baselines always, the rest best first.
 
     Evolved ones of one structure differ in numbers only, so one of them stands for all.
@@ -45,7 +50,7 @@ def nominate(best: Sequence[Scored], constants: Sequence[Scored], classic: Score
     chosen = [(s, "constant") for s in constants] + ([(classic, "classic")] if classic else [])
     structures: set[Skeleton] = set()
     answers = {s.answer for s, _ in chosen}
-    for scored in best:
+    for scored in [vote, *best] if vote else best:
         structure = skeleton(scored.pipeline)
         if scored.proposer == "classic":
             continue  # the best of them is in already
@@ -72,5 +77,8 @@ def leave_one_out(scored: Scored, variants: Mapping[Skeleton, Sequence[tuple[Flo
 
 
 def champion(finalists: Sequence[Finalist]) -> Finalist:
-    """Return the finalist with the greatest merit; the first of equals."""
-    return max(finalists, key=lambda f: f.merit)
+    """Return the finalist with the greatest merit, the first of equals, unless a vote is clearly better."""
+    single = max((f for f in finalists if f.scored.proposer != VOTE), key=lambda f: f.merit)
+    votes = [f for f in finalists if f.scored.proposer == VOTE]
+    better = [f for f in votes if f.selection.mean() >= single.selection.mean() + VOTE_GAIN]
+    return better[0] if better else single

@@ -37,7 +37,8 @@ class Vocabulary:
         fitting = [o for o in fitting if self._applies(o)]
         if not fitting:
             return None
-        weights = np.array([1 / (1 + o.cost(_defaults(o)) / CHEAP_NS) for o in fitting])
+        # Several inputs mean several programs below: rarer, or what is grown would be mostly wide.
+        weights = np.array([1 / (1 + o.cost(_defaults(o)) / CHEAP_NS) / len(o.inputs) ** 2 for o in fitting])
         return fitting[int(rng.choice(len(fitting), p=weights / weights.sum()))]
 
     def _applies(self, operator: Operator) -> bool:

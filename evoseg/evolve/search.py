@@ -26,8 +26,8 @@ GENERATION = 48
 POPULATION = 96
 PATIENCE = 100
 """Generations without anything new to evaluate after which a search ends."""
-CLIMB = 0.9
-"""Share of the population's median score, on a few images, from which a candidate's levels are refined."""
+COMPARE = 0.75
+"""Quantile of the population's scores from which two levels of a candidate are compared on all images."""
 FLOOR = 0.6
 """Share of the population's median score, on a few images, below which a candidate is turned away."""
 BEST = 24
@@ -228,8 +228,8 @@ class Search:
         if len(population) < POPULATION:
             return EVERYTHING
         on_few = float(np.median([s.scores[self._evaluator.few].mean() for s in population]))
-        on_all = float(np.median([s.score for s in population]))
-        return Effort(floor=FLOOR * on_few, climb=CLIMB * on_few, compare=on_all)
+        on_all = float(np.quantile([s.score for s in population], COMPARE))
+        return Effort(floor=FLOOR * on_few, climb=on_few, compare=on_all)
 
     def _select(self, n: int, rng: Generator) -> list[Scored]:
         return select(self.progress.population, n, rng) if self.progress.population else []

@@ -12,7 +12,7 @@ from numpy.random import Generator
 from evoseg.evolve.ports import Scored
 from evoseg.pipeline import Pipeline
 
-STEP_PRICE = 0.002
+STEP_PRICE = 0.004
 """Score that a further step must be worth."""
 COST_PRICE = 0.001
 """Score that a further ns per pixel must be worth."""

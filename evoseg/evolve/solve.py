@@ -18,7 +18,7 @@ from evoseg.data.splits import Splits
 from evoseg.evolve.budget import Budget, Clock
 from evoseg.evolve.classics import Classics, constants
 from evoseg.evolve.evaluator import Evaluator, evenly_spaced
-from evoseg.evolve.facts import survey_images
+from evoseg.evolve.facts import Facts, survey_images
 from evoseg.evolve.finalists import MOST, Finalist, champion, leave_one_out, nominate
 from evoseg.evolve.growth import vocabulary
 from evoseg.evolve.jobs import Executor, InProcess
@@ -26,10 +26,11 @@ from evoseg.evolve.ports import Failed, Floats, Scored, Task
 from evoseg.evolve.search import GENERATION, Progress, Search, Share
 from evoseg.evolve.tuning import Tune
 from evoseg.evolve.variation import Newcomers, Vary
+from evoseg.evolve.voting import best_vote
 from evoseg.evolve.workers import Processes, WorkerSettings
 from evoseg.pipeline import Pipeline
 
-MOST_COPIES = 12
+MOST_COPIES = 8
 """Search images of which a jittered copy is made."""
 RESERVE_S = 0.5
 """Time kept back from the search for choosing and proving the champion, at least."""
@@ -148,7 +149,8 @@ def solve(
         if not progress.best:
             raise EvosegError("the search ended before any candidate was scored. Give it more time.")
         chosen_on = Evaluator(task, executor, {i: sizes[i] for i in range(first_selection, len(sizes))})
-        finalists = _finalists(progress, evaluator, chosen_on if splits.selection else None, facts, task)
+        vote = best_vote(progress.best, evaluator, task, clock.overdue)
+        finalists = _finalists(progress, vote, evaluator, chosen_on if splits.selection else None, facts, task)
         reproducible = not getattr(executor, "n_killed", 0)
     best = champion(finalists)
     found(best.scored.pipeline)
@@ -182,10 +184,15 @@ class Given:
 
 
 def _finalists(
-    progress: Progress, evaluator: Evaluator, chosen_on: Evaluator | None, facts: Any, task: Task
+    progress: Progress,
+    vote: Scored | None,
+    evaluator: Evaluator,
+    chosen_on: Evaluator | None,
+    facts: Facts,
+    task: Task,
 ) -> list[Finalist]:
     fixed = [v for v in evaluator.evaluate(constants(facts, task.output)) if isinstance(v, Scored)]
-    nominated = nominate(progress.best, fixed, progress.best_classic)
+    nominated = nominate(progress.best, fixed, progress.best_classic, vote)
     if chosen_on is None:
         # A baseline's numbers are nobody's choice: there is nothing to leave out but its level.
         variants = {"evolved": progress.variants}

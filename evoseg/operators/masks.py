@@ -250,6 +250,21 @@ def mask_xor(a: Mask, b: Mask) -> Mask:
     return a ^ b
 
 
+@operator(revision=1, cost=0.1, reach=0, commutative=True)
+def vote(a: Mask, b: Mask, c: Mask) -> Mask:
+    """Mark what at least two of three masks mark.
+
+    Parameters
+    ----------
+    a, b, c : bool arrays of shape (M, N)
+
+    Returns
+    -------
+    bool array of shape (M, N)
+    """
+    return (a & b) | (c & (a | b))
+
+
 @operator(revision=1, cost=0.03, reach=0)
 def keep_where(plane: Gray, mask: Mask) -> Gray:
     """Keep a plane inside a mask; outside it becomes 0.

@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 from collections import Counter
+from itertools import permutations
 from pathlib import Path
 
 import cv2
@@ -165,9 +166,11 @@ def test_nothing_beyond_its_reach_changes_the_result(op: Operator) -> None:
 def test_it_is_commutative_if_it_says_so(op: Operator) -> None:
     if not op.commutative:
         pytest.skip("makes no claim")
-    first, second = arguments(op, (48, 61))
+    inputs = arguments(op, (48, 61))
     for values in choices(op):
-        np.testing.assert_array_equal(op.run((first, second), values), op.run((second, first), values))
+        expected = op.run(inputs, values)
+        for order in permutations(inputs):
+            np.testing.assert_array_equal(op.run(order, values), expected)
 
 
 @every
