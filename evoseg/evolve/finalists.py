@@ -8,11 +8,11 @@ import numpy as np
 
 from evoseg.evolve.ports import Floats, Scored
 from evoseg.evolve.selection import price
-from evoseg.evolve.tuning import Skeleton, skeleton
+from evoseg.evolve.skeletons import Skeleton, skeleton
 
 MOST = 8
 VOTE = "vote"
-VOTE_GAIN = 0.01
+VOTE_GAIN = 0.005
 """Selection score by which a vote must beat the best single program, as it is three times as long."""
 
 

@@ -15,8 +15,8 @@ from evoseg.evolve.evaluator import Evaluator
 from evoseg.evolve.facts import Facts
 from evoseg.evolve.fitting import EVERYTHING, Effort
 from evoseg.evolve.ports import Failed, Floats, Proposer, Scored, SearchView, Task, TurnedAway, Verdict
-from evoseg.evolve.selection import Front, distinct_answers, priced, select, survivors
-from evoseg.evolve.tuning import Skeleton, skeleton
+from evoseg.evolve.selection import Front, distinct_answers, leading, priced, select, survivors
+from evoseg.evolve.skeletons import Skeleton, skeleton
 from evoseg.pipeline import Pipeline
 
 logger = logging.getLogger(__name__)
@@ -24,6 +24,10 @@ logger = logging.getLogger(__name__)
 GENERATION = 48
 """Candidates a generation asks for. A constant: a history must not depend on how fast the machine is."""
 POPULATION = 96
+STAGNATION = 250
+"""Full evaluations without a better candidate after which the population starts anew."""
+LEADERS = 3
+"""Candidates of an epoch that are remembered for the last comparison, and for epochs that build on earlier ones."""
 PATIENCE = 100
 """Generations without anything new to evaluate after which a search ends."""
 COMPARE = 0.75
@@ -55,6 +59,10 @@ class Progress:
     history : list of (evaluations, seconds, best score)
         One entry whenever the best improved; never decreases.
     population, best : list of Scored
+    leaders : list of Scored
+        The best few of each epoch that has ended.
+    epoch : int
+        Restarts so far.
     best_classic : Scored or None
         The baseline that an expert would have reached.
     credit : dict
@@ -68,6 +76,8 @@ class Progress:
     history: list[tuple[int, float, float]] = field(default_factory=list)
     population: list[Scored] = field(default_factory=list)
     best: list[Scored] = field(default_factory=list)
+    leaders: list[Scored] = field(default_factory=list)
+    epoch: int = 0
     front: Front = field(default_factory=Front)
     best_classic: Scored | None = None
     credit: dict[str, float] = field(default_factory=dict)
@@ -126,6 +136,8 @@ class Search:
         self._watch = watch
         self._known: dict[str, Verdict] = {}
         self._idle = 0
+        self._epoch_best: list[Scored] = []
+        self._improved_at = 0
         self.progress = Progress()
 
     def run(self) -> Progress:
@@ -203,6 +215,19 @@ class Search:
             proposals.append((share.proposer, pipelines))
         return proposals
 
+    def _follow_epoch(self, scored: list[Scored]) -> None:
+        """Start anew where a population has converged; every third epoch crosses the leaders of the earlier ones."""
+        state = self.progress
+        before = priced(self._epoch_best[0]) if self._epoch_best else float("-inf")
+        self._epoch_best = leading([*self._epoch_best, *scored], LEADERS)
+        if self._epoch_best and priced(self._epoch_best[0]) > before:
+            self._improved_at = state.evaluations
+        if state.evaluations - self._improved_at >= STAGNATION:
+            state.leaders += self._epoch_best
+            state.epoch += 1
+            state.population = leading(state.leaders, POPULATION) if state.epoch % 3 == 2 else []
+            self._epoch_best, self._improved_at = [], state.evaluations
+
     def _jitter(self, scored: list[Scored]) -> list[Scored]:
         """Try those that come among the best on jittered copies of the images."""
         best = self.progress.best
@@ -245,6 +270,7 @@ class Search:
         state.population = survivors([*state.population, *scored], POPULATION)
         state.best = sorted(distinct_answers([*state.best, *scored]), key=priced, reverse=True)[:BEST]
         state.front.update(scored)
+        self._follow_epoch(scored)
         classics = [s for s in [state.best_classic, *scored] if s is not None and s.proposer == "classic"]
         state.best_classic = max(classics, key=priced, default=None)
         for s in scored:

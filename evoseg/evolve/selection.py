@@ -10,6 +10,7 @@ from deap import base, tools
 from numpy.random import Generator
 
 from evoseg.evolve.ports import Scored
+from evoseg.evolve.skeletons import Skeleton, skeleton
 from evoseg.pipeline import Pipeline
 
 STEP_PRICE = 0.004
@@ -89,6 +90,14 @@ def distinct_answers(candidates: Iterable[Scored]) -> list[Scored]:
         if rival is None or priced(scored) > priced(rival):
             best[scored.answer] = scored
     return list(best.values())
+
+
+def leading(candidates: Iterable[Scored], n: int) -> list[Scored]:
+    """Return the n best by price, of distinct structures."""
+    first: dict[Skeleton, Scored] = {}
+    for scored in sorted(candidates, key=priced, reverse=True):
+        first.setdefault(skeleton(scored.pipeline), scored)
+    return list(first.values())[:n]
 
 
 class Front:

@@ -23,7 +23,8 @@ from evoseg.evolve.finalists import MOST, Finalist, champion, leave_one_out, nom
 from evoseg.evolve.growth import vocabulary
 from evoseg.evolve.jobs import Executor, InProcess
 from evoseg.evolve.ports import Failed, Floats, Scored, Task
-from evoseg.evolve.search import GENERATION, Progress, Search, Share
+from evoseg.evolve.search import GENERATION, LEADERS, Progress, Search, Share
+from evoseg.evolve.selection import leading
 from evoseg.evolve.tuning import Tune
 from evoseg.evolve.variation import Newcomers, Vary
 from evoseg.evolve.voting import best_vote
@@ -149,7 +150,7 @@ def solve(
         if not progress.best:
             raise EvosegError("the search ended before any candidate was scored. Give it more time.")
         chosen_on = Evaluator(task, executor, {i: sizes[i] for i in range(first_selection, len(sizes))})
-        vote = best_vote(progress.best, evaluator, task, clock.overdue)
+        vote = best_vote(_rivals(progress), evaluator, task, clock.overdue)
         finalists = _finalists(progress, vote, evaluator, chosen_on if splits.selection else None, facts, task)
         reproducible = not getattr(executor, "n_killed", 0)
     best = champion(finalists)
@@ -157,6 +158,11 @@ def solve(
     proven = [best, *(f for f in finalists if f.role != "evolved" and f is not best)]
     test = _prove(dataset, splits.test, task, [f.scored.pipeline for f in proven], settings, folder)
     return Solution(best, tuple(finalists), progress, splits, pack.digests, test, reproducible)
+
+
+def _rivals(progress: Progress) -> list[Scored]:
+    """Return the leaders of all epochs, and as many of the best of all: rivals of different descent vote best."""
+    return [*progress.leaders, *leading(progress.best, LEADERS + 1)]
 
 
 def _time_to_prove(splits: Splits, pixels: float, packing_s: float) -> float:

@@ -10,12 +10,10 @@ from numpy.typing import NDArray
 
 from evoseg.evolve.growth import scaled, unscaled
 from evoseg.evolve.ports import Scored, SearchView, TurnedAway, Verdict
+from evoseg.evolve.skeletons import Skeleton, skeleton
 from evoseg.operators import registry
 from evoseg.operators.parameters import Parameter, Range
 from evoseg.pipeline import Pipeline, Step
-
-Skeleton = tuple[tuple[str, tuple[int, ...]], ...]
-"""A pipeline's structure without any parameter."""
 
 SIGMA = 0.12
 """First standard deviation, as a share of each parameter's range."""
@@ -117,11 +115,6 @@ def numbers(pipeline: Pipeline) -> list[Place]:
         for k, p in enumerate(registry.get(s.operator).parameters)
         if isinstance(p.domain, Range) and p.domain.unit not in ("native", "channel") and not p.fitted
     ]
-
-
-def skeleton(pipeline: Pipeline) -> Skeleton:
-    """Return the pipeline's structure without any parameter."""
-    return tuple((s.operator, s.inputs) for s in pipeline.steps)
 
 
 def _position(pipeline: Pipeline, place: Place) -> float:

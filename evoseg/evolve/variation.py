@@ -66,21 +66,21 @@ class Newcomers:
     words : Vocabulary
     kind : Kind
         What the programs return.
-    first : int
-        How many programs open the search.
+    opening : int
+        Size of the population from which on the search counts as open.
     """
 
     name = "random"
 
-    def __init__(self, words: Vocabulary, kind: Kind, first: int = 64) -> None:
+    def __init__(self, words: Vocabulary, kind: Kind, opening: int = 64) -> None:
         self._words = words
         self._kind = kind
-        self._first = first
+        self._opening = opening
 
     def ready(self, view: SearchView, n: int, rng: Generator) -> list[Pipeline]:
         """Return up to n random programs of two to six steps."""
-        n = min(n, max(self._first, TRICKLE))
-        self._first -= n
+        if len(view.population) >= self._opening:
+            n = min(n, TRICKLE)
         return [self._words.grow(rng, self._kind, int(rng.integers(2, 7))) for _ in range(n)]
 
     def learn(self, verdicts: Sequence[Verdict]) -> None:

@@ -14,20 +14,12 @@ from evoseg.base.kinds import Kind
 from evoseg.evolve.evaluator import Evaluator
 from evoseg.evolve.finalists import VOTE
 from evoseg.evolve.ports import Scored, Task
-from evoseg.evolve.tuning import Skeleton, skeleton
+from evoseg.evolve.selection import leading
 from evoseg.pipeline import Pipeline, Step
 from evoseg.pipeline.editing import shifted
 
 CANDIDATES = 10
 """Structures that votes are drawn from; all their triples are tried."""
-
-
-def voters(best: Sequence[Scored]) -> list[Scored]:
-    """Return the first candidates of distinct structures."""
-    first: dict[Skeleton, Scored] = {}
-    for scored in best:
-        first.setdefault(skeleton(scored.pipeline), scored)
-    return list(first.values())[:CANDIDATES]
 
 
 def vote_of(*three: Pipeline) -> Pipeline:
@@ -47,7 +39,7 @@ def vote_of(*three: Pipeline) -> Pipeline:
 
 
 def best_vote(
-    best: Sequence[Scored], evaluator: Evaluator, task: Task, out_of_time: Callable[[], bool]
+    candidates: Sequence[Scored], evaluator: Evaluator, task: Task, out_of_time: Callable[[], bool]
 ) -> Scored | None:
     """Return the best of all votes among the leading candidates, or None if there is none or no time for it.
 
@@ -57,7 +49,7 @@ def best_vote(
     if task.output is not Kind.MASK:
         return None
     votes: dict[Pipeline, tuple[Scored, ...]] = {}
-    for three in combinations(voters(best), 3):
+    for three in combinations(leading(candidates, CANDIDATES), 3):
         try:
             votes[vote_of(*(s.pipeline for s in three))] = three
         except PipelineError:

@@ -8,7 +8,7 @@ from evoseg.base.kinds import Kind
 from evoseg.evolve.classics import constants
 from evoseg.evolve.finalists import MOST, Finalist, champion, leave_one_out, nominate
 from evoseg.evolve.ports import Scored
-from evoseg.evolve.tuning import skeleton
+from evoseg.evolve.skeletons import skeleton
 from evoseg.pipeline import IMAGE, Pipeline
 from evoseg.pipeline.value import step
 from tests.evolve.helpers import discs, facts_of

@@ -34,7 +34,7 @@ def shares(kind: Kind = Kind.MASK) -> list[Share]:
     return [
         Share(Classics(FACTS), GENERATION),
         Share(Tune(), 14),
-        Share(Newcomers(words, kind, first=30), 24),
+        Share(Newcomers(words, kind, opening=30), 24),
         Share(Vary(words), GENERATION),
     ]
 
@@ -153,7 +153,7 @@ def test_repeats_are_never_evaluated_twice_and_cost_no_budget():
     counting = Counting(InProcess(BinaryTask(), ITEMS, 1 << 27))
     stubborn = Stubborn()
     words = vocabulary(FACTS)
-    proposers = [Share(stubborn, 4), Share(Newcomers(words, Kind.MASK, first=6), 2)]
+    proposers = [Share(stubborn, 4), Share(Newcomers(words, Kind.MASK, opening=6), 2)]
     progress = search(counting, Budget(evaluations=9), proposers=proposers)
     ours = {key: n for key, n in counting.asked.items() if key[0] in {p.form for p in Stubborn().ready(None, 4, None)}}
     assert set(ours.values()) == {1}
@@ -263,7 +263,7 @@ def test_the_best_classic_is_remembered():
 @pytest.mark.parametrize("task", [CountTask(), BrightnessTask()], ids=["counting", "brightness"])
 def test_the_search_knows_nothing_of_masks(task, tmp_path):
     words = vocabulary(FACTS)
-    proposers: list[Proposer] = [Newcomers(words, task.output, first=20), Vary(words)]
+    proposers: list[Proposer] = [Newcomers(words, task.output, opening=20), Vary(words)]
     executor = Processes(task, pack(ITEMS[:2], tmp_path), WorkerSettings(n_workers=1))
     try:
         progress = search(

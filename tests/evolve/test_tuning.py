@@ -8,7 +8,8 @@ from evoseg.evolve.binary import BinaryTask
 from evoseg.evolve.evaluator import Evaluator
 from evoseg.evolve.jobs import InProcess
 from evoseg.evolve.ports import Failed, Scored, SearchView, Verdict
-from evoseg.evolve.tuning import Tune, numbers, skeleton
+from evoseg.evolve.skeletons import skeleton
+from evoseg.evolve.tuning import Tune, numbers
 from evoseg.pipeline import IMAGE, Pipeline
 from evoseg.pipeline.value import step
 from tests.evolve.helpers import discs, facts_of, sizes

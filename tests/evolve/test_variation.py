@@ -112,10 +112,8 @@ def test_operators_outside_the_vocabulary_do_no_harm():
     assert len(children) == 200
 
 
-def test_newcomers_are_many_at_first_and_then_a_trickle():
-    newcomers = Newcomers(WORDS, Kind.MASK, first=50)
-    rng, empty = default_rng(2), view(parents(1))
-    counts = [len(newcomers.ready(empty, 24, rng)) for _ in range(5)]
-    assert counts == [24, 24, 2, 2, 2]
-    assert len(newcomers.ready(empty, 1, rng)) == 1
-    assert newcomers.ready(empty, 0, rng) == []
+def test_newcomers_are_many_until_the_population_is_open_and_then_a_trickle():
+    newcomers = Newcomers(WORDS, Kind.MASK, opening=20)
+    rng, small, large = default_rng(2), view(parents(3)), view(parents(20))
+    assert [len(newcomers.ready(small, n, rng)) for n in (24, 7, 0)] == [24, 7, 0]
+    assert [len(newcomers.ready(large, n, rng)) for n in (24, 1, 0)] == [2, 1, 0]

@@ -10,7 +10,8 @@ from evoseg.evolve.evaluator import Evaluator
 from evoseg.evolve.finalists import VOTE, VOTE_GAIN, Finalist, champion
 from evoseg.evolve.jobs import InProcess
 from evoseg.evolve.ports import Scored
-from evoseg.evolve.voting import CANDIDATES, best_vote, vote_of, voters
+from evoseg.evolve.selection import leading
+from evoseg.evolve.voting import CANDIDATES, best_vote, vote_of
 from evoseg.pipeline import IMAGE, Pipeline
 from evoseg.pipeline.value import step
 from tests.evolve.helpers import CountTask, discs, sizes
@@ -56,9 +57,9 @@ def test_the_best_of_all_triples_is_found():
     assert (found.left_out <= found.scores).all()
 
 
-def test_voters_are_distinct_structures_and_few():
+def test_leading_candidates_are_distinct_structures_and_few():
     best = scored([chain(name, level) for name in NAMES for level in (90, 110)])
-    chosen = voters(best)
+    chosen = leading(best, CANDIDATES)
     assert len(chosen) == CANDIDATES
     assert len({s.pipeline.steps[1].operator for s in chosen}) == CANDIDATES
     assert chosen[0] is best[0]
