@@ -101,8 +101,10 @@ def intakes(facts: Facts) -> list[Pipeline]:
 def _windows(facts: Facts, index: int) -> list[Step]:
     quantiles = facts.quantiles[index]
     low, high = quantiles[1], max(quantiles[99], quantiles[1] + 1e-6)
-    spread = max(quantiles[75] - quantiles[25], 1e-6)
-    flat = [_window("window_flat", index, -spread / d, spread / d, sigma=12.0) for d in (1, 10, 100)]
+    spread = facts.contrasts[index]
+    flat = [
+        _window("window_flat", index, -k * spread, k * spread, sigma=s) for k in (0.5, 1.5) for s in (2.0, 5.0, 15.0)
+    ]
     return [
         _window("window", index, low, high, scale="linear"),
         _window("window", index, low, high, scale="log"),

@@ -1,6 +1,6 @@
 """Random typed programs: draw operators, parameters and whole programs of a kind."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.random import Generator
@@ -72,7 +72,23 @@ class Vocabulary:
             return int(rng.integers(min(self.facts.channels, int(domain.high) + 1)))
         if domain.unit == "native":
             return parameter.nearest(self._draw_native(rng, parameter.name, others))
+        if domain.unit == "contrast":
+            side = -1 if parameter.name == "low" else 1
+            return parameter.nearest(side * max(self.facts.contrasts) * float(np.exp(rng.normal(0, 0.7))))
         return parameter.nearest(unscaled(domain, rng.random()))
+
+    def range_of(self, parameter: Parameter) -> Range:
+        """Return the range of a number that makes sense for these images: its own, or that of their values."""
+        domain = parameter.domain
+        assert isinstance(domain, Range)
+        if domain.unit == "native":
+            return replace(
+                domain, low=min(q[0] for q in self.facts.quantiles), high=max(q[100] for q in self.facts.quantiles)
+            )
+        if domain.unit == "contrast":
+            most = 4 * max(self.facts.contrasts)
+            return replace(domain, low=-most, high=most)
+        return domain
 
     def _near_default(
         self, rng: Generator, parameter: Parameter, domain: Numbers, default: tuple[float, ...]

@@ -137,7 +137,7 @@ def solve(
         shares = [
             Share(Given(settings.start), GENERATION),
             Share(Classics(facts), GENERATION),
-            Share(Tune(), 14),
+            Share(Tune(words), 14),
             Share(Newcomers(words, task.output), 24),
             Share(Vary(words), GENERATION),
         ]

@@ -8,7 +8,7 @@ from cmaes import CMA
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from evoseg.evolve.growth import scaled, unscaled
+from evoseg.evolve.growth import Vocabulary, scaled, unscaled
 from evoseg.evolve.ports import Scored, SearchView, TurnedAway, Verdict
 from evoseg.evolve.skeletons import Skeleton, skeleton
 from evoseg.operators import registry
@@ -36,11 +36,18 @@ class Place:
 
 
 class Tune:
-    """Proposes better numbers for the best pipelines, one pipeline after the other."""
+    """Proposes better numbers for the best pipelines, one pipeline after the other.
+
+    Parameters
+    ----------
+    words : Vocabulary
+        Knows the ranges that make sense for these images.
+    """
 
     name = "tune"
 
-    def __init__(self) -> None:
+    def __init__(self, words: Vocabulary) -> None:
+        self._words = words
         self._tuned: set[Skeleton] = set()
         self._target: _Target | None = None
 
@@ -58,7 +65,7 @@ class Tune:
     def _choose(self, view: SearchView, rng: Generator) -> "_Target | None":
         for candidate in view.best[:POOL]:
             structure = skeleton(candidate.pipeline)
-            places = numbers(candidate.pipeline)
+            places = numbers(candidate.pipeline, self._words)
             if structure not in self._tuned and places:
                 self._tuned.add(structure)
                 return _Target(candidate.pipeline, places, int(rng.integers(2**31)))
@@ -107,13 +114,13 @@ def _loss(verdict: Verdict) -> float:
     return 1 - verdict.score if isinstance(verdict, TurnedAway) else 1.0
 
 
-def numbers(pipeline: Pipeline) -> list[Place]:
+def numbers(pipeline: Pipeline, words: Vocabulary) -> list[Place]:
     """Return the searched numbers of a pipeline that have a range of their own."""
     return [
-        Place(i, k, p, p.domain)
+        Place(i, k, p, words.range_of(p))
         for i, s in enumerate(pipeline.steps)
         for k, p in enumerate(registry.get(s.operator).parameters)
-        if isinstance(p.domain, Range) and p.domain.unit not in ("native", "channel") and not p.fitted
+        if isinstance(p.domain, Range) and p.domain.unit != "channel" and not p.fitted
     ]
 
 

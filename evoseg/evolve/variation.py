@@ -104,12 +104,13 @@ def move_numbers(pipeline: Pipeline, words: Vocabulary, rng: Generator) -> Pipel
         parameters = registry.get(s.operator).parameters
         others = {p.name: v for p, v in zip(parameters, s.params, strict=True)}
         redraw = rng.random() < 0.1
-        value = words.draw_value(rng, parameters[k], others) if redraw else _moved(s.params[k], parameters[k], rng)
+        p = parameters[k]
+        value = words.draw_value(rng, p, others) if redraw else _moved(s.params[k], p, words, rng)
         steps[i] = Step(s.operator, s.inputs, (*s.params[:k], value, *s.params[k + 1 :]))
     return Pipeline(steps)
 
 
-def _moved(value: Value, parameter: Parameter, rng: Generator) -> Value:
+def _moved(value: Value, parameter: Parameter, words: Vocabulary, rng: Generator) -> Value:
     domain = parameter.domain
     if isinstance(domain, OneOf):
         return domain.values[int(rng.integers(len(domain.values)))]
@@ -118,13 +119,12 @@ def _moved(value: Value, parameter: Parameter, rng: Generator) -> Value:
         noise = rng.normal(0, 0.1 * (domain.high - domain.low), len(value)) * (rng.random(len(value)) < 0.4)
         return tuple(float(v) for v in np.clip(np.array(value) + noise, domain.low, domain.high))
     assert not isinstance(value, str | tuple)
-    return _moved_number(value, parameter, domain, rng)
+    if domain.unit == "channel":
+        return words.draw_value(rng, parameter, {})
+    return _moved_number(value, parameter, words.range_of(parameter), rng)
 
 
 def _moved_number(value: float, parameter: Parameter, domain: Range, rng: Generator) -> int | float:
-    if domain.unit == "native":
-        # Native ranges are far wider than any image's values, so the value itself sets the scale.
-        return parameter.nearest(value + abs(value) * rng.normal(0, 0.1))
     moved = parameter.nearest(unscaled(domain, scaled(domain, value) + rng.normal(0, STEP_SIZE)))
     if moved == value and parameter.integer:
         moved = parameter.nearest(value + (2 if domain.odd else 1) * (1 if rng.random() < 0.5 else -1))

@@ -257,8 +257,8 @@ def window_flat(
     *,
     index: Annotated[int, Range(0, 15, unit="channel")] = 0,
     sigma: Annotated[float, Range(2, 100, unit="px", log=True)] = 20.0,
-    low: Annotated[float, Range(-1e12, 1e12, unit="native")] = 0.0,
-    high: Annotated[float, Range(-1e12, 1e12, unit="native")] = 50.0,
+    low: Annotated[float, Range(-1e12, 1e12, unit="contrast")] = 0.0,
+    high: Annotated[float, Range(-1e12, 1e12, unit="contrast")] = 50.0,
 ) -> Gray:
     """Subtract a smooth background in native values, then show a window of the rest.
 

@@ -9,9 +9,10 @@ from evoseg.base.errors import PipelineError, unknown
 Value = int | float | str | tuple[float, ...]
 """A literal in a pipeline text."""
 
-Unit = Literal["px", "px2", "level", "degree", "one", "native", "channel"]
+Unit = Literal["px", "px2", "level", "degree", "one", "native", "contrast", "channel"]
 """Unit of a number. ``px`` and ``px2`` drive rescaling; ``native`` is the unit of the image's own values,
-``channel`` counts its channels from 0."""
+``contrast`` that of their
+differences, ``channel`` counts its channels from 0."""
 
 MAX_NUMBERS = 121
 """Longest tuple a parameter may hold (an 11 x 11 kernel)."""

@@ -1,5 +1,6 @@
 """A search: one history for a seed and an evaluation budget, whoever computes; no candidate twice."""
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.random import Generator
 
+import evoseg.evolve.search as search_module
 from evoseg.base.errors import EvosegError
 from evoseg.base.kinds import Kind
 from evoseg.evolve.binary import BinaryTask
@@ -33,7 +35,7 @@ def shares(kind: Kind = Kind.MASK) -> list[Share]:
     words = vocabulary(FACTS)
     return [
         Share(Classics(FACTS), GENERATION),
-        Share(Tune(), 14),
+        Share(Tune(words), 14),
         Share(Newcomers(words, kind, opening=30), 24),
         Share(Vary(words), GENERATION),
     ]
@@ -289,3 +291,20 @@ def test_packed_items_are_those_that_were_packed(tmp_path: Path):
 
     for written, read in zip(ITEMS, Pack(pack(ITEMS, tmp_path)).items, strict=True):
         assert all(np.array_equal(written[key], read[key]) for key in written)
+
+
+def test_a_converged_population_starts_anew_and_its_leaders_are_remembered(monkeypatch):
+    monkeypatch.setattr(search_module, "STAGNATION", 60)
+    epochs: list[tuple[int, int, int]] = []
+
+    def watch(progress: Progress) -> None:
+        epochs.append((progress.epoch, len(progress.population), len(progress.leaders)))
+
+    progress = search(InProcess(BinaryTask(), ITEMS, 1 << 27), Budget(evaluations=900), watch=watch)
+    assert progress.epoch >= 2
+    started_anew = [after for before, after in itertools.pairwise(epochs) if after[0] > before[0]]
+    assert all(len_population <= leaders for _, len_population, leaders in started_anew)
+    assert all(leaders <= epoch * search_module.LEADERS for epoch, _, leaders in epochs)
+    scores = [score for _, _, score in progress.history]
+    assert scores == sorted(scores)
+    assert progress.best_score == max(s.score for s in [*progress.best, *progress.leaders])

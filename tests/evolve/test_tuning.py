@@ -6,6 +6,7 @@ from numpy.random import default_rng
 
 from evoseg.evolve.binary import BinaryTask
 from evoseg.evolve.evaluator import Evaluator
+from evoseg.evolve.growth import vocabulary
 from evoseg.evolve.jobs import InProcess
 from evoseg.evolve.ports import Failed, Scored, SearchView, Verdict
 from evoseg.evolve.skeletons import skeleton
@@ -16,6 +17,7 @@ from tests.evolve.helpers import discs, facts_of, sizes
 
 ITEMS = discs(3)
 FACTS = facts_of(ITEMS)
+WORDS = vocabulary(FACTS)
 
 
 def view(best: list[Scored]) -> SearchView:
@@ -33,7 +35,7 @@ def test_a_wrong_sigma_is_mended():
     (start,) = evaluator.evaluate([wrong])
     every = [Pipeline([*wrong.steps[:1], step("gaussian", 0, sigma=s), wrong.steps[2]]) for s in np.arange(0.5, 8, 0.1)]
     best = max(v.score for v in evaluator.evaluate(every))
-    tuner, rng, seen = Tune(), default_rng(1), [start]
+    tuner, rng, seen = Tune(WORDS), default_rng(1), [start]
     while asked := tuner.ready(view([start]), 48, rng):
         verdicts = evaluator.evaluate(asked)
         tuner.learn(verdicts)
@@ -46,8 +48,8 @@ def test_a_wrong_sigma_is_mended():
 
 def test_programs_without_numbers_to_tune_are_passed_over():
     plain = Pipeline([step("channel", IMAGE), step("threshold", 0)])
-    assert numbers(plain) == []
-    tuner = Tune()
+    assert numbers(plain, WORDS) == []
+    tuner = Tune(WORDS)
     assert tuner.ready(view([rated(plain)]), 48, default_rng(0)) == []
     tunable = Pipeline([step("channel", IMAGE), step("gaussian", 0), step("threshold", 1)])
     asked = tuner.ready(view([rated(plain), rated(tunable)]), 48, default_rng(0))
@@ -63,7 +65,7 @@ def test_fitted_numbers_words_and_channels_are_not_tuned():
             step("remove_small", 2, area=9),
         ]
     )
-    assert [(p.parameter.name) for p in numbers(program)] == ["sigma", "ratio", "area"]
+    assert [(p.parameter.name) for p in numbers(program, WORDS)] == ["low", "high", "sigma", "ratio", "area"]
 
 
 def test_a_structure_is_tuned_once_and_then_the_next():
@@ -74,7 +76,7 @@ def test_a_structure_is_tuned_once_and_then_the_next():
         rated(Pipeline([*first.steps[:1], step("gaussian", 0, sigma=4.0), first.steps[2]])),
         rated(other),
     ]
-    tuner, rng, order = Tune(), default_rng(0), []
+    tuner, rng, order = Tune(WORDS), default_rng(0), []
     while asked := tuner.ready(view(best), 48, rng):
         order.append(skeleton(asked[0]))
         tuner.learn([rated(p) for p in asked])
@@ -84,7 +86,7 @@ def test_a_structure_is_tuned_once_and_then_the_next():
 
 def test_failures_are_losses_and_no_news_is_no_harm():
     program = Pipeline([step("channel", IMAGE), step("gaussian", 0, sigma=3.0), step("threshold", 1)])
-    tuner, rng = Tune(), default_rng(0)
+    tuner, rng = Tune(WORDS), default_rng(0)
     asked = tuner.ready(view([rated(program)]), 48, rng)
     verdicts: list[Verdict] = [Failed(p, "too long") for p in asked]
     tuner.learn(verdicts)
@@ -94,7 +96,7 @@ def test_failures_are_losses_and_no_news_is_no_harm():
 
 def test_a_generation_without_room_gets_no_half_round():
     program = Pipeline([step("channel", IMAGE), step("gaussian", 0, sigma=3.0), step("threshold", 1)])
-    tuner, rng = Tune(), default_rng(0)
+    tuner, rng = Tune(WORDS), default_rng(0)
     assert tuner.ready(view([rated(program)]), 3, rng) == []
     assert len(tuner.ready(view([rated(program)]), 14, rng)) > 3
 
@@ -102,7 +104,7 @@ def test_a_generation_without_room_gets_no_half_round():
 def test_a_program_with_very_many_numbers_does_not_block_the_tuner():
     long = Pipeline([step("channel", IMAGE), *(step("gabor", i) for i in range(22)), step("threshold", 22)])
     short = Pipeline([step("channel", IMAGE), step("gaussian", 0, sigma=3.0), step("threshold", 1)])
-    tuner, rng = Tune(), default_rng(0)
+    tuner, rng = Tune(WORDS), default_rng(0)
     asked = [tuner.ready(view([rated(long, 0.9), rated(short)]), 14, rng) for _ in range(3)]
     assert any(asked)
 
@@ -111,6 +113,6 @@ def test_a_program_with_very_many_numbers_does_not_block_the_tuner():
 def test_tuned_programs_are_valid_and_drawn_from_the_stream_only(n):
     steps = [step("channel", IMAGE), *(step("bandpass", i) for i in range(n)), step("threshold", n)]
     best = [rated(Pipeline(steps))]
-    first, second = (Tune().ready(view(best), 48, default_rng(4)) for _ in range(2))
+    first, second = (Tune(WORDS).ready(view(best), 48, default_rng(4)) for _ in range(2))
     assert first == second
     assert len(set(first)) > len(first) // 2

@@ -92,9 +92,10 @@ def test_the_numbers_of_every_operator_can_be_moved_and_stay_in_their_ranges(op)
     start = Pipeline([*steps, step(op.name, *(places[k] for k in op.inputs))])
     alone = [p for p in op.parameters if not p.fitted]
     rng = default_rng(3)
-    moved = {move_numbers(start, WORDS, rng) for _ in range(60)}
+    moved = {move_numbers(start, WORDS, rng) for _ in range(120)}
     assert all(len(m) <= len(start) for m in moved)
-    if any(isinstance(p.domain, Range | Numbers) for p in alone):
+    # A channel can only become another channel, of which there is one here.
+    if any(isinstance(p.domain, Range | Numbers) and p.name != "index" for p in alone):
         assert len({m.steps[-1].params for m in moved if m.steps[-1].operator == op.name}) > 3
 
 
