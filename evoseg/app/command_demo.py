@@ -9,7 +9,7 @@ import typer
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the drawn dataset and the results.")] = Path("demo"),
     seconds: Annotated[float, typer.Option(help="Length of the search.")] = 20.0,
-    workers: Annotated[int | None, typer.Option(help="Processes; one per core.", show_default=False)] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes; one per core.", min=0, show_default=False)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Draw a dataset, search, and save pictures."""
@@ -19,7 +19,9 @@ def demo(
     from evoseg.app.api import search
     from evoseg.app.command_search import exit_code, report
     from evoseg.app.progress import shown
+    from evoseg.evolve.budget import Budget
 
+    Budget(seconds=seconds)  # refused before the earlier demo is replaced, not after
     folder = out.expanduser().absolute()
     replaced = demonstration.prepare(folder)
     dataset = folder / demonstration.DATASET

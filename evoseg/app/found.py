@@ -50,7 +50,7 @@ class Found:
     evaluations : int
         Candidates scored on every search image.
     good_enough : bool
-        False if none of the evolved candidates cleared the baselines; the pipeline is then one of these.
+        Whether an evolved pipeline was chosen, and clears every baseline on the test images too.
     files : dict of str to Path
         What the run left: "pipeline", "result", "test" and "curve".
     result : dict
@@ -171,7 +171,8 @@ class Outcome:
             all_metrics_test={m: float(np.mean([s[m] for s in self.all_metrics.values()])) for m in names},
             seconds=round(self.seconds, _ROUND_S),
             evaluations=self.solution.progress.evaluations,
-            good_enough=self.solution.good_enough,
+            good_enough=self.solution.good_enough
+            and all(np.mean(list(per_image.values())) > score for score in self.baselines_test.values()),
             files=self.folder.files,
             result={},
         )

@@ -91,7 +91,7 @@ def intakes(facts: Facts) -> list[Pipeline]:
         found += [step("plane", IMAGE, channel=colour) for colour in COLOURS]
         found += [step("mix", IMAGE, weights=(-1.0, 2.0, -1.0), offset=0)]
     for index in range(min(facts.channels, 8)):
-        if facts.eight_bit and facts.channels not in (3, 4):
+        if facts.eight_bit and (facts.channels < 3 or index >= 3):
             found.append(step("channel", IMAGE, index=index))
         if not facts.eight_bit:
             found += _windows(facts, index)

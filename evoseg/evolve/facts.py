@@ -63,7 +63,7 @@ def _contrast(images: Sequence[NDArray[Any]], channel: int) -> float:
         difference = np.abs(patch - cv2.GaussianBlur(patch, (0, 0), SURROUNDINGS))
         # Along the edges of a lighting ramp the mean is off by far more than any faint object.
         edge = min(int(2 * SURROUNDINGS), (min(patch.shape) - 1) // 2)
-        found.append(difference[edge:-edge or None, edge:-edge or None].ravel())
+        found.append(difference[edge : -edge or None, edge : -edge or None].ravel())
     return max(float(np.percentile(np.concatenate(found), 99.5)), 1e-6)
 
 

@@ -65,7 +65,7 @@ def leave_one_out(scored: Scored, variants: Mapping[Skeleton, Sequence[tuple[Flo
     """Return each image's score with fitted and tuned numbers taken from the other images only.
 
     The tuned numbers are those of the variant, among all that were tried of this structure, that is best on the
-    other images; its fitted numbers were found on the other images, too.
+    other images; its level was compared on the other images, too.
     """
     tried = [*variants.get(skeleton(scored.pipeline), ()), (scored.scores, scored.left_out)]
     scores = np.stack([s for s, _ in tried])

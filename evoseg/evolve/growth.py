@@ -82,9 +82,9 @@ class Vocabulary:
         domain = parameter.domain
         assert isinstance(domain, Range)
         if domain.unit == "native":
-            return replace(
-                domain, low=min(q[0] for q in self.facts.quantiles), high=max(q[100] for q in self.facts.quantiles)
-            )
+            low, high = min(q[0] for q in self.facts.quantiles), max(q[100] for q in self.facts.quantiles)
+            # Images of one single value leave no range at all.
+            return replace(domain, low=low, high=max(high, low + max(abs(low), 1.0) * 1e-3))
         if domain.unit == "contrast":
             most = 4 * max(self.facts.contrasts)
             return replace(domain, low=-most, high=most)

@@ -81,7 +81,8 @@ class Scored:
     statistics : float64 array of shape (n_images, s)
     scores : float64 array of shape (n_images,)
     left_out : float64 array of shape (n_images,)
-        Each image's score with the fitted numbers found on the other images only.
+        Each image's score at the level, among those compared on all images, that is best on the others: every level
+        for a final threshold, at most two where mask steps follow.
     proposer : str
         Who proposed it.
     jittered : float64 array of shape (n_images,), or None

@@ -28,6 +28,7 @@ STAGNATION = 250
 """Full evaluations without a better candidate after which the population starts anew."""
 LEADERS = 3
 """Candidates of an epoch that are remembered for the last comparison, and for epochs that build on earlier ones."""
+NOTHING = np.zeros(0)
 PATIENCE = 100
 """Generations without anything new to evaluate after which a search ends."""
 COMPARE = 0.75
@@ -52,8 +53,8 @@ class Progress:
 
     Attributes
     ----------
-    evaluations, failed, turned_away, generation : int
-        Full evaluations; how many of them failed; candidates refused before evaluation; generations begun.
+    evaluations, failed, turned_away, too_costly, generation : int
+        Full evaluations; failures; candidates dismissed on a few images, and for their cost; generations begun.
     variants : dict
         Scores and left-out scores of all variants of a structure, by its skeleton.
     history : list of (evaluations, seconds, best score)
@@ -72,6 +73,7 @@ class Progress:
     evaluations: int = 0
     failed: int = 0
     turned_away: int = 0
+    too_costly: int = 0
     generation: int = 0
     history: list[tuple[int, float, float]] = field(default_factory=list)
     population: list[Scored] = field(default_factory=list)
@@ -147,9 +149,9 @@ class Search:
             state.stopped_by = self._clock.reason(state.evaluations, state.best_score) or ""
             if state.stopped_by:
                 return state
-            before = state.evaluations
+            before = state.evaluations + state.turned_away
             self._generation()
-            self._idle = 0 if state.evaluations > before else self._idle + 1
+            self._idle = 0 if state.evaluations + state.turned_away > before else self._idle + 1
             if self._idle == PATIENCE:
                 state.stopped_by = "exhausted"
                 return state
@@ -177,12 +179,12 @@ class Search:
                 scored.append(verdict)
             self._known[form] = verdict
         if not self.progress.best and not scored and state.failed:
-            failure = next(v for v in self._known.values() if isinstance(v, Failed))
-            raise EvosegError(
-                f"every candidate fails, so something else is broken: {failure.reason}\n{failure.traceback}"
-            )
+            failure = next(v for v in verdicts if isinstance(v, Failed))
+            error = EvosegError(f"every candidate fails, so something else is broken: {failure.reason}")
+            error.add_note(failure.traceback)
+            raise error
         scored = self._jitter(scored)
-        self._known |= {s.pipeline.form: s for s in scored}
+        self._known |= {s.pipeline.form: replace(s, statistics=NOTHING) for s in scored}
         self._take_in(scored)
         for proposer, pipelines in proposals:
             heard = [self._known[p.form] for p in pipelines if p.form in self._known]
@@ -198,7 +200,7 @@ class Search:
                     continue
                 if pipeline.cost > self._max_cost:
                     self._known[pipeline.form] = Failed(pipeline, f"costs more than {self._max_cost:g} ms/Mpx")
-                    self.progress.turned_away += 1
+                    self.progress.too_costly += 1
                     continue
                 fresh[pipeline.form] = (proposer.name, pipeline)
         return dict(islice(fresh.items(), self._clock.evaluations_left(self.progress.evaluations)))
@@ -273,5 +275,8 @@ class Search:
         self._follow_epoch(scored)
         classics = [s for s in [state.best_classic, *scored] if s is not None and s.proposer == "classic"]
         state.best_classic = max(classics, key=priced, default=None)
+        # Only what may still become a finalist: a long search must not fill the memory.
+        alive = {skeleton(s.pipeline) for s in [*state.best, *state.leaders, *scored]}
+        state.variants = {key: kept for key, kept in state.variants.items() if key in alive}
         for s in scored:
             state.variants.setdefault(skeleton(s.pipeline), []).append((s.scores, s.left_out))

@@ -31,7 +31,7 @@ from evoseg.evolve.voting import best_vote
 from evoseg.evolve.workers import Processes, WorkerSettings
 from evoseg.pipeline import Pipeline
 
-MOST_COPIES = 8
+MOST_COPIES = 6
 """Search images of which a jittered copy is made."""
 RESERVE_S = 0.5
 """Time kept back from the search for choosing and proving the champion, at least."""
@@ -148,9 +148,9 @@ def solve(
             progress = search.progress
             progress.stopped_by = "interrupt"
         if not progress.best:
-            raise EvosegError("the search ended before any candidate was scored. Give it more time.")
+            raise EvosegError(_why_nothing(progress, settings))
         chosen_on = Evaluator(task, executor, {i: sizes[i] for i in range(first_selection, len(sizes))})
-        vote = best_vote(_rivals(progress), evaluator, task, clock.overdue)
+        vote = best_vote(_rivals(progress), evaluator, task, clock.overdue, settings.max_cost)
         finalists = _finalists(progress, vote, evaluator, chosen_on if splits.selection else None, facts, task)
         reproducible = not getattr(executor, "n_killed", 0)
     best = champion(finalists)
@@ -158,6 +158,15 @@ def solve(
     proven = [best, *(f for f in finalists if f.role != "evolved" and f is not best)]
     test = _prove(dataset, splits.test, task, [f.scored.pipeline for f in proven], settings, folder)
     return Solution(best, tuple(finalists), progress, splits, pack.digests, test, reproducible)
+
+
+def _why_nothing(progress: Progress, settings: SearchSettings) -> str:
+    if progress.too_costly and not progress.evaluations:
+        return (
+            f"no candidate costs less than {settings.max_cost:g} ms per megapixel; a plain threshold costs about 1. "
+            "Allow more."
+        )
+    return "the search ended before any candidate was scored. Give it more time."
 
 
 def _rivals(progress: Progress) -> list[Scored]:

@@ -58,7 +58,7 @@ class Tune:
         return self._target.ask() if self._target is not None and self._target.size <= n else []
 
     def learn(self, verdicts: Sequence[Verdict]) -> None:
-        """Tell CMA-ES; go to the next pipeline when this one no longer gets better."""
+        """Tell CMA-ES."""
         if self._target is not None and verdicts:
             self._target.tell(verdicts)
 

@@ -40,8 +40,9 @@ class Vary:
 
     def ready(self, view: SearchView, n: int, rng: Generator) -> list[Pipeline]:
         """Return n children."""
-        parents = [s.pipeline for s in view.select(2 * n, rng)]
-        return [self._child(first, second, rng) for first, second in zip(parents[::2], parents[1::2], strict=True)]
+        parents = [s.pipeline for s in view.select(n, rng)]
+        partners = [parents[i] for i in rng.permutation(len(parents))]
+        return [self._child(first, second, rng) for first, second in zip(parents, partners, strict=True)]
 
     def learn(self, verdicts: Sequence[Verdict]) -> None:
         """Learn nothing: selection does."""

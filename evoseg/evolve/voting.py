@@ -39,21 +39,27 @@ def vote_of(*three: Pipeline) -> Pipeline:
 
 
 def best_vote(
-    candidates: Sequence[Scored], evaluator: Evaluator, task: Task, out_of_time: Callable[[], bool]
+    candidates: Sequence[Scored],
+    evaluator: Evaluator,
+    task: Task,
+    out_of_time: Callable[[], bool],
+    max_cost: float = float("inf"),
 ) -> Scored | None:
     """Return the best of all votes among the leading candidates, or None if there is none or no time for it.
 
     Its numbers are those of its voters, so nothing is fitted: its left-out scores are its scores, less what its
-    voters lose on average where their own numbers come from the other images.
+    voters lose on average where their own levels come from the other images. `max_cost` is in ns per pixel.
     """
     if task.output is not Kind.MASK:
         return None
     votes: dict[Pipeline, tuple[Scored, ...]] = {}
     for three in combinations(leading(candidates, CANDIDATES), 3):
         try:
-            votes[vote_of(*(s.pipeline for s in three))] = three
+            vote = vote_of(*(s.pipeline for s in three))
         except PipelineError:
             continue  # too long together
+        if vote.cost <= max_cost:
+            votes[vote] = three
     found = zip(votes, evaluator.judge(list(votes), out_of_time), strict=True)
     judged = {p: statistics for p, statistics in found if isinstance(statistics, np.ndarray)}
     if not judged:
@@ -61,4 +67,4 @@ def best_vote(
     winner = max(judged, key=lambda p: float(task.score(judged[p]).mean()))
     scores = task.score(judged[winner])
     lost = np.mean([s.scores - s.left_out for s in votes[winner]], axis=0)
-    return Scored(winner, judged[winner], scores, np.clip(scores - lost, 0, 1), VOTE)
+    return Scored(winner, judged[winner], scores, scores - np.maximum(lost, 0), VOTE)

@@ -83,7 +83,9 @@ def _limit_memory(memory_bytes: int) -> None:
     """Make an allocation beyond the limit fail here, before the machine starts to swap."""
     import resource
 
-    resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    most = memory_bytes if hard == resource.RLIM_INFINITY else min(memory_bytes, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
 
 
 if __name__ == "__main__":

@@ -165,11 +165,11 @@ class _Worker:
     def __init__(self, hello: tuple[Any, ...]) -> None:
         environment = {k: v for k, v in os.environ.items() if not any(word in k.upper() for word in SECRETS)}
         environment |= ONE_THREAD | KEEP_MEMORY
-        # The child must find the same evoseg as its parent, wherever either was started.
-        root = str(Path(__file__).resolve().parents[2])
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, environment.get("PYTHONPATH", "")]))
+        # The child finds what its parent finds, first of all the same evoseg; and, by -P, nothing of the folder that
+        # either was started in: a user's random.py there must not stand in for Python's.
+        environment["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).resolve().parents[2]), *filter(None, sys.path)])
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "evoseg.evolve.worker"],
+            [sys.executable, "-P", "-m", "evoseg.evolve.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment,

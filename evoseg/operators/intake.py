@@ -155,7 +155,8 @@ def mix(
     image : uint8, uint16 or float32 array of shape (M, N, C)
         Channels are mapped to 8 bit first, as by `channel`.
     weights : 1 to 16 numbers
-        One per channel; channels without one do not count, weights without a channel neither.
+        One per channel; channels without one do not count, weights without a channel neither. A grey image counts
+        as R, G and B alike.
     offset : float, level
         Added to the sum, which is then rounded and clipped to 0..255.
 
@@ -164,6 +165,9 @@ def mix(
     uint8 array of shape (M, N)
     """
     total: NDArray[Any] = np.full(image.shape[:2], offset, np.float32)
+    if image.shape[2] == 1:
+        # A grey image among colour ones: all its colours are the same.
+        weights = (sum(weights[:3]),)
     for index, weight in enumerate(weights[: image.shape[2]]):
         if weight:
             total = cv2.scaleAdd(to_8_bit(native_channel(image, index)).astype(np.float32), weight, total)

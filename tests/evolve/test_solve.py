@@ -179,3 +179,24 @@ def test_a_run_in_which_a_worker_was_killed_says_so(tmp_path, monkeypatch):
     solution = solve(data, Splits(tuple(NAMES[:4]), (), ()), NastyTask(), settings, tmp_path, Clock(budget))
     assert not solution.reproducible
     assert solution.progress.failed >= 1
+
+
+def test_a_cost_limit_that_nothing_can_meet_is_said(tmp_path):
+    with pytest.raises(EvosegError, match=r"no candidate costs less than 0\.001 ms per megapixel"):
+        solved(tmp_path, max_cost=0.001)
+
+
+def test_images_of_one_value_end_in_an_answer(tmp_path):
+    flat = [np.full((24, 31, 3), 9, np.uint8) for _ in ITEMS]
+    masks = [item["mask"][:24, :31] for item in ITEMS]
+    data = Dataset.from_arrays(flat, masks, names=NAMES)
+    chosen = SearchSettings(budget=Budget(evaluations=150), workers=0)
+    solution = solve(data, WITHOUT_SELECTION, BinaryTask(), chosen, tmp_path, Clock(chosen.budget))
+    assert solution.champion.role in ("constant", "classic", "evolved")
+
+
+def test_files_in_the_working_folder_do_not_stand_in_for_modules(tmp_path, monkeypatch):
+    for name in ("random.py", "select.py", "evoseg.py"):
+        (tmp_path / name).write_text("raise SystemExit('this is not the module you are looking for')\n")
+    monkeypatch.chdir(tmp_path)
+    assert solved(tmp_path, workers=1, budget=Budget(evaluations=20)).progress.evaluations == 20

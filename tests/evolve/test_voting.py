@@ -4,7 +4,6 @@ from itertools import combinations
 
 import numpy as np
 
-from evoseg.base.kinds import Kind
 from evoseg.evolve.binary import BinaryTask
 from evoseg.evolve.evaluator import Evaluator
 from evoseg.evolve.finalists import VOTE, VOTE_GAIN, Finalist, champion
@@ -14,7 +13,7 @@ from evoseg.evolve.selection import leading
 from evoseg.evolve.voting import CANDIDATES, best_vote, vote_of
 from evoseg.pipeline import IMAGE, Pipeline
 from evoseg.pipeline.value import step
-from tests.evolve.helpers import CountTask, discs, sizes
+from tests.evolve.helpers import BrightnessTask, discs, sizes
 
 ITEMS = discs(4, shape=(40, 51))
 NAMES = ["gaussian", "median", "box", "open", "close", "erode", "dilate", "sharpen", "equalise", "gamma", "clahe"]
@@ -69,7 +68,17 @@ def test_there_is_no_vote_without_time_without_voters_or_without_masks():
     best = scored([chain(name, 110) for name in NAMES[:4]])
     assert best_vote(best, evaluator(), BinaryTask(), lambda: True) is None
     assert best_vote(best[:2], evaluator(), BinaryTask(), lambda: False) is None
-    assert CountTask().output is Kind.MASK or best_vote(best, evaluator(), CountTask(), lambda: False) is None
+    assert best_vote(best, evaluator(), BrightnessTask(), lambda: False) is None
+
+
+def test_a_vote_stays_within_the_highest_cost():
+    best = scored([chain(name, 110) for name in NAMES[:4]])
+    every = [vote_of(*(s.pipeline for s in three)).cost for three in combinations(best, 3)]
+    limit = sorted(every)[1]
+    found = best_vote(best, evaluator(), BinaryTask(), lambda: False, limit)
+    assert found is not None
+    assert found.pipeline.cost <= limit
+    assert best_vote(best, evaluator(), BinaryTask(), lambda: False, min(every) / 2) is None
 
 
 def test_a_vote_wins_by_a_clear_gain_only():

@@ -684,3 +684,10 @@ class TestMeasures:
         assert measures.component_mean(plane, mask).tolist() == [[16, 16, 0, 0], [0, 0, 0, 228], [0, 0, 0, 228]]
         # 12 log2(2 * 2)
         assert measures.component_area(mask).max() == 24 and measures.component_area(mask)[0, 2] == 0
+
+
+def test_a_mix_of_a_grey_image_is_that_of_three_equal_colours():
+    grey = np.arange(6, dtype=np.uint8).reshape(2, 3, 1) * 20
+    mixed = intake.mix(grey, weights=(0.5, 1.0, -0.5), offset=3.0)
+    colours = intake.mix(np.repeat(grey, 3, axis=2), weights=(0.5, 1.0, -0.5), offset=3.0)
+    np.testing.assert_array_equal(mixed, colours)
