@@ -56,7 +56,7 @@ def _table(found: Found) -> str:
             continue
         images, note = str(n[split]), ""
         if split == "selection" and not n[split]:
-            images, note = f"{n['search']}", "  the search images, with numbers found on the others"
+            images, note = f"{n['search']}", "  the search images, at levels that suit the others"
         lines.append(f"    {split:12s}{score:8.3f} {images:>6s}{note}")
     if found.baselines_test:
         lines.append("  on the test images for comparison")
