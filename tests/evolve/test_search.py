@@ -206,7 +206,7 @@ def test_time_ends_the_search():
 def test_costly_candidates_are_turned_away_unseen():
     counting = Counting(InProcess(BinaryTask(), ITEMS, 1 << 27))
     progress = search(counting, Budget(evaluations=120), max_cost=3.0)
-    assert progress.turned_away > 0
+    assert progress.too_costly > 0
     assert all(s.pipeline.cost <= 3.0 for s in [*progress.population, *progress.best, *progress.front.members])
 
 

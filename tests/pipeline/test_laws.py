@@ -145,9 +145,11 @@ def test_arguments_of_commutative_operators_may_be_swapped(name):
     }[kind]
     before = [] if kind is Kind.GRAY else [step("channel", IMAGE, index=0)]
     n = len(before)
-    one = Pipeline([*before, *roots, step(name, n, n + 1)])
-    assert Pipeline([*before, *roots, step(name, n + 1, n)]) == one
-    assert Pipeline([*before, *reversed(roots), step(name, n, n + 1)]).digest == one.digest
+    rest = (n,) * (len(registry.get(name).inputs) - 2)
+    one = Pipeline([*before, *roots, step(name, n, n + 1, *rest)])
+    assert Pipeline([*before, *roots, step(name, *rest, n + 1, n)]) == one
+    if not rest:
+        assert Pipeline([*before, *reversed(roots), step(name, n, n + 1)]).digest == one.digest
 
 
 def test_arguments_of_other_operators_may_not_be_swapped():
