@@ -11,13 +11,17 @@ from evoseg.base.kinds import Kind
 from evoseg.evolve.ports import Floats, Item
 from evoseg.metrics.binary import iou, metric
 
+PROBES = 500
+"""Pixels of each class and image that curves are fitted to."""
+GOLDEN = 0.6180339887498949
+
 
 @dataclass(frozen=True)
 class Truth:
     """Where the foreground is, in the form that is quickest to count with.
 
     `places` are flat indices of the known pixels of the rarer class, `rare` is that class, and `unknown` are flat
-    indices of pixels that count nowhere.
+    indices of pixels that count nowhere. `probes` are flat indices of some foreground and background pixels.
     """
 
     mask: NDArray[np.bool_]
@@ -25,6 +29,7 @@ class Truth:
     places: NDArray[np.intp]
     rare: bool
     unknown: NDArray[np.intp]
+    probes: tuple[NDArray[np.intp], NDArray[np.intp]]
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ class BinaryTask:
         foreground, background = np.flatnonzero(mask & counted), np.flatnonzero(~mask & counted)
         rare = len(foreground) <= len(background)
         places = foreground if rare else background
-        return Truth(mask, known, places, rare, np.flatnonzero(~counted))
+        return Truth(mask, known, places, rare, np.flatnonzero(~counted), (_some(foreground), _some(background)))
 
     def judge(self, output: NDArray[Any], truth: Truth) -> Floats:
         """Return the metric's counts."""
@@ -65,6 +70,11 @@ class BinaryTask:
         rest = total - counted
         return np.stack((counted, rest) if truth.rare else (rest, counted))
 
+    def probe(self, plane: NDArray[np.uint8], truth: Truth) -> Floats:
+        """Return the plane's values at `PROBES` pixels of each class."""
+        flat = plane.reshape(-1)
+        return np.stack([flat[at].astype(np.float64) if len(at) else np.full(PROBES, np.nan) for at in truth.probes])
+
     def sweep(self, survey: Floats) -> tuple[Floats, Floats | None]:
         """Return scores and counts at every polarity and level, from the histograms' running sums."""
         below = np.cumsum(survey, axis=2)  # (n_images, 2, 256): pixels <= level
@@ -76,6 +86,11 @@ class BinaryTask:
         if chosen.pixelwise:
             return chosen.score(counts), counts
         return iou(counts), None
+
+
+def _some(places: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return `PROBES` of the places, spread evenly without a period that could meet the rows; all of none."""
+    return places[(np.arange(PROBES) * GOLDEN % 1 * len(places)).astype(np.intp)] if len(places) else places
 
 
 def _histogram(values: NDArray[np.uint8]) -> Floats:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from evoseg.evolve.fitting import EVERYTHING, Conversation, Effort, fit
-from evoseg.evolve.jobs import Executor, Job, Part, Request
+from evoseg.evolve.jobs import Executor, Job, Measure, Part, Request
 from evoseg.evolve.ports import Failed, Floats, Scored, Task, Verdict
 from evoseg.pipeline import Pipeline
 
@@ -54,6 +54,15 @@ class Evaluator:
         requests = [Request(p) for p in programs]
         answers = self._measure(requests, out_of_time)
         return [answers.get(request) for request in requests]
+
+    def probe(
+        self, programs: Sequence[Pipeline], out_of_time: Callable[[], bool] = lambda: False
+    ) -> list[Floats | None]:
+        """Return what the task samples of the planes that programs return, on every image; None where that failed."""
+        requests = [Request(p, Measure.PROBE) for p in programs]
+        answers = self._measure(requests, out_of_time)
+        found = [answers.get(request) for request in requests]
+        return [None if isinstance(answer, Failed) else answer for answer in found]
 
     def evaluate(
         self,

@@ -11,7 +11,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from evoseg.evolve.jobs import Part, Request
+from evoseg.evolve.jobs import Measure, Part, Request
 from evoseg.evolve.ports import Floats, Scored, Task, TurnedAway
 from evoseg.operators import registry
 from evoseg.operators.parameters import Value
@@ -72,20 +72,20 @@ def fit(pipeline: Pipeline, task: Task, *, few_are_all: bool, effort: Effort = E
     places = [i for i, s in enumerate(pipeline.steps) if registry.get(s.operator).fitted]
     surveys: list[Floats] = []
     if places:
-        surveys = yield [Request(pipeline.until(i), True, Part.FEW) for i in places]
+        surveys = yield [Request(pipeline.until(i), Measure.SURVEY, Part.FEW) for i in places]
     sweeps = [task.sweep(survey) for survey in surveys]
     if places == [len(pipeline) - 1] and sweeps[0][1] is not None:
         expected = float(sweeps[0][0].mean(axis=2).max())
         if expected < effort.floor:
             return TurnedAway(pipeline, expected)
-        (survey,) = yield from _on_all([Request(pipeline, True, Part.FEW)], surveys, few_are_all)
+        (survey,) = yield from _on_all([Request(pipeline, Measure.SURVEY, Part.FEW)], surveys, few_are_all)
         return _from_sweep(pipeline, task.sweep(survey), task)
     ranks = [scores.mean(axis=2) for scores, _ in sweeps]
     variants, found = yield from _Ascent(pipeline, places, ranks, task, effort).climb()
     expected = float(task.score(found[0]).mean())
     if expected < effort.floor:
         return TurnedAway(pipeline, expected)
-    requests = [Request(v, False, Part.FEW) for v in variants]
+    requests = [Request(v, Measure.JUDGE, Part.FEW) for v in variants]
     on_all = yield from _on_all(requests[:1], found[:1], few_are_all)
     if float(task.score(on_all[0]).mean()) >= effort.compare:
         on_all += yield from _on_all(requests[1:], found[1:], few_are_all)
@@ -159,7 +159,7 @@ class _Ascent:
     def _judge(self, points: list[tuple[int, ...]]) -> Generator[list[Request], list[Floats], None]:
         fresh = {point: self._at(point) for point in points if point not in self._tried}
         if fresh:
-            statistics = yield [Request(variant, False, Part.FEW) for variant in fresh.values()]
+            statistics = yield [Request(variant, Measure.JUDGE, Part.FEW) for variant in fresh.values()]
             for (point, variant), found in zip(fresh.items(), statistics, strict=True):
                 self._tried[point] = (variant, found)
                 self._means[point] = float(self._task.score(found).mean())

@@ -27,6 +27,18 @@ class Part(StrEnum):
     ALL = "all"
 
 
+class Measure(StrEnum):
+    """What is asked of a program: to judge its result, or to look at planes that something is to be fitted to.
+
+    A survey is of the planes that go into the last step, whose numbers are to be fitted; a probe is of the plane that
+    the program returns.
+    """
+
+    JUDGE = "judge"
+    SURVEY = "survey"
+    PROBE = "probe"
+
+
 @dataclass(frozen=True)
 class Request:
     """What is to be measured of a program.
@@ -34,15 +46,13 @@ class Request:
     Attributes
     ----------
     program : Pipeline
-    survey : bool
-        True to survey the planes that go into the last step, whose numbers are to be fitted; False to judge the
-        result.
+    measure : Measure
     part : Part
         The images to measure it on.
     """
 
     program: Pipeline
-    survey: bool = False
+    measure: Measure = Measure.JUDGE
     part: Part = Part.ALL
 
 
@@ -151,8 +161,10 @@ class InProcess:
         program = request.program
         step = program.steps[-1]
         values = {IMAGE: raw}
+        if request.measure is Measure.PROBE:
+            return self._task.probe(self._value(program, len(program) - 1, image, values), truth)
         arrays = tuple(self._value(program, j, image, values) for j in step.inputs)
-        if request.survey:
+        if request.measure is Measure.SURVEY:
             return self._task.survey(arrays, truth)
         # An answer is needed once, so it does not take the place of a value that will be used again.
         return self._task.judge(registry.get(step.operator).run(arrays, step.params), truth)

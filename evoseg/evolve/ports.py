@@ -49,6 +49,15 @@ class Task(Protocol):
         """Return what is needed to fit the numbers of a step that takes these planes, as a small array."""
         ...
 
+    def probe(self, plane: NDArray[np.uint8], truth: Any) -> Floats:
+        """Return a plane's values at fixed pixels of the foreground and of the background, to fit weights to.
+
+        Returns
+        -------
+        float64 array of shape (2, s), NaN where there are no such pixels; s may be 0 for tasks without foreground.
+        """
+        ...
+
     def sweep(self, survey: Floats) -> tuple[Floats, Floats | None]:
         """Rank thresholds of a plane from its surveys of shape (n_images, ...).
 
@@ -147,15 +156,15 @@ class SearchView:
         Draw parents by the search's own selection.
     facts : Facts
         What is known of the images.
-    evaluations : int
-        Full evaluations so far.
+    probe : callable (programs) -> list
+        Per program that returns a plane, what the task samples of it, of shape (n_images, ...); None if it failed.
     """
 
     population: Sequence[Scored]
     best: Sequence[Scored]
     select: Callable[[int, Generator], list[Scored]]
     facts: Facts
-    evaluations: int
+    probe: Callable[[Sequence[Pipeline]], Sequence[Floats | None]]
 
 
 class Proposer(Protocol):

@@ -207,7 +207,7 @@ class Search:
 
     def _propose(self) -> list[tuple[Proposer, list[Pipeline]]]:
         state = self.progress
-        view = SearchView(state.population, state.best, self._select, self._facts, state.evaluations)
+        view = SearchView(state.population, state.best, self._select, self._facts, self._probe)
         proposals = []
         free = GENERATION
         for i, share in enumerate(self._shares):
@@ -257,6 +257,9 @@ class Search:
         on_few = float(np.median([s.scores[self._evaluator.few].mean() for s in population]))
         on_all = float(np.quantile([s.score for s in population], COMPARE))
         return Effort(floor=FLOOR * on_few, climb=on_few, compare=on_all)
+
+    def _probe(self, programs: Sequence[Pipeline]) -> list[Floats | None]:
+        return self._evaluator.probe(programs, self._clock.late)
 
     def _select(self, n: int, rng: Generator) -> list[Scored]:
         return select(self.progress.population, n, rng) if self.progress.population else []

@@ -13,9 +13,9 @@ from evoseg.evolve.ports import Scored
 from evoseg.evolve.skeletons import Skeleton, skeleton
 from evoseg.pipeline import Pipeline
 
-STEP_PRICE = 0.004
+STEP_PRICE = 0.001
 """Score that a further step must be worth."""
-COST_PRICE = 0.001
+COST_PRICE = 0.0005
 """Score that a further ns per pixel must be worth."""
 
 

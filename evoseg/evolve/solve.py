@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from evoseg.base.errors import EvosegError
 from evoseg.base.streams import stream
@@ -20,6 +21,7 @@ from evoseg.evolve.classics import Classics, constants
 from evoseg.evolve.evaluator import Evaluator, evenly_spaced
 from evoseg.evolve.facts import Facts, survey_images
 from evoseg.evolve.finalists import MOST, Finalist, champion, leave_one_out, nominate
+from evoseg.evolve.fusing import Fuse
 from evoseg.evolve.growth import vocabulary
 from evoseg.evolve.jobs import Executor, InProcess
 from evoseg.evolve.ports import Failed, Floats, Scored, Task
@@ -31,6 +33,8 @@ from evoseg.evolve.voting import best_vote
 from evoseg.evolve.workers import Processes, WorkerSettings
 from evoseg.pipeline import Pipeline
 
+FUSED = 4
+"""Fused candidates a generation is offered."""
 MOST_COPIES = 6
 """Search images of which a jittered copy is made."""
 RESERVE_S = 0.5
@@ -138,12 +142,15 @@ def solve(
             Share(Given(settings.start), GENERATION),
             Share(Classics(facts), GENERATION),
             Share(Tune(words), 14),
+            Share(Fuse(words), FUSED),
             Share(Newcomers(words, task.output), 24),
             Share(Vary(words), GENERATION),
         ]
         search = Search(task, evaluator, copies, copied, shares, facts, clock, settings.seed, settings.max_cost, watch)
         try:
-            progress = search.run()
+            # The small sums of the parent are quicker on one thread, and their last digits the same on any machine.
+            with threadpool_limits(1):
+                progress = search.run()
         except KeyboardInterrupt:
             progress = search.progress
             progress.stopped_by = "interrupt"

@@ -15,7 +15,7 @@ from evoseg.pipeline import IMAGE, Pipeline, Step
 from evoseg.pipeline.editing import graft, shifted, substitute
 
 ATTEMPTS = 4
-MAX_LENGTH = 24
+MAX_LENGTH = 32
 """Longer children are refused: nobody reads them, and they seldom transfer."""
 
 TRICKLE = 2
@@ -42,21 +42,10 @@ class Vary:
         """Return n children."""
         parents = [s.pipeline for s in view.select(n, rng)]
         partners = [parents[i] for i in rng.permutation(len(parents))]
-        return [self._child(first, second, rng) for first, second in zip(parents, partners, strict=True)]
+        return [varied(first, second, self._words, rng) for first, second in zip(parents, partners, strict=True)]
 
     def learn(self, verdicts: Sequence[Verdict]) -> None:
         """Learn nothing: selection does."""
-
-    def _child(self, first: Pipeline, second: Pipeline, rng: Generator) -> Pipeline:
-        for _ in range(ATTEMPTS):
-            kind = int(rng.choice(len(CHANGES), p=SHARES))
-            try:
-                child = CHANGES[kind](first, second, self._words, rng)
-            except PipelineError:
-                continue  # too long, or kinds that do not meet
-            if child != first and len(child) <= MAX_LENGTH:
-                return move_numbers(child, self._words, rng) if rng.random() < 0.2 else child
-        return move_numbers(first, self._words, rng)
 
 
 class Newcomers:
@@ -86,6 +75,19 @@ class Newcomers:
 
     def learn(self, verdicts: Sequence[Verdict]) -> None:
         """Learn nothing."""
+
+
+def varied(first: Pipeline, second: Pipeline, words: Vocabulary, rng: Generator) -> Pipeline:
+    """Return a child of the first parent, which some changes cross with the second."""
+    for _ in range(ATTEMPTS):
+        kind = int(rng.choice(len(CHANGES), p=SHARES))
+        try:
+            child = CHANGES[kind](first, second, words, rng)
+        except PipelineError:
+            continue  # too long, or kinds that do not meet
+        if child != first and len(child) <= MAX_LENGTH:
+            return move_numbers(child, words, rng) if rng.random() < 0.2 else child
+    return move_numbers(first, words, rng)
 
 
 def move_numbers(pipeline: Pipeline, words: Vocabulary, rng: Generator) -> Pipeline:

@@ -4,6 +4,7 @@ Importing this package registers every operator; `evoseg.operators.registry` ans
 """
 
 from evoseg.operators import (  # noqa: F401  (imported for their registrations)
+    additive,
     arithmetic,
     components,
     contrast,

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,11 @@ def sizes(items: list[Item]) -> dict[int, int]:
     return {i: item["image"].shape[0] * item["image"].shape[1] for i, item in enumerate(items)}
 
 
+def no_probe(programs: Sequence[Pipeline]) -> list[Floats | None]:
+    """Answer as if every probe had failed."""
+    return [None for _ in programs]
+
+
 def pack(items: list[Item], folder: Path) -> Path:
     """Write the items for worker processes."""
     from evoseg.data.pack import write_pack
@@ -77,6 +83,9 @@ class CountTask:
         (plane,) = planes
         answers = [[plane > level, plane <= level] for level in range(256)]
         return np.array([[self.judge(answer, truth) for answer in pair] for pair in answers])
+
+    def probe(self, plane: NDArray[np.uint8], truth: Any) -> Floats:
+        return np.empty((2, 0))
 
     def sweep(self, survey: Floats) -> tuple[Floats, Floats]:
         statistics = survey.transpose(2, 1, 0, 3)
@@ -108,6 +117,9 @@ class BrightnessTask:
 
     def survey(self, planes: tuple[NDArray[np.uint8], ...], truth: None) -> Floats:
         raise AssertionError("nothing here is thresholded")
+
+    def probe(self, plane: NDArray[np.uint8], truth: Any) -> Floats:
+        return np.empty((2, 0))
 
     def sweep(self, survey: Floats) -> tuple[Floats, None]:
         raise AssertionError("nothing here is thresholded")

@@ -9,6 +9,7 @@ from evoseg.evolve.classics import COLOURS, RECIPES, Classics, constants, intake
 from evoseg.evolve.facts import survey_images
 from evoseg.evolve.ports import Scored, SearchView
 from evoseg.pipeline import Pipeline
+from tests.evolve.helpers import no_probe
 
 NOISE = default_rng(4).random((21, 34, 20))
 
@@ -62,7 +63,7 @@ def scored(pipeline: Pipeline, score: float) -> Scored:
 
 def test_recipes_follow_on_the_best_intakes():
     facts = survey_images([IMAGES["rgb"]])
-    view = SearchView([], [], lambda n, rng: [], facts, 0)
+    view = SearchView([], [], lambda n, rng: [], facts, no_probe)
     classics, rng = Classics(facts), default_rng(0)
     first = classics.ready(view, 100, rng)
     assert len(first) == len(COLOURS) + 1

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from evoseg.base.kinds import Kind
 from evoseg.evolve.binary import BinaryTask
-from evoseg.evolve.jobs import InProcess, Job, Outcome, Request, ValueCache
+from evoseg.evolve.jobs import InProcess, Job, Measure, Outcome, Request, ValueCache
 from evoseg.evolve.ports import Failed
 from evoseg.metrics.binary import confusion
 from evoseg.operators import registry
@@ -118,7 +118,7 @@ def test_shared_steps_are_computed_once_per_image(monkeypatch):
 def test_a_survey_sees_the_planes_before_the_last_step():
     items = discs(2)
     program = Pipeline([step("channel", IMAGE, index=1), step("threshold", 0)])
-    job = Job((Request(program, survey=True),), (1,), 5.0)
+    job = Job((Request(program, measure=Measure.SURVEY),), (1,), 5.0)
     (survey,) = InProcess(BinaryTask(), items, LARGE).run([job])[0].results
     plane, mask = items[1]["image"][:, :, 1], items[1]["mask"]
     expected = [np.bincount(plane[part], minlength=256).tolist() for part in (mask, ~mask)]

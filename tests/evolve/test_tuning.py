@@ -13,7 +13,7 @@ from evoseg.evolve.skeletons import skeleton
 from evoseg.evolve.tuning import Tune, numbers
 from evoseg.pipeline import IMAGE, Pipeline
 from evoseg.pipeline.value import step
-from tests.evolve.helpers import discs, facts_of, sizes
+from tests.evolve.helpers import discs, facts_of, no_probe, sizes
 
 ITEMS = discs(3)
 FACTS = facts_of(ITEMS)
@@ -21,7 +21,7 @@ WORDS = vocabulary(FACTS)
 
 
 def view(best: list[Scored]) -> SearchView:
-    return SearchView(best, best, lambda n, rng: best[:n], FACTS, 0)
+    return SearchView(best, best, lambda n, rng: best[:n], FACTS, no_probe)
 
 
 def rated(pipeline: Pipeline, score: float = 0.5) -> Scored:

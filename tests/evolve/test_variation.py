@@ -13,7 +13,7 @@ from evoseg.operators import registry
 from evoseg.operators.parameters import Numbers, Range
 from evoseg.pipeline import IMAGE, Pipeline, print_text, read_text
 from evoseg.pipeline.value import step
-from tests.evolve.helpers import discs, facts_of
+from tests.evolve.helpers import discs, facts_of, no_probe
 
 FACTS = facts_of(discs(1))
 WORDS = vocabulary(FACTS)
@@ -28,7 +28,11 @@ def view(pipelines: list[Pipeline]) -> SearchView:
     one = np.ones(1)
     population = [Scored(p, one[:, None], one, one) for p in pipelines]
     return SearchView(
-        population, population, lambda n, rng: [population[i] for i in rng.integers(len(pipelines), size=n)], FACTS, 0
+        population,
+        population,
+        lambda n, rng: [population[i] for i in rng.integers(len(pipelines), size=n)],
+        FACTS,
+        no_probe,
     )
 
 
@@ -69,7 +73,11 @@ def test_children_are_valid_new_and_never_too_long():
 
 def test_long_parents_do_not_grow_on():
     chain = Pipeline(
-        [step("channel", IMAGE), *(step("gaussian", i, sigma=1 + i / 10) for i in range(22)), step("otsu", 22)]
+        [
+            step("channel", IMAGE),
+            *(step("gaussian", i, sigma=1 + i / 10) for i in range(MAX_LENGTH - 2)),
+            step("otsu", MAX_LENGTH - 2),
+        ]
     )
     assert len(chain) == MAX_LENGTH
     assert all(len(child) <= MAX_LENGTH for child in Vary(WORDS).ready(view([chain]), 100, default_rng(1)))
@@ -81,7 +89,7 @@ def test_children_depend_on_the_stream_only():
 
 
 def test_without_parents_there_are_no_children():
-    assert Vary(WORDS).ready(SearchView([], [], lambda n, rng: [], FACTS, 0), 10, default_rng(0)) == []
+    assert Vary(WORDS).ready(SearchView([], [], lambda n, rng: [], FACTS, no_probe), 10, default_rng(0)) == []
 
 
 @pytest.mark.parametrize("op", registry.operators(optional=True), ids=lambda op: op.name)

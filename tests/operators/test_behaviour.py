@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from evoseg.operators import (
+    additive,
     arithmetic,
     components,
     contrast,
@@ -691,3 +692,21 @@ def test_a_mix_of_a_grey_image_is_that_of_three_equal_colours():
     mixed = intake.mix(grey, weights=(0.5, 1.0, -0.5), offset=3.0)
     colours = intake.mix(np.repeat(grey, 3, axis=2), weights=(0.5, 1.0, -0.5), offset=3.0)
     np.testing.assert_array_equal(mixed, colours)
+
+
+def test_curves_are_looked_up_and_added():
+    a = np.array([[0, 16, 255], [32, 48, 128]], np.uint8)
+    rising = tuple(10.0 * i for i in range(9))
+    falling = tuple(100.0 - 10 * i for i in range(9))
+    assert (additive.add_curves(a, a, curves=rising + falling) == 100).all()
+    # Level 16 lies 16 / 31.875 of the way from the first point to the second.
+    expected = np.rint(np.array([[0, 16, 255], [32, 48, 128]]) / 31.875 * 10)
+    assert np.array_equal(additive.add_curves(a, a, curves=rising + (0.0,) * 9), expected)
+    four = additive.add_curves4(a, a, a, a, curves=rising + falling + (510.0,) * 9 + (-400.0,) * 9)
+    assert (four == 210).all()
+
+
+def test_sums_of_curves_are_clipped_and_never_overflow():
+    a = np.full((2, 3), 255, np.uint8)
+    assert (additive.add_curves4(a, a, a, a, curves=(510.0,) * 36) == 255).all()
+    assert (additive.add_curves4(a, a, a, a, curves=(-510.0,) * 36) == 0).all()

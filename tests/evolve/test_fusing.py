@@ -1,0 +1,150 @@
+"""Fuse makes one sum out of planes that each see a part."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import pytest
+from numpy.random import default_rng
+
+from evoseg.base.kinds import Kind
+from evoseg.evolve.binary import PROBES, BinaryTask
+from evoseg.evolve.evaluator import Evaluator
+from evoseg.evolve.fusing import BANK, CONTEXT, SUMS, Fuse, last_plane
+from evoseg.evolve.growth import vocabulary
+from evoseg.evolve.jobs import InProcess
+from evoseg.evolve.ports import Item, Scored, SearchView, Task
+from evoseg.evolve.variation import MAX_LENGTH
+from evoseg.operators import registry
+from evoseg.pipeline import IMAGE, Pipeline, print_text, read_text
+from evoseg.pipeline.value import step
+from tests.evolve.helpers import CountTask, discs, facts_of, no_probe, sizes
+
+START = Pipeline([step("channel", IMAGE, index=0), step("gaussian", 0, sigma=1.5), step("threshold", 1)])
+
+
+def either_colour(n: int = 4) -> list[Item]:
+    """Draw discs that are bright in red or in green, never in both, among rings that are bright in blue too."""
+    items: list[Item] = []
+    for i in range(n):
+        rng = default_rng([77, i])
+        mask = np.zeros((70, 91), np.uint8)
+        light = np.full((70, 91, 3), 90.0)
+        for k in range(8):
+            drawn = np.zeros_like(mask)
+            cv2.circle(drawn, (10 + int(rng.integers(70)), 8 + int(rng.integers(54))), 5, 1, -1)
+            light[drawn > 0, k % 2] += 60
+            if k < 4:
+                mask |= drawn
+            else:
+                light[drawn > 0, 2] += 60
+                mask[drawn > 0] = 0
+        image = np.clip(light + rng.normal(0, 12, light.shape), 0, 255).astype(np.uint8)
+        items.append({"image": image, "mask": mask.astype(bool)})
+    return items
+
+
+def view(items: list[Item], programs: Sequence[Pipeline], task: Task | None = None) -> tuple[SearchView, Evaluator]:
+    task = task or BinaryTask()
+    evaluator = Evaluator(task, InProcess(task, items, 1 << 26), sizes(items))
+    known = [v for v in evaluator.evaluate(programs) if isinstance(v, Scored)]
+    assert len(known) == len(programs)
+    return SearchView(
+        known, known, lambda n, rng: [known[int(i)] for i in rng.integers(len(known), size=n)], facts_of(items),
+        evaluator.probe,
+    ), evaluator  # fmt: skip
+
+
+def test_a_sum_beats_every_single_plane_where_each_sees_a_part():
+    items = either_colour()
+    looked, evaluator = view(items, [START])
+    fuse = Fuse(vocabulary(looked.facts))
+    made = [p for i in range(3) for p in fuse.ready(looked, 8, default_rng(i))]
+    best = max(v.score for v in evaluator.evaluate(made) if isinstance(v, Scored))
+    single = [Pipeline([step("plane", IMAGE, channel=c), step("gaussian", 0, sigma=1.5), step("threshold", 1)])
+              for c in ("R", "G", "B", "gray", "H", "S", "V", "L", "a", "b")]  # fmt: skip
+    alone = max(v.score for v in evaluator.evaluate(single) if isinstance(v, Scored))
+    assert best > alone + 0.1
+    assert best > 0.7
+
+
+def test_what_is_proposed_is_valid_and_never_too_long():
+    items = either_colour(3)
+    long = [step("channel", IMAGE), *(step("gaussian", i, sigma=1 + i / 10) for i in range(26)), step("otsu", 26)]
+    cleaned = Pipeline([*START.steps, step("remove_small", 2, area=12), step("fill_holes", 3)])
+    looked, _ = view(items, [START, cleaned, Pipeline(long)])
+    fuse = Fuse(vocabulary(looked.facts))
+    first = fuse.ready(looked, 40, default_rng(5))
+    # Parents that are sums already, so that these are varied too.
+    looked, _ = view(items, first[:8])
+    second = fuse.ready(looked, 40, default_rng(6))
+    assert len(first) > 25
+    assert len(second) > 25
+    for program in [*first, *second]:
+        assert program.output is Kind.MASK
+        assert read_text(print_text(program)) == program
+        assert len(program) <= MAX_LENGTH
+        assert any(s.operator in SUMS for s in program.steps)
+    tails = {p.steps[-1].operator for p in first}
+    assert {"threshold", "fill_holes"} <= tails
+
+
+def test_the_same_stream_gives_the_same_sums():
+    items = either_colour(2)
+    made = []
+    for _ in range(2):
+        looked, _ = view(items, [START])
+        made.append(Fuse(vocabulary(looked.facts)).ready(looked, 10, default_rng(8)))
+    assert made[0] == made[1]
+
+
+def test_a_task_without_foreground_is_left_alone():
+    items = discs(3)
+    looked, _ = view(items, [START], CountTask())
+    assert Fuse(vocabulary(looked.facts)).ready(looked, 8, default_rng(1)) == []
+
+
+@pytest.mark.parametrize("known", [[], [START]])
+def test_without_candidates_or_answers_nothing_is_proposed(known):
+    items = discs(2)
+    looked, _ = view(items, known)
+    blind = SearchView(looked.population, looked.best, looked.select, looked.facts, no_probe)
+    assert Fuse(vocabulary(looked.facts)).ready(blind, 8, default_rng(1)) == []
+
+
+def test_every_filter_of_the_bank_is_a_plane_within_the_ranges():
+    for filters in [*BANK, *CONTEXT]:
+        steps = [step("channel", IMAGE)]
+        for name, params in filters:
+            steps.append(step(name, len(steps) - 1, **params))
+        assert Pipeline(steps).output is Kind.GRAY
+
+
+def test_the_last_plane_is_what_the_mask_comes_from():
+    assert last_plane(START) == START.until(1)
+    raw_to_mask = [op.name for op in registry.operators() if op.inputs == (Kind.RAW,) and op.output is Kind.MASK]
+    for name in raw_to_mask:
+        assert last_plane(Pipeline([step(name, IMAGE)])) is None
+
+
+def test_probes_are_pixels_of_their_class_and_known():
+    (item,) = discs(1, known=True)
+    task = BinaryTask()
+    plane = np.arange(48 * 61, dtype=np.int64).reshape(48, 61)
+    truth = task.truth(item)
+    foreground, background = task.probe(plane, truth).astype(int)
+    assert foreground.shape == background.shape == (PROBES,)
+    known, mask = item["known"].ravel(), item["mask"].ravel()
+    assert (mask & known)[foreground].all()
+    assert (~mask & known)[background].all()
+    # Spread over the whole image: no tenth of the background is left out.
+    assert (np.histogram(background, bins=10, range=(0, plane.size))[0] > 20).all()
+
+
+def test_an_image_without_foreground_has_no_probes_there():
+    (item,) = discs(1)
+    task = BinaryTask()
+    truth = task.truth(item | {"mask": np.zeros_like(item["mask"])})
+    foreground, background = task.probe(item["image"][:, :, 0], truth)
+    assert np.isnan(foreground).all()
+    assert not np.isnan(background).any()
