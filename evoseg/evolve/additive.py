@@ -19,8 +19,10 @@ SLOPE, BEND, SIZE = 3e-4, 3e-3, 1e-6
 """Penalties on first and second differences of a curve's points, and on the points themselves."""
 CLIPPED = 0.002
 """Share of the sampled pixels that a sum may clip at either end."""
-COLUMN = 3000
-"""Pixels that planes are chosen by; curves are fitted on all."""
+MOST = 8000
+"""Pixels that curves are fitted on."""
+COLUMN = 1500
+"""Pixels that planes are chosen by."""
 
 Levels = NDArray[np.uint8]
 
@@ -38,6 +40,7 @@ def pixels_of(probe: Floats) -> Pixels | None:
 
     Every image counts alike, and all foreground together weighs `FOREGROUND`.
     """
+    probe = _of_many(probe)
     there = ~np.isnan(probe)
     weights = there / np.maximum(there.sum(axis=2, keepdims=True), 1)
     per_class = weights.sum(axis=(0, 2), keepdims=True)
@@ -50,7 +53,12 @@ def pixels_of(probe: Floats) -> Pixels | None:
 
 def levels_of(probe: Floats) -> Levels:
     """Return a probe's values in the order of `pixels_of`; pixels that are not there, which weigh nothing, become 0."""
-    return np.nan_to_num(probe).astype(np.uint8).ravel()
+    return np.nan_to_num(_of_many(probe)).astype(np.uint8).ravel()
+
+
+def _of_many(probe: Floats) -> Floats:
+    """Return the first pixels of each class and image: fewer of each where images are many."""
+    return probe[:, :, : max(1, MOST // (2 * len(probe)))]
 
 
 def encoded(levels: Levels, pixels: Pixels) -> NDArray[np.float32]:
