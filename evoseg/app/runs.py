@@ -3,12 +3,12 @@
 import os
 import re
 import secrets
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from evoseg.base.errors import EvosegError, unknown
+from evoseg.base.writing import whole_file
 
 PIPELINE, RESULT, TEST, CURVE = "pipeline.evo", "result.json", "test.png", "curve.png"
 FILES = {"pipeline": PIPELINE, "result": RESULT, "test": TEST, "curve": CURVE}
@@ -146,20 +146,8 @@ def write_whole(path: Path, text: str, *, overwrite: bool = False) -> None:
     """
     refuse_existing([path], overwrite=overwrite)
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            # mkstemp makes a private file; this one gets the rights that any new file would.
-            mask = os.umask(0)
-            os.umask(mask)
-            os.chmod(temporary, 0o666 & ~mask)
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        with whole_file(path) as file:
+            file.write(text.encode())
     except OSError as error:
         raise FilesError(f"{path}: cannot be written ({error.strerror}).") from error
 

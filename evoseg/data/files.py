@@ -1,8 +1,6 @@
 """Image and mask files, in and out: native values, one orientation rule, and a reason for every refusal."""
 
 import io
-import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evoseg.base.errors import DatasetError
+from evoseg.base.writing import whole_file
 from evoseg.data import raster, tiff
 from evoseg.data.formats import LIMITS, Decoded, Header, Limits, check_size, explained, format_of, read_bytes
 
@@ -283,25 +282,7 @@ def _check_ending(path: Path, endings: tuple[str, ...]) -> None:
 
 
 def _write_whole(path: Path, save: Callable[[BinaryIO], None], overwrite: bool) -> None:
-    """Write beside `path`, flush to disk, then rename, so that no reader ever sees half a file."""
     if path.exists() and not overwrite:
         raise DatasetError(f"{path}: exists already and is left as it is. Choose another name, or ask to overwrite.")
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        os.close(handle)
-        # Opened again by its name, which tifffile asks for.
-        with open(temporary, "w+b") as file:
-            save(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    with whole_file(path) as file:
+        save(file)

@@ -6,9 +6,7 @@ bytes of each array from a multiple of 64 on, and the index as JSON.
 
 import json
 import mmap
-import os
 import struct
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -18,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evoseg.base.errors import DatasetError
+from evoseg.base.writing import whole_file
 
 _MAGIC = b"EVOPACK1"
 _HEAD = struct.Struct("<8sQQ8x")
@@ -43,16 +42,8 @@ def write_pack(path: str | Path, items: Iterable[tuple[str, Mapping[str, NDArray
     """
     path = Path(path)
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                _write(file, path, items)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        with whole_file(path) as file:
+            _write(file, path, items)
     except OSError as error:
         raise DatasetError(f"{path}: cannot be written ({error.strerror}). Check free space and rights.") from error
     return Pack(path)

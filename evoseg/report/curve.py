@@ -1,8 +1,9 @@
 """The best score so far against the work done."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
+
+from evoseg.base.writing import whole_file
 
 
 def curve(history: Sequence[Sequence[float]], path: Path | str, *, metric: str = "IoU") -> None:
@@ -38,9 +39,5 @@ def curve(history: Sequence[Sequence[float]], path: Path | str, *, metric: str =
     axes.spines[["top", "right"]].set_visible(False)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        figure.savefig(unfinished, format="png")
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with whole_file(path) as file:
+        figure.savefig(file, format="png")

@@ -1,6 +1,5 @@
 """The contact sheet: what a pipeline does on many images, at one glance."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from evoseg.base.writing import whole_file
 from evoseg.report.overlays import ANSWER, BOTH, TRUTH, Rgb, drawn, for_eyes, overlay
 
 __all__ = ["Row", "contact_sheet", "overlay"]
@@ -93,12 +93,8 @@ def save_png(picture: Rgb, path: Path | str) -> None:
     """Write a picture as a whole or not at all."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        Image.fromarray(picture).save(unfinished, format="PNG")
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with whole_file(path) as file:
+        Image.fromarray(picture).save(file, format="PNG")
 
 
 def _cell_size(rows: Sequence[Row]) -> tuple[int, int]:
