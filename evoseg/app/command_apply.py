@@ -78,7 +78,7 @@ def score(
     import json
 
     from evoseg.app import scoring
-    from evoseg.app.datasets import digest_of, opened
+    from evoseg.app.datasets import opened
     from evoseg.app.found import name_of
     from evoseg.app.pipelines import read_pipeline
     from evoseg.metrics.binary import metric as metric_of
@@ -93,7 +93,7 @@ def score(
         return
     document = {
         "dataset": name_of(data),
-        "dataset_digest": digest_of(data),
+        "dataset_digest": data.survey.digest,
         "digest": program.digest,
         "split": split,
         "n_images": len(per_image),

@@ -1,7 +1,6 @@
 """Datasets from whatever a caller has: a folder, arrays, or a dataset already."""
 
 from collections.abc import Mapping, Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +32,3 @@ def opened(data: Data) -> Dataset:
     if data.survey.faults:
         raise DatasetError(data.survey.faults[0])
     return data
-
-
-def digest_of(dataset: Dataset) -> str:
-    """Return one checksum over all files or arrays: the one in a check's card."""
-    lines = [
-        f"{stem}|{part}|{digest}\n"
-        for stem, facts in sorted(dataset.survey.facts.items())
-        for part, digest in sorted(facts.digests.items())
-    ]
-    return sha256("".join(lines).encode()).hexdigest()

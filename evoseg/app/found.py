@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from evoseg import __version__
-from evoseg.app.datasets import digest_of
 from evoseg.app.runs import RunFolder, make_folder, refuse_existing
 from evoseg.app.scoring import interval
 from evoseg.app.settings import Request
@@ -194,7 +193,7 @@ def _document(outcome: Outcome, found: Found) -> dict[str, Any]:
         "run": found.run,
         "dataset": outcome.name,
         "dataset_path": str(outcome.dataset.root.resolve()) if outcome.dataset.root else None,
-        "dataset_digest": digest_of(outcome.dataset),
+        "dataset_digest": outcome.dataset.survey.digest,
         "task": asked.task,
         "metric": asked.metric,
         "seed": asked.seed,

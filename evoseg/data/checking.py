@@ -1,9 +1,8 @@
 """Everything that is wrong with a dataset's folder, at once, and what is in it."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -181,7 +180,7 @@ def _card(words: DatasetCard, found: Survey, labelled: Sequence[Facts]) -> dict[
     if labelled:
         card |= _mask_figures(labelled)
     card["digests"] = {fact.stem: fact.digests for fact in facts}
-    card["digest"] = _digest(card["digests"])
+    card["digest"] = found.digest
     return card
 
 
@@ -194,11 +193,6 @@ def _mask_figures(labelled: Sequence[Facts]) -> dict[str, Any]:
         "objects_per_image": {"median": float(np.median([len(fact.areas) for fact in labelled]))},
         "object_area_px": {"median": float(np.median(areas)) if len(areas) else 0.0},
     }
-
-
-def _digest(digests: Mapping[str, Mapping[str, str]]) -> str:
-    lines = [f"{stem}|{part}|{sum_}\n" for stem in sorted(digests) for part, sum_ in sorted(digests[stem].items())]
-    return sha256("".join(lines).encode()).hexdigest()
 
 
 def _lines(report: Report) -> list[str]:

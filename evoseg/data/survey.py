@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,16 @@ class Survey:
     channels: tuple[str, ...]
     facts: dict[str, Facts]
     faults: tuple[str, ...]
+
+    @property
+    def digest(self) -> str:
+        """One checksum over all parts of all images."""
+        lines = [
+            f"{stem}|{part}|{digest}\n"
+            for stem, facts in sorted(self.facts.items())
+            for part, digest in sorted(facts.digests.items())
+        ]
+        return sha256("".join(lines).encode()).hexdigest()
 
 
 def survey(source: Source) -> Survey:

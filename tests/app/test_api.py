@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import evoseg
-from evoseg.app.datasets import digest_of, opened
+from evoseg.app.datasets import opened
 from evoseg.app.runs import FilesError, find_run, run_id
 from evoseg.app.scoring import interval, score
 from evoseg.base.errors import DatasetError, EvosegError, PipelineError, SettingsError
@@ -228,7 +228,7 @@ def test_ids_of_runs_sort_by_time_and_are_plain():
 
 
 def test_the_digest_of_a_dataset_is_the_one_that_a_check_shows(dataset):
-    assert digest_of(opened(dataset)) == evoseg.check(dataset).card["digest"]
+    assert opened(dataset).survey.digest == evoseg.check(dataset).card["digest"]
 
 
 def test_the_interval_is_the_bootstraps():
