@@ -93,7 +93,6 @@ class Solution:
     finalists: tuple[Finalist, ...]
     progress: Progress
     splits: Splits
-    digests: tuple[str, ...]
     test: Mapping[Pipeline, Floats] = field(default_factory=dict)
     reproducible: bool = True
 
@@ -164,7 +163,7 @@ def solve(
     found(best.scored.pipeline)
     proven = [best, *(f for f in finalists if f.role != "evolved" and f is not best)]
     test = _prove(dataset, splits.test, task, [f.scored.pipeline for f in proven], settings, folder)
-    return Solution(best, tuple(finalists), progress, splits, pack.digests, test, reproducible)
+    return Solution(best, tuple(finalists), progress, splits, test, reproducible)
 
 
 def _why_nothing(progress: Progress, settings: SearchSettings) -> str:
