@@ -11,10 +11,10 @@ from threading import Event
 import numpy as np
 
 from evoseg.app.datasets import Data, opened
-from evoseg.app.found import Found, Outcome, name_of
+from evoseg.app.found import Finished, Found, name_of
 from evoseg.app.runs import CURVE, PIPELINE, RESULT, TEST, RunFolder, open_run
 from evoseg.app.scoring import judged
-from evoseg.app.settings import Request, Start, request
+from evoseg.app.settings import RunSettings, Start, run_settings
 from evoseg.app.stopping import stoppable
 from evoseg.app.words import METRIC_WORDS, sheet_title
 from evoseg.base.errors import EvosegError
@@ -123,7 +123,7 @@ def search(
         For faults of the dataset (DatasetError), of a setting (SettingsError) or of the place for the files, or if
         the search ended before any candidate was scored.
     """
-    asked = request(
+    asked = run_settings(
         metric=metric,
         task=task,
         seconds=seconds,
@@ -163,7 +163,7 @@ class _Search:
     """One search from its settings to its files."""
 
     def __init__(
-        self, asked: Request, clock: Clock, dataset: Dataset, splits: Splits, folder: RunFolder, watch: Watch
+        self, asked: RunSettings, clock: Clock, dataset: Dataset, splits: Splits, folder: RunFolder, watch: Watch
     ) -> None:
         self._asked = asked
         self._clock = clock
@@ -243,19 +243,19 @@ class _Search:
                 logger.warning("%s scored %g here and %g in the search", stem, here, scores[stem])
             if stem in worst:
                 rows[stem] = Row(stem, found.sample.image, found.answer, found.sample.mask, scores[stem])
-        outcome = Outcome(
+        finished = Finished(
             folder=self._folder,
             dataset=self._dataset,
-            request=self._asked,
+            settings=self._asked,
             solution=solution,
             all_metrics=metrics if on_test else {},
             seconds=self._seconds,
             seconds_in_all=self._clock.seconds,
         )
-        result = outcome.found()
+        result = finished.found()
         self._folder.write(RESULT, json.dumps(result.result, indent=1, allow_nan=False) + "\n")
         word = METRIC_WORDS[self._asked.metric]
-        title = sheet_title(outcome.name, len(stems), len(worst), float(np.mean(list(scores.values()))), word, on_test)
+        title = sheet_title(finished.name, len(stems), len(worst), float(np.mean(list(scores.values()))), word, on_test)
         contact_sheet([rows[stem] for stem in worst], self._folder.path / TEST, title=title, metric=word)
         curve(_to_the_end(solution.progress), self._folder.path / CURVE, metric=word)
         return result

@@ -12,7 +12,7 @@ import numpy as np
 from evoseg import __version__
 from evoseg.app.runs import RunFolder, make_folder, refuse_existing
 from evoseg.app.scoring import interval
-from evoseg.app.settings import Request
+from evoseg.app.settings import RunSettings
 from evoseg.data.dataset import Dataset
 from evoseg.evolve.binary import BinaryTask
 from evoseg.evolve.finalists import Finalist
@@ -92,7 +92,7 @@ class Found:
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class Finished:
     """All that a finished search is described by.
 
     Attributes
@@ -105,7 +105,7 @@ class Outcome:
 
     folder: RunFolder
     dataset: Dataset
-    request: Request
+    settings: RunSettings
     solution: Solution
     all_metrics: dict[str, dict[str, float]]
     seconds: float
@@ -119,7 +119,7 @@ class Outcome:
     @cached_property
     def test(self) -> dict[Pipeline, list[float]]:
         """Scores per test image of the champion and the baselines."""
-        task = BinaryTask(self.request.metric)
+        task = BinaryTask(self.settings.metric)
         return {p: [float(s) for s in task.score(statistics)] for p, statistics in self.solution.test.items()}
 
     @property
@@ -158,7 +158,7 @@ class Outcome:
         without_result = Found(
             run=self.folder.id,
             pipeline=champion.scored.pipeline,
-            metric=self.request.metric,
+            metric=self.settings.metric,
             scores={
                 "search": champion.scored.score,
                 "selection": float(champion.selection.mean()),
@@ -184,16 +184,16 @@ def name_of(dataset: Dataset) -> str:
     return dataset.root.resolve().name if dataset.root else dataset.title
 
 
-def _document(outcome: Outcome, found: Found) -> dict[str, Any]:
+def _document(finished: Finished, found: Found) -> dict[str, Any]:
     """Return the JSON document of a search; its keys are an interface."""
-    solution, asked = outcome.solution, outcome.request
+    solution, asked = finished.solution, finished.settings
     progress, splits, pipeline = solution.progress, solution.splits, found.pipeline
     return {
         "evoseg": __version__,
         "run": found.run,
-        "dataset": outcome.name,
-        "dataset_path": str(outcome.dataset.root.resolve()) if outcome.dataset.root else None,
-        "dataset_digest": outcome.dataset.survey.digest,
+        "dataset": finished.name,
+        "dataset_path": str(finished.dataset.root.resolve()) if finished.dataset.root else None,
+        "dataset_digest": finished.dataset.survey.digest,
         "task": asked.task,
         "metric": asked.metric,
         "seed": asked.seed,
@@ -202,7 +202,7 @@ def _document(outcome: Outcome, found: Found) -> dict[str, Any]:
         "pipeline": print_text(pipeline),
         "digest": pipeline.digest,
         "form": pipeline.form,
-        "role": outcome.champion.role,
+        "role": finished.champion.role,
         "good_enough": found.good_enough,
         "n_images": {name: len(stems) for name, stems in vars(splits).items()},
         "splits": {name: list(stems) for name, stems in vars(splits).items()},
@@ -213,7 +213,7 @@ def _document(outcome: Outcome, found: Found) -> dict[str, Any]:
         "all_metrics_test": found.all_metrics_test,
         "cost_ms_per_mpx": pipeline.cost,
         "length": len(pipeline),
-        **_work(outcome),
+        **_work(finished),
         "warm_start": [],
         "llm": {"calls": 0, "cost_usd": 0.0},
         "finalists": [_finalist(finalist) for finalist in solution.finalists],
@@ -223,9 +223,9 @@ def _document(outcome: Outcome, found: Found) -> dict[str, Any]:
     }
 
 
-def _work(outcome: Outcome) -> dict[str, Any]:
+def _work(finished: Finished) -> dict[str, Any]:
     """Return what was done, and how fast."""
-    progress, seconds = outcome.solution.progress, outcome.seconds
+    progress, seconds = finished.solution.progress, finished.seconds
     decided = progress.evaluations + progress.turned_away
     credit = sum(progress.credit.values())
     return {
@@ -234,7 +234,7 @@ def _work(outcome: Outcome) -> dict[str, Any]:
         "decided": decided,
         "evaluations_to_best": progress.history[-1][0] if progress.history else 0,
         "seconds": round(seconds, _ROUND_S),
-        "seconds_in_all": round(outcome.seconds_in_all, _ROUND_S),
+        "seconds_in_all": round(finished.seconds_in_all, _ROUND_S),
         "evaluations_per_second": round(progress.evaluations / max(seconds, 1e-9), 2),
         "decided_per_second": round(decided / max(seconds, 1e-9), 2),
         "history": [list(entry) for entry in progress.history],

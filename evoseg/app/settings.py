@@ -24,7 +24,7 @@ Start = Iterable[Pipeline | str | Path]
 
 
 @dataclass(frozen=True)
-class Request:
+class RunSettings:
     """The settings of one search, complete and within their ranges.
 
     Attributes
@@ -73,7 +73,7 @@ class Request:
         return vars(self) | {"start": [pipeline.digest for pipeline in self.start], "library": "none"}
 
 
-def request(
+def run_settings(
     *,
     metric: str,
     task: str,
@@ -85,7 +85,7 @@ def request(
     operators: str,
     start: Start,
     max_ms_per_mpx: float | None,
-) -> Request:
+) -> RunSettings:
     """Check what a caller asked for and fill in what was left open.
 
     Raises
@@ -107,7 +107,7 @@ def request(
     if seconds is None and evaluations is None:
         seconds = SECONDS
     Budget(seconds, evaluations, target_score)
-    return Request(
+    return RunSettings(
         task="binary",
         metric=metric,
         seconds=seconds,

@@ -14,7 +14,7 @@ from evoseg.data.dataset import Dataset, first_faults
 from evoseg.data.folder import Folder, scan
 from evoseg.data.sources import FolderSource
 from evoseg.data.splits import Splits, near_duplicates, split_facts, straddling
-from evoseg.data.survey import Facts, Survey, survey
+from evoseg.data.survey import ImageFacts, Survey, survey
 
 _NEARLY_FULL = 0.95
 _LISTED = 8
@@ -120,7 +120,7 @@ def _relative(folder: Folder, messages: Sequence[str]) -> tuple[str, ...]:
     return tuple(message.removeprefix(f"{folder.root}/") for message in messages)
 
 
-def _mask_faults(folder: Folder, labelled: Sequence[Facts]) -> list[str]:
+def _mask_faults(folder: Folder, labelled: Sequence[ImageFacts]) -> list[str]:
     faults = []
     if labelled and not any(fact.n_foreground for fact in labelled):
         faults.append(
@@ -135,7 +135,7 @@ def _mask_faults(folder: Folder, labelled: Sequence[Facts]) -> list[str]:
     return faults
 
 
-def _warnings(folder: Folder, found: Survey, labelled: Sequence[Facts], splits: Splits | None) -> list[str]:
+def _warnings(folder: Folder, found: Survey, labelled: Sequence[ImageFacts], splits: Splits | None) -> list[str]:
     warnings = []
     for fact in labelled:
         if fact.n_known and fact.n_foreground > _NEARLY_FULL * fact.n_known:
@@ -168,7 +168,7 @@ def _some(stems: Sequence[str]) -> str:
     return ", ".join(stems[:_LISTED]) + rest
 
 
-def _card(words: DatasetCard, found: Survey, labelled: Sequence[Facts]) -> dict[str, Any]:
+def _card(words: DatasetCard, found: Survey, labelled: Sequence[ImageFacts]) -> dict[str, Any]:
     """Return the card: words, then figures."""
     facts = list(found.facts.values())
     card: dict[str, Any] = {key: value for key, value in vars(words).items() if isinstance(value, str) and value}
@@ -184,7 +184,7 @@ def _card(words: DatasetCard, found: Survey, labelled: Sequence[Facts]) -> dict[
     return card
 
 
-def _mask_figures(labelled: Sequence[Facts]) -> dict[str, Any]:
+def _mask_figures(labelled: Sequence[ImageFacts]) -> dict[str, Any]:
     shares = [fact.n_foreground / max(fact.n_known, 1) for fact in labelled]
     areas = np.concatenate([fact.areas for fact in labelled])
     return {

@@ -15,7 +15,7 @@ from evoseg.base.errors import DatasetError
 from evoseg.base.streams import stream
 from evoseg.data.card import DatasetCard
 from evoseg.data.dataset import Dataset
-from evoseg.data.survey import Facts
+from evoseg.data.survey import ImageFacts
 
 NEAR_DUPLICATE = 0.985
 """Correlation of two thumbnails from which images count as near-duplicates.
@@ -58,7 +58,7 @@ def split(dataset: Dataset) -> Splits:
     return split_facts(found.facts, dataset.card)
 
 
-def split_facts(facts: Mapping[str, Facts], card: DatasetCard) -> Splits:
+def split_facts(facts: Mapping[str, ImageFacts], card: DatasetCard) -> Splits:
     """Split by the card, or by the facts of a survey.
 
     Raises
@@ -112,7 +112,7 @@ def draw(labelled: Sequence[str], bonds: Iterable[tuple[str, str]], foreground: 
     return Splits(_flat(search), _flat(selection), _flat(test))
 
 
-def near_duplicates(facts: Sequence[Facts]) -> list[tuple[str, str]]:
+def near_duplicates(facts: Sequence[ImageFacts]) -> list[tuple[str, str]]:
     """Return pairs of stems whose files are equal, or whose small pictures nearly are."""
     bonds: list[tuple[str, str]] = []
     first: dict[str, str] = {}

@@ -17,7 +17,7 @@ THUMBNAIL = 32
 
 
 @dataclass(frozen=True, eq=False)
-class Facts:
+class ImageFacts:
     """What one image and its mask amount to.
 
     Attributes
@@ -63,13 +63,13 @@ class Survey:
     ----------
     channels : tuple of str
         Empty if the images do not agree or none can be read.
-    facts : dict of str to Facts
+    facts : dict of str to ImageFacts
         By stem, of the images that could be read.
     faults : tuple of str
     """
 
     channels: tuple[str, ...]
-    facts: dict[str, Facts]
+    facts: dict[str, ImageFacts]
     faults: tuple[str, ...]
 
     @property
@@ -85,7 +85,7 @@ class Survey:
 
 def survey(source: Source) -> Survey:
     """Read every file of a source once."""
-    facts: dict[str, Facts] = {}
+    facts: dict[str, ImageFacts] = {}
     faults: list[str] = []
     for stem in source.stems:
         parts = dict(_readable(source, stem, faults))
@@ -111,9 +111,9 @@ def _readable(source: Source, stem: str, faults: list[str]) -> Iterator[tuple[st
             faults.append(str(error))
 
 
-def _facts(source: Source, stem: str, parts: Mapping[str, Part]) -> Facts:
+def _facts(source: Source, stem: str, parts: Mapping[str, Part]) -> ImageFacts:
     image = parts["image"].array
-    facts = Facts(
+    facts = ImageFacts(
         stem=stem,
         shape=(image.shape[0], image.shape[1]),
         dtype=str(np.result_type(*(part.array for name, part in parts.items() if part.names))),

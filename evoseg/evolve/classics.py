@@ -43,7 +43,7 @@ RECIPES: tuple[tuple[Call, ...], ...] = (
 )
 """Chains that follow an intake."""
 
-FINALISTS = 3
+BEST_INTAKES = 3
 """Intakes that all recipes are tried on."""
 
 
@@ -63,7 +63,7 @@ class Classics:
         """Return the next n recipes."""
         if not self._waiting and not self._opened and self._tried:
             self._opened = True
-            best = sorted(self._tried, key=lambda intake: -self._tried[intake])[:FINALISTS]
+            best = sorted(self._tried, key=lambda intake: -self._tried[intake])[:BEST_INTAKES]
             self._waiting = [chain(intake, recipe) for recipe in RECIPES for intake in best]
         now, self._waiting = self._waiting[:n], self._waiting[n:]
         return now
