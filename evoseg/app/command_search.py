@@ -55,8 +55,10 @@ def search(
     """
     from evoseg.app.api import search as run_search
     from evoseg.app.progress import shown
+    from evoseg.app.settings import check_score
     from evoseg.base.errors import SettingsError
 
+    check_score("min_score", min_score)
     if library != "none":
         raise SettingsError(f"library is '{library}'; so far 'none' is the only one.")
     with shown(metric) as watch:

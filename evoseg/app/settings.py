@@ -19,6 +19,8 @@ TASKS = ("auto", "binary")
 OPERATORS = ("default", "all")
 SECONDS = 60.0
 """Budget of a search that was given none."""
+MOST_WORKERS = 256
+"""Beyond any machine that this was tried on; each is a process that holds some of the images."""
 
 Start = Iterable[Pipeline | str | Path]
 
@@ -96,14 +98,18 @@ def run_settings(
     metric_of(metric)
     _one_of("task", task, TASKS)
     _one_of("operators", operators, OPERATORS)
-    for name, number in (("seconds", seconds), ("target_score", target_score), ("max_ms_per_mpx", max_ms_per_mpx)):
+    check_score("target_score", target_score)
+    for name, number in (("seconds", seconds), ("max_ms_per_mpx", max_ms_per_mpx)):
         if number is not None and not isfinite(number):
             raise SettingsError(f"{name} is {number}; it must be a finite number.")
     if max_ms_per_mpx is not None and max_ms_per_mpx <= 0:
         raise SettingsError(f"max_ms_per_mpx is {max_ms_per_mpx:g}; it must be positive.")
-    workers = cores() if workers is None else workers
-    if workers < 0:
-        raise SettingsError(f"workers is {workers}; it must be a number of processes, or 0 for none beside this one.")
+    workers = min(cores(), MOST_WORKERS) if workers is None else workers
+    if not 0 <= workers <= MOST_WORKERS:
+        raise SettingsError(
+            f"workers is {workers}; it must be a number of processes up to {MOST_WORKERS}, or 0 for none beside this "
+            f"one. More than the {cores()} cores here gain nothing."
+        )
     if seconds is None and evaluations is None:
         seconds = SECONDS
     Budget(seconds, evaluations, target_score)
@@ -119,6 +125,19 @@ def run_settings(
         max_ms_per_mpx=max_ms_per_mpx,
         start=tuple(_started(source) for source in start),
     )
+
+
+def check_score(name: str, score: float | None) -> None:
+    """Refuse a score that no pipeline can have.
+
+    Raises
+    ------
+    SettingsError
+        If it is given and not within -1 and 1.
+    """
+    # NaN compares with nothing, so it fails here, too.
+    if score is not None and not -1 <= score <= 1:
+        raise SettingsError(f"{name} is {score:g}; scores are at most 1, and none is below -1.")
 
 
 def cores() -> int:
