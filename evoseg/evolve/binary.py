@@ -18,17 +18,17 @@ GOLDEN = 0.6180339887498949
 
 @dataclass(frozen=True)
 class Truth:
-    """Where the foreground is, in the form that is quickest to count with.
+    """Where the foreground is, in a form that is quick to count with and small: a worker holds those of all images.
 
-    `places` are flat indices of the known pixels of the rarer class, `rare` is that class, and `unknown` are flat
-    indices of pixels that count nowhere. `probes` are flat indices of some foreground and background pixels.
+    `counted` are the known pixels of the rarer class, `rare` is that class, and `unknown` are the pixels that count
+    nowhere, each as `_region` gives them. `probes` are flat indices of some foreground and background pixels.
     """
 
     mask: NDArray[np.bool_]
     known: NDArray[np.bool_] | None
-    places: NDArray[np.intp]
+    counted: NDArray[Any]
     rare: bool
-    unknown: NDArray[np.intp]
+    unknown: NDArray[Any]
     probes: tuple[NDArray[np.intp], NDArray[np.intp]]
 
 
@@ -45,13 +45,16 @@ class BinaryTask:
 
     def truth(self, item: Item) -> Truth:
         """Return the truth, prepared for counting."""
-        mask, known = item["mask"].astype(bool), item.get("known")
-        known = None if known is None else known.astype(bool)
-        counted = np.ones_like(mask) if known is None else known
-        foreground, background = np.flatnonzero(mask & counted), np.flatnonzero(~mask & counted)
-        rare = len(foreground) <= len(background)
-        places = foreground if rare else background
-        return Truth(mask, known, places, rare, np.flatnonzero(~counted), (_some(foreground), _some(background)))
+        # Not copied: the arrays of an item are shared by all workers.
+        mask, known = item["mask"].astype(bool, copy=False), item.get("known")
+        if known is None:
+            foreground, background, unknown = mask, ~mask, np.zeros_like(mask)
+        else:
+            known = known.astype(bool, copy=False)
+            foreground, background, unknown = mask & known, ~mask & known, ~known
+        rare = bool(np.count_nonzero(foreground) <= np.count_nonzero(background))
+        counted, probes = foreground if rare else background, (_some(foreground), _some(background))
+        return Truth(mask, known, _region(counted), rare, _region(unknown), probes)
 
     def judge(self, output: NDArray[Any], truth: Truth) -> Floats:
         """Return the metric's counts."""
@@ -64,9 +67,8 @@ class BinaryTask:
     def survey(self, planes: tuple[NDArray[np.uint8], ...], truth: Truth) -> Floats:
         """Return histograms of shape (2, 256): of the foreground and of the background, known pixels only."""
         (plane,) = planes
-        flat = plane.reshape(-1)
-        total = _histogram(plane) - _histogram(flat[truth.unknown])
-        counted = _histogram(flat[truth.places])
+        total = _histogram(plane) - _histogram_in(plane, truth.unknown)
+        counted = _histogram_in(plane, truth.counted)
         rest = total - counted
         return np.stack((counted, rest) if truth.rare else (rest, counted))
 
@@ -88,13 +90,25 @@ class BinaryTask:
         return iou(counts), None
 
 
-def _some(places: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Return `PROBES` of the places, spread evenly without a period that could meet the rows; all of none."""
+def _some(pixels: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Return `PROBES` of the pixels, spread evenly without a period that could meet the rows; all of none."""
+    places = np.flatnonzero(pixels)
     return places[(np.arange(PROBES) * GOLDEN % 1 * len(places)).astype(np.intp)] if len(places) else places
 
 
-def _histogram(values: NDArray[np.uint8]) -> Floats:
-    if values.size == 0:
-        return np.zeros(256)
+def _region(pixels: NDArray[np.bool_]) -> NDArray[Any]:
+    """Return flat int32 indices of the pixels or, where these are many, a uint8 mask: at most a byte per pixel."""
+    if np.count_nonzero(pixels) > pixels.size // 4:
+        return pixels.view(np.uint8)
+    return np.flatnonzero(pixels).astype(np.int32)
+
+
+def _histogram_in(plane: NDArray[np.uint8], region: NDArray[Any]) -> Floats:
+    if region.dtype == np.uint8:
+        return _histogram(plane, region)
+    return _histogram(plane.reshape(-1).take(region)) if region.size else np.zeros(256)
+
+
+def _histogram(values: NDArray[np.uint8], mask: NDArray[np.uint8] | None = None) -> Floats:
     # A column in OpenCV 4, a line in OpenCV 5.
-    return cv2.calcHist([values], [0], None, [256], [0, 256]).reshape(-1).astype(np.float64)
+    return cv2.calcHist([values], [0], mask, [256], [0, 256]).reshape(-1).astype(np.float64)

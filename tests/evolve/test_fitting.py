@@ -53,6 +53,11 @@ def coarse(items: Sequence[Item], step_size: int) -> list[Item]:
     return [item | {"image": item["image"] // step_size * step_size} for item in items]
 
 
+def halves() -> list[Item]:
+    """Return items of which nearly half is foreground."""
+    return [item | {"mask": item["image"][..., 1] > np.median(item["image"][..., 1])} for item in discs()]
+
+
 def scenes() -> dict[str, list[Item]]:
     inverted = [item | {"image": 255 - item["image"]} for item in discs()]
     empty = [item | {"mask": np.zeros_like(item["mask"])} if i == 1 else item for i, item in enumerate(discs())]
@@ -69,6 +74,8 @@ def scenes() -> dict[str, list[Item]]:
         "one image": discs(1),
         "one without objects": empty,
         "flat": flat,
+        "half foreground": halves(),
+        "half foreground, known": [h | {"known": k["known"]} for h, k in zip(halves(), known, strict=True)],
         "all foreground": [item | {"mask": np.ones_like(item["mask"])} for item in discs(2)],
     }
 
@@ -238,3 +245,11 @@ def test_a_final_threshold_is_near_the_best_for_scores_of_shapes_too(metric):
     found = fitted(items, program, metric)
     assert found.score >= every.mean(axis=1).max() - 0.02
     assert found.score == pytest.approx(run_all(items, [found.pipeline], metric)[0], abs=1e-12)
+
+
+@pytest.mark.parametrize("scene", ["bright", "known", "nothing known in one", "half foreground", "all foreground"])
+def test_the_truths_that_a_worker_holds_are_small(scene):
+    for item in scenes()[scene]:
+        truth = BinaryTask().truth(item)
+        assert np.shares_memory(truth.mask, item["mask"])
+        assert max(truth.counted.nbytes, truth.unknown.nbytes) <= truth.mask.size
