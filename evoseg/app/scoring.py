@@ -1,7 +1,6 @@
 """Score a finished pipeline on images, by every metric; nothing is refitted."""
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from evoseg.base.ahead import ahead
 from evoseg.base.errors import DatasetError, PipelineError, SettingsError, unknown
 from evoseg.base.kinds import Kind
 from evoseg.base.streams import stream
@@ -112,13 +112,7 @@ def judged(pipeline: Pipeline, dataset: Dataset, stems: Sequence[str], threads: 
     """
     if pipeline.output is not Kind.MASK:
         raise PipelineError(f"the pipeline gives a {pipeline.output} value; only masks can be scored here.")
-    if threads <= 1:
-        yield from (_judge(pipeline, dataset, stem) for stem in stems)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        # In portions: the pool would otherwise read every image before the first is asked for.
-        for start in range(0, len(stems), threads):
-            yield from pool.map(partial(_judge, pipeline, dataset), stems[start : start + threads])
+    yield from ahead(partial(_judge, pipeline, dataset), stems, threads)
 
 
 def _judge(pipeline: Pipeline, dataset: Dataset, stem: str) -> Judged:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -135,6 +136,35 @@ def read_bytes(path: Path, limits: Limits = LIMITS) -> bytes:
         return path.read_bytes()
 
 
+class _Quiet:
+    """Keeps decoders' warnings to itself, from the first thread that enters until the last one leaves.
+
+    `warnings.catch_warnings` alone swaps filters that all threads share: two that overlap would leave the wrong ones.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._inside = 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._inside += 1
+            if self._inside == 1:
+                self._before = warnings.catch_warnings()
+                self._before.__enter__()
+                warnings.simplefilter("ignore")
+                warnings.filterwarnings("error", message="Image size")
+
+    def __exit__(self, *raised: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._before.__exit__(None, None, None)
+
+
+_QUIET = _Quiet()
+
+
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
     """Turn whatever a decoder raises into a `DatasetError` about `path`.
@@ -143,9 +173,7 @@ def explained(path: Path) -> Iterator[None]:
     catches broadly. Pillow's warning about giant images counts as an error.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.filterwarnings("error", message="Image size")
+        with _QUIET:
             yield
     except DatasetError:
         raise

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from evoseg.base.ahead import ahead
 from evoseg.base.errors import DatasetError
 from evoseg.data.agreement import channels_of, mismatches, parts_of
 from evoseg.data.sources import Part, Source
@@ -87,20 +89,26 @@ def survey(source: Source) -> Survey:
     """Read every file of a source once."""
     facts: dict[str, ImageFacts] = {}
     faults: list[str] = []
-    for stem in source.stems:
-        parts = dict(_readable(source, stem, faults))
-        if "image" not in parts:
-            continue
-        wrong = mismatches(source, stem, parts)
+    for found, wrong in ahead(partial(_look, source), source.stems):
         faults += wrong
-        if not wrong:
-            facts[stem] = _facts(source, stem, parts)
+        if found:
+            facts[found.stem] = found
     channels: tuple[str, ...] = ()
     try:
         channels = channels_of(source, tuple(facts)) if facts else ()
     except DatasetError as error:
         faults.append(str(error))
     return Survey(channels, facts, tuple(faults))
+
+
+def _look(source: Source, stem: str) -> tuple[ImageFacts | None, list[str]]:
+    """Return the facts of one image, or none, and its faults."""
+    faults: list[str] = []
+    parts = dict(_readable(source, stem, faults))
+    if "image" not in parts:
+        return None, faults
+    wrong = mismatches(source, stem, parts)
+    return (None if wrong else _facts(source, stem, parts)), faults + wrong
 
 
 def _readable(source: Source, stem: str, faults: list[str]) -> Iterator[tuple[str, Part]]:
@@ -173,7 +181,11 @@ def thumbnail(image: NDArray[Any]) -> NDArray[np.float32]:
     """
     import cv2
 
-    gray = image.mean(axis=2, dtype=np.float32)
+    # Channel by channel: numpy's mean along an axis of three takes six times as long.
+    gray = image[:, :, 0].astype(np.float32)
+    for channel in range(1, image.shape[2]):
+        gray += image[:, :, channel]
+    gray /= np.float32(image.shape[2])
     small = cv2.resize(gray, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA).astype(np.float64)
     x, y = np.meshgrid(*[np.linspace(-1, 1, THUMBNAIL)] * 2)
     surface = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1).reshape(-1, 6)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from evoseg.base.ahead import ahead
 from evoseg.base.errors import EvosegError
 from evoseg.base.streams import stream
 from evoseg.data.dataset import Dataset
@@ -246,18 +248,20 @@ def _pack_with_copies(dataset: Dataset, splits: Splits, copied: Sequence[int], p
     """Pack the search images, jittered copies of some, and the selection images."""
 
     def items() -> Iterator[tuple[str, dict[str, NDArray[Any]]]]:
-        for stem in splits.search:
-            yield stem, _arrays(dataset, stem)
+        yield from _read(dataset, splits.search)
         for stem in (splits.search[i] for i in copied):
             yield f"{stem}, jittered", jittered(_arrays(dataset, stem), stream(0, "jitter", stem))
-        for stem in splits.selection:
-            yield stem, _arrays(dataset, stem)
+        yield from _read(dataset, splits.selection)
 
     return write_pack(path, items())
 
 
 def _pack(dataset: Dataset, stems: Sequence[str], path: Path) -> Pack:
-    return write_pack(path, ((stem, _arrays(dataset, stem)) for stem in stems))
+    return write_pack(path, _read(dataset, stems))
+
+
+def _read(dataset: Dataset, stems: Sequence[str]) -> Iterator[tuple[str, dict[str, NDArray[Any]]]]:
+    return zip(stems, ahead(partial(_arrays, dataset), stems), strict=True)
 
 
 def _arrays(dataset: Dataset, stem: str) -> dict[str, NDArray[Any]]:

@@ -1,6 +1,7 @@
 """Image and mask files: round trips through real files, and a sentence for each fault."""
 
 import struct
+import warnings
 import zlib
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +14,7 @@ from PIL import Image, ImageOps
 
 from evoseg.base.errors import DatasetError
 from evoseg.data.files import read_header, read_image, read_mask, write_image, write_mask
+from evoseg.data.formats import explained
 
 RNG = default_rng(20260311)
 GRAY = RNG.integers(0, 256, (13, 17), np.uint8)  # Non-square on purpose: swapped axes must fail.
@@ -346,3 +348,50 @@ def _write_png(path: Path, rows: bytes, shape: tuple[int, int], depth: int, colo
     parts = ((b"IHDR", head), (b"IDAT", rows), (b"IEND", b""))
     chunks = (struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in parts)
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+
+
+def test_threads_that_decode_side_by_side_leave_the_filters_of_warnings_alone(tmp_path):
+    before = list(warnings.filters)
+    first, second = explained(tmp_path), explained(tmp_path)
+    first.__enter__()  # two threads that overlap, as one story
+    second.__enter__()
+    first.__exit__(None, None, None)
+    with pytest.raises(UserWarning, match="Image size"):
+        warnings.warn("Image size is suspicious", UserWarning, stacklevel=1)
+    warnings.warn("anything else", UserWarning, stacklevel=1)
+    second.__exit__(None, None, None)
+    assert warnings.filters == before
+
+
+def chunks(png: bytes) -> list[bytes]:
+    """Cut a PNG into its signature and its chunks."""
+    parts, at = [png[:8]], 8
+    while at < len(png):
+        length = struct.unpack(">I", png[at : at + 4])[0] + 12
+        parts.append(png[at : at + length])
+        at += length
+    return parts
+
+
+def test_the_header_of_a_png_is_read_without_its_pixels(tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(RGB).save(path)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"IDAT") + 30] ^= 255
+    path.write_bytes(data)
+    assert read_header(path).shape == (13, 17)
+    with pytest.raises(DatasetError, match="damaged"):
+        read_image(path)
+
+
+def test_a_png_is_turned_wherever_it_says_so(tmp_path):
+    path = tmp_path / "a.png"
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.fromarray(RGB).save(path, exif=exif)
+    parts = chunks(path.read_bytes())
+    turn = next(part for part in parts if part[4:8] == b"eXIf")
+    others = [part for part in parts if part is not turn]
+    for order in (parts, [*others[:-1], turn, others[-1]]):
+        path.write_bytes(b"".join(order))
+        assert np.array_equal(read_image(path), np.rot90(RGB, -1))
