@@ -12,6 +12,7 @@ import numpy as np
 
 from evoseg.app.datasets import Data, opened
 from evoseg.app.found import Finished, Found, name_of
+from evoseg.app.pipelines import check_channels
 from evoseg.app.runs import CURVE, PIPELINE, RESULT, TEST, RunFolder, open_run
 from evoseg.app.scoring import judged
 from evoseg.app.settings import RunSettings, Start, run_settings
@@ -137,6 +138,8 @@ def search(
     )
     clock = Clock(asked.search_settings().budget, RESERVE_S)
     dataset = opened(data)
+    for pipeline in asked.start:
+        check_channels(pipeline, len(dataset.channels), f"{dataset.title}, with a pipeline to start from")
     splits = split_of(dataset)
     _warn(dataset)
     folder = open_run(name_of(dataset), out, overwrite=overwrite)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,12 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from evoseg.app.pipelines import check_channels
 from evoseg.app.runs import FilesError, make_folder, refuse_existing
 from evoseg.base.errors import DatasetError, EvosegError, PipelineError
 from evoseg.base.kinds import Kind
 from evoseg.data.agreement import channels_of, mismatches
 from evoseg.data.dataset import assemble
-from evoseg.data.files import read_image, write_mask
+from evoseg.data.files import read_header, read_image, write_mask
 from evoseg.data.folder import scan, stem_of
 from evoseg.data.formats import FORMATS, SUFFIXES
 from evoseg.data.sources import FolderSource
@@ -33,11 +35,14 @@ class Input:
         Name of its outputs.
     path : Path
     read : callable () -> array of shape (M, N, C)
+    channels : callable () -> int
+        C, by the file's header.
     """
 
     stem: str
     path: Path
     read: Callable[[], NDArray[Any]]
+    channels: Callable[[], int]
 
 
 @dataclass(frozen=True)
@@ -102,16 +107,30 @@ def apply(
     FilesError
         Before anything is written: if an output exists and `overwrite` is False, or the folders cannot be made.
     PipelineError
-        If the pipeline does not give masks.
+        If the pipeline does not give masks, or reads a channel that an image does not have.
     """
     if pipeline.output is not Kind.MASK:
         raise PipelineError(f"the pipeline gives a {pipeline.output} value; only masks can be written.")
+    _check_channels(pipeline, images)
     masks, overlays = Path(out).expanduser() / "masks", Path(out).expanduser() / "overlays"
     targets = [Applied(i.stem, masks / f"{i.stem}.png", overlays / f"{i.stem}.png") for i in images]
     refuse_existing([path for t in targets for path in (t.mask, t.overlay)], overwrite=overwrite)
     for folder in (masks, overlays):
         make_folder(folder)
     return (_apply(pipeline, image, target) for image, target in zip(images, targets, strict=True))
+
+
+def _check_channels(pipeline: Pipeline, images: Sequence[Input]) -> None:
+    if pipeline.channels == 1:
+        return
+    found: dict[Path, int] = {}
+    for image in images:
+        with suppress(DatasetError):  # it will be named when its turn comes
+            found[image.path] = image.channels()
+    for path, channels in found.items():
+        # As in a dataset, a grey image among colour ones has three equal channels.
+        grey = channels == 1 and 3 in found.values()
+        check_channels(pipeline, 3 if grey else channels, str(path))
 
 
 def _apply(pipeline: Pipeline, image: Input, target: Applied) -> Applied:
@@ -151,7 +170,7 @@ def _image_files(folder: Path) -> list[Path]:
 
 
 def _file(path: Path) -> Input:
-    return Input(stem_of(path.name), path, partial(read_image, path))
+    return Input(stem_of(path.name), path, partial(read_image, path), lambda: len(read_header(path).names))
 
 
 def _with_planes(root: Path) -> list[Input]:
@@ -159,7 +178,10 @@ def _with_planes(root: Path) -> list[Input]:
     folder = scan(root)
     source = FolderSource(folder)
     channels = channels_of(source, source.stems)
-    return [Input(stem, folder.images[stem], partial(_assembled, source, stem, channels)) for stem in source.stems]
+    return [
+        Input(stem, folder.images[stem], partial(_assembled, source, stem, channels), lambda: len(channels))
+        for stem in source.stems
+    ]
 
 
 def _assembled(source: FolderSource, stem: str, channels: tuple[str, ...]) -> NDArray[Any]:

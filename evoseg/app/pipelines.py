@@ -55,6 +55,20 @@ def write_pipeline(pipeline: Pipeline, path: str | Path, *, overwrite: bool = Fa
     write_whole(path, text, overwrite=overwrite)
 
 
+def check_channels(pipeline: Pipeline, channels: int, where: str) -> None:
+    """Refuse images that lack a channel which a pipeline reads; it would take their last one instead.
+
+    Raises
+    ------
+    PipelineError
+    """
+    if channels < pipeline.channels:
+        raise PipelineError(
+            f"{where}: {'1 channel' if channels == 1 else f'{channels} channels'}, but the pipeline reads channel "
+            f"{pipeline.channels - 1}, counted from 0. Take images with the channels (planes/) that it was made for."
+        )
+
+
 def _file(source: str | Path) -> Path:
     path = Path(source).expanduser()
     if not path.exists():

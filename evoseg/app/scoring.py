@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from evoseg.app.pipelines import check_channels
 from evoseg.base.ahead import ahead
 from evoseg.base.errors import DatasetError, PipelineError, SettingsError, unknown
 from evoseg.base.kinds import Kind
@@ -68,8 +69,9 @@ def score(pipeline: Pipeline, dataset: Dataset, split: str = "test") -> Scores:
     DatasetError
         If the split is empty.
     PipelineError
-        If the pipeline does not give masks.
+        If the pipeline does not give masks, or reads a channel that the images do not have.
     """
+    check_channels(pipeline, len(dataset.channels), dataset.title)
     stems = stems_of(dataset, split)
     return Scores(split, {found.sample.stem: found.scores for found in judged(pipeline, dataset, stems)})
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from evoseg.base.errors import PipelineError, legible
 from evoseg.base.kinds import Kind
 from evoseg.operators import registry
-from evoseg.operators.parameters import Value
+from evoseg.operators.parameters import Range, Value
 from evoseg.pipeline.running import as_raw, run_steps
 
 IMAGE = -1
@@ -108,6 +108,20 @@ class Pipeline:
     def cost(self) -> float:
         """Modelled cost in ns per pixel, which is also ms per megapixel."""
         return sum(registry.get(s.operator).cost(s.params) for s in self.steps)
+
+    @property
+    def channels(self) -> int:
+        """How many channels an image must have for every channel that a step names by its number to be there.
+
+        Operators take the last one for any beyond it: whoever runs a pipeline on strange images has to look first.
+        """
+        named = [
+            value
+            for s in self.steps
+            for parameter, value in zip(registry.get(s.operator).parameters, s.params, strict=True)
+            if isinstance(parameter.domain, Range) and parameter.domain.unit == "channel"
+        ]
+        return 1 + max((int(value) for value in named if isinstance(value, int)), default=0)
 
     def until(self, index: int) -> "Pipeline":
         """Return the sub-program whose result is step `index`."""

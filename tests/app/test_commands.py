@@ -237,6 +237,28 @@ def test_apply_appends_the_planes_that_a_dataset_has(command, tmp_path):
     assert np.array_equal(read_mask(tmp_path / "out" / "masks" / "a.png"), plane > 99)
 
 
+def test_images_that_lack_a_channel_which_the_pipeline_reads_are_refused_once(command, dataset, tmp_path):
+    rng = np.random.default_rng(6)
+    (tmp_path / "mixed").mkdir()
+    for name, channels in (("colour", 3), ("grey", 1)):
+        write_image(tmp_path / "mixed" / f"{name}.png", rng.integers(0, 256, (20, 30, channels), np.uint8))
+    third, fourth = tmp_path / "third.evo", tmp_path / "fourth.evo"
+    for file, index in ((third, 2), (fourth, 3)):
+        file.write_text(f"def pipeline(image):\n    return threshold(channel(image, index={index}))\n")
+    out = tmp_path / "out"
+    for file, images in ((fourth, tmp_path / "mixed"), (third, tmp_path / "mixed" / "grey.png")):
+        done = command("apply", file, images, "--out", out)
+        assert (done.code, done.out) == (1, "")
+        assert len(done.err.splitlines()) == 1
+        assert "but the pipeline reads channel" in done.err
+        assert not out.exists()
+    assert command("apply", third, tmp_path / "mixed", "--out", out).code == 0
+    for arguments in (("score", fourth, dataset), ("search", dataset, "--start", fourth, "--evaluations", "5")):
+        done = command(*arguments)
+        assert (done.code, done.out) == (1, "")
+        assert "the pipeline reads channel 3, counted from 0" in done.err
+
+
 def test_score_prints_every_metric_and_refits_nothing(command, found, dataset):
     folder = found.files["pipeline"].parent
     document = json.loads(command("score", folder, dataset, "--json").out)

@@ -140,3 +140,8 @@ def test_too_many_numbers_are_refused():
     kernels = [step("kernel", i, weights=(0.01 * i,) * 121) for i in range(21)]
     with pytest.raises(PipelineError, match="numbers"):
         Pipeline([step("channel", IMAGE), *kernels])
+
+
+def test_a_pipeline_knows_the_last_channel_that_it_names():
+    assert Pipeline([step("plane", IMAGE, channel="B")]).channels == 1
+    assert Pipeline([step("window", IMAGE, index=4), step("channel", IMAGE, index=1), step("add", 0, 1)]).channels == 5
