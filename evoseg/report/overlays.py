@@ -36,8 +36,9 @@ def for_eyes(image: NDArray[Any]) -> Rgb:
     if stack.dtype != np.uint8:
         groups = [stack] if channels == 3 else [stack[:, :, k : k + 1] for k in range(channels)]
         stack = np.concatenate([_windowed(group) for group in groups], axis=2)
-    order = {1: [0, 0, 0], 2: [0, 1, 0], 3: [0, 1, 2]}[channels]
-    return np.ascontiguousarray(stack[:, :, order])
+    if channels < 3:
+        stack = stack[:, :, [0, channels - 1, 0]]
+    return np.ascontiguousarray(stack)
 
 
 def overlay(image: NDArray[Any], answer: NDArray[Any], truth: NDArray[Any] | None = None) -> Rgb:
@@ -121,7 +122,7 @@ def _lines(mask: NDArray[Any], shape: tuple[int, ...], width_px: int) -> NDArray
 def _contours(mask: NDArray[Any]) -> list[NDArray[Any]]:
     """Return closed contours, (n, 1, 2) as (column, row), of a mask or of each object of a label image."""
     if mask.max(initial=0) <= 1:
-        return list(cv2.findContours((mask > 0).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)[0])
+        return list(cv2.findContours((mask > 0).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)[0])
     found: list[NDArray[Any]] = []
     numbers = mask.astype(np.int32)
     order = np.argsort(numbers, axis=None, kind="stable")
@@ -133,5 +134,5 @@ def _contours(mask: NDArray[Any]) -> list[NDArray[Any]]:
         corner = np.array([column.min(), row.min()])
         window = np.zeros((row.max() - corner[1] + 1, column.max() - corner[0] + 1), np.uint8)
         window[row - corner[1], column - corner[0]] = 1
-        found.extend(c + corner for c in cv2.findContours(window, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)[0])
+        found.extend(c + corner for c in cv2.findContours(window, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)[0])
     return found

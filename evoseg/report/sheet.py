@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from evoseg.base.ahead import ahead
 from evoseg.base.writing import whole_file
 from evoseg.report.overlays import ANSWER, BOTH, TRUTH, Rgb, drawn, for_eyes, overlay
 
@@ -77,10 +78,10 @@ def contact_sheet(
     legend = _legend(pen, sheet_width - _MARGIN, any(row.truth is not None for row in rows))
     font = _font(19)
     pen.text((_MARGIN, _HEADER // 2), _fitted(title, font, legend - 2 * _MARGIN), _INK, font, "lm")
-    for k, row in enumerate(rows):
+    pictures = ahead(lambda row: _picture(row, width, height), rows)
+    for k, (row, picture) in enumerate(zip(rows, pictures, strict=True)):
         left = _MARGIN + (k % columns) * (width + _GAP)
         top = _HEADER + (k // columns) * (height + _CAPTION + _GAP)
-        picture = _picture(row, width, height)
         x, y = left + (width - picture.shape[1]) // 2, top + (height - picture.shape[0]) // 2
         # The frame shows where a white page ends.
         pen.rectangle((x - 1, y - 1, x + picture.shape[1], y + picture.shape[0]), outline=_FRAME)
