@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from evoseg.base.kinds import Gray, Raw
 from evoseg.operators.parameters import Numbers, OneOf, Range
 from evoseg.operators.registry import WHOLE, operator
-from evoseg.operators.scales import as_gray, rounded_gray, smooth, smooth_reach
+from evoseg.operators.scales import as_gray, rounded_gray, smooth_reach, smooth_slopes
 
 STAINS = ((0.65, 0.70, 0.29), (0.07, 0.99, 0.11), (0.27, 0.57, 0.78))
 """Optical density of pure hematoxylin, eosin and DAB in red, green, blue (Ruifrok & Johnston 2001)."""
@@ -255,7 +255,7 @@ def window_percentile(
     return windowed(values, float(ordered[places[0]]), float(ordered[places[1]]), scale)
 
 
-@operator(revision=1, cost=1.4, reach=lambda p: smooth_reach(p["sigma"]))
+@operator(revision=2, cost=1.7, reach=lambda p: smooth_reach(p["sigma"]))
 def window_flat(
     image: Raw,
     *,
@@ -273,7 +273,7 @@ def window_flat(
         Which channel; beyond the last it means the last.
     sigma : float, px
         Width of the Gaussian background, computed in float32, from 3 px on at reduced scale. Take several times
-        the size of the objects. The border is mirrored.
+        the size of the objects. Beyond the border the image goes on with the slope that it has there.
     low, high : float, native
         Differences from the background that become 0 and 255. `high` below `low` inverts.
 
@@ -282,5 +282,5 @@ def window_flat(
     uint8 array of shape (M, N)
     """
     values = native_channel(image, index).astype(np.float32)
-    values -= smooth(values, sigma)
+    values -= smooth_slopes(values, sigma)
     return windowed(values, low, high, "linear")

@@ -68,6 +68,36 @@ def smooth(plane: NDArray[Any], sigma: float) -> NDArray[Any]:
     return enlarge(small, factor, plane.shape)
 
 
+def continued(plane: NDArray[Any], above: int, below: int, left: int, right: int) -> NDArray[Any]:
+    """Return a float plane with borders in which slopes go on: mirrored about the edge pixels and about their values.
+
+    About a plain mirror a ramp turns back, and whatever is compared with its surroundings stands out along the edge.
+    """
+    rows, cols = plane.shape
+    wide = cv2.copyMakeBorder(plane, above, below, left, right, cv2.BORDER_REFLECT_101)
+    wide[:above] = 2 * wide[above] - wide[:above]
+    wide[above + rows :] = 2 * wide[above + rows - 1] - wide[above + rows :]
+    wide[:, :left] = 2 * wide[:, left, None] - wide[:, :left]
+    wide[:, left + cols :] = 2 * wide[:, left + cols - 1, None] - wide[:, left + cols :]
+    return wide
+
+
+def smooth_slopes(plane: NDArray[Any], sigma: float) -> NDArray[Any]:
+    """Smooth a float plane like `smooth`, but leave a linear ramp as it is up to the very edge."""
+    rows, cols = plane.shape
+    factor = reduction(sigma, SMOOTH_FINEST)
+    inner = math.sqrt(sigma**2 - (factor**2 - 1) / 4) / factor
+    radius = math.ceil(3 * inner)
+    small = shrink(continued(plane, 0, -rows % factor, 0, -cols % factor), factor)
+    # One pixel more than the blur needs, for the interpolation.
+    edge = radius + 1
+    small = continued(small, edge, edge, edge, edge)
+    small = cv2.GaussianBlur(small, (2 * radius + 1, 2 * radius + 1), inner, borderType=BORDER)
+    small = np.ascontiguousarray(small[radius:-radius, radius:-radius])
+    large = enlarge(small, factor, (factor * small.shape[0], factor * small.shape[1]))
+    return large[factor : factor + rows, factor : factor + cols]
+
+
 def smooth_reach(sigma: float) -> int:
     """Return how far `smooth` looks, in pixels."""
     factor = reduction(sigma, SMOOTH_FINEST)

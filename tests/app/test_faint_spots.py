@@ -8,7 +8,7 @@ import evoseg
 from evoseg.data.files import read_image, read_mask
 from evoseg.data.scenes import draw_dataset
 
-EVALUATIONS = 1500
+EVALUATIONS = 250
 
 
 def found_on(data: evoseg.Dataset, folder: Path) -> float:
@@ -17,7 +17,7 @@ def found_on(data: evoseg.Dataset, folder: Path) -> float:
     return found.scores["test"]
 
 
-def test_faint_spots_are_found_in_16_bit_and_partly_lost_by_a_conversion_of_each_image_to_8_bit(tmp_path):
+def test_faint_spots_are_found_in_16_bit_and_lost_by_a_conversion_of_each_image_to_8_bit(tmp_path):
     folder = draw_dataset("spots", tmp_path / "spots", n=10, shape=(240, 260), seed=4)
     stems = sorted(path.stem for path in (folder / "images").iterdir())
     images = {stem: read_image(next((folder / "images").glob(f"{stem}.*"))) for stem in stems}
@@ -31,6 +31,6 @@ def test_faint_spots_are_found_in_16_bit_and_partly_lost_by_a_conversion_of_each
 
     native = found_on(evoseg.Dataset(folder), tmp_path / "native")
     lost = found_on(evoseg.Dataset.from_arrays(converted, masks), tmp_path / "converted")
-    assert native >= 0.6
+    assert native >= 0.7
     # Not zero: noise dithers what rounding takes away, and a filter averages some of it back.
-    assert lost < native - 0.15
+    assert lost < native - 0.25
