@@ -7,7 +7,7 @@ from typing import cast
 import numpy as np
 
 from evoseg.evolve.ports import Floats, Scored
-from evoseg.evolve.selection import price
+from evoseg.evolve.selection import assured, price
 from evoseg.evolve.skeletons import Skeleton, skeleton
 
 MOST = 8
@@ -36,8 +36,8 @@ class Finalist:
 
     @property
     def merit(self) -> float:
-        """The mean selection score, less what length and cost must be worth."""
-        return float(self.selection.mean()) - price(self.scored.pipeline)
+        """The assured selection score, less what length and cost must be worth."""
+        return assured(self.selection) - price(self.scored.pipeline)
 
 
 def nominate(
@@ -80,5 +80,5 @@ def champion(finalists: Sequence[Finalist]) -> Finalist:
     """Return the finalist with the greatest merit, the first of equals, unless a vote is clearly better."""
     single = max((f for f in finalists if f.scored.proposer != VOTE), key=lambda f: f.merit)
     votes = [f for f in finalists if f.scored.proposer == VOTE]
-    better = [f for f in votes if f.selection.mean() >= single.selection.mean() + VOTE_GAIN]
+    better = [f for f in votes if assured(f.selection) >= assured(single.selection) + VOTE_GAIN]
     return better[0] if better else single

@@ -9,7 +9,7 @@ from typing import Any
 from deap import base, tools
 from numpy.random import Generator
 
-from evoseg.evolve.ports import Scored
+from evoseg.evolve.ports import Floats, Scored
 from evoseg.evolve.skeletons import Skeleton, skeleton
 from evoseg.pipeline import Pipeline
 
@@ -43,12 +43,20 @@ def price(pipeline: Pipeline) -> float:
     return STEP_PRICE * len(pipeline) + COST_PRICE * pipeline.cost
 
 
-def priced(scored: Scored) -> float:
-    """Return the mean robust score less the price of length and cost.
+def assured(scores: Floats) -> float:
+    """Return the mean over the images less its standard error: what suits some images only promises little for others.
 
-    Left-out scores, since a level that suits most images and fails on the rest promises little for the next image.
+    Parameters
+    ----------
+    scores : float64 array of shape (n_images,)
     """
-    return float(scored.robust.mean()) - price(scored.pipeline)
+    n = len(scores)
+    return float(scores.mean() - (scores.std(ddof=1) / n**0.5 if n > 1 else 0.0))
+
+
+def priced(scored: Scored) -> float:
+    """Return the assured robust score less the price of length and cost."""
+    return assured(scored.robust) - price(scored.pipeline)
 
 
 def select(population: Sequence[Scored], n: int, rng: Generator) -> list[Scored]:

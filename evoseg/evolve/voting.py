@@ -14,7 +14,7 @@ from evoseg.base.kinds import Kind
 from evoseg.evolve.evaluator import Evaluator
 from evoseg.evolve.finalists import VOTE
 from evoseg.evolve.ports import Scored, Task
-from evoseg.evolve.selection import leading
+from evoseg.evolve.selection import assured, leading
 from evoseg.pipeline import Pipeline, Step
 from evoseg.pipeline.editing import shifted
 
@@ -64,7 +64,7 @@ def best_vote(
     judged = {p: statistics for p, statistics in found if isinstance(statistics, np.ndarray)}
     if not judged:
         return None
-    winner = max(judged, key=lambda p: float(task.score(judged[p]).mean()))
+    winner = max(judged, key=lambda p: assured(task.score(judged[p])))
     scores = task.score(judged[winner])
     lost = np.mean([s.scores - s.left_out for s in votes[winner]], axis=0)
     return Scored(winner, judged[winner], scores, scores - np.maximum(lost, 0), VOTE)

@@ -144,7 +144,7 @@ class Counting:
 
     def run(self, jobs: Sequence[Job]) -> list[Outcome]:
         for job in jobs:
-            self.asked.update((r.program.form, r.survey, image) for r in job.requests for image in job.images)
+            self.asked.update((r.program.form, r.measure, image) for r in job.requests for image in job.images)
         return self.inner.run(jobs)
 
     def close(self) -> None:
@@ -198,7 +198,7 @@ def test_a_stop_ends_the_search_with_the_best_so_far():
 
 
 def test_time_ends_the_search():
-    progress = search(InProcess(BinaryTask(), ITEMS, 1 << 27), Budget(seconds=0.3))
+    progress = search(InProcess(BinaryTask(), ITEMS, 1 << 27), Budget(seconds=1.5))
     assert progress.stopped_by == "seconds"
     assert progress.best
 

@@ -10,7 +10,7 @@ from numpy.random import default_rng
 
 from evoseg.base.streams import stream
 from evoseg.evolve.ports import Scored
-from evoseg.evolve.selection import Front, deap_random, distinct_answers, priced, select, survivors
+from evoseg.evolve.selection import Front, assured, deap_random, distinct_answers, priced, select, survivors
 from evoseg.pipeline import IMAGE, Pipeline
 from evoseg.pipeline.value import step
 
@@ -97,3 +97,10 @@ def test_the_front_holds_whoever_no_other_beats(pairs):
         beaten = any(o.score >= s.score and len(o.pipeline) < len(s.pipeline) for o in candidates)
         beaten |= any(o.score > s.score and len(o.pipeline) <= len(s.pipeline) for o in candidates)
         assert any(s.answer == m.answer for m in members) != beaten
+
+
+def test_the_assured_score_is_one_standard_error_below_the_mean():
+    # Deviation of 0.4 and 0.8 about 0.6: the root of 2 * 0.04, divided by the root of 2.
+    assert assured(np.array([0.4, 0.8])) == pytest.approx(0.6 - 0.2)
+    assert assured(np.array([0.7, 0.7, 0.7])) == pytest.approx(0.7)
+    assert assured(np.array([0.3])) == pytest.approx(0.3)
