@@ -15,7 +15,7 @@ from evoseg.app.scoring import interval
 from evoseg.app.settings import RunSettings
 from evoseg.data.dataset import Dataset
 from evoseg.evolve.binary import BinaryTask
-from evoseg.evolve.finalists import Finalist
+from evoseg.evolve.finalists import Finalist, promise
 from evoseg.evolve.solve import Solution
 from evoseg.pipeline import Pipeline, print_text
 
@@ -34,8 +34,12 @@ class Found:
         Call it with an image to get its mask.
     metric : str
     scores : dict of str to float or None
-        Means over the "search", "selection" and "test" images. Without a selection split, "selection" is the mean of
-        the search images' scores with numbers found on the other images; without a test split, "test" is None.
+        Means over the "search" and "test" images, and under "selection" what was expected of new images before the
+        test images were opened: the mean over the selection split, or where there is none, the search images' mean
+        with numbers found on the other images, less two standard errors for what a search finds in images that it
+        has seen. Without a test split, "test" is None.
+    interval_selection : (low, high)
+        Within which the test score was expected, by 95 %.
     interval_test : (low, high) or None
         95 % bootstrap interval of the test score; None with fewer than two test images.
     baselines_test : dict of str to float
@@ -60,6 +64,7 @@ class Found:
     pipeline: Pipeline
     metric: str
     scores: dict[str, float | None]
+    interval_selection: tuple[float, float]
     interval_test: tuple[float, float] | None
     baselines_test: dict[str, float]
     test_per_image: dict[str, float]
@@ -154,16 +159,18 @@ class Finished:
         """Return what the caller of a search gets."""
         per_image = self.test_per_image
         names = next(iter(self.all_metrics.values()), {})
-        champion = self.champion
+        champion, splits = self.champion, self.solution.splits
+        expected = promise(champion.selection, len(splits.test) or len(splits.search), searched=not splits.selection)
         without_result = Found(
             run=self.folder.id,
             pipeline=champion.scored.pipeline,
             metric=self.settings.metric,
             scores={
                 "search": champion.scored.score,
-                "selection": float(champion.selection.mean()),
+                "selection": expected.score,
                 "test": float(np.mean(list(per_image.values()))) if per_image else None,
             },
+            interval_selection=(expected.low, expected.high),
             interval_test=interval(list(per_image.values())),
             baselines_test=self.baselines_test,
             test_per_image=per_image,
@@ -207,6 +214,7 @@ def _document(finished: Finished, found: Found) -> dict[str, Any]:
         "n_images": {name: len(stems) for name, stems in vars(splits).items()},
         "splits": {name: list(stems) for name, stems in vars(splits).items()},
         "scores": found.scores,
+        "interval_selection": list(found.interval_selection),
         "interval_test": list(found.interval_test) if found.interval_test else None,
         "baselines_test": found.baselines_test,
         "test_per_image": found.test_per_image,

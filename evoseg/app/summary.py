@@ -36,8 +36,8 @@ def headline(found: Found) -> str:
     test = found.scores["test"]
     if test is None:
         return (
-            f"{name}: {word} {found.scores['selection']:.3f} on the {n['search']} search images with numbers found on "
-            "the others; not proven: there are too few labelled images to keep some for a test"
+            f"{name}: {word} {found.scores['selection']:.3f} expected on new images; not proven: there are too few "
+            "labelled images to keep some for a test"
         )
     between = ""
     if found.interval_test:
@@ -55,8 +55,10 @@ def _table(found: Found) -> str:
         if score is None:
             continue
         images, note = str(n[split]), ""
-        if split == "selection" and not n[split]:
-            images, note = f"{n['search']}", "  the search images, at levels that suit the others"
+        if split == "selection":
+            low, high = found.interval_selection
+            images = images if n[split] else ""
+            note = f"  expected of new images, within {low:.3f} to {high:.3f} by 95 %"
         lines.append(f"    {split:12s}{score:8.3f} {images:>6s}{note}")
     if found.baselines_test:
         lines.append("  on the test images for comparison")

@@ -40,6 +40,40 @@ class Finalist:
         return assured(self.selection) - price(self.scored.pipeline)
 
 
+OPTIMISM = 2.0
+"""Standard errors by which images that a search has seen promise too much."""
+LEAST_DEVIATION = 0.05
+"""Standard deviation between images that is reckoned with at least: a few seen images may agree by chance."""
+STUDENT = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23, 2.20, 2.18, 2.16, 2.14, 2.13, 2.12, 2.11, 2.10)
+"""97.5 % points of Student's t distribution with 1, 2, ... degrees of freedom; beyond, 2."""
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What a pipeline is expected to score on new images: the mean, and a 95 % interval for the mean over some."""
+
+    score: float
+    low: float
+    high: float
+
+
+def promise(scores: Floats, n_new: int, *, searched: bool) -> Promise:
+    """Say what scores on seen images promise for the mean over `n_new` new ones (docs/decisions/0008).
+
+    Parameters
+    ----------
+    scores : float64 array of shape (n_images,)
+    searched : bool
+        Whether the search has seen these images, so that what it found suits them better than others.
+    """
+    n = len(scores)
+    deviation = float(np.hypot(scores.std(ddof=1) if n > 1 else 0.0, LEAST_DEVIATION))
+    expected = float(scores.mean()) - (OPTIMISM * deviation / n**0.5 if searched else 0.0)
+    factor = STUDENT[n - 2] if 2 <= n < len(STUDENT) + 2 else 2.0 if n > 1 else STUDENT[0]
+    reach = factor * deviation * (1 / n + 1 / max(n_new, 1)) ** 0.5
+    return Promise(*(float(np.clip(v, 0, 1)) for v in (expected, expected - reach, expected + reach)))
+
+
 def nominate(
     best: Sequence[Scored], constants: Sequence[Scored], classic: Scored | None, vote: Scored | None = None
 ) -> list[tuple[Scored, str]]:

@@ -103,6 +103,8 @@ class Search:
         Judges on jittered copies of some of the images.
     copied : sequence of int
         Which images these are.
+    probed : Evaluator
+        Samples planes for proposers, on images and copies.
     shares : sequence of Share
     facts : Facts
     clock : Clock
@@ -119,6 +121,7 @@ class Search:
         evaluator: Evaluator,
         copies: Evaluator,
         copied: Sequence[int],
+        probed: Evaluator,
         shares: Sequence[Share],
         facts: Facts,
         clock: Clock,
@@ -130,6 +133,7 @@ class Search:
         self._evaluator = evaluator
         self._copies = copies
         self._copied = list(copied)
+        self._probed = probed
         self._shares = shares
         self._facts = facts
         self._clock = clock
@@ -259,7 +263,7 @@ class Search:
         return Effort(floor=FLOOR * on_few, climb=on_few, compare=on_all)
 
     def _probe(self, programs: Sequence[Pipeline]) -> list[Floats | None]:
-        return self._evaluator.probe(programs, self._clock.late)
+        return self._probed.probe(programs, self._clock.late)
 
     def _select(self, n: int, rng: Generator) -> list[Scored]:
         return select(self.progress.population, n, rng) if self.progress.population else []

@@ -147,7 +147,11 @@ def solve(
             Share(Newcomers(words, task.output), 24),
             Share(Vary(words), GENERATION),
         ]
-        search = Search(task, evaluator, copies, copied, shares, facts, clock, settings.seed, settings.max_cost, watch)
+        # Curves that are fitted to copies, too, lean less on how bright a single image happens to be.
+        probed = Evaluator(task, executor, {i: sizes[i] for i in range(first_selection)})
+        search = Search(
+            task, evaluator, copies, copied, probed, shares, facts, clock, settings.seed, settings.max_cost, watch
+        )
         try:
             # The small sums of the parent are quicker on one thread, and their last digits the same on any machine.
             with threadpool_limits(1):

@@ -1,12 +1,13 @@
 """Finalists: few, distinct, baselines always among them; the best on evidence is the champion."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from evoseg.base.kinds import Kind
 from evoseg.evolve.classics import constants
-from evoseg.evolve.finalists import MOST, Finalist, champion, leave_one_out, nominate
+from evoseg.evolve.finalists import MOST, Finalist, champion, leave_one_out, nominate, promise
 from evoseg.evolve.ports import Scored
 from evoseg.evolve.skeletons import skeleton
 from evoseg.pipeline import IMAGE, Pipeline
@@ -100,3 +101,23 @@ def test_leaving_one_out_without_variants_is_what_the_fit_says():
     pipeline = chain("gaussian", "threshold")
     s = Scored(pipeline, np.zeros((2, 1)), np.array([0.9, 0.8]), np.array([0.6, 0.5]))
     assert leave_one_out(s, {}).tolist() == [0.6, 0.5]
+
+
+def test_seen_images_promise_two_standard_errors_less():
+    scores = np.array([0.5, 0.6, 0.7, 0.8])
+    # Deviation 0.1291, with 0.05 in quadrature 0.1384; its standard error over four images 0.0692.
+    seen = promise(scores, 4, searched=True)
+    assert seen.score == pytest.approx(0.65 - 2 * 0.0692, abs=1e-4)
+    # Student's factor for 3 degrees of freedom is 3.18; the difference of two means of four: root of a half.
+    assert seen.high - seen.score == pytest.approx(3.18 * 0.1384 * 0.5**0.5, abs=1e-3)
+    unseen = promise(scores, 4, searched=False)
+    assert unseen.score == pytest.approx(0.65)
+    assert unseen.high - unseen.low < 2 * 3.19 * 0.1384 * 0.5**0.5
+
+
+def test_a_promise_is_a_score_and_surer_with_more_images():
+    assert promise(np.array([0.02]), 5, searched=True).low == 0
+    few, many = (promise(np.tile([0.4, 0.6], n), 10, searched=True) for n in (2, 40))
+    assert many.high - many.low < few.high - few.low
+    assert few.score < many.score < 0.5
+    assert all(0 <= p.low <= p.score <= p.high <= 1 for p in (few, many))

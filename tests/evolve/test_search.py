@@ -60,7 +60,9 @@ def search(
     copies = Evaluator(task, executor, dict(pixels[n:]))
     proposers = shares() if proposers is None else proposers
     places = range(len(pixels) - n)
-    return Search(task, evaluator, copies, places, proposers, FACTS, Clock(budget), seed, max_cost, watch).run()
+    return Search(
+        task, evaluator, copies, places, evaluator, proposers, FACTS, Clock(budget), seed, max_cost, watch
+    ).run()
 
 
 def told(progress: Progress) -> dict[str, object]:
@@ -190,7 +192,9 @@ def test_a_stop_ends_the_search_with_the_best_so_far():
     clock = Clock(Budget(evaluations=5000))
     evaluator = Evaluator(BinaryTask(), InProcess(BinaryTask(), ITEMS, 1 << 27), sizes(ITEMS))
     none = Evaluator(BinaryTask(), InProcess(BinaryTask(), [], 1 << 20), {})
-    running = Search(BinaryTask(), evaluator, none, [], shares(), FACTS, clock, 0, watch=lambda progress: clock.stop())
+    running = Search(
+        BinaryTask(), evaluator, none, [], evaluator, shares(), FACTS, clock, 0, watch=lambda progress: clock.stop()
+    )
     progress = running.run()
     assert progress.stopped_by == "interrupt"
     assert progress.generation == 1
