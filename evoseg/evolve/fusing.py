@@ -62,8 +62,8 @@ CONTEXT: tuple[tuple[Call, ...], ...] = (
 )
 """Filters that show what surrounds a pixel in a plane that already tells foreground from background."""
 
-BANK_S = 3.0
-"""Modelled time that the bank may take; fewer intakes are looked at where images are many or large."""
+BANK_S = 1.5
+"""Modelled time that the bank may take, copies not counted. Where images are many or large, it has fewer intakes."""
 PLANES = 400
 """Planes that are kept to choose from."""
 LEADERS = 6

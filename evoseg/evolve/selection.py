@@ -15,7 +15,7 @@ from evoseg.pipeline import Pipeline
 
 STEP_PRICE = 0.001
 """Score that a further step must be worth."""
-COST_PRICE = 0.0005
+COST_PRICE = 0.001
 """Score that a further ns per pixel must be worth."""
 
 

@@ -69,11 +69,14 @@ class Pipeline:
     steps : tuple of Step
     digests, forms : tuple of bytes
         One identity per sub-program, with and without its fitted numbers; both include operator revisions.
+    cost : float
+        Modelled cost in ns per pixel, which is also ms per megapixel.
     """
 
     steps: tuple[Step, ...]
     digests: tuple[bytes, ...] = field(repr=False, compare=False)
     forms: tuple[bytes, ...] = field(repr=False, compare=False)
+    cost: float = field(repr=False, compare=False)
 
     def __init__(self, steps: Iterable[Step]) -> None:
         """Build the canonical pipeline whose result is the last of `steps`.
@@ -84,10 +87,16 @@ class Pipeline:
             If there is no step or there are too many, an input is not an earlier step, a kind does not fit, or a
             value is out of its range.
         """
-        canonical, digests, forms = _canonicalise(list(steps))
-        object.__setattr__(self, "steps", canonical)
-        object.__setattr__(self, "digests", digests)
-        object.__setattr__(self, "forms", forms)
+        checked, digests, forms = _checked(list(steps))
+        self._keep(checked, digests, forms)
+
+    def _keep(self, steps: Sequence[Step], digests: Sequence[bytes], forms: Sequence[bytes]) -> None:
+        """Take over what the last of some checked steps needs, in canonical order."""
+        kept, renumbered = _canonical_order(steps, digests)
+        object.__setattr__(self, "steps", renumbered)
+        object.__setattr__(self, "digests", tuple(digests[i] for i in kept))
+        object.__setattr__(self, "forms", tuple(forms[i] for i in kept))
+        object.__setattr__(self, "cost", sum(_cost(s.operator, s.params) for s in renumbered))
 
     @property
     def digest(self) -> str:
@@ -105,11 +114,6 @@ class Pipeline:
         return registry.get(self.steps[-1].operator).output
 
     @property
-    def cost(self) -> float:
-        """Modelled cost in ns per pixel, which is also ms per megapixel."""
-        return sum(registry.get(s.operator).cost(s.params) for s in self.steps)
-
-    @property
     def channels(self) -> int:
         """How many channels an image must have for every channel that a step names by its number to be there.
 
@@ -125,7 +129,10 @@ class Pipeline:
 
     def until(self, index: int) -> "Pipeline":
         """Return the sub-program whose result is step `index`."""
-        return Pipeline(self.steps[: index + 1])
+        part = object.__new__(Pipeline)
+        end = range(len(self.steps))[index] + 1
+        part._keep(self.steps[:end], self.digests[:end], self.forms[:end])
+        return part
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -166,8 +173,13 @@ def _remembered(operator: str, values: tuple[Value, ...]) -> tuple[Value, ...]:
         raise PipelineError(f"{operator}: {error}") from None
 
 
-def _canonicalise(steps: list[Step]) -> tuple[tuple[Step, ...], tuple[bytes, ...], tuple[bytes, ...]]:
-    """Return checked steps in post-order from the result, with a digest and a form each."""
+@lru_cache(maxsize=1 << 16)
+def _cost(operator: str, values: tuple[Value, ...]) -> float:
+    return registry.get(operator).cost(values)
+
+
+def _checked(steps: list[Step]) -> tuple[list[Step], list[bytes], list[bytes]]:
+    """Return checked steps, the arguments of commutative operators sorted, with a digest and a form each."""
     if not steps:
         raise PipelineError("a pipeline needs at least one step.")
     checked = [checked_step(steps, i) for i in range(len(steps))]
@@ -179,6 +191,11 @@ def _canonicalise(steps: list[Step]) -> tuple[tuple[Step, ...], tuple[bytes, ...
             checked[i] = s = Step(s.operator, tuple(order), s.params)
         digests.append(_identity(s, digests, blank=False))
         forms.append(_identity(s, forms, blank=True))
+    return checked, digests, forms
+
+
+def _canonical_order(checked: Sequence[Step], digests: Sequence[bytes]) -> tuple[list[int], tuple[Step, ...]]:
+    """Return which steps the last one needs, each once, in post-order, and these steps renumbered."""
     kept: list[int] = []
     place: dict[bytes, int] = {}
     # Depth first with an explicit stack: a chain of 200 steps must not meet the recursion limit.
@@ -202,7 +219,7 @@ def _canonicalise(steps: list[Step]) -> tuple[tuple[Step, ...], tuple[bytes, ...
         Step(checked[i].operator, tuple(_moved(j, digests, place) for j in checked[i].inputs), checked[i].params)
         for i in kept
     )
-    return ordered, tuple(digests[i] for i in kept), tuple(forms[i] for i in kept)
+    return kept, ordered
 
 
 def _moved(index: int, digests: Sequence[bytes], place: dict[bytes, int]) -> int:
@@ -233,8 +250,12 @@ def checked_step(steps: Sequence[Step], index: int) -> Step:
 
 
 def _identity(s: Step, inputs: Sequence[bytes], *, blank: bool) -> bytes:
-    op = registry.get(s.operator)
-    values = [None if blank and p.fitted else v for p, v in zip(op.parameters, s.params, strict=True)]
-    text = f"{op.name}@{op.revision}{values!r}".encode()
     sources = b"".join(b"image" if j == IMAGE else inputs[j] for j in s.inputs)
-    return blake2b(text + b"|" + sources, digest_size=16).digest()
+    return blake2b(_spelled(s.operator, s.params, blank) + b"|" + sources, digest_size=16).digest()
+
+
+@lru_cache(maxsize=1 << 16)
+def _spelled(operator: str, values: tuple[Value, ...], blank: bool) -> bytes:
+    op = registry.get(operator)
+    shown = [None if blank and p.fitted else v for p, v in zip(op.parameters, values, strict=True)]
+    return f"{op.name}@{op.revision}{shown!r}".encode()
