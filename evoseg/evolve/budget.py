@@ -70,6 +70,11 @@ class Clock:
         """Ask the search to end at once; safe to call from a signal handler."""
         self._stop.set()
 
+    @property
+    def stopped(self) -> bool:
+        """Whether somebody asked for the end."""
+        return self._stop.is_set()
+
     def late(self) -> bool:
         """Return whether time is up or somebody asked for the end."""
         limit = self._budget.seconds

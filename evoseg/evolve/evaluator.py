@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 
@@ -19,6 +20,28 @@ FEW = 3
 
 JOB_S = 0.5
 """Modelled duration above which the programs of a request are spread over several jobs."""
+
+
+class AnyEvaluator(Protocol):
+    """What a search asks; see `Evaluator`, which others may wrap."""
+
+    few: list[int]
+
+    def judge(
+        self, programs: Sequence[Pipeline], out_of_time: Callable[[], bool] = ...
+    ) -> list[Floats | Failed | None]:
+        """Return the statistics of programs as they are."""
+        ...
+
+    def probe(self, programs: Sequence[Pipeline], out_of_time: Callable[[], bool] = ...) -> list[Floats | None]:
+        """Return what the task samples of the planes that programs return."""
+        ...
+
+    def evaluate(
+        self, candidates: Sequence[Pipeline], out_of_time: Callable[[], bool] = ..., effort: Effort = ...
+    ) -> list[Verdict | None]:
+        """Fit and score candidates."""
+        ...
 
 
 class Evaluator:

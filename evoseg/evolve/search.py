@@ -11,7 +11,7 @@ from numpy.random import Generator
 from evoseg.base.errors import EvosegError
 from evoseg.base.streams import stream
 from evoseg.evolve.budget import Clock
-from evoseg.evolve.evaluator import Evaluator
+from evoseg.evolve.evaluator import AnyEvaluator
 from evoseg.evolve.facts import Facts
 from evoseg.evolve.fitting import EVERYTHING, Effort
 from evoseg.evolve.ports import Failed, Floats, Proposer, Scored, SearchView, Task, TurnedAway, Verdict
@@ -118,10 +118,10 @@ class Search:
     def __init__(
         self,
         task: Task,
-        evaluator: Evaluator,
-        copies: Evaluator,
+        evaluator: AnyEvaluator,
+        copies: AnyEvaluator,
         copied: Sequence[int],
-        probed: Evaluator,
+        probed: AnyEvaluator,
         shares: Sequence[Share],
         facts: Facts,
         clock: Clock,

@@ -20,7 +20,7 @@ from evoseg.data.pack import Pack, write_pack
 from evoseg.data.splits import Splits
 from evoseg.evolve.budget import Budget, Clock
 from evoseg.evolve.classics import Classics, constants
-from evoseg.evolve.evaluator import Evaluator, evenly_spaced
+from evoseg.evolve.evaluator import AnyEvaluator, Evaluator, evenly_spaced
 from evoseg.evolve.facts import Facts, survey_images
 from evoseg.evolve.finalists import MOST, Finalist, champion, leave_one_out, nominate
 from evoseg.evolve.fusing import Fuse
@@ -76,6 +76,10 @@ class SearchSettings:
     cache_bytes: int = 1 << 30
 
 
+Witness = Callable[[str, AnyEvaluator, Executor], AnyEvaluator]
+"""Called with each evaluator's name, itself and its executor; returns what is asked in its stead."""
+
+
 @dataclass(frozen=True, eq=False)
 class Solution:
     """What a search found, and how good that is.
@@ -113,6 +117,7 @@ def solve(
     clock: Clock,
     watch: Callable[[Progress], None] = lambda progress: None,
     found: Callable[[Pipeline], None] = lambda pipeline: None,
+    witness: Witness = lambda name, evaluator, executor: evaluator,
 ) -> Solution:
     """Search on the search images, choose on the selection images, prove on the test images.
 
@@ -126,6 +131,8 @@ def solve(
         Called with the progress after each generation.
     found : callable
         Called with the champion before any test image is opened.
+    witness : callable
+        Puts something between the search and its evaluators, such as one that remembers.
     """
     n_search = len(splits.search)
     copied = evenly_spaced(n_search, MOST_COPIES)
@@ -135,9 +142,15 @@ def solve(
     sizes = {i: _pixels(task.image(item)) for i, item in enumerate(pack.items)}
     clock.keep_back(_time_to_prove(splits, sum(sizes.values()) / len(sizes), (clock.seconds - started) / len(sizes)))
     with _executor(task, pack, settings) as executor:
-        evaluator = Evaluator(task, executor, {i: sizes[i] for i in range(n_search)})
+
+        def on(name: str, first: int, end: int) -> AnyEvaluator:
+            return witness(name, Evaluator(task, executor, {i: sizes[i] for i in range(first, end)}), executor)
+
         first_selection = n_search + len(copied)
-        copies = Evaluator(task, executor, {i: sizes[i] for i in range(n_search, first_selection)})
+        evaluator, afterwards = on("search", 0, n_search), on("finalists", 0, n_search)
+        copies = on("copies", n_search, first_selection)
+        # Curves that are fitted to copies, too, lean less on how bright a single image happens to be.
+        probed = on("probes", 0, first_selection)
         words = vocabulary(facts, optional=settings.optional_operators)
         shares = [
             Share(Given(settings.start), GENERATION),
@@ -147,8 +160,6 @@ def solve(
             Share(Newcomers(words, task.output), 24),
             Share(Vary(words), GENERATION),
         ]
-        # Curves that are fitted to copies, too, lean less on how bright a single image happens to be.
-        probed = Evaluator(task, executor, {i: sizes[i] for i in range(first_selection)})
         search = Search(
             task, evaluator, copies, copied, probed, shares, facts, clock, settings.seed, settings.max_cost, watch
         )
@@ -157,18 +168,21 @@ def solve(
             with threadpool_limits(1):
                 progress = search.run()
         except KeyboardInterrupt:
+            clock.stop()
             progress = search.progress
             progress.stopped_by = "interrupt"
         if not progress.best:
             raise EvosegError(_why_nothing(progress, settings))
-        chosen_on = Evaluator(task, executor, {i: sizes[i] for i in range(first_selection, len(sizes))})
-        vote = best_vote(_rivals(progress), evaluator, task, clock.overdue, settings.max_cost)
-        finalists = _finalists(progress, vote, evaluator, chosen_on if splits.selection else None, facts, task)
+        chosen_on = on("selection", first_selection, len(sizes)) if splits.selection else None
+        vote = best_vote(_rivals(progress), afterwards, task, clock.overdue, settings.max_cost)
+        finalists = _finalists(progress, vote, afterwards, chosen_on, facts, task)
         reproducible = not getattr(executor, "n_killed", 0)
     best = champion(finalists)
+    if clock.stopped:
+        progress.stopped_by = "interrupt"  # while choosing: there was no time for all votes
     found(best.scored.pipeline)
     proven = [best, *(f for f in finalists if f.role != "evolved" and f is not best)]
-    test = _prove(dataset, splits.test, task, [f.scored.pipeline for f in proven], settings, folder)
+    test = _prove(dataset, splits.test, task, [f.scored.pipeline for f in proven], settings, folder, witness)
     return Solution(best, tuple(finalists), progress, splits, test, reproducible)
 
 
@@ -213,8 +227,8 @@ class Given:
 def _finalists(
     progress: Progress,
     vote: Scored | None,
-    evaluator: Evaluator,
-    chosen_on: Evaluator | None,
+    evaluator: AnyEvaluator,
+    chosen_on: AnyEvaluator | None,
     facts: Facts,
     task: Task,
 ) -> list[Finalist]:
@@ -233,7 +247,13 @@ def _finalists(
 
 
 def _prove(
-    dataset: Dataset, stems: Sequence[str], task: Task, programs: list[Pipeline], settings: SearchSettings, folder: Path
+    dataset: Dataset,
+    stems: Sequence[str],
+    task: Task,
+    programs: list[Pipeline],
+    settings: SearchSettings,
+    folder: Path,
+    witness: Witness,
 ) -> dict[Pipeline, Floats]:
     """Score finished programs on images that nothing has looked at before."""
     if not stems:
@@ -241,7 +261,7 @@ def _prove(
     pack = _pack(dataset, stems, folder / "test.pack")
     with _executor(task, pack, settings) as executor:
         evaluator = Evaluator(task, executor, {i: _pixels(task.image(item)) for i, item in enumerate(pack.items)})
-        found = evaluator.judge(programs)
+        found = witness("test", evaluator, executor).judge(programs)
     for program, statistics in zip(programs, found, strict=True):
         if isinstance(statistics, Failed):
             raise EvosegError(f"the pipeline failed on a test image: {statistics.reason}\n{program.digest}")

@@ -11,7 +11,7 @@ import numpy as np
 
 from evoseg.base.errors import PipelineError
 from evoseg.base.kinds import Kind
-from evoseg.evolve.evaluator import Evaluator
+from evoseg.evolve.evaluator import AnyEvaluator
 from evoseg.evolve.finalists import VOTE
 from evoseg.evolve.ports import Scored, Task
 from evoseg.evolve.selection import assured, leading
@@ -40,7 +40,7 @@ def vote_of(*three: Pipeline) -> Pipeline:
 
 def best_vote(
     candidates: Sequence[Scored],
-    evaluator: Evaluator,
+    evaluator: AnyEvaluator,
     task: Task,
     out_of_time: Callable[[], bool],
     max_cost: float = float("inf"),

@@ -1,0 +1,261 @@
+"""A search told the same does the same: cut anywhere, interrupted anywhere, it ends as if nothing had happened."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from evoseg.data.dataset import Dataset
+from evoseg.data.splits import Splits
+from evoseg.evolve.binary import BinaryTask
+from evoseg.evolve.budget import Budget, Clock
+from evoseg.evolve.journal import (
+    END,
+    Answer,
+    Checked,
+    DiffersError,
+    EndOfJournal,
+    Heading,
+    JournalError,
+    Recorded,
+    RecordedClock,
+)
+from evoseg.evolve.ports import Scored
+from evoseg.evolve.solve import SearchSettings, Solution, Witness, solve
+from evoseg.pipeline import Pipeline
+from tests.evolve.helpers import discs, marking
+
+ITEMS = discs(9, shape=(40, 51))
+NAMES = [f"{i:03}" for i in range(9)]
+DATASET = Dataset.from_arrays([i["image"] for i in ITEMS], [i["mask"] for i in ITEMS], names=NAMES)
+SPLITS = Splits(("000", "001", "002", "003"), ("004", "005", "006"), ("007", "008"))
+SETTINGS = SearchSettings(Budget(evaluations=130), workers=0)
+
+Entries = list[tuple[Heading, list[Answer]]]
+
+
+class Memory:
+    """A journal in a list."""
+
+    def __init__(self, entries: Entries = ()) -> None:
+        self.entries: Entries = list(entries)
+        self._n_old = len(self.entries)
+        self._taken = 0
+
+    def ahead(self) -> Heading | None:
+        return self.entries[self._taken][0] if self._taken < self._n_old else None
+
+    def take(self, programs: Sequence[Pipeline]) -> list[Answer]:
+        self._taken += 1
+        return list(self.entries[self._taken - 1][1])
+
+    def add(self, heading: Heading, answers: Sequence[Answer]) -> None:
+        self.entries.append((heading, list(answers)))
+
+
+def solved(folder: Path, clock: Clock, witness: Witness, chosen: SearchSettings = SETTINGS) -> Solution:
+    return solve(DATASET, SPLITS, BinaryTask(), chosen, folder, clock, witness=witness)
+
+
+def recorded(
+    folder: Path,
+    journal: Memory,
+    inside: Callable[[RecordedClock, Any], Any] = lambda clock, evaluator: evaluator,
+    chosen: SearchSettings = SETTINGS,
+) -> Solution:
+    """Solve with a journal; `inside` may put something between the recording and the evaluator."""
+    clock = RecordedClock(chosen.budget)
+    clock.follow(journal)
+    return solved(folder, clock, lambda name, e, executor: Recorded(name, inside(clock, e), executor, clock), chosen)
+
+
+def told(solution: Solution) -> dict[str, object]:
+    return {
+        "champion": (solution.champion.scored.pipeline.digest, solution.champion.role),
+        "finalists": [(f.scored.pipeline.digest, f.role, f.selection.tobytes()) for f in solution.finalists],
+        "test": {p.digest: s.tobytes() for p, s in solution.test.items()},
+        "history": [(n, score) for n, _, score in solution.progress.history],
+        "front": [(s.pipeline.digest, s.answer, s.scores.tobytes()) for s in solution.progress.front.members],
+        "stopped_by": solution.progress.stopped_by,
+    }
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> tuple[Entries, dict[str, object]]:
+    """Return the journal of an undisturbed search and what it found; tests read only."""
+    journal = Memory()
+    solution = recorded(tmp_path_factory.mktemp("whole"), journal)
+    return journal.entries, told(solution)
+
+
+def test_recording_changes_nothing(whole, tmp_path):
+    assert told(solved(tmp_path, Clock(SETTINGS.budget), lambda name, evaluator, executor: evaluator)) == whole[1]
+    about = [heading.about for heading, _ in whole[0]]
+    assert about.count(END) == 1
+    ending = about[about.index(END) :]
+    assert ending == [END, "finalists.judge", "finalists.evaluate", "selection.judge", "test.judge"]
+
+
+@settings(max_examples=8)
+@given(data=st.data())
+def test_cut_anywhere_it_ends_as_if_undisturbed(whole, tmp_path_factory, data):
+    entries, expected = whole
+    journal = Memory(entries[: data.draw(st.integers(0, len(entries)), "entries left")])
+    assert told(recorded(tmp_path_factory.mktemp("cut"), journal)) == expected
+    assert [(h.about, h.question) for h, _ in journal.entries] == [(h.about, h.question) for h, _ in entries]
+
+
+class Never:
+    """An evaluator that must not be asked."""
+
+    few = (0,)
+
+    def judge(self, *arguments: object) -> None:
+        raise AssertionError("asked again")
+
+    evaluate = judge
+
+
+def test_what_is_recorded_is_never_evaluated_again(whole, tmp_path):
+    assert told(recorded(tmp_path, Memory(whole[0]), lambda clock, evaluator: _few(evaluator, Never()))) == whole[1]
+
+
+def _few(evaluator: Any, stand_in: Never) -> Never:
+    stand_in.few = evaluator.few
+    return stand_in
+
+
+class Stopping:
+    """Stops the clock in its n-th question, before or after it is answered."""
+
+    def __init__(self, evaluator: Any, clock: RecordedClock, counter: list[int], before: bool) -> None:
+        self._evaluator, self._clock, self._counter, self._before = evaluator, clock, counter, before
+        self.few = evaluator.few
+
+    def _ask(self, ask: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        self._counter[0] -= 1
+        if self._counter[0] == 0 and self._before:
+            self._clock.stop()
+        answer = ask(*arguments, **named)
+        if self._counter[0] == 0:
+            self._clock.stop()
+        return answer
+
+    def judge(self, *arguments: Any) -> Any:
+        return self._ask(self._evaluator.judge, *arguments)
+
+    def evaluate(self, *arguments: Any, **named: Any) -> Any:
+        return self._ask(self._evaluator.evaluate, *arguments, **named)
+
+
+@settings(max_examples=8)
+@given(data=st.data())
+def test_interrupted_anywhere_it_keeps_the_best_and_goes_on_as_if_undisturbed(whole, tmp_path_factory, data):
+    entries, expected = whole
+    questions = sum(heading.about != END for heading, _ in entries)
+    at, before = data.draw(st.integers(2, questions), "question"), data.draw(st.booleans(), "before it is answered")
+    journal, folder, counter = Memory(), tmp_path_factory.mktemp("interrupted"), [at]
+    solution = recorded(folder, journal, lambda clock, evaluator: Stopping(evaluator, clock, counter, before))
+    assert solution.champion.scored.pipeline.steps
+    # The last question is about the test images: by then the answer is chosen, and the search is over.
+    assert solution.progress.stopped_by == ("evaluations" if at == questions else "interrupt")
+    assert told(recorded(folder, Memory(journal.entries))) == expected
+
+
+def test_an_interrupt_while_it_catches_up_changes_nothing(whole, tmp_path):
+    journal = Memory(whole[0])
+    clock = RecordedClock(SETTINGS.budget)
+    clock.follow(journal)
+    with pytest.raises(KeyboardInterrupt):
+        solve(
+            *(DATASET, SPLITS, BinaryTask(), SETTINGS, tmp_path, clock),
+            watch=lambda progress: None,
+            witness=lambda name, evaluator, executor: Catching(Recorded(name, evaluator, executor, clock), clock),
+        )
+    assert len(journal.entries) == len(whole[0])
+
+
+class Catching(Stopping):
+    def __init__(self, evaluator: Any, clock: RecordedClock) -> None:
+        super().__init__(evaluator, clock, [3], before=True)
+
+
+def test_a_budget_of_seconds_goes_on_where_it_was_cut():
+    for seconds, late in ((20.0, False), (59.99, True)):
+        clock = RecordedClock(Budget(seconds=60), reserve_s=0.5)
+        clock.follow(Memory([(Heading("search.judge", "q", seconds), [])]))
+        assert clock.reason(0, 0.0) is None  # it did go on
+        clock.take(Heading("search.judge", "q"), [])
+        assert seconds <= clock.seconds < seconds + 0.4
+        assert clock.late() is late
+        assert clock.reason(0, 0.0) == ("seconds" if late else None)
+
+
+def test_the_recorded_reason_for_the_end_holds():
+    # Whether time was up was found out a moment after the last answer; the clock alone would say no.
+    clock = RecordedClock(Budget(seconds=60))
+    clock.follow(Memory([(Heading(END, "seconds", 59.9), [])]))
+    assert clock.reason(10, 0.5) == "seconds"
+
+
+def test_time_that_ran_out_is_remembered(tmp_path):
+    chosen = replace(SETTINGS, budget=Budget(seconds=0.6))
+    journal = Memory()
+    first = recorded(tmp_path, journal, chosen=chosen)
+    assert first.progress.stopped_by == "seconds"
+    for entries in (journal.entries, journal.entries[:-1]):
+        assert told(recorded(tmp_path, Memory(entries), chosen=chosen)) == told(first)
+
+
+def test_another_question_is_refused(whole, tmp_path):
+    chosen = replace(SETTINGS, seed=1)
+    with pytest.raises(JournalError, match=r"entry \d+ of the journal is about search\.evaluate.* have changed since"):
+        recorded(tmp_path, Memory(whole[0]), chosen=chosen)
+
+
+def test_a_killed_worker_is_not_forgotten(tmp_path):
+    clock = RecordedClock(SETTINGS.budget)
+    clock.follow(Memory([(Heading("x.judge", "q", killed=True), [])]))
+    clock.take(Heading("x.judge", "q"), [])
+    assert clock.killed
+
+
+def checked(folder: Path, entries: Entries) -> RecordedClock:
+    clock = RecordedClock(SETTINGS.budget)
+    clock.follow(Memory(entries), extend=False)
+    solved(folder, clock, lambda name, evaluator, executor: Checked(name, evaluator, executor, clock))
+    return clock
+
+
+def test_a_replay_agrees_in_every_bit(whole, tmp_path):
+    clock = checked(tmp_path, whole[0])
+    assert clock.n_taken == len(whole[0])
+    assert clock.n_answers == sum(len(answers) for _, answers in whole[0])
+    with pytest.raises(EndOfJournal):
+        checked(tmp_path, whole[0][:3])
+
+
+def test_a_replay_finds_one_bit(whole, tmp_path):
+    entries = list(whole[0])
+    heading, answers = entries[2]
+    place, scored = next((i, a) for i, a in enumerate(answers) if isinstance(a, Scored) and a.scores[1] > 0)
+    bent = scored.scores.copy()
+    bent[1] = np.nextafter(bent[1], 1)
+    entries[2] = (heading, [*answers[:place], replace(scored, scores=bent), *answers[place + 1 :]])
+    with pytest.raises(DiffersError) as caught:
+        checked(tmp_path, entries)
+    difference = caught.value.difference
+    assert (difference.entry, difference.about) == (3, heading.about)
+    assert difference.recorded != difference.now
+
+
+def test_programs_and_orders_make_a_question():
+    from evoseg.evolve.journal import _digest
+
+    one, two = marking(1), marking(2)
+    assert len({_digest(q) for q in ([one], [two], [one, two], [two, one])}) == 4
