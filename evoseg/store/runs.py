@@ -1,0 +1,312 @@
+"""One run's database: what was asked, what happened, and the journal that a search goes by."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from sqlalchemy import Connection, func, select, text
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.exc import NoResultFound
+
+from evoseg.evolve.journal import Answer, Heading
+from evoseg.evolve.ports import Failed, Scored
+from evoseg.pipeline import Pipeline
+from evoseg.store import database
+from evoseg.store.answers import SCORED, AnswerError, as_answer, as_row, checksum
+from evoseg.store.database import ANSWER, ENTRY, RUN, StoreError
+from evoseg.store.lock import is_locked
+
+DATABASE = "run.db"
+SEARCH = "search.evaluate"
+"""Entries about candidates of the search itself."""
+SHARE = 0.005
+"""Of the time, that commits may take: one waits until the last was this share of the time since."""
+
+RUNNING, INTERRUPTED, DONE = "running", "interrupted", "done"
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What a run was asked for, and under which circumstances: all that is needed to take it up again.
+
+    Attributes
+    ----------
+    id : str
+    dataset : str
+        Its name.
+    dataset_path : str or None
+        None for arrays.
+    dataset_digest : str
+    parts : mapping of str to str
+        Checksums of images and masks by "stem part".
+    splits : mapping of str to list of str
+        Stems of each split.
+    settings : mapping
+        Values that JSON knows.
+    revisions : mapping of str to int
+        Of all operators by name.
+    versions : mapping of str to str
+        Of evoseg, Python and libraries.
+    started : str
+        Local time with its zone, as in ISO 8601.
+    finished : str or None
+        When all was done and written; None until then.
+    """
+
+    id: str
+    dataset: str
+    dataset_path: str | None
+    dataset_digest: str
+    parts: Mapping[str, str]
+    splits: Mapping[str, Sequence[str]]
+    settings: Mapping[str, Any]
+    revisions: Mapping[str, int]
+    versions: Mapping[str, str]
+    started: str
+    finished: str | None = None
+
+
+@dataclass(frozen=True)
+class RunState:
+    """How far a run is.
+
+    Attributes
+    ----------
+    state : str
+        "running", "interrupted" (by Ctrl-C, a kill or an error: it can be resumed) or "done".
+    evaluations : int
+    best : float or None
+        The best mean score on the search images.
+    seconds : float, s
+        That the search has taken so far.
+    entries : int
+        Of the journal.
+    """
+
+    state: str
+    evaluations: int
+    best: float | None
+    seconds: float
+    entries: int
+
+
+def now() -> str:
+    """Return the present time as it is recorded."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
+
+
+def create_run(folder: Path, run: RunRecord) -> None:
+    """Write the database of a new run.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be written.
+    """
+    try:
+        database.create(folder / DATABASE, asdict(run))
+    except StoreError:
+        raise
+    except OSError as error:
+        raise StoreError(f"{folder / DATABASE}: cannot be written ({error.strerror}).") from error
+
+
+def read_run(folder: Path) -> RunRecord:
+    """Return what a run was asked for.
+
+    Raises
+    ------
+    StoreError
+        If there is no run in the folder, or it cannot be read.
+    """
+    with database.opened(folder / DATABASE) as connection:
+        return _record(connection, folder)
+
+
+def state_of(folder: Path) -> RunState:
+    """Return how far a run is.
+
+    Raises
+    ------
+    StoreError
+        If there is no run in the folder, or it cannot be read.
+    """
+    with database.opened(folder / DATABASE) as connection:
+        finished = _record(connection, folder).finished
+        ours = ENTRY.c.about == SEARCH
+        evaluations, best = connection.execute(
+            select(func.coalesce(func.sum(ENTRY.c.evaluations), 0), func.max(ENTRY.c.best)).where(ours)
+        ).one()
+        seconds, entries = connection.execute(
+            select(func.coalesce(func.max(ENTRY.c.seconds), 0.0), func.count()).select_from(ENTRY)
+        ).one()
+    state = RUNNING if is_locked(folder) else DONE if finished else INTERRUPTED
+    return RunState(state, evaluations, best, seconds, entries)
+
+
+def scored_in(folder: Path) -> Iterator[list[Scored]]:
+    """Yield the candidates that the search has scored, by generation.
+
+    Raises
+    ------
+    StoreError
+        If the run cannot be read.
+    """
+    with database.opened(folder / DATABASE) as connection:
+        numbers = connection.execute(select(ENTRY.c.number).where(ENTRY.c.about == SEARCH).order_by(ENTRY.c.number))
+        for number in numbers.scalars().all():
+            rows = connection.execute(
+                select(ANSWER).where(ANSWER.c.entry == number, ANSWER.c.outcome == SCORED).order_by(ANSWER.c.place)
+            )
+            try:
+                answers = [as_answer(row._asdict(), _NO_PROGRAM) for row in rows]
+            except AnswerError as error:
+                raise _damaged(folder, _other(number)) from error
+            yield [answer for answer in answers if isinstance(answer, Scored)]
+
+
+_NO_PROGRAM: Any = None
+"""A scored answer brings its own."""
+
+
+def _record(connection: Connection, folder: Path) -> RunRecord:
+    try:
+        record = RunRecord(**connection.execute(select(RUN)).one()._asdict())
+    except (ValueError, TypeError, NoResultFound) as error:
+        raise _damaged(folder, "its description of the run cannot be read") from error
+    if not all(isinstance(part, dict) for part in (record.parts, record.splits, record.settings, record.revisions)):
+        raise _damaged(folder, "its description of the run is none")
+    return record
+
+
+def _damaged(folder: Path, what: str) -> StoreError:
+    return StoreError(f"{folder / DATABASE}: damaged ({what}). {database.REST}")
+
+
+def _other(number: int) -> str:
+    return f"entry {number} is not what was written"
+
+
+class RunFile:
+    """A run's database while somebody works with it: a `Journal`. Whoever writes holds the run's lock."""
+
+    def __init__(self, connection: Connection, folder: Path) -> None:
+        self._connection = connection
+        self._folder = folder
+        self._ahead = [_heading(row) for row in self._entries()]
+        self._taken = 0
+        self._unwritten: list[tuple[dict[str, Any], list[dict[str, Any]]]] = []
+        self._number = len(self._ahead)
+        self._commit_s = 0.0
+        self._committed = monotonic()
+
+    def ahead(self) -> Heading | None:
+        """Return the heading of the next entry, None if all have been taken."""
+        return self._ahead[self._taken][0] if self._taken < len(self._ahead) else None
+
+    def take(self, programs: Sequence[Pipeline]) -> list[Answer]:
+        """Take the next entry.
+
+        Raises
+        ------
+        StoreError
+            If it is damaged.
+        """
+        expected = self._ahead[self._taken][1]
+        self._taken += 1
+        with database.mended(self._folder / DATABASE):
+            found = self._connection.execute(
+                select(ANSWER).where(ANSWER.c.entry == self._taken).order_by(ANSWER.c.place)
+            )
+            rows = [row._asdict() for row in found]
+            self._connection.commit()
+        if checksum(rows) != expected or len(rows) != len(programs):
+            raise _damaged(self._folder, _other(self._taken))
+        try:
+            return [as_answer(row, program) for row, program in zip(rows, programs, strict=True)]
+        except AnswerError as error:
+            raise _damaged(self._folder, _other(self._taken)) from error
+
+    def add(self, heading: Heading, answers: Sequence[Answer]) -> None:
+        """Add an entry; it is safe on disk once `SHARE` allows."""
+        number = self._number + 1
+        rows = [{"entry": number, "place": i, **as_row(answer)} for i, answer in enumerate(answers)]
+        entry = {
+            "number": number,
+            **asdict(heading),
+            "evaluations": sum(isinstance(answer, Scored | Failed) for answer in answers),
+            "best": max((row["score"] for row in rows if row["outcome"] == SCORED), default=None),
+            "checksum": checksum(rows),
+        }
+        self._unwritten.append((entry, rows))
+        self._number = number
+        if (monotonic() - self._committed) * SHARE >= self._commit_s:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what has not been written yet.
+
+        Raises
+        ------
+        StoreError
+            If that is impossible, as on a full disk.
+        """
+        if not self._unwritten:
+            return
+        start = monotonic()
+        with database.mended(self._folder / DATABASE), self._connection.begin():
+            # An interrupt may come between a commit and the next line; then all of this is here already.
+            self._connection.execute(insert(ENTRY).on_conflict_do_nothing(), [entry for entry, _ in self._unwritten])
+            rows = [row for _, rows in self._unwritten for row in rows]
+            if rows:
+                self._connection.execute(insert(ANSWER).on_conflict_do_nothing(), rows)
+        self._unwritten.clear()
+        self._committed = monotonic()
+        self._commit_s = self._committed - start
+
+    def finish(self) -> None:
+        """Note that all is done and written."""
+        self.flush()
+        with database.mended(self._folder / DATABASE), self._connection.begin():
+            self._connection.execute(RUN.update().values(finished=now()))
+
+    def _entries(self) -> list[Any]:
+        try:
+            with database.mended(self._folder / DATABASE):
+                rows = self._connection.execute(select(ENTRY).order_by(ENTRY.c.number)).all()
+                self._connection.commit()
+        except (ValueError, TypeError) as error:
+            raise _damaged(self._folder, "its list of entries cannot be read") from error
+        right = all(type(row.seconds) is float and type(row.question) is str for row in rows)
+        if not right or [row.number for row in rows] != list(range(1, len(rows) + 1)):
+            raise _damaged(self._folder, "entries are missing")
+        return list(rows)
+
+
+def _heading(row: Any) -> tuple[Heading, bytes]:
+    return Heading(row.about, row.question, row.seconds, row.killed), row.checksum
+
+
+@contextmanager
+def open_journal(folder: Path, *, write: bool = False) -> Iterator[RunFile]:
+    """Open a run's journal; with `write`, the caller holds its lock, and what was added is written at the end.
+
+    Raises
+    ------
+    StoreError
+        If there is no run in the folder, or its database is damaged.
+    """
+    path = folder / DATABASE
+    with database.opened(path, write=write) as connection:
+        if write and (fault := connection.execute(text("PRAGMA quick_check(1)")).scalar_one()) != "ok":
+            raise _damaged(folder, str(fault))
+        connection.commit()
+        file = RunFile(connection, folder)
+        try:
+            yield file
+        finally:
+            file.flush()
