@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from evoseg.app.api import search
+    from evoseg.app.api import resume, search
     from evoseg.app.found import Found
     from evoseg.app.pipelines import read_pipeline, write_pipeline
     from evoseg.data.checking import check
@@ -19,11 +19,22 @@ _HOMES = {
     "Pipeline": "pipeline.value",
     "check": "data.checking",
     "read_pipeline": "app.pipelines",
+    "resume": "app.api",
     "search": "app.api",
     "write_pipeline": "app.pipelines",
 }
 
-__all__ = ["Dataset", "Found", "Pipeline", "__version__", "check", "read_pipeline", "search", "write_pipeline"]
+__all__ = [
+    "Dataset",
+    "Found",
+    "Pipeline",
+    "__version__",
+    "check",
+    "read_pipeline",
+    "resume",
+    "search",
+    "write_pipeline",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,11 +1,10 @@
-"""Search from Python: from images and masks to a proven pipeline, in one call."""
+"""Search from Python: from images and masks to a proven pipeline, in one call, and on from where a run was cut."""
 
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from threading import Event
 
 import numpy as np
@@ -13,9 +12,18 @@ import numpy as np
 from evoseg.app.datasets import Data, opened
 from evoseg.app.found import Finished, Found, name_of
 from evoseg.app.pipelines import check_channels
-from evoseg.app.runs import CURVE, PIPELINE, RESULT, TEST, RunFolder, open_run
+from evoseg.app.recording import (
+    data_of,
+    record_of,
+    refuse_other_dataset,
+    refuse_other_operators,
+    remove_scratch,
+    scratch,
+    settings_of,
+)
+from evoseg.app.runs import CURVE, PIPELINE, RESULT, TEST, FilesError, RunFolder, open_run, run_folder
 from evoseg.app.scoring import judged
-from evoseg.app.settings import RunSettings, Start, run_settings
+from evoseg.app.settings import RunSettings, Start, checked_workers, run_settings
 from evoseg.app.stopping import stoppable
 from evoseg.app.words import METRIC_WORDS, sheet_title
 from evoseg.base.errors import EvosegError
@@ -24,10 +32,14 @@ from evoseg.data.dataset import Dataset
 from evoseg.data.splits import Splits
 from evoseg.data.splits import split as split_of
 from evoseg.evolve.binary import BinaryTask
-from evoseg.evolve.budget import Clock
+from evoseg.evolve.evaluator import AnyEvaluator
+from evoseg.evolve.jobs import Executor
+from evoseg.evolve.journal import Recorded, RecordedClock
 from evoseg.evolve.search import Progress
 from evoseg.evolve.solve import RESERVE_S, Solution, solve
 from evoseg.pipeline import Pipeline, print_text
+from evoseg.store.lock import RunLock
+from evoseg.store.runs import RunFile, create_run, open_journal, read_run
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +54,8 @@ class Status:
     Attributes
     ----------
     doing : str
-        "searching", "choosing" (after the first Ctrl-C) or "proving".
+        "resuming" (what an earlier process has found is told again), "searching", "choosing" (after the first Ctrl-C)
+        or "proving".
     seconds : float, s
         Since the call.
     evaluations : int
@@ -116,7 +129,8 @@ def search(
     Returns
     -------
     Found
-        After Ctrl-C, too: the first ends the search with the best so far, the second raises KeyboardInterrupt.
+        After Ctrl-C, too: the first ends the search with the best so far, the second raises KeyboardInterrupt. After
+        either, and after a kill, `resume` goes on.
 
     Raises
     ------
@@ -136,21 +150,67 @@ def search(
         start=start,
         max_ms_per_mpx=max_ms_per_mpx,
     )
-    clock = Clock(asked.search_settings().budget, RESERVE_S)
+    clock = RecordedClock(asked.search_settings().budget, RESERVE_S)
     dataset = opened(data)
     for pipeline in asked.start:
         check_channels(pipeline, len(dataset.channels), f"{dataset.title}, with a pipeline to start from")
     splits = split_of(dataset)
     _warn(dataset)
     folder = open_run(name_of(dataset), out, overwrite=overwrite)
-    the_search = _Search(asked, clock, dataset, splits, folder, progress or (lambda status: None))
-    try:
-        return the_search.run()
-    except BaseException as error:
-        folder.drop_if_empty()
-        if the_search.saved:
-            error.add_note(f"what was found until then is in {folder.path}")
-        raise
+    the_search = _Search(asked, clock, dataset, splits, folder, progress)
+    with RunLock(folder.path) as lock:
+        try:
+            folder.clear()
+            create_run(folder.path, record_of(folder.id, asked, dataset, splits))
+            return the_search.run(lock)
+        except Exception:
+            if not the_search.evaluated:
+                folder.drop()
+            raise
+
+
+def resume(
+    run: str | Path, data: Data | None = None, *, workers: int | None = None, progress: Watch | None = None
+) -> Found:
+    """Go on with a run that was interrupted or killed, to what it would have found undisturbed.
+
+    With a budget of evaluations that is the same to the last bit; of one in seconds, what is left is searched.
+
+    Parameters
+    ----------
+    run : str or path
+        Id or folder of the run.
+    data : path, Dataset, or (images, masks), optional
+        Its dataset, if that has moved or was given as arrays.
+    workers : int, optional
+        Processes, by default as many as before; the result does not depend on it.
+    progress : callable, optional
+        Called with a `Status` after each generation.
+
+    Returns
+    -------
+    Found
+
+    Raises
+    ------
+    EvosegError
+        If there is no such run, another process is searching in it, it is done, or its dataset or the operators have
+        changed since.
+    """
+    folder = run_folder(run)
+    record = read_run(folder.path)
+    with RunLock(folder.path) as lock:
+        remove_scratch(lock.left)
+        if read_run(folder.path).finished:
+            raise FilesError(f"{folder.name}: this run is done; `evoseg runs show {folder.name}` shows what it found.")
+        refuse_other_operators(record)
+        asked = settings_of(record)
+        asked = asked if workers is None else replace(asked, workers=checked_workers(workers))
+        clock = RecordedClock(asked.search_settings().budget, RESERVE_S)
+        dataset = opened(data_of(record, data))
+        splits = split_of(dataset)
+        refuse_other_dataset(record, dataset, splits)
+        return _Search(asked, clock, dataset, splits, replace(folder, id=record.id), progress).run(lock)
 
 
 def _warn(dataset: Dataset) -> None:
@@ -166,53 +226,81 @@ class _Search:
     """One search from its settings to its files."""
 
     def __init__(
-        self, asked: RunSettings, clock: Clock, dataset: Dataset, splits: Splits, folder: RunFolder, watch: Watch
+        self,
+        asked: RunSettings,
+        clock: RecordedClock,
+        dataset: Dataset,
+        splits: Splits,
+        folder: RunFolder,
+        watch: Watch | None,
     ) -> None:
         self._asked = asked
         self._clock = clock
         self._dataset = dataset
         self._splits = splits
         self._folder = folder
-        self._watch = watch
+        self._watch = watch or (lambda status: None)
         self._seen = Progress()
         self._seconds = 0.0
         self._stopped = Event()
-        self.saved = False
+        self._saved = False
 
-    def run(self) -> Found:
-        """Search, prove, write."""
-        with (
-            TemporaryDirectory(prefix="evoseg-", ignore_cleanup_errors=True) as scratch,
-            stoppable(self._clock, lambda: self._tell("choosing")) as self._stopped,
-        ):
-            try:
-                solution = solve(
-                    self._dataset,
-                    self._splits,
-                    BinaryTask(self._asked.metric),
-                    self._asked.search_settings(),
-                    Path(scratch),
-                    self._clock,
-                    self._generation,
-                    self._chosen,
-                )
-            except EvosegError as error:
-                if self._stopped.is_set() and not self._seen.best:
-                    raise KeyboardInterrupt from error
-                raise
-            return self._finish(solution)
+    @property
+    def evaluated(self) -> bool:
+        """Whether anything has been found out that is worth keeping."""
+        return self._seen.evaluations > 0
+
+    def run(self, lock: RunLock) -> Found:
+        """Search from wherever the run's journal ends, prove, write."""
+        try:
+            with open_journal(self._folder.path, write=True) as journal, scratch() as packs:
+                lock.say(scratch=packs)
+                self._clock.follow(journal)
+                with stoppable(self._clock, lambda: self._tell("choosing")) as self._stopped:
+                    return self._run(journal, Path(packs))
+        except BaseException as error:
+            if self._saved:
+                error.add_note(f"what was found until then is in {self._folder.path}")
+            if self.evaluated or isinstance(error, KeyboardInterrupt):
+                error.add_note(f"go on with: evoseg runs resume {self._folder.name}")
+            raise
+
+    def _run(self, journal: RunFile, packs: Path) -> Found:
+        try:
+            solution = solve(
+                self._dataset,
+                self._splits,
+                BinaryTask(self._asked.metric),
+                self._asked.search_settings(),
+                packs,
+                self._clock,
+                self._generation,
+                self._chosen,
+                self._recorded,
+            )
+        except EvosegError as error:
+            if self._stopped.is_set() and not self._seen.best:
+                raise KeyboardInterrupt from error
+            raise
+        found = self._finish(replace(solution, reproducible=solution.reproducible and not self._clock.killed))
+        if solution.progress.stopped_by != "interrupt":
+            journal.finish()
+        return found
+
+    def _recorded(self, name: str, evaluator: AnyEvaluator, executor: Executor) -> AnyEvaluator:
+        return Recorded(name, evaluator, executor, self._clock)
 
     def _generation(self, progress: Progress) -> None:
         self._seen = progress
         if not self._stopped.is_set():
-            self._tell("searching")
+            self._tell("resuming" if self._clock.replaying else "searching")
 
     def _chosen(self, pipeline: Pipeline) -> None:
         """Write the champion, before any test image is opened."""
         self._seconds = self._clock.seconds
         self._folder.clear()
         self._folder.write(PIPELINE, print_text(pipeline))
-        self.saved = True
+        self._saved = True
         self._tell("proving")
 
     def _tell(self, doing: str) -> None:

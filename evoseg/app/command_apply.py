@@ -10,7 +10,10 @@ if TYPE_CHECKING:
     from evoseg.app.applying import Applied
     from evoseg.app.scoring import Scores
 
-_PIPELINE = typer.Argument(metavar="PIPELINE", help="Pipeline file (.evo or .json), or folder or id of a run.")
+_PIPELINE = typer.Argument(
+    metavar="PIPELINE",
+    help="Pipeline file (.evo or .json), or folder or id of a run; RUN#3 is number 3 of its front.",
+)
 
 
 def apply(

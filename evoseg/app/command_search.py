@@ -51,7 +51,7 @@ def search(
     """Search for a pipeline and prove it.
 
     It is proven on images that the search never saw. Ctrl-C ends the search with the best so far; pressed again, it
-    ends everything.
+    ends everything. After either, or a kill, `evoseg runs resume` goes on.
     """
     from evoseg.app.api import search as run_search
     from evoseg.app.progress import shown
@@ -94,7 +94,11 @@ def report(found: "Found", *, as_json: bool) -> None:
 def exit_code(found: "Found", min_score: float | None) -> int:
     """Return 130 after an interrupt, 3 below the wanted score, else 0, and say why on stderr."""
     if found.result["stopped_by"] == "interrupt":
-        print(f"interrupted; everything is saved in {found.files['pipeline'].parent}", file=sys.stderr)
+        from evoseg.app.runs import run_folder
+
+        folder = found.files["pipeline"].parent
+        name = run_folder(folder).name
+        print(f"interrupted; everything is saved in {folder}; go on with: evoseg runs resume {name}", file=sys.stderr)
         return 130
     split = "selection" if found.scores["test"] is None else "test"
     score = found.scores[split]

@@ -5,7 +5,10 @@ from typing import Annotated
 
 import typer
 
-_PIPELINE = typer.Argument(metavar="PIPELINE", help="Pipeline file (.evo or .json), or folder or id of a run.")
+_PIPELINE = typer.Argument(
+    metavar="PIPELINE",
+    help="Pipeline file (.evo or .json), or folder or id of a run; RUN#3 is number 3 of its front.",
+)
 
 
 def show(

@@ -16,6 +16,8 @@ from evoseg.app.settings import RunSettings
 from evoseg.data.dataset import Dataset
 from evoseg.evolve.binary import BinaryTask
 from evoseg.evolve.finalists import Finalist, promise
+from evoseg.evolve.ports import Scored
+from evoseg.evolve.selection import Front
 from evoseg.evolve.solve import Solution
 from evoseg.pipeline import Pipeline, print_text
 
@@ -224,6 +226,7 @@ def _document(finished: Finished, found: Found) -> dict[str, Any]:
         **_work(finished),
         "warm_start": [],
         "llm": {"calls": 0, "cost_usd": 0.0},
+        "front": numbered(progress.front),
         "finalists": [_finalist(finalist) for finalist in solution.finalists],
         "settings": asked.as_json(),
         "versions": versions(),
@@ -260,6 +263,24 @@ def _finalist(finalist: Finalist) -> dict[str, Any]:
         "cost_ms_per_mpx": pipeline.cost,
         "digest": pipeline.digest,
     }
+
+
+def numbered(front: Front) -> list[dict[str, Any]]:
+    """Return the members of a front as values that JSON knows; of those that are equal in every respect, the first."""
+    distinct: dict[tuple[float, int, int], Scored] = {}
+    for scored in front.members:
+        distinct.setdefault((round(scored.score, 3), len(scored.pipeline), round(scored.pipeline.cost)), scored)
+    return [
+        {
+            "number": number,
+            "search": scored.score,
+            "length": len(scored.pipeline),
+            "cost_ms_per_mpx": scored.pipeline.cost,
+            "digest": scored.pipeline.digest,
+            "pipeline": print_text(scored.pipeline),
+        }
+        for number, scored in enumerate(distinct.values(), 1)
+    ]
 
 
 def versions() -> dict[str, str]:

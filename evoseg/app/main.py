@@ -21,6 +21,7 @@ from evoseg.app.command_apply import apply, score
 from evoseg.app.command_check import check
 from evoseg.app.command_demo import demo
 from evoseg.app.command_operators import operators
+from evoseg.app.command_runs import runs
 from evoseg.app.command_search import search
 from evoseg.app.command_show import export, show
 
@@ -64,7 +65,11 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
 
 for command, example in _EXAMPLES.items():
     app.command(epilog=f"Example: {example}")(_guarded(command))
-app.add_typer(operators, name="operators")
+for group, name in ((operators, "operators"), (runs, "runs")):
+    for member in group.registered_commands:
+        assert member.callback is not None
+        member.callback = _guarded(member.callback)
+    app.add_typer(group, name=name)
 
 
 def _version(wanted: bool) -> None:

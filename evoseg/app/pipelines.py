@@ -1,8 +1,9 @@
 """Pipelines from files, runs and texts, and back into files."""
 
+import re
 from pathlib import Path
 
-from evoseg.app.runs import PIPELINE, FilesError, find_run, write_whole
+from evoseg.app.runs import FilesError, find_run, write_whole
 from evoseg.base.errors import PipelineError
 from evoseg.pipeline import Pipeline, print_text, read_json, read_text, write_json
 from evoseg.pipeline.reader import MAX_BYTES
@@ -14,8 +15,8 @@ def read_pipeline(source: str | Path) -> Pipeline:
     Parameters
     ----------
     source : path or str
-        An `.evo` file, its JSON twin, the folder of a run, the id of a run, or, if it has several lines, the text
-        itself.
+        An `.evo` file, its JSON twin, the folder or the id of a run, which stands for its champion, either with #3
+        for number 3 of its front, or, if it has several lines, the text itself.
 
     Raises
     ------
@@ -26,7 +27,11 @@ def read_pipeline(source: str | Path) -> Pipeline:
     """
     if isinstance(source, str) and "\n" in source:
         return _parsed(source)
-    path = _file(source)
+    path = _path(source)
+    if isinstance(path, tuple):
+        from evoseg.app.kept import member
+
+        return _parsed(member(*path))
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
@@ -69,15 +74,21 @@ def check_channels(pipeline: Pipeline, channels: int, where: str) -> None:
         )
 
 
-def _file(source: str | Path) -> Path:
+def _path(source: str | Path) -> Path | tuple[Path, int]:
+    """Return the file that holds a pipeline, or the folder of a run and a number on its front."""
     path = Path(source).expanduser()
+    numbered = re.fullmatch(r"(.+)#(\d{1,9})", str(source), re.DOTALL)
+    if numbered and not path.exists():
+        folder = Path(numbered[1]).expanduser()
+        folder = folder if folder.is_dir() else find_run(numbered[1])
+        return folder, int(numbered[2])
     if not path.exists():
         path = find_run(str(source))
     if not path.is_dir():
         return path
-    if not (path / PIPELINE).is_file():
-        raise FilesError(f"{path}: holds no {PIPELINE}. Name a pipeline's file, or the folder or id of a run.")
-    return path / PIPELINE
+    from evoseg.app.kept import champion_file
+
+    return champion_file(path)
 
 
 def _parsed(text: str) -> Pipeline:

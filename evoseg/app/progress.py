@@ -78,6 +78,8 @@ def worded(status: Status, metric: str, passed_s: float = 0.0) -> str:
     """Return a status as one line, `passed_s` after it was taken."""
     if status.doing == "choosing":
         return "stopping: the best so far is chosen and proven; Ctrl-C again ends at once"
+    if status.doing == "resuming":
+        return "taking up the run where it was cut"
     if status.doing == "proving":
         return f"{status.seconds:5.0f} s  chosen; now the test images are opened"
     words = [f"{status.seconds + passed_s:5.0f} s"]

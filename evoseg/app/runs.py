@@ -3,6 +3,7 @@
 import os
 import re
 import secrets
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from evoseg.base.errors import EvosegError, unknown
 from evoseg.base.writing import whole_file
 
 PIPELINE, RESULT, TEST, CURVE = "pipeline.evo", "result.json", "test.png", "curve.png"
+DATABASE, LOCK = "run.db", "run.lock"
 FILES = {"pipeline": PIPELINE, "result": RESULT, "test": TEST, "curve": CURVE}
 """What a search leaves, by the names that the result document uses."""
 
@@ -38,12 +40,17 @@ class RunFolder:
     new: bool = True
 
     @property
+    def name(self) -> str:
+        """What a command calls this run: its id, or its folder if that lies elsewhere."""
+        return self.path.name if self.path.parent == runs_folder() else str(self.path)
+
+    @property
     def files(self) -> dict[str, Path]:
         """All files of a finished run."""
         return {key: self.path / name for key, name in FILES.items()}
 
     def clear(self) -> None:
-        """Delete the files of an earlier run, so that those of two runs never lie side by side."""
+        """Delete the results of an earlier run, so that those of two never lie side by side."""
         for file in self.files.values():
             file.unlink(missing_ok=True)
 
@@ -51,8 +58,21 @@ class RunFolder:
         """Write one of the run's files."""
         write_whole(self.path / name, text, overwrite=True)
 
-    def drop_if_empty(self) -> None:
-        """Remove the folder of a run that left nothing, if it was made for it."""
+    def remove(self) -> None:
+        """Delete the run: its whole folder, or only evoseg's own files in one that the user has chosen."""
+        if self.path.parent == runs_folder():
+            shutil.rmtree(self.path)
+            return
+        self.drop()
+        if not any(self.path.iterdir()):
+            self.path.rmdir()
+
+    def drop(self) -> None:
+        """Delete all that evoseg has written here, and the folder if it was made for this run."""
+        for name in (*FILES.values(), DATABASE, LOCK):
+            # SQLite's own files are called run.db-wal and run.db-shm, and unfinished ones .run.db.part and the like.
+            for file in (self.path / name, *self.path.glob(f"{name}-*"), *self.path.glob(f".{name}.*part")):
+                file.unlink(missing_ok=True)
         if self.new and not any(self.path.iterdir()):
             self.path.rmdir()
 
@@ -65,6 +85,11 @@ def home() -> Path:
     from platformdirs import user_data_path
 
     return Path(user_data_path("evoseg", appauthor=False))
+
+
+def runs_folder() -> Path:
+    """Return the folder of all runs that were given no other."""
+    return home() / "runs"
 
 
 def run_id(dataset: str) -> str:
@@ -83,7 +108,7 @@ def open_run(dataset: str, out: str | Path | None = None, *, overwrite: bool = F
     out : path, optional
         The folder to use instead of one in `home`.
     overwrite : bool
-        Whether `out` may hold the files of another run; they are replaced when this one has an answer.
+        Whether `out` may hold the files of another run, which are then replaced.
 
     Raises
     ------
@@ -91,13 +116,13 @@ def open_run(dataset: str, out: str | Path | None = None, *, overwrite: bool = F
         If `out` holds a run already, or the folder cannot be made.
     """
     name = run_id(dataset)
-    path = Path(out).expanduser().absolute() if out else home() / "runs" / name
+    path = Path(out).expanduser().absolute() if out else runs_folder() / name
     folder = RunFolder(name, path, new=not path.exists())
-    taken = [file.name for file in folder.files.values() if file.exists()]
+    taken = [name for name in (*FILES.values(), DATABASE) if (path / name).exists()]
     if taken and not overwrite:
         raise FilesError(
             f"{folder.path}: holds {', '.join(taken)} already, and nothing is overwritten. Choose another folder, or "
-            "allow it with --overwrite (overwrite=True)."
+            "allow it with --overwrite (overwrite=True); an unfinished search goes on with `evoseg runs resume`."
         )
     make_folder(folder.path)
     return folder
@@ -119,6 +144,22 @@ def make_folder(path: Path) -> None:
         raise FilesError(f"{path}: may not be written to. Choose another folder.")
 
 
+def run_folder(source: str | Path) -> RunFolder:
+    """Return the folder of a run by its id, or by itself.
+
+    Raises
+    ------
+    FilesError
+        If there is none, or it holds no run; the message names the nearest ids.
+    """
+    path = Path(source).expanduser()
+    if not path.is_dir():
+        path = find_run(str(source))
+    if not (path / DATABASE).is_file():
+        raise FilesError(f"{path}: holds no {DATABASE}, so it is no run that evoseg has kept.")
+    return RunFolder(path.name, path.absolute(), new=False)
+
+
 def find_run(name: str) -> Path:
     """Return the folder of the run called `name`.
 
@@ -127,7 +168,7 @@ def find_run(name: str) -> Path:
     FilesError
         If there is none; the message names the nearest.
     """
-    folder = home() / "runs"
+    folder = runs_folder()
     # A name with a separator would lead out of the folder of runs.
     if Path(name).name == name and (folder / name).is_dir():
         return folder / name

@@ -104,12 +104,7 @@ def run_settings(
             raise SettingsError(f"{name} is {number}; it must be a finite number.")
     if max_ms_per_mpx is not None and max_ms_per_mpx <= 0:
         raise SettingsError(f"max_ms_per_mpx is {max_ms_per_mpx:g}; it must be positive.")
-    workers = min(cores(), MOST_WORKERS) if workers is None else workers
-    if not 0 <= workers <= MOST_WORKERS:
-        raise SettingsError(
-            f"workers is {workers}; it must be a number of processes up to {MOST_WORKERS}, or 0 for none beside this "
-            f"one. More than the {cores()} cores here gain nothing."
-        )
+    workers = min(cores(), MOST_WORKERS) if workers is None else checked_workers(workers)
     if seconds is None and evaluations is None:
         seconds = SECONDS
     Budget(seconds, evaluations, target_score)
@@ -138,6 +133,22 @@ def check_score(name: str, score: float | None) -> None:
     # NaN compares with nothing, so it fails here, too.
     if score is not None and not -1 <= score <= 1:
         raise SettingsError(f"{name} is {score:g}; scores are at most 1, and none is below -1.")
+
+
+def checked_workers(workers: int) -> int:
+    """Return a number of processes.
+
+    Raises
+    ------
+    SettingsError
+        If it is none that any machine could bear.
+    """
+    if not 0 <= workers <= MOST_WORKERS:
+        raise SettingsError(
+            f"workers is {workers}; it must be a number of processes up to {MOST_WORKERS}, or 0 for none beside this "
+            f"one. More than the {cores()} cores here gain nothing."
+        )
+    return workers
 
 
 def cores() -> int:

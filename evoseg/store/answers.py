@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from evoseg.base.errors import PipelineError
-from evoseg.evolve.journal import Answer
+from evoseg.evolve.journal import Answer, Sampled
 from evoseg.evolve.ports import Failed, Floats, Scored, TurnedAway
 from evoseg.pipeline import Pipeline, print_text, read_text
 
-SCORED, TURNED_AWAY, FAILED, MEASURED, NONE = "scored", "turned away", "failed", "measured", "none"
+SCORED, TURNED_AWAY, FAILED = "scored", "turned away", "failed"
+MEASURED, SAMPLED, NONE = "measured", "sampled", "none"
 _SEPARATOR = "\0"
 
 
@@ -31,6 +32,8 @@ def as_row(answer: Answer) -> dict[str, Any]:
     if isinstance(answer, Failed):
         words = f"{answer.reason}{_SEPARATOR}{answer.traceback}"
         return _row(FAILED, None, words.encode("utf-8", "backslashreplace").decode())
+    if isinstance(answer, Sampled):
+        return _row(SAMPLED, None, answer.digest)
     if answer is None:
         return _row(NONE)
     return _row(MEASURED, None, None, len(answer), _bytes(answer))
@@ -47,6 +50,8 @@ def as_answer(row: Mapping[str, Any], program: Pipeline) -> Answer:
     outcome = row["outcome"]
     if outcome == NONE:
         return None
+    if outcome == SAMPLED:
+        return Sampled(str(row["words"]))
     if outcome == FAILED:
         reason, _, traceback = str(row["words"]).partition(_SEPARATOR)
         return Failed(program, reason, traceback)

@@ -22,7 +22,8 @@ from evoseg.operators import registry
 from evoseg.pipeline import print_text, read_json
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ("demo", "check", "search", "apply", "score", "show", "export", "operators list", "operators show")
+RUNS = ("runs list", "runs show", "runs resume", "runs replay", "runs delete")
+COMMANDS = ("demo", "check", "search", "apply", "score", "show", "export", "operators list", "operators show", *RUNS)
 SIMPLE = "def pipeline(image):\n    return threshold(channel(image))\n"
 
 
@@ -102,7 +103,7 @@ def test_a_fault_of_evosegs_own_is_one_line_too(command, monkeypatch):
     def broken(text):
         raise RuntimeError("boom")
 
-    monkeypatch.setattr("evoseg.app.pipelines._file", broken)
+    monkeypatch.setattr("evoseg.app.pipelines._path", broken)
     done = command("show", "x")
     assert done.code == 1
     assert done.err.splitlines() == ["error: RuntimeError: boom. This should not happen; --debug shows where it did."]

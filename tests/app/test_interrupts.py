@@ -81,13 +81,14 @@ def test_a_second_ctrl_c_ends_everything_and_keeps_what_was_written(dataset, scr
 
     with pytest.raises(KeyboardInterrupt) as caught:
         evoseg.search(dataset, seconds=60, workers=0, out=tmp_path / "out", progress=watch)
-    assert [p.name for p in (tmp_path / "out").iterdir()] == ["pipeline.evo"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["pipeline.evo", "run.db", "run.lock"]
     assert str(tmp_path / "out") in caught.value.__notes__[0]
+    assert caught.value.__notes__[1] == f"go on with: evoseg runs resume {tmp_path / 'out'}"
     assert list(scratch.iterdir()) == []
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_ctrl_c_before_the_first_candidate_leaves_nothing(dataset, tmp_path, monkeypatch, listening):
+def test_ctrl_c_before_the_first_candidate_leaves_a_run_that_can_be_resumed(dataset, tmp_path, monkeypatch, listening):
     def interrupted(*arguments):
         os.kill(os.getpid(), signal.SIGINT)
         return solve(*arguments)
@@ -95,8 +96,10 @@ def test_ctrl_c_before_the_first_candidate_leaves_nothing(dataset, tmp_path, mon
     solve = api.solve
     monkeypatch.setattr(api, "solve", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        evoseg.search(dataset, seconds=60, workers=0, out=tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+        evoseg.search(dataset, evaluations=20, workers=0, out=tmp_path / "out")
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["run.db", "run.lock"]
+    monkeypatch.setattr(api, "solve", solve)
+    assert evoseg.resume(tmp_path / "out").evaluations == 20
 
 
 def test_the_command_says_what_an_interrupt_has_left(command, dataset, monkeypatch):

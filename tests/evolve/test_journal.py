@@ -111,23 +111,23 @@ def test_cut_anywhere_it_ends_as_if_undisturbed(whole, tmp_path_factory, data):
 
 
 class Never:
-    """An evaluator that must not be asked."""
+    """An evaluator that must not be asked, except for samples of planes, of which only digests are kept."""
 
-    few = (0,)
+    def __init__(self, evaluator: Any) -> None:
+        self._evaluator = evaluator
+        self.few = evaluator.few
 
     def judge(self, *arguments: object) -> None:
         raise AssertionError("asked again")
 
     evaluate = judge
 
+    def probe(self, *arguments: object) -> Any:
+        return self._evaluator.probe(*arguments)  # too much to keep
+
 
 def test_what_is_recorded_is_never_evaluated_again(whole, tmp_path):
-    assert told(recorded(tmp_path, Memory(whole[0]), lambda clock, evaluator: _few(evaluator, Never()))) == whole[1]
-
-
-def _few(evaluator: Any, stand_in: Never) -> Never:
-    stand_in.few = evaluator.few
-    return stand_in
+    assert told(recorded(tmp_path, Memory(whole[0]), lambda clock, evaluator: Never(evaluator))) == whole[1]
 
 
 class Stopping:
@@ -148,6 +148,9 @@ class Stopping:
 
     def judge(self, *arguments: Any) -> Any:
         return self._ask(self._evaluator.judge, *arguments)
+
+    def probe(self, *arguments: Any) -> Any:
+        return self._ask(self._evaluator.probe, *arguments)
 
     def evaluate(self, *arguments: Any, **named: Any) -> Any:
         return self._ask(self._evaluator.evaluate, *arguments, **named)
@@ -216,6 +219,20 @@ def test_another_question_is_refused(whole, tmp_path):
     chosen = replace(SETTINGS, seed=1)
     with pytest.raises(JournalError, match=r"entry \d+ of the journal is about search\.evaluate.* have changed since"):
         recorded(tmp_path, Memory(whole[0]), chosen=chosen)
+
+
+class Blurred(Never):
+    """Samples what differs in one bit."""
+
+    def probe(self, programs: Sequence[Pipeline], *arguments: object) -> Any:
+        found = self._evaluator.probe(programs, *arguments)
+        return [sample if sample is None else np.nextafter(sample, 256) for sample in found]
+
+
+def test_planes_that_differ_are_refused(whole, tmp_path):
+    assert any(heading.about == "probes.probe" for heading, _ in whole[0])
+    with pytest.raises(JournalError, match=r"planes .* differ now \(entry \d+\)"):
+        recorded(tmp_path, Memory(whole[0]), lambda clock, evaluator: Blurred(evaluator))
 
 
 def test_a_killed_worker_is_not_forgotten(tmp_path):

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from evoseg.evolve.journal import END, Heading, same
+from evoseg.evolve.journal import END, Heading, Sampled, same
 from evoseg.evolve.ports import Failed, Scored, TurnedAway
 from evoseg.store.answers import as_answer, as_row
 from evoseg.store.database import SCHEMA, StoreError
@@ -117,6 +117,7 @@ def test_every_bit_of_an_answer_comes_back(statistics, score, words):
         Scored(program, statistics, line, -line),
         TurnedAway(program, score),
         Failed(program, words.replace("\0", ""), words),
+        Sampled("00ff"),
         statistics,
         None,
     ):

@@ -1,0 +1,162 @@
+"""Runs that were kept: which there are, how far each is, and the programs on its front."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evoseg.app.found import numbered
+from evoseg.app.recording import remove_scratch
+from evoseg.app.runs import DATABASE, PIPELINE, RESULT, FilesError, RunFolder, find_run, run_folder, runs_folder
+from evoseg.base.errors import EvosegError
+from evoseg.evolve.selection import Front
+from evoseg.store.lock import RunLock
+from evoseg.store.runs import RunRecord, RunState, read_run, scored_in, state_of
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A run on disk."""
+
+    folder: RunFolder
+    record: RunRecord
+    state: RunState
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what a list says of it."""
+        record, state = self.record, self.state
+        return {
+            "run": self.folder.name,
+            "dataset": record.dataset,
+            "state": state.state,
+            "started": record.started,
+            "finished": record.finished,
+            "evaluations": state.evaluations,
+            "best_search": state.best,
+            "seconds": round(state.seconds, 2),
+            "seed": record.settings.get("seed"),
+            "metric": record.settings.get("metric"),
+            "budget": {key: record.settings.get(key) for key in ("seconds", "evaluations", "target_score")},
+            "folder": str(self.folder.path),
+        }
+
+
+def kept(run: str | Path) -> Kept:
+    """Return a run by its id or folder.
+
+    Raises
+    ------
+    EvosegError
+        If there is none, or its database cannot be read.
+    """
+    folder = run_folder(run)
+    return Kept(folder, read_run(folder.path), state_of(folder.path))
+
+
+def kept_runs() -> tuple[list[Kept], dict[str, str]]:
+    """Return all runs in evoseg's own folder, oldest first, and what is wrong with those that cannot be read."""
+    found, faults = [], {}
+    folder = runs_folder()
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if (path / DATABASE).is_file():
+            try:
+                found.append(kept(path))
+            except EvosegError as error:
+                faults[path.name] = str(error)
+    return found, faults
+
+
+def delete(run: str | Path) -> RunFolder:
+    """Delete a run, a damaged one too.
+
+    Raises
+    ------
+    EvosegError
+        If there is none, or a process is searching in it.
+    """
+    path = Path(run).expanduser()
+    if not path.is_dir():
+        path = find_run(str(run))
+    if not any((path / name).is_file() for name in (DATABASE, RESULT)) and path.parent != runs_folder():
+        raise FilesError(f"{path}: holds no run, so it is left as it is.")
+    folder = RunFolder(path.name, path.absolute(), new=False)
+    with RunLock(folder.path) as lock:
+        remove_scratch(lock.left)
+        try:
+            folder.remove()
+        except OSError as error:
+            raise FilesError(f"{folder.path}: cannot be deleted ({error.strerror}).") from error
+    return folder
+
+
+def front(path: Path) -> list[dict[str, Any]]:
+    """Return the programs of a run that no other beats in score, length and cost at once, as numbered in its result.
+
+    As long as there is no result, they are those among what has been found so far.
+
+    Raises
+    ------
+    EvosegError
+        If the run cannot be read.
+    """
+    result = result_of(path)
+    if result is not None and "front" in result:
+        return list(result["front"])
+    archive = Front()
+    for scored in scored_in(path):
+        archive.update(scored)
+    return numbered(archive)
+
+
+def member(path: Path, number: int) -> str:
+    """Return the text of one program of the front.
+
+    Raises
+    ------
+    EvosegError
+        If the run cannot be read or has none of that number.
+    """
+    programs = front(path)
+    if not 1 <= number <= len(programs):
+        there = f"{len(programs)} programs, #1 to #{len(programs)}" if programs else "no program yet"
+        raise FilesError(f"{path.name}: its front has {there}; there is no #{number}.")
+    return str(programs[number - 1]["pipeline"])
+
+
+def champion_file(path: Path) -> Path:
+    """Return the file of a run's champion.
+
+    Raises
+    ------
+    FilesError
+        If there is none yet.
+    """
+    if (path / PIPELINE).is_file():
+        return path / PIPELINE
+    if (path / DATABASE).is_file():
+        name = RunFolder(path.name, path.absolute()).name
+        raise FilesError(
+            f"{name}: no champion has been chosen yet. `evoseg runs resume {name}` finishes the search; `evoseg runs "
+            f"show {name} --front` lists what was found until now."
+        )
+    raise FilesError(f"{path}: holds no {PIPELINE}. Name a pipeline's file, or the folder or id of a run.")
+
+
+def result_of(path: Path) -> dict[str, Any] | None:
+    """Return the result document of a run, None if there is none.
+
+    Raises
+    ------
+    FilesError
+        If it cannot be read.
+    """
+    file = path / RESULT
+    if not file.is_file():
+        return None
+    try:
+        document = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise FilesError(f"{file}: cannot be read ({error}).") from error
+    if not isinstance(document, dict):
+        raise FilesError(f"{file}: not the result of a search.")
+    return document

@@ -1,0 +1,170 @@
+"""What a run records of its settings and circumstances, and whether they still hold when it is taken up again."""
+
+import logging
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from evoseg.app.datasets import Data
+from evoseg.app.found import name_of, versions
+from evoseg.app.settings import RunSettings
+from evoseg.base.errors import DatasetError, EvosegError
+from evoseg.data.dataset import Dataset
+from evoseg.data.splits import Splits
+from evoseg.operators import registry
+from evoseg.pipeline import print_text, read_text
+from evoseg.store.runs import RunRecord, now
+
+logger = logging.getLogger(__name__)
+
+_NAMED = 3
+_SCRATCH = "evoseg-"
+
+
+class ChangedError(EvosegError, ValueError):
+    """A run that cannot be taken up again, because what it depends on has changed."""
+
+
+def record_of(run: str, asked: RunSettings, dataset: Dataset, splits: Splits) -> RunRecord:
+    """Return what is to be known of a run that begins now."""
+    return RunRecord(
+        id=run,
+        dataset=name_of(dataset),
+        dataset_path=str(dataset.root.resolve()) if dataset.root else None,
+        dataset_digest=dataset.survey.digest,
+        parts=_parts(dataset),
+        splits=_stems(splits),
+        settings=vars(asked) | {"start": [print_text(pipeline) for pipeline in asked.start]},
+        revisions=_revisions(),
+        versions=versions(),
+        started=now(),
+    )
+
+
+def settings_of(record: RunRecord) -> RunSettings:
+    """Return the settings that a run was started with.
+
+    Raises
+    ------
+    ChangedError
+        If this version of evoseg does not know them.
+    """
+    known = {field.name for field in fields(RunSettings)}
+    if known != set(record.settings):
+        other = ", ".join(sorted(known ^ set(record.settings)))
+        raise ChangedError(f"{record.id}: {_made_with(record)}, and its settings differ ({other}). Use that version.")
+    start = tuple(read_text(text) for text in record.settings["start"])
+    return RunSettings(**{**record.settings, "start": start})
+
+
+def refuse_other_operators(record: RunRecord) -> None:
+    """Make sure that operators do the same as when a run was made; warn of libraries that have changed.
+
+    Raises
+    ------
+    ChangedError
+        Naming what differs.
+    """
+    then, present = record.revisions, _revisions()
+    differ = [
+        _operator(name, then, present) for name in sorted({*then, *present}) if then.get(name) != present.get(name)
+    ]
+    if differ:
+        raise ChangedError(
+            f"{record.id}: {_made_with(record)}, and operators differ: {_some(differ)}. Use that version of evoseg, or "
+            "start a new search."
+        )
+    libraries = versions()
+    for name, version in record.versions.items():
+        if name != "evoseg" and libraries.get(name) != version:
+            logger.warning("%s was %s and is %s now: the last digits may differ", name, version, libraries.get(name))
+
+
+def refuse_other_dataset(record: RunRecord, dataset: Dataset, splits: Splits) -> None:
+    """Make sure that a dataset is the one that a run has begun with.
+
+    Raises
+    ------
+    DatasetError
+        Naming what differs.
+    """
+    then, present = record.parts, _parts(dataset)
+    words = [
+        *(f"{part} is missing" for part in then if part not in present),
+        *(f"{part} is new" for part in present if part not in then),
+        *(f"{part} has changed" for part in then if part in present and then[part] != present[part]),
+    ]
+    if not words and {name: list(stems) for name, stems in record.splits.items()} != _stems(splits):
+        words = ["its split into search and test images is another (see its dataset.yaml)"]
+    if words:
+        raise DatasetError(
+            f"{dataset.root or dataset.title}: not the dataset that {record.id} was begun with: {_some(words)}. "
+            "Restore it, or start a new search."
+        )
+
+
+def data_of(record: RunRecord, data: Data | None) -> Data:
+    """Return the dataset to open for a run.
+
+    Raises
+    ------
+    DatasetError
+        If none is given, and the run's own is gone or was never a folder.
+    """
+    if data is not None:
+        return data
+    if record.dataset_path is None:
+        raise DatasetError(
+            f"{record.id}: its images were given as arrays; give them again, by evoseg.resume(run, (images, masks))."
+        )
+    if not Path(record.dataset_path).is_dir():
+        raise DatasetError(f"{record.dataset_path}: the dataset of {record.id} is not there. Say where with --dataset.")
+    return record.dataset_path
+
+
+def remove_scratch(left: Mapping[str, Any]) -> None:
+    """Delete the packed images of a process that was killed, going by what it has left in its lock."""
+    folder = Path(str(left.get("scratch", "")))
+    # The name comes from a file that anybody may have written: nothing but our own scratch is ever deleted.
+    ours = folder.name.startswith(_SCRATCH) and folder.parent == Path(tempfile.gettempdir())
+    if ours and folder.is_dir() and not folder.is_symlink() and all(f.suffix == ".pack" for f in folder.iterdir()):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def scratch() -> "tempfile.TemporaryDirectory[str]":
+    """Return a new folder for packed images."""
+    return tempfile.TemporaryDirectory(prefix=_SCRATCH, ignore_cleanup_errors=True)
+
+
+def _made_with(record: RunRecord) -> str:
+    return f"made with evoseg {record.versions.get('evoseg', 'of an unknown version')}"
+
+
+def _operator(name: str, then: Mapping[str, int], present: Mapping[str, int]) -> str:
+    if name not in present:
+        return f"{name} is gone"
+    return f"{name} is new" if name not in then else f"{name}@{then[name]} is {name}@{present[name]} now"
+
+
+def _some(words: list[str]) -> str:
+    more = f" and {len(words) - _NAMED} more" if len(words) > _NAMED else ""
+    return ", ".join(words[:_NAMED]) + more
+
+
+def _parts(dataset: Dataset) -> dict[str, str]:
+    return {
+        f"{stem}'s {part}": digest
+        for stem, facts in sorted(dataset.survey.facts.items())
+        for part, digest in sorted(facts.digests.items())
+    }
+
+
+def _stems(splits: Splits) -> dict[str, list[str]]:
+    return {name: list(stems) for name, stems in vars(splits).items()}
+
+
+def _revisions() -> dict[str, int]:
+    return {op.name: op.revision for op in registry.operators(optional=True)}

@@ -1,0 +1,117 @@
+"""Evaluate everything in a run's journal once more."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from evoseg.app.datasets import Data, opened
+from evoseg.app.recording import data_of, refuse_other_dataset, refuse_other_operators, scratch, settings_of
+from evoseg.app.runs import run_folder
+from evoseg.app.settings import checked_workers
+from evoseg.app.stopping import stoppable
+from evoseg.base.errors import EvosegError
+from evoseg.data.splits import split as split_of
+from evoseg.evolve.binary import BinaryTask
+from evoseg.evolve.evaluator import AnyEvaluator
+from evoseg.evolve.jobs import Executor
+from evoseg.evolve.journal import Checked, Difference, DiffersError, EndOfJournal, RecordedClock
+from evoseg.evolve.search import Progress
+from evoseg.evolve.solve import RESERVE_S, solve
+from evoseg.store.runs import open_journal, read_run
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What came of evaluating a run once more.
+
+    Attributes
+    ----------
+    run : str
+    entries : int
+        Of the journal, that were compared.
+    answers : int
+        In these entries.
+    difference : Difference or None
+        The first one; nothing is compared after it.
+    """
+
+    run: str
+    entries: int
+    answers: int
+    difference: Difference | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as values that JSON knows."""
+        difference = None
+        if self.difference is not None:
+            difference = vars(self.difference) | {"program": self.difference.program.digest}
+        return {
+            "run": self.run,
+            "entries": self.entries,
+            "answers": self.answers,
+            "identical": difference is None,
+            "first_difference": difference,
+        }
+
+
+def replay(
+    run: str | Path,
+    data: Data | None = None,
+    *,
+    workers: int | None = None,
+    progress: Callable[[Progress], None] = lambda progress: None,
+) -> Replayed:
+    """Search again as a run did, evaluate all candidates anew, and compare with the journal bit for bit.
+
+    Nothing of the run is changed. One that was interrupted is replayed as far as it got.
+
+    Parameters
+    ----------
+    run : str or path
+        Id or folder of the run.
+    data : path, Dataset, or (images, masks), optional
+        Its dataset, if that has moved or was given as arrays.
+    workers : int, optional
+        Processes, by default as many as before.
+    progress : callable, optional
+        Called after each generation.
+
+    Raises
+    ------
+    EvosegError
+        If there is no such run, its dataset or the operators have changed since, or the search itself asks for
+        something else than it did.
+    KeyboardInterrupt
+        At the first Ctrl-C.
+    """
+    folder = run_folder(run)
+    record = read_run(folder.path)
+    refuse_other_operators(record)
+    asked = settings_of(record)
+    asked = asked if workers is None else replace(asked, workers=checked_workers(workers))
+    dataset = opened(data_of(record, data))
+    splits = split_of(dataset)
+    refuse_other_dataset(record, dataset, splits)
+    settings = asked.search_settings()
+    clock = RecordedClock(settings.budget, RESERVE_S)
+
+    def checked(name: str, evaluator: AnyEvaluator, executor: Executor) -> AnyEvaluator:
+        return Checked(name, evaluator, executor, clock)
+
+    difference = None
+    with open_journal(folder.path) as journal, scratch() as packs, stoppable(clock):
+        clock.follow(journal, extend=False)
+        try:
+            solve(dataset, splits, BinaryTask(asked.metric), settings, Path(packs), clock, progress, witness=checked)
+        except EndOfJournal:
+            pass
+        except DiffersError as error:
+            difference = error.difference
+        except EvosegError as error:
+            if clock.stopped:
+                raise KeyboardInterrupt from error
+            raise
+        if clock.stopped:
+            raise KeyboardInterrupt
+    return Replayed(folder.name, clock.n_taken, clock.n_answers, difference)
