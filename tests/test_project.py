@@ -78,6 +78,16 @@ def test_imports_point_down():
     assert not found, "\n".join(found)
 
 
+def test_only_the_store_knows_sqlalchemy():
+    users = {
+        path.relative_to(PACKAGE).parts[0]
+        for path in modules()
+        for _, name in imported(ast.parse(path.read_text("utf-8")), dotted(path), path.stem == "__init__")
+        if name.split(".")[0] == "sqlalchemy"
+    }
+    assert users == {"store"}
+
+
 def test_every_package_has_its_row():
     packages = {p.parent.name for p in PACKAGE.glob("*/__init__.py")}
     assert packages <= set(ROW_OF)

@@ -8,6 +8,7 @@ import typer
 
 if TYPE_CHECKING:
     from evoseg.app.kept import Kept
+    from evoseg.evolve.search import Progress
 
 runs = typer.Typer(
     help="List, show, go on with, check and delete searches.", no_args_is_help=True, rich_markup_mode=None
@@ -159,10 +160,20 @@ def replay_run(
     Takes as long as the run did, and changes nothing. Exit code 1 if anything differs.
     """
     import json
+    from time import monotonic
 
+    from evoseg.app.progress import QUIET_S
     from evoseg.app.replaying import replay
 
-    found = replay(run, dataset, workers=workers)
+    told = monotonic()
+
+    def tell(progress: "Progress") -> None:
+        nonlocal told
+        if monotonic() - told >= QUIET_S:
+            told = monotonic()
+            print(f"{progress.evaluations} evaluations compared, all as recorded", file=sys.stderr, flush=True)
+
+    found = replay(run, dataset, workers=workers, progress=tell)
     if as_json:
         print(json.dumps(found.as_json(), indent=1))
     elif found.difference is None:

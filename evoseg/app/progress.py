@@ -45,6 +45,8 @@ class PlainLines:
     def __call__(self, status: Status) -> None:
         """Print the status, or keep quiet."""
         silence_s = status.seconds - self._last_s
+        if status.doing == self._doing == "resuming":
+            return
         news = status.doing != self._doing or (status.best > self._best and silence_s >= LEAST_S)
         if not news and silence_s < QUIET_S:
             return

@@ -135,9 +135,24 @@ def opened(path: Path, *, write: bool = False) -> Iterator[Connection]:
                     # Outside of transactions, where alone these may be set.
                     for pragma in ("journal_mode = WAL", "synchronous = FULL"):
                         raw.execute(f"PRAGMA {pragma}").fetchall()
-                yield connection
+                try:
+                    yield connection
+                finally:
+                    if write:
+                        _settle(connection)
         finally:
             engine.dispose()
+
+
+def _settle(connection: Connection) -> None:
+    """Leave one plain file behind, which can be read where nothing may be written; not while somebody reads it."""
+    raw = connection.connection.driver_connection
+    assert raw is not None
+    try:
+        raw.execute("PRAGMA busy_timeout = 100")
+        raw.execute("PRAGMA journal_mode = DELETE").fetchall()
+    except sqlite3.Error:
+        pass  # the files beside it are as safe
 
 
 def _check(connection: Connection, path: Path) -> None:

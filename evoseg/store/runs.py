@@ -237,7 +237,7 @@ class RunFile:
         rows = [{"entry": number, "place": i, **as_row(answer)} for i, answer in enumerate(answers)]
         entry = {
             "number": number,
-            **asdict(heading),
+            **vars(heading),
             "evaluations": sum(isinstance(answer, Scored | Failed) for answer in answers),
             "best": max((row["score"] for row in rows if row["outcome"] == SCORED), default=None),
             "checksum": checksum(rows),

@@ -347,7 +347,7 @@ def test_a_damaged_run_is_one_error_and_the_rest_is_listed(command, run, whole, 
     assert not bad.exists()
 
 
-def test_a_budget_of_seconds_goes_on_where_it_was_cut(dataset, tmp_path):
+def test_a_budget_of_seconds_goes_on_where_it_was_cut(dataset, tmp_path, capsys):
     evoseg.search(dataset, seconds=1.4, workers=0, out=tmp_path / "run")
     with sqlite3.connect(tmp_path / "run" / "run.db") as connection:
         (half,) = connection.execute("SELECT max(number) FROM entry WHERE seconds < 0.5").fetchone()
@@ -361,7 +361,10 @@ def test_a_budget_of_seconds_goes_on_where_it_was_cut(dataset, tmp_path):
     assert 0.8 < found.seconds < 2
     lines = [s.doing for s in seen]
     assert lines[0] == "resuming"
-    PlainLines("IoU")(seen[0])
+    told = PlainLines("IoU")
+    for status in seen:
+        told(status)
+    assert capsys.readouterr().err.count("taking up the run where it was cut") == 1
 
 
 def interrupt_in(phase: str, monkeypatch: pytest.MonkeyPatch, times: int) -> None:

@@ -157,6 +157,22 @@ def test_a_run_that_is_written_can_be_read_by_others(folder):
         assert len(taken_headings(folder)) == 1
 
 
+def test_a_run_at_rest_is_one_file_that_can_be_read_where_nothing_may_be_written(folder):
+    fill(folder)
+    taken(folder)
+    assert sorted(p.name for p in folder.iterdir()) == [DATABASE]
+
+
+def test_a_writer_may_end_while_somebody_reads(folder):
+    with open_journal(folder, write=True) as journal:
+        journal.add(Heading(SEARCH, "q", 1.0), [scored()])
+        reader = sqlite3.connect(folder / DATABASE)
+        cursor = reader.execute("SELECT * FROM run")
+    assert len(cursor.fetchall()) == 1
+    reader.close()
+    assert state_of(folder).evaluations == 1
+
+
 def taken_headings(folder: Path) -> list[Heading | None]:
     with open_journal(folder) as journal:
         return [journal.ahead()]
