@@ -109,6 +109,8 @@ class Search:
     facts : Facts
     clock : Clock
     seed : int
+    select : callable (population, n, rng) -> list of Scored
+        Draws parents.
     max_cost : float, ns per pixel
         Candidates that cost more by the model are not evaluated.
     watch : callable
@@ -126,6 +128,7 @@ class Search:
         facts: Facts,
         clock: Clock,
         seed: int,
+        select: Callable[[Sequence[Scored], int, Generator], list[Scored]] = select,
         max_cost: float = float("inf"),
         watch: Callable[[Progress], None] = lambda progress: None,
     ) -> None:
@@ -138,6 +141,7 @@ class Search:
         self._facts = facts
         self._clock = clock
         self._seed = seed
+        self._draw = select
         self._max_cost = max_cost
         self._watch = watch
         self._known: dict[str, Verdict] = {}
@@ -266,7 +270,7 @@ class Search:
         return self._probed.probe(programs, self._clock.late)
 
     def _select(self, n: int, rng: Generator) -> list[Scored]:
-        return select(self.progress.population, n, rng) if self.progress.population else []
+        return self._draw(self.progress.population, n, rng) if self.progress.population else []
 
     def _take_in(self, scored: list[Scored]) -> None:
         """Close a generation: note improvements, choose who lives on."""

@@ -19,26 +19,19 @@ from evoseg.data.jitter import jittered
 from evoseg.data.pack import Pack, write_pack
 from evoseg.data.splits import Splits
 from evoseg.evolve.budget import Budget, Clock
-from evoseg.evolve.classics import Classics, constants
+from evoseg.evolve.classics import constants
 from evoseg.evolve.evaluator import AnyEvaluator, Evaluator, evenly_spaced
 from evoseg.evolve.facts import Facts, survey_images
 from evoseg.evolve.finalists import MOST, Finalist, champion, leave_one_out, nominate
-from evoseg.evolve.fusing import Fuse
-from evoseg.evolve.growth import vocabulary
 from evoseg.evolve.jobs import Executor, InProcess
+from evoseg.evolve.method import USUAL, Given, Method
 from evoseg.evolve.ports import Failed, Floats, Scored, Task
 from evoseg.evolve.search import GENERATION, LEADERS, Progress, Search, Share
 from evoseg.evolve.selection import leading
-from evoseg.evolve.tuning import Tune
-from evoseg.evolve.variation import Newcomers, Vary
 from evoseg.evolve.voting import best_vote
 from evoseg.evolve.workers import Processes, WorkerSettings
 from evoseg.pipeline import Pipeline
 
-FUSED = 4
-"""Fused candidates a generation is offered."""
-MOST_COPIES = 6
-"""Search images of which a jittered copy is made."""
 RESERVE_S = 0.5
 """Time kept back from the search for choosing and proving the champion, at least."""
 TYPICAL_NS = 15.0
@@ -118,6 +111,7 @@ def solve(
     watch: Callable[[Progress], None] = lambda progress: None,
     found: Callable[[Pipeline], None] = lambda pipeline: None,
     witness: Witness = lambda name, evaluator, executor: evaluator,
+    method: Method = USUAL,
 ) -> Solution:
     """Search on the search images, choose on the selection images, prove on the test images.
 
@@ -133,9 +127,11 @@ def solve(
         Called with the champion before any test image is opened.
     witness : callable
         Puts something between the search and its evaluators, such as one that remembers.
+    method : Method
+        What the search is made of; for studies.
     """
     n_search = len(splits.search)
-    copied = evenly_spaced(n_search, MOST_COPIES)
+    copied = evenly_spaced(n_search, method.copies)
     started = clock.seconds
     pack = _pack_with_copies(dataset, splits, copied, folder / "search.pack")
     facts = survey_images([task.image(item) for item in pack.items[:n_search]])
@@ -151,17 +147,21 @@ def solve(
         copies = on("copies", n_search, first_selection)
         # Curves that are fitted to copies, too, lean less on how bright a single image happens to be.
         probed = on("probes", 0, first_selection)
-        words = vocabulary(facts, optional=settings.optional_operators)
-        shares = [
-            Share(Given(settings.start), GENERATION),
-            Share(Classics(facts), GENERATION),
-            Share(Tune(words), 14),
-            Share(Fuse(words), FUSED),
-            Share(Newcomers(words, task.output), 24),
-            Share(Vary(words), GENERATION),
-        ]
+        words = method.words(facts, optional=settings.optional_operators)
+        shares = [Share(Given(settings.start), GENERATION), *method.proposers(words, facts, task.output)]
         search = Search(
-            task, evaluator, copies, copied, probed, shares, facts, clock, settings.seed, settings.max_cost, watch
+            task,
+            evaluator,
+            copies,
+            copied,
+            probed,
+            shares,
+            facts,
+            clock,
+            settings.seed,
+            method.select,
+            settings.max_cost,
+            watch,
         )
         try:
             # The small sums of the parent are quicker on one thread, and their last digits the same on any machine.
@@ -175,7 +175,7 @@ def solve(
             raise EvosegError(_why_nothing(progress, settings))
         chosen_on = on("selection", first_selection, len(sizes)) if splits.selection else None
         vote = best_vote(_rivals(progress), afterwards, task, clock.overdue, settings.max_cost)
-        finalists = _finalists(progress, vote, afterwards, chosen_on, facts, task)
+        finalists = _finalists(progress, vote, afterwards, chosen_on, facts, task, method.leave_out)
         reproducible = not getattr(executor, "n_killed", 0)
     best = champion(finalists)
     if clock.stopped:
@@ -207,23 +207,6 @@ def _time_to_prove(splits: Splits, pixels: float, packing_s: float) -> float:
     return max(RESERVE_S, expected_s - GRACE_S)
 
 
-class Given:
-    """Proposes the programs that the user brought."""
-
-    name = "start"
-
-    def __init__(self, programs: Sequence[Pipeline]) -> None:
-        self._waiting = list(programs)
-
-    def ready(self, view: Any, n: int, rng: Any) -> list[Pipeline]:
-        """Return the next n programs."""
-        now, self._waiting = self._waiting[:n], self._waiting[n:]
-        return now
-
-    def learn(self, verdicts: Any) -> None:
-        """Learn nothing."""
-
-
 def _finalists(
     progress: Progress,
     vote: Scored | None,
@@ -231,9 +214,12 @@ def _finalists(
     chosen_on: AnyEvaluator | None,
     facts: Facts,
     task: Task,
+    leave_out: bool,
 ) -> list[Finalist]:
     fixed = [v for v in evaluator.evaluate(constants(facts, task.output)) if isinstance(v, Scored)]
     nominated = nominate(progress.best, fixed, progress.best_classic, vote)
+    if chosen_on is None and not leave_out:
+        return [Finalist(s, s.scores, role) for s, role in nominated]
     if chosen_on is None:
         # A baseline's numbers are nobody's choice: there is nothing to leave out but its level.
         variants = {"evolved": progress.variants}

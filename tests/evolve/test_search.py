@@ -61,7 +61,17 @@ def search(
     proposers = shares() if proposers is None else proposers
     places = range(len(pixels) - n)
     return Search(
-        task, evaluator, copies, places, evaluator, proposers, FACTS, Clock(budget), seed, max_cost, watch
+        task,
+        evaluator,
+        copies,
+        places,
+        evaluator,
+        proposers,
+        FACTS,
+        Clock(budget),
+        seed,
+        max_cost=max_cost,
+        watch=watch,
     ).run()
 
 

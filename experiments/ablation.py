@@ -1,0 +1,263 @@
+#!/usr/bin/env python3
+"""What each ingredient of the search is worth: full search against the same search without it.
+
+    python experiments/ablation.py ../shared/datasets --out rows.jsonl [--continue] [--only crackforest,neu_patches]
+        [--arms full,random] [--seeds 5] [--evaluations 1000] [--processes 2]
+    python experiments/ablation.py --table rows.jsonl
+
+One row per dataset, arm and seed is written as soon as it is known; --continue leaves out those that are there. Every
+arm has the same number of full evaluations. Test scores are reported, never used to choose anything.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.random import Generator
+
+from evoseg.base.errors import PipelineError
+from evoseg.base.kinds import Kind
+from evoseg.base.streams import stream
+from evoseg.data.dataset import Dataset
+from evoseg.data.splits import split
+from evoseg.evolve.binary import BinaryTask
+from evoseg.evolve.budget import Budget, Clock
+from evoseg.evolve.facts import Facts
+from evoseg.evolve.finalists import promise
+from evoseg.evolve.growth import Vocabulary, vocabulary
+from evoseg.evolve.method import USUAL, Method, usual_proposers
+from evoseg.evolve.ports import Proposer, Scored, SearchView, Verdict
+from evoseg.evolve.search import GENERATION, Share
+from evoseg.evolve.selection import priced
+from evoseg.evolve.solve import SearchSettings, solve
+from evoseg.evolve.tuning import Tune
+from evoseg.evolve.variation import Newcomers
+from evoseg.pipeline import IMAGE, Pipeline, Step
+from evoseg.pipeline.value import step
+
+DATASETS = (
+    "crackforest",
+    "drive_vessels",
+    "dsb2018_fluo",
+    "glas_glands",
+    "isbi2012_em",
+    "magnetic_tile_blowhole",
+    "neu_patches",
+    "ni_superalloy",
+)
+TOURNAMENT = 7
+ALWAYS = sys.maxsize
+
+
+def without(name: str) -> Callable[[Vocabulary, Facts, Kind], list[Share]]:
+    """Return the usual proposers but one."""
+
+    def proposers(words: Vocabulary, facts: Facts, output: Kind) -> list[Share]:
+        return [share for share in usual_proposers(words, facts, output) if share.proposer.name != name]
+
+    return proposers
+
+
+def random_only(words: Vocabulary, facts: Facts, output: Kind) -> list[Share]:
+    """Propose random programs for ever."""
+    return [Share(Newcomers(words, output, opening=ALWAYS), GENERATION)]
+
+
+def random_and_tuner(words: Vocabulary, facts: Facts, output: Kind) -> list[Share]:
+    """Propose random programs, and better numbers for the best of them."""
+    return [Share(Tune(words), GENERATION), *random_only(words, facts, output)]
+
+
+def by_tournament(population: Sequence[Scored], n: int, rng: Generator) -> list[Scored]:
+    """Draw parents by tournaments on the mean score."""
+    rounds = rng.integers(len(population), size=(n, TOURNAMENT))
+    return [max((population[i] for i in contenders), key=priced) for contenders in rounds]
+
+
+def no_fits(facts: Facts, *, optional: bool) -> Vocabulary:
+    """Return the words without operators whose numbers the evaluator fits."""
+    words = vocabulary(facts, optional=optional)
+    return replace(words, operators=tuple(op for op in words.operators if not op.fitted))
+
+
+class Unfitted:
+    """Lets another proposer's thresholds stand at random levels."""
+
+    def __init__(self, inner: Proposer) -> None:
+        self._inner = inner
+        self.name = inner.name
+
+    def ready(self, view: SearchView, n: int, rng: Generator) -> list[Pipeline]:
+        """Return the other's programs with fixed levels."""
+        return [self._fixed(pipeline, rng) for pipeline in self._inner.ready(view, n, rng)]
+
+    def learn(self, verdicts: Sequence[Verdict]) -> None:
+        """Let the other learn."""
+        self._inner.learn(verdicts)
+
+    def _fixed(self, pipeline: Pipeline, rng: Generator) -> Pipeline:
+        steps = []
+        for s in pipeline.steps:
+            fixed = step("level", *s.inputs, level=int(rng.integers(256)), polarity=("bright", "dark")[rng.integers(2)])
+            steps.append(fixed if s.operator == "threshold" else s)
+        return Pipeline(steps)
+
+
+def unfitted(words: Vocabulary, facts: Facts, output: Kind) -> list[Share]:
+    """Return the usual proposers, whose thresholds nobody fits."""
+    return [replace(share, proposer=Unfitted(share.proposer)) for share in usual_proposers(words, facts, output)]
+
+
+ARMS: dict[str, Method] = {
+    "full": USUAL,
+    "random": replace(USUAL, proposers=random_only),
+    "random+tuner": replace(USUAL, proposers=random_and_tuner),
+    "no fitted threshold": replace(USUAL, words=no_fits, proposers=unfitted),
+    "no types": USUAL,
+    "no lexicase": replace(USUAL, select=by_tournament),
+    "no tuner": replace(USUAL, proposers=without("tune")),
+    "no jitter": replace(USUAL, copies=0),
+    "no leave-one-out": replace(USUAL, leave_out=False),
+    "no sums of curves": replace(USUAL, proposers=without("fuse")),
+}
+"""A pipeline cannot be built of unlike kinds, so "no types" is the full search with as many evaluations as an untyped
+one would have left over for valid programs (`valid_share`)."""
+
+
+def valid_share(trials: int = 4000) -> float:
+    """Return how often a program stays valid when a step becomes any operator, on any values before it."""
+    rng = stream(0, "ablation", "types")
+    facts = Facts(3, True, ((0.0,) * 101,) * 3, (10.0,) * 3, (1,))
+    words = vocabulary(facts)
+    valid = 0
+    for _ in range(trials):
+        steps = list(words.grow(rng, Kind.MASK, int(rng.integers(2, 7))).steps)
+        i = int(rng.integers(len(steps)))
+        op = words.operators[int(rng.integers(len(words.operators)))]
+        inputs = tuple(int(rng.integers(IMAGE, i)) if i else IMAGE for _ in op.inputs)
+        steps[i] = Step(op.name, inputs, words.draw_step(rng, op, inputs).params)
+        try:
+            valid += Pipeline(steps).output is Kind.MASK
+        except PipelineError:
+            pass
+    return valid / trials
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One search of the study."""
+
+    root: Path
+    dataset: str
+    arm: str
+    seed: int
+    evaluations: int
+
+
+def run(trial: Trial) -> dict[str, Any]:
+    """Search, and return the row of the table."""
+    began = time.process_time()
+    evaluations = trial.evaluations
+    if trial.arm == "no types":
+        evaluations = max(1, round(evaluations * valid_share()))
+    budget = Budget(evaluations=evaluations)
+    settings = SearchSettings(budget, seed=trial.seed, workers=0)
+    dataset, task = Dataset(trial.root / trial.dataset), BinaryTask("iou")
+    splits = split(dataset)
+    with tempfile.TemporaryDirectory() as folder:
+        found = solve(dataset, splits, task, settings, Path(folder), Clock(budget), method=ARMS[trial.arm])
+    best = found.champion
+    test = task.score(found.test[best.scored.pipeline])
+    expected = promise(best.selection, len(test), searched=not splits.selection)
+    return {
+        "dataset": trial.dataset,
+        "arm": trial.arm,
+        "seed": trial.seed,
+        "evaluations": trial.evaluations,
+        "search": best.scored.score,
+        "expected": expected.score,
+        "test": float(test.mean()),
+        "length": len(best.scored.pipeline),
+        "cost": best.scored.pipeline.cost,
+        "seconds": round(time.process_time() - began, 1),
+    }
+
+
+def table(rows: Iterable[dict[str, Any]]) -> str:
+    """Return, per arm, medians over seeds averaged over datasets, and the spread between seeds."""
+    rows = list(rows)
+    arms = [arm for arm in ARMS if any(r["arm"] == arm for r in rows)]
+    lines = [
+        "| arm | runs | search | expected | test | spread of test | length | ns per pixel | CPU s |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for arm in arms:
+        cells = {d: [r for r in rows if r["arm"] == arm and r["dataset"] == d] for d in {r["dataset"] for r in rows}}
+        cells = {d: found for d, found in cells.items() if found}
+
+        def middle(key: str, cells: dict[str, list[dict[str, Any]]] = cells) -> float:
+            return statistics.mean(statistics.median(r[key] for r in found) for found in cells.values())
+
+        spread = statistics.mean(np.ptp([r["test"] for r in found]) for found in cells.values())
+        lines.append(
+            f"| {arm} | {sum(map(len, cells.values()))} | {middle('search'):.3f} | {middle('expected'):.3f} | "
+            f"{middle('test'):.3f} | {spread:.3f} | {middle('length'):.0f} | {middle('cost'):.0f} | "
+            f"{middle('seconds'):.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Run what is asked for and not there yet."""
+    ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ask.add_argument("root", type=Path, nargs="?", help="the folder that holds the datasets")
+    ask.add_argument("--out", type=Path)
+    ask.add_argument("--table", type=Path)
+    ask.add_argument("--continue", dest="go_on", action="store_true")
+    ask.add_argument("--only", default=",".join(DATASETS))
+    ask.add_argument("--arms", default=",".join(ARMS))
+    ask.add_argument("--seeds", type=int, default=5)
+    ask.add_argument("--evaluations", type=int, default=1000)
+    ask.add_argument("--processes", type=int, default=2)
+    asked = ask.parse_args()
+    if asked.table:
+        print(table(json.loads(line) for line in asked.table.read_text().splitlines()))
+        return 0
+    if asked.root is None or asked.out is None:
+        ask.error("give the folder of the datasets and --out FILE, or --table FILE")
+    if unknown := [arm for arm in asked.arms.split(",") if arm not in ARMS]:
+        ask.error(f"no such arm: {', '.join(unknown)}; there are {', '.join(ARMS)}")
+    if asked.out.exists() and not asked.go_on:
+        ask.error(f"{asked.out} exists; add --continue to go on with it, or name another file")
+    there = [json.loads(line) for line in asked.out.read_text().splitlines()] if asked.out.exists() else []
+    done = {(r["dataset"], r["arm"], r["seed"], r["evaluations"]) for r in there}
+    # Seeds outermost: a study that is cut short has every arm.
+    trials = [
+        Trial(asked.root, dataset, arm, seed, asked.evaluations)
+        for seed in range(asked.seeds)
+        for dataset in asked.only.split(",")
+        for arm in asked.arms.split(",")
+        if (dataset, arm, seed, asked.evaluations) not in done
+    ]
+    with ExitStack() as stack:
+        out = stack.enter_context(asked.out.open("a"))
+        pool = stack.enter_context(ProcessPoolExecutor(asked.processes)) if asked.processes > 1 else None
+        for n, row in enumerate((pool.map if pool else map)(run, trials), 1):
+            out.write(json.dumps(row) + "\n")
+            out.flush()
+            print(f"{n}/{len(trials)} {row['dataset']} {row['arm']} {row['seed']}: {row['test']:.3f}", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
