@@ -85,11 +85,6 @@ class Clock:
         limit = self._budget.evaluations
         return None if limit is None else max(0, limit - evaluations)
 
-    def overdue(self) -> bool:
-        """Return whether all of the time is up, with what was kept back, or somebody asked for the end."""
-        limit = self._budget.seconds
-        return self._stop.is_set() or (limit is not None and self.seconds >= limit)
-
     def reason(self, evaluations: int, best: float) -> str | None:
         """Return why the search ends now, or None to go on."""
         if self._stop.is_set():

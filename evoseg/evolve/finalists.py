@@ -11,9 +11,6 @@ from evoseg.evolve.selection import assured, price
 from evoseg.evolve.skeletons import Skeleton, skeleton
 
 MOST = 8
-VOTE = "vote"
-VOTE_GAIN = 0.005
-"""Selection score by which a vote must beat the best single program, as it is three times as long."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,9 +71,7 @@ def promise(scores: Floats, n_new: int, *, searched: bool) -> Promise:
     return Promise(*(float(np.clip(v, 0, 1)) for v in (expected, expected - reach, expected + reach)))
 
 
-def nominate(
-    best: Sequence[Scored], constants: Sequence[Scored], classic: Scored | None, vote: Scored | None = None
-) -> list[tuple[Scored, str]]:
+def nominate(best: Sequence[Scored], constants: Sequence[Scored], classic: Scored | None) -> list[tuple[Scored, str]]:
     """Return at most `MOST` candidates with their roles: baselines always, the rest best first.
 
     Evolved ones of one structure differ in numbers only, so one of them stands for all.
@@ -84,7 +79,7 @@ def nominate(
     chosen = [(s, "constant") for s in constants] + ([(classic, "classic")] if classic else [])
     structures: set[Skeleton] = set()
     answers = {s.answer for s, _ in chosen}
-    for scored in [vote, *best] if vote else best:
+    for scored in best:
         structure = skeleton(scored.pipeline)
         if scored.proposer == "classic":
             continue  # the best of them is in already
@@ -111,8 +106,5 @@ def leave_one_out(scored: Scored, variants: Mapping[Skeleton, Sequence[tuple[Flo
 
 
 def champion(finalists: Sequence[Finalist]) -> Finalist:
-    """Return the finalist with the greatest merit, the first of equals, unless a vote is clearly better."""
-    single = max((f for f in finalists if f.scored.proposer != VOTE), key=lambda f: f.merit)
-    votes = [f for f in finalists if f.scored.proposer == VOTE]
-    better = [f for f in votes if assured(f.selection) >= assured(single.selection) + VOTE_GAIN]
-    return better[0] if better else single
+    """Return the finalist with the greatest merit, the first of equals."""
+    return max(finalists, key=lambda finalist: finalist.merit)

@@ -27,7 +27,7 @@ POPULATION = 96
 STAGNATION = 250
 """Full evaluations without a better candidate after which the population starts anew."""
 LEADERS = 3
-"""Candidates of an epoch that are remembered for the last comparison, and for epochs that build on earlier ones."""
+"""Candidates of an epoch that are remembered for epochs that build on earlier ones."""
 NOTHING = np.zeros(0)
 PATIENCE = 100
 """Generations without anything new to evaluate after which a search ends."""
@@ -287,7 +287,7 @@ class Search:
         classics = [s for s in [state.best_classic, *scored] if s is not None and s.proposer == "classic"]
         state.best_classic = max(classics, key=priced, default=None)
         # Only what may still become a finalist: a long search must not fill the memory.
-        alive = {skeleton(s.pipeline) for s in [*state.best, *state.leaders, *scored]}
+        alive = {skeleton(s.pipeline) for s in [*state.best, *scored]}
         state.variants = {key: kept for key, kept in state.variants.items() if key in alive}
         for s in scored:
             state.variants.setdefault(skeleton(s.pipeline), []).append((s.scores, s.left_out))

@@ -26,9 +26,7 @@ from evoseg.evolve.finalists import MOST, Finalist, champion, leave_one_out, nom
 from evoseg.evolve.jobs import Executor, InProcess
 from evoseg.evolve.method import USUAL, Given, Method
 from evoseg.evolve.ports import Failed, Floats, Scored, Task
-from evoseg.evolve.search import GENERATION, LEADERS, Progress, Search, Share
-from evoseg.evolve.selection import leading
-from evoseg.evolve.voting import best_vote
+from evoseg.evolve.search import GENERATION, Progress, Search, Share
 from evoseg.evolve.workers import Processes, WorkerSettings
 from evoseg.pipeline import Pipeline
 
@@ -174,12 +172,11 @@ def solve(
         if not progress.best:
             raise EvosegError(_why_nothing(progress, settings))
         chosen_on = on("selection", first_selection, len(sizes)) if splits.selection else None
-        vote = best_vote(_rivals(progress), afterwards, task, clock.overdue, settings.max_cost)
-        finalists = _finalists(progress, vote, afterwards, chosen_on, facts, task, method.leave_out)
+        finalists = _finalists(progress, afterwards, chosen_on, facts, task, method.leave_out)
         reproducible = not getattr(executor, "n_killed", 0)
     best = champion(finalists)
     if clock.stopped:
-        progress.stopped_by = "interrupt"  # while choosing: there was no time for all votes
+        progress.stopped_by = "interrupt"  # while choosing
     found(best.scored.pipeline)
     proven = [best, *(f for f in finalists if f.role != "evolved" and f is not best)]
     test = _prove(dataset, splits.test, task, [f.scored.pipeline for f in proven], settings, folder, witness)
@@ -195,11 +192,6 @@ def _why_nothing(progress: Progress, settings: SearchSettings) -> str:
     return "the search ended before any candidate was scored. Give it more time."
 
 
-def _rivals(progress: Progress) -> list[Scored]:
-    """Return the leaders of all epochs, and as many of the best of all: rivals of different descent vote best."""
-    return [*progress.leaders, *leading(progress.best, LEADERS + 1)]
-
-
 def _time_to_prove(splits: Splits, pixels: float, packing_s: float) -> float:
     """Return the time to keep back, from the size of an image and the time that it took to pack one, in s."""
     judged = MOST * len(splits.selection) + 4 * len(splits.test)
@@ -209,7 +201,6 @@ def _time_to_prove(splits: Splits, pixels: float, packing_s: float) -> float:
 
 def _finalists(
     progress: Progress,
-    vote: Scored | None,
     evaluator: AnyEvaluator,
     chosen_on: AnyEvaluator | None,
     facts: Facts,
@@ -217,7 +208,7 @@ def _finalists(
     leave_out: bool,
 ) -> list[Finalist]:
     fixed = [v for v in evaluator.evaluate(constants(facts, task.output)) if isinstance(v, Scored)]
-    nominated = nominate(progress.best, fixed, progress.best_classic, vote)
+    nominated = nominate(progress.best, fixed, progress.best_classic)
     if chosen_on is None and not leave_out:
         return [Finalist(s, s.scores, role) for s, role in nominated]
     if chosen_on is None:

@@ -382,7 +382,7 @@ def interrupt_in(phase: str, monkeypatch: pytest.MonkeyPatch, times: int) -> Non
     owner, name = {
         "packing": (solving, "_pack_with_copies"),
         "search": (Search, "_follow_epoch"),
-        "finalists": (solving, "best_vote"),
+        "finalists": (solving, "_finalists"),
         "proving": (solving, "_prove"),
         "writing": (api, "judged"),
     }[phase]

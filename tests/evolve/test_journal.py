@@ -98,7 +98,7 @@ def test_recording_changes_nothing(whole, tmp_path):
     about = [heading.about for heading, _ in whole[0]]
     assert about.count(END) == 1
     ending = about[about.index(END) :]
-    assert ending == [END, "finalists.judge", "finalists.evaluate", "selection.judge", "test.judge"]
+    assert ending == [END, "finalists.evaluate", "selection.judge", "test.judge"]
 
 
 @settings(max_examples=8)
