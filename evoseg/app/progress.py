@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Timer
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ QUIET_S = 5.0
 """Longest silence between two plain lines, as far as there is news."""
 LEAST_S = 1.0
 """Shortest time between two plain lines."""
+READING = "reading the images"
 
 
 @contextmanager
@@ -23,7 +25,14 @@ def shown(metric: str) -> Iterator[Watch]:
     """Yield what a search should call with its status."""
     word = METRIC_WORDS.get(metric, metric)
     if not sys.stderr.isatty():
-        yield PlainLines(word)
+        lines = PlainLines(word)
+        timer = Timer(QUIET_S, lines.still_reading)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield lines
+        finally:
+            timer.cancel()
         return
     from rich.console import Console
     from rich.live import Live
@@ -41,6 +50,11 @@ class PlainLines:
         self._last_s = float("-inf")
         self._best = float("-inf")
         self._doing = ""
+
+    def still_reading(self) -> None:
+        """Say so, if nothing else has been said yet."""
+        if not self._doing:
+            print(READING, file=sys.stderr, flush=True)
 
     def __call__(self, status: Status) -> None:
         """Print the status, or keep quiet."""
@@ -71,7 +85,7 @@ class _LiveLine:
         from rich.text import Text
 
         if self._status is None:
-            return Text("reading the images", style="dim")
+            return Text(READING, style="dim")
         passed = monotonic() - self._at if self._status.doing == "searching" else 0.0
         return Text(worded(self._status, self._metric, passed), no_wrap=True, overflow="ellipsis")
 

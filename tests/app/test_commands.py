@@ -349,3 +349,7 @@ def test_plain_lines_come_with_news_and_not_too_often(capsys):
     printed = capsys.readouterr().err.splitlines()
     assert [line.split()[0] for line in printed] == ["0", "3", "8"]
     assert "IoU 0.600 with 3 steps" in printed[1]
+    lines.still_reading()
+    assert not capsys.readouterr().err
+    PlainLines("IoU").still_reading()
+    assert capsys.readouterr().err == "reading the images\n"
