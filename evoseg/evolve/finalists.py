@@ -93,15 +93,15 @@ def nominate(best: Sequence[Scored], constants: Sequence[Scored], classic: Score
 def leave_one_out(scored: Scored, variants: Mapping[Skeleton, Sequence[tuple[Floats, Floats]]]) -> Floats:
     """Return each image's score with fitted and tuned numbers taken from the other images only.
 
-    The tuned numbers are those of the variant, among all that were tried of this structure, that is best on the
-    other images; its level was compared on the other images, too.
+    The tuned numbers are those of the variant, among all that were tried of this structure, whose robust scores are
+    best on the other images, as the search prefers it; its level was compared on the other images, too.
     """
-    tried = [*variants.get(skeleton(scored.pipeline), ()), (scored.scores, scored.left_out)]
-    scores = np.stack([s for s, _ in tried])
+    tried = [*variants.get(skeleton(scored.pipeline), ()), (scored.robust, scored.left_out)]
+    robust = np.stack([r for r, _ in tried])
     left_out = np.stack([left for _, left in tried])
-    if scores.shape[1] == 1:
+    if robust.shape[1] == 1:
         return scored.left_out
-    others = scores.sum(axis=1, keepdims=True) - scores
+    others = robust.sum(axis=1, keepdims=True) - robust
     return cast(Floats, np.take_along_axis(left_out, others.argmax(axis=0)[None], axis=0)[0])
 
 

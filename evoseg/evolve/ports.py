@@ -97,6 +97,8 @@ class Scored:
     jittered : float64 array of shape (n_images,), or None
         Scores on jittered copies of the images, NaN for those that have none; None if the candidate was not good
         enough to be tried on them.
+    handicap : float
+        For one that was not tried: what jitter has cost those that were, on average.
     """
 
     pipeline: Pipeline
@@ -105,12 +107,13 @@ class Scored:
     left_out: Floats
     proposer: str = ""
     jittered: Floats | None = None
+    handicap: float = 0.0
 
     @property
     def robust(self) -> Floats:
         """Per image, what selection goes by: the left-out score, averaged with the jittered copy's if there is one."""
         if self.jittered is None:
-            return self.left_out
+            return self.left_out - self.handicap
         return np.where(np.isnan(self.jittered), self.left_out, (self.left_out + self.jittered) / 2)
 
     @property

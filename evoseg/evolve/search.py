@@ -56,7 +56,7 @@ class Progress:
     evaluations, failed, turned_away, too_costly, generation : int
         Full evaluations; failures; candidates dismissed on a few images, and for their cost; generations begun.
     variants : dict
-        Scores and left-out scores of all variants of a structure, by its skeleton.
+        Robust and left-out scores of all variants of a structure, by its skeleton.
     history : list of (evaluations, seconds, best score)
         One entry whenever the best improved; never decreases.
     population, best : list of Scored
@@ -148,6 +148,7 @@ class Search:
         self._idle = 0
         self._epoch_best: list[Scored] = []
         self._improved_at = 0
+        self._losses: list[float] = []
         self.progress = Progress()
 
     def run(self) -> Progress:
@@ -239,17 +240,26 @@ class Search:
             self._epoch_best, self._improved_at = [], state.evaluations
 
     def _jitter(self, scored: list[Scored]) -> list[Scored]:
-        """Try those that come among the best on jittered copies of the images."""
+        """Try those that come among the best on jittered copies of the images; the others get a handicap."""
+        if not self._copied:
+            return scored
         best = self.progress.best
         bar = priced(best[BEST // 2]) if len(best) == BEST else float("-inf")
-        promoted = [s for s in scored if priced(s) >= bar] if self._copied else []
+        scored = [replace(s, handicap=self._jitter_costs) for s in scored]
+        promoted = [s for s in scored if priced(s) >= bar]
         statistics = self._copies.judge([s.pipeline for s in promoted], self._clock.late)
         tried = {
             s.pipeline: replace(s, jittered=self._spread(self._task.score(found), len(s.scores)))
             for s, found in zip(promoted, statistics, strict=True)
             if found is not None and not isinstance(found, Failed)
         }
+        self._losses += [float((s.left_out - s.robust).mean()) for s in tried.values()]
         return [tried.get(s.pipeline, s) for s in scored]
+
+    @property
+    def _jitter_costs(self) -> float:
+        """What jitter has cost on average; without this, those that were not tried would seem the better ones."""
+        return max(0.0, float(np.mean(self._losses))) if self._losses else 0.0
 
     def _spread(self, scores: Floats, n_images: int) -> Floats:
         """Put the scores of the copies in the places of their images."""
@@ -290,4 +300,4 @@ class Search:
         alive = {skeleton(s.pipeline) for s in [*state.best, *scored]}
         state.variants = {key: kept for key, kept in state.variants.items() if key in alive}
         for s in scored:
-            state.variants.setdefault(skeleton(s.pipeline), []).append((s.scores, s.left_out))
+            state.variants.setdefault(skeleton(s.pipeline), []).append((s.robust, s.left_out))

@@ -105,6 +105,18 @@ def test_candidates_that_a_darker_copy_ruins_count_for_less():
         assert s.scores.shape == s.jittered.shape  # history and results are of the images as they are
 
 
+def test_candidates_that_no_copy_has_tried_do_not_profit_from_that():
+    items = [*ITEMS, *darker(ITEMS)]
+    progress = search(InProcess(BinaryTask(), items, 1 << 27), Budget(evaluations=250), items=items, copied=True)
+    seen = [*progress.best, *progress.population]
+    losses = [float((s.left_out - s.robust).mean()) for s in seen if s.jittered is not None]
+    untried = [s for s in seen if s.jittered is None and s.handicap]
+    assert untried
+    assert min(losses) < min(s.handicap for s in untried)
+    assert max(s.handicap for s in untried) < max(losses)
+    assert all(np.array_equal(s.robust, s.left_out - s.handicap) for s in untried)
+
+
 def test_any_number_of_workers_gives_the_same_search(tmp_path):
     budget = Budget(evaluations=170)
     items = [*ITEMS, *darker(ITEMS)]
