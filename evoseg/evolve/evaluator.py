@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice, zip_longest
 from typing import Protocol
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from evoseg.evolve.fitting import EVERYTHING, Conversation, Effort, fit
 from evoseg.evolve.jobs import Executor, Job, Measure, Part, Request
 from evoseg.evolve.ports import Failed, Floats, Scored, Task, Verdict
+from evoseg.operators import registry
 from evoseg.pipeline import Pipeline
 
 LEAST_LIMIT_S = 5.0
@@ -19,7 +21,7 @@ FEW = 3
 """Least number of images that candidates are looked at on first; a quarter if that is more."""
 
 JOB_S = 0.5
-"""Modelled duration above which the programs of a request are spread over several jobs."""
+"""Modelled duration above which a worker's programs are spread over several jobs."""
 
 
 class AnyEvaluator(Protocol):
@@ -64,11 +66,12 @@ class Evaluator:
         self.few = evenly_spaced(len(images), n_few)
         rest = [i for i in range(len(images)) if i not in self.few]
         self._in_order = np.argsort([*self.few, *rest])
-        self._shards = {
-            Part.FEW: self._share([images[i] for i in self.few]),
-            Part.REST: self._share([images[i] for i in rest]),
-            Part.ALL: self._share(images),
+        self._images = {
+            Part.FEW: [images[i] for i in self.few],
+            Part.REST: [images[i] for i in rest],
+            Part.ALL: images,
         }
+        self._homes: dict[bytes, int] = {}
 
     def judge(
         self, programs: Sequence[Pipeline], out_of_time: Callable[[], bool] = lambda: False
@@ -107,6 +110,7 @@ class Evaluator:
         -------
         list of Scored, Failed, TurnedAway, or None for candidates that time ran out on
         """
+        self._homes.clear()
         few_are_all = len(self.few) == len(self._pixels)
         talks: dict[int, Conversation] = {
             i: fit(c, self._task, few_are_all=few_are_all, effort=effort) for i, c in enumerate(candidates)
@@ -146,23 +150,44 @@ class Evaluator:
     def _measure(self, requests: list[Request], out_of_time: Callable[[], bool]) -> dict[Request, Floats | Failed]:
         """Answer each distinct request on its part of the images; an entry is missing where time ran out."""
         answers: dict[Request, Floats | Failed] = {}
-        for part, shards in self._shards.items():
+        for part, images in self._images.items():
             asked = [request for request in dict.fromkeys(requests) if request.part is part]
-            for chunk in self._chunks(asked, shards):
+            if not asked:
+                continue
+            # Whole programs keep more workers busy than a few images would; images are shared out where programs
+            # are fewer than workers.
+            shards = self._share(images, -(-self._executor.n_workers // len(asked)))
+            hands = self._deal(asked, self._executor.n_workers // len(shards), self._homes if part is Part.FEW else {})
+            pixels = max(map(self._size, shards))
+            for chunks in zip_longest(*(self._chunks(hand, pixels) for hand in hands), fillvalue=()):
                 if out_of_time():
                     return answers
-                outcomes = self._executor.run([self._job(chunk, images) for images in shards])
-                for i, request in enumerate(chunk):
-                    parts = [outcome.results[i] for outcome in outcomes]
-                    failed = next((p for p in parts if isinstance(p, Failed)), None)
-                    answers[request] = failed or np.concatenate([p for p in parts if not isinstance(p, Failed)])
+                jobs = [self._job(chunk, shard) for chunk in chunks if chunk for shard in shards]
+                outcomes = iter(self._executor.run(jobs))
+                for chunk in filter(None, chunks):
+                    answered = zip(*(outcome.results for outcome in islice(outcomes, len(shards))), strict=True)
+                    for request, parts in zip(chunk, answered, strict=True):
+                        failed = next((p for p in parts if isinstance(p, Failed)), None)
+                        answers[request] = failed or np.concatenate([p for p in parts if not isinstance(p, Failed)])
         return answers
 
-    def _chunks(self, requests: list[Request], shards: list[tuple[int, ...]]) -> list[list[Request]]:
+    def _deal(self, requests: list[Request], n: int, homes: dict[bytes, int]) -> list[list[Request]]:
+        """Deal requests to n workers, about equal modelled work each; `homes` says who holds a plane, and is told.
+
+        What a fit asks next builds on the plane that it has asked for before, which that worker has still at hand.
+        """
+        hands: list[list[Request]] = [[] for _ in range(n)]
+        work = [0.0] * n
+        for request in requests:
+            worker = homes.setdefault(_plane(request.program), work.index(min(work))) % n
+            hands[worker].append(request)
+            work[worker] += request.program.cost
+        return hands
+
+    def _chunks(self, requests: list[Request], pixels: int) -> list[list[Request]]:
         """Cut the requests into runs of about `JOB_S`, so that time and limits are looked at between them."""
         chunks: list[list[Request]] = []
         seconds = 0.0
-        pixels = max((self._size(images) for images in shards), default=0)
         for request in requests:
             cost = request.program.cost * pixels * 1e-9
             if not chunks or seconds + cost > JOB_S:
@@ -172,21 +197,27 @@ class Evaluator:
             seconds += cost
         return chunks
 
-    def _job(self, requests: list[Request], images: tuple[int, ...]) -> Job:
+    def _job(self, requests: Sequence[Request], images: tuple[int, ...]) -> Job:
         modelled_s = sum(r.program.cost for r in requests) * self._size(images) * 1e-9
         return Job(tuple(requests), images, max(LEAST_LIMIT_S, LIMIT_RATIO * modelled_s))
 
     def _size(self, images: Sequence[int]) -> int:
         return sum(self._pixels[i] for i in images)
 
-    def _share(self, images: list[int]) -> list[tuple[int, ...]]:
-        """Share images among the workers, in order, with about equal pixels each and none empty."""
-        n = min(self._executor.n_workers, len(images))
+    def _share(self, images: list[int], n: int) -> list[tuple[int, ...]]:
+        """Share images out in at most n groups, in order, with about equal pixels each and none empty."""
+        n = min(n, len(images))
         ends = np.cumsum([self._pixels[i] for i in images])
         groups: list[list[int]] = [[] for _ in range(n)]
         for image, end in zip(images, ends, strict=True):
             groups[min(n - 1, int((end - self._pixels[image] / 2) * n / ends[-1]))].append(image)
         return [tuple(group) for group in groups if group]
+
+
+def _plane(program: Pipeline) -> bytes:
+    """Return the digest of what the first fitted step looks at, or of the whole program."""
+    fitted = next((s for s in program.steps if registry.get(s.operator).fitted), None)
+    return program.digests[fitted.inputs[0] if fitted else -1]
 
 
 def evenly_spaced(n: int, most: int) -> list[int]:

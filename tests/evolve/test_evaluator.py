@@ -111,16 +111,63 @@ def test_both_executors_give_the_same_bits(tmp_path):
     assert all(other == found[0] for other in found)
 
 
-@given(st.lists(st.integers(1, 5000), min_size=1, max_size=12), st.integers(1, 8))
-def test_images_are_shared_out_whole_and_in_order(pixels, n_workers):
-    class Silent:
-        def __init__(self) -> None:
-            self.n_workers = n_workers
+class Many(Counting):
+    """Several workers in name, one in fact."""
 
-    shards = Evaluator(BinaryTask(), Silent(), {10 + i: n for i, n in enumerate(pixels)})._shards[Part.ALL]
-    assert [image for shard in shards for image in shard] == [10 + i for i in range(len(pixels))]
-    assert 1 <= len(shards) <= min(n_workers, len(pixels))
-    assert all(shards)
+    def __init__(self, items: Sequence[Item], n_workers: int) -> None:
+        super().__init__(InProcess(BinaryTask(), items, 1 << 27))
+        self.n_workers = n_workers
+        self.rounds: list[list[Job]] = []
+
+    def run(self, jobs: Sequence[Job]) -> list[Outcome]:
+        self.rounds.append(list(jobs))
+        return super().run(jobs)
+
+
+OTSU = [Pipeline([PLANE[0], step("gaussian", 0, sigma=s), step("otsu", 1)]) for s in (1.0, 2.0, 3.0, 4.0, 5.0)]
+
+
+@given(st.lists(st.integers(1, 5000), min_size=1, max_size=6), st.integers(1, 8))
+def test_images_are_shared_out_whole_and_in_order_where_programs_are_few(pixels, n_workers):
+    many = Many(discs(len(pixels)), n_workers)
+    Evaluator(BinaryTask(), many, dict(enumerate(pixels))).judge(OTSU[:1])
+    (jobs,) = many.rounds
+    assert [image for job in jobs for image in job.images] == list(range(len(pixels)))
+    assert 1 <= len(jobs) <= min(n_workers, len(pixels))
+    assert all(job.images for job in jobs)
+
+
+@given(st.integers(1, 5), st.integers(1, 6))
+def test_programs_are_dealt_whole_where_they_are_many(n_programs, n_workers):
+    many = Many(items := discs(3), n_workers)
+    found = Evaluator(BinaryTask(), many, sizes(items)).judge(OTSU[:n_programs])
+    alone = Evaluator(BinaryTask(), InProcess(BinaryTask(), items, 0), sizes(items)).judge(OTSU[:n_programs])
+    assert np.array_equal(np.array(found), np.array(alone))
+    (jobs,) = many.rounds
+    assert len(jobs) <= n_workers
+    answered = [(r.program, image) for job in jobs for r in job.requests for image in job.images]
+    assert sorted(map(hash, answered)) == sorted(hash((p, i)) for p in OTSU[:n_programs] for i in range(3))
+    if n_programs >= n_workers:
+        assert len(jobs) == n_workers
+        assert all(len(job.images) == 3 for job in jobs)
+
+
+def test_a_fit_goes_back_to_the_worker_that_holds_its_plane():
+    many = Many(items := discs(4), 2)
+    programs = [
+        Pipeline([PLANE[0], step("gaussian", 0, sigma=s), step("threshold", 1), step("remove_small", 2, area=9)])
+        for s in (1.0, 1.5, 2.0, 2.5)
+    ]
+    Evaluator(BinaryTask(), many, sizes(items)).evaluate(programs)
+    homes: dict[bytes, set[int]] = {}
+    for jobs in many.rounds:
+        for worker, job in enumerate(jobs):
+            for request in job.requests:
+                if request.part is Part.FEW:
+                    homes.setdefault(request.program.digests[1], set()).add(worker)
+    assert len(many.rounds) > 3
+    assert [len(workers) for workers in homes.values()] == [1] * 4
+    assert set().union(*homes.values()) == {0, 1}
 
 
 def test_only_the_images_named_are_looked_at():

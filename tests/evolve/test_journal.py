@@ -207,7 +207,7 @@ def test_the_recorded_reason_for_the_end_holds():
 
 
 def test_time_that_ran_out_is_remembered(tmp_path):
-    chosen = replace(SETTINGS, budget=Budget(seconds=0.6))
+    chosen = replace(SETTINGS, budget=Budget(seconds=2.0))
     journal = Memory()
     first = recorded(tmp_path, journal, chosen=chosen)
     assert first.progress.stopped_by == "seconds"
