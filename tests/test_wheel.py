@@ -63,7 +63,7 @@ def test_the_wheel_holds_the_code_and_both_data_folders_and_nothing_else(wheel):
         kept = [p for p in (ROOT / folder).rglob("*") if p.is_file()]
         assert kept
         assert {f"evoseg/_data/{p.relative_to(ROOT).as_posix()}" for p in kept} <= names
-    assert {f"{info}/licenses/LICENSE", "evoseg/py.typed"} <= names
+    assert {f"{info}/licenses/LICENSE", "evoseg/py.typed", "evoseg/library/weights/slim.safetensors"} <= names
     assert not any("__pycache__" in name for name in names)
 
 
