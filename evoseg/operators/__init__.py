@@ -11,6 +11,7 @@ from evoseg.operators import (  # noqa: F401  (imported for their registrations)
     edges,
     frequency,
     intake,
+    labels,
     masks,
     measures,
     morphology,
@@ -18,4 +19,5 @@ from evoseg.operators import (  # noqa: F401  (imported for their registrations)
     smoothing,
     texture,
     thresholds,
+    watershed,
 )

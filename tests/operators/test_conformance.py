@@ -19,7 +19,7 @@ from evoseg.operators.registry import WHOLE, Operator, operators
 GOLDEN = Path(__file__).parent / "golden"
 MODULES = sorted(Path(evoseg.operators.__file__).parent.glob("*.py"))
 SHAPES = [(1, 1), (2, 3), (4, 1), (1, 7), (5, 4), (31, 44)]
-DTYPES = {Kind.GRAY: np.uint8, Kind.MASK: np.bool_}
+DTYPES = {Kind.GRAY: np.uint8, Kind.MASK: np.bool_, Kind.LABELS: np.int32, Kind.POINTS: np.float64}
 
 every = pytest.mark.parametrize("op", operators(optional=True), ids=lambda op: op.name)
 
@@ -54,7 +54,11 @@ def value(kind: Kind, shape: tuple[int, int], seed: int = 0) -> np.ndarray:
     plane = scene(shape, seed)
     if kind == Kind.RAW:
         return np.ascontiguousarray(np.dstack([plane, scene(shape, seed + 1)[::-1], scene(shape, seed + 2)[:, ::-1]]))
-    return np.ascontiguousarray(plane > 130) if kind == Kind.MASK else plane
+    return as_kind(np.ascontiguousarray(plane > 130), kind) if kind != Kind.GRAY else plane
+
+
+def as_kind(mask: np.ndarray, kind: Kind) -> np.ndarray:
+    return cv2.connectedComponents(mask.view(np.uint8), ltype=cv2.CV_32S)[1] if kind == Kind.LABELS else mask
 
 
 def arguments(op: Operator, shape: tuple[int, int]) -> tuple[np.ndarray, ...]:
@@ -65,7 +69,7 @@ def constant(op: Operator, shape: tuple[int, int], level: int) -> tuple[np.ndarr
     made = []
     for kind in op.inputs:
         full = np.full((*shape, 3) if kind == Kind.RAW else shape, level, np.uint8)
-        made.append(full > 128 if kind == Kind.MASK else full)
+        made.append(full if kind in (Kind.RAW, Kind.GRAY) else as_kind(full > 128, kind))
     return tuple(made)
 
 
@@ -96,9 +100,15 @@ def choices(op: Operator) -> list[tuple[Value, ...]]:
 
 def check_output(op: Operator, output: object, shape: tuple[int, int]) -> None:
     assert type(output) is np.ndarray
-    assert output.shape == shape
     assert output.dtype == DTYPES[op.output]
     assert output.flags.c_contiguous
+    if op.output == Kind.POINTS:
+        assert output.shape == (len(output), 2)
+        assert np.all((output >= 0) & (output <= np.array(shape) - 1))
+        return
+    assert output.shape == shape
+    if op.output == Kind.LABELS:
+        assert np.array_equal(np.unique(np.append(output, 0)), np.arange(output.max() + 1)), "labels have gaps"
     if output.dtype == np.bool_:
         assert set(np.unique(output.view(np.uint8))) <= {0, 1}
 
@@ -203,10 +213,22 @@ def test_both_ends_of_its_ranges_are_on_the_grid(op: Operator) -> None:
                 parameter.check(parameter.domain.high + 1)
 
 
+def drawn(op: Operator, output: np.ndarray) -> np.ndarray:
+    """Return a result as an 8-bit picture: labels by their numbers, points by their places to a tenth of a pixel."""
+    if op.output == Kind.MASK:
+        return output.view(np.uint8) * 255
+    if op.output == Kind.POINTS:
+        picture = np.zeros((480, 610), np.uint8)
+        row, col = np.rint(10 * output).astype(int).T
+        picture[row, col] = 255
+        return picture
+    return output.astype(np.uint8) if op.output == Kind.LABELS else output
+
+
 @every
 def test_it_matches_its_golden_image(op: Operator, update_golden: bool, tmp_path: Path) -> None:
     output = op.run(arguments(op, (48, 61)), defaults(op))
-    picture = output.view(np.uint8) * 255 if output.dtype == np.bool_ else output
+    picture = drawn(op, output)
     path = GOLDEN / f"{op.name}.png"
     if update_golden:
         cv2.imwrite(str(path), picture)

@@ -1,0 +1,173 @@
+"""Labels to labels: objects grown, smoothed, merged, or kept by what they are."""
+
+from typing import Annotated, Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from evoseg.base.kinds import Gray, Labels
+from evoseg.operators.components import label_moments
+from evoseg.operators.elements import disk_parts
+from evoseg.operators.parameters import OneOf, Range
+from evoseg.operators.registry import WHOLE, operator
+from evoseg.operators.watershed import compact, consecutive, spread_labels
+
+
+@operator(revision=1, cost=14.0, reach=WHOLE)
+def expand_labels(labels: Labels, *, distance: Annotated[float, Range(1, 40, unit="px", log=True)] = 2.0) -> Labels:
+    """Grow every object into the background; where two meet, the nearer one wins.
+
+    Parameters
+    ----------
+    labels : int32 array of shape (M, N)
+    distance : float, px
+        How far objects grow.
+
+    Returns
+    -------
+    int32 array of shape (M, N)
+    """
+    nearest, far = spread_labels(labels)
+    return np.where(far <= distance, nearest, 0).astype(np.int32)
+
+
+@operator(revision=1, cost=30.0, reach=WHOLE)
+def open_labels(labels: Labels, *, radius: Annotated[int, Range(1, 20, unit="px", log=True)] = 2) -> Labels:
+    """Remove from every object what a disk does not fit into; objects that vanish go.
+
+    Parameters
+    ----------
+    labels : int32 array of shape (M, N)
+    radius : int, px
+        Of a disk; above 3 px of a regular octagon.
+
+    Returns
+    -------
+    int32 array of shape (M, N)
+    """
+    # OpenCV has no morphology of 32-bit integers; floats are exact up to 2^24 objects.
+    lowest: NDArray[Any] = labels.astype(np.float32)
+    highest = lowest
+    for part in disk_parts(radius):
+        lowest, highest = cv2.erode(lowest, part), cv2.dilate(highest, part)
+    core: NDArray[Any] = np.where(lowest == highest, labels, 0).astype(np.float32)
+    for part in disk_parts(radius):
+        core = cv2.dilate(core, part)
+    return consecutive(np.where(core == labels, labels, 0).astype(np.int32))
+
+
+@operator(revision=1, cost=14.0, reach=WHOLE)
+def merge_labels(labels: Labels, *, share: Annotated[float, Range(0.05, 0.9)] = 0.35) -> Labels:
+    """Join touching objects that share much of their outlines.
+
+    Parameters
+    ----------
+    labels : int32 array of shape (M, N)
+    share : float
+        Least part of the smaller object's outline, in edges of pixels, that lies against the other. Larger values join
+        less.
+
+    Returns
+    -------
+    int32 array of shape (M, N)
+    """
+    n = int(labels.max()) + 1
+    outline = np.zeros(n, np.int64)
+    pairs = []
+    for a, b in ((labels[:, :-1], labels[:, 1:]), (labels[:-1], labels[1:])):
+        edge = np.flatnonzero(a != b)
+        first, second = a.ravel()[edge].astype(np.int64), b.ravel()[edge].astype(np.int64)
+        outline += np.bincount(first, minlength=n) + np.bincount(second, minlength=n)
+        touch = (first > 0) & (second > 0)
+        pairs.append(np.minimum(first, second)[touch] * n + np.maximum(first, second)[touch])
+    keys, common = np.unique(np.concatenate(pairs), return_counts=True)
+    a, b = np.divmod(keys, n)
+    close = common >= share * np.minimum(outline[a], outline[b])
+    root = np.arange(n, dtype=np.int32)
+    # In order of size, so that each ends with the smallest number of its group.
+    for first, second in zip(a[close].tolist(), b[close].tolist(), strict=True):
+        low, high = sorted((int(root[first]), int(root[second])))
+        root[root == high] = low
+    kept = np.zeros(n, np.bool_)
+    kept[root] = True
+    return compact(np.take(root, labels), kept)
+
+
+@operator(revision=1, cost=3.5, reach=WHOLE)
+def keep_area_labels(
+    labels: Labels,
+    *,
+    low: Annotated[int, Range(1, 20000, unit="px2", log=True)] = 30,
+    high: Annotated[int, Range(10, 200000, unit="px2", log=True)] = 20000,
+) -> Labels:
+    """Keep objects whose area lies between two.
+
+    Parameters
+    ----------
+    labels : int32 array of shape (M, N)
+    low, high : int, px2
+        Both included. If `low` is above `high` they change places.
+
+    Returns
+    -------
+    int32 array of shape (M, N)
+    """
+    areas = np.bincount(labels.ravel())
+    return compact(labels, (areas >= min(low, high)) & (areas <= max(low, high)))
+
+
+@operator(revision=1, cost=9.0, reach=WHOLE)
+def keep_round_labels(labels: Labels, *, roundness: Annotated[float, Range(0.1, 0.98)] = 0.6) -> Labels:
+    """Keep objects that resemble a disk: compact, without holes.
+
+    Parameters
+    ----------
+    labels : int32 array of shape (M, N)
+    roundness : float
+        Least value of area / (2 pi (variance along rows + along columns)): 1 for a disk, less for all that is long,
+        ragged or hollow.
+
+    Returns
+    -------
+    int32 array of shape (M, N)
+
+    References
+    ----------
+    J. Žunić, K. Hirota, P. L. Rosin, Pattern Recognition 43(1), 2010. doi:10.1016/j.patcog.2009.06.017
+    """
+    area, rows, cols, _ = label_moments(int(labels.max()) + 1, labels)
+    return compact(labels, area >= roundness * 2 * np.pi * (rows + cols))
+
+
+@operator(revision=1, cost=6.0, reach=WHOLE)
+def keep_bright_labels(
+    labels: Labels,
+    plane: Gray,
+    *,
+    level: Annotated[int, Range(0, 255, unit="level")] = 128,
+    polarity: Annotated[str, OneOf("bright", "dark")] = "bright",
+) -> Labels:
+    """Keep objects by their mean in a plane.
+
+    Parameters
+    ----------
+    labels : int32 array of shape (M, N)
+    plane : uint8 array of shape (M, N)
+    level : int, level
+        bright keeps objects whose mean is above it, dark the others.
+    polarity : str
+
+    Returns
+    -------
+    int32 array of shape (M, N)
+    """
+    means = label_means(labels, plane)
+    return compact(labels, means > level if polarity == "bright" else means <= level)
+
+
+def label_means(labels: NDArray[np.int32], plane: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return the mean of a plane over each label; 0 for numbers that do not occur."""
+    areas = np.bincount(labels.ravel())
+    sums = np.bincount(labels.ravel(), plane.ravel())
+    return np.asarray(sums / np.maximum(areas, 1), np.float64)
