@@ -3,13 +3,15 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from evoseg.base.errors import DatasetError
 from evoseg.data.sources import Part, Source
 
 
 def parts_of(source: Source, stem: str) -> list[str]:
     """Return the parts that an image has, its own pixels first."""
-    every = ["image", *(f"planes/{name}" for name in source.planes), "mask", "known"]
+    every = ["image", *(f"planes/{name}" for name in source.planes), "mask", "known", "points"]
     return [part for part in every if source.has(part, stem)]
 
 
@@ -58,10 +60,25 @@ def mismatches(source: Source, stem: str, parts: Mapping[str, Part]) -> list[str
     rows_cols = image.array.shape[:2]
     faults = []
     for part, found in parts.items():
-        if found.array.shape[:2] != rows_cols:
+        if part == "points":
+            faults += _outside(found, image)
+        elif found.array.shape[:2] != rows_cols:
             what = part.replace("planes/", "plane ")
             faults.append(
                 f"{found.where}: {what} is {found.array.shape[:2]} but {Path(image.where).name} is {rows_cols}; "
                 f"a {what} must match its image pixel for pixel. Re-export the {what} at the image's size."
             )
     return faults
+
+
+def _outside(points: Part, image: Part) -> list[str]:
+    """Say if points lie beyond their image: rows and columns may have changed places."""
+    rows, cols = image.array.shape[:2]
+    beyond = int(np.sum(np.any((points.array < -0.5) | (points.array > np.array([rows, cols]) - 0.5), axis=1)))
+    if not beyond:
+        return []
+    said = (
+        f"{points.where}: {beyond} of {len(points.array)} points lie outside {Path(image.where).name}, which has "
+        f"{rows} rows and {cols} columns. Are y (row) and x (column) in the columns that the first line names?"
+    )
+    return [said]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from evoseg.base.errors import DatasetError
+from evoseg.data.asked import asked, touching
 from evoseg.data.card import DatasetCard
 from evoseg.data.dataset import Dataset, first_faults
 from evoseg.data.folder import Folder, scan
@@ -123,8 +124,9 @@ def _relative(folder: Folder, messages: Sequence[str]) -> tuple[str, ...]:
 def _mask_faults(folder: Folder, labelled: Sequence[ImageFacts]) -> list[str]:
     faults = []
     if labelled and not any(fact.n_foreground for fact in labelled):
+        truths = "masks" if folder.masks else "lists of points"
         faults.append(
-            f"{folder.root}: all {len(labelled)} masks are empty, so there is nothing to find. Check how they were "
+            f"{folder.root}: all {len(labelled)} {truths} are empty, so there is nothing to find. Check how they were "
             "exported."
         )
     for fact in labelled:
@@ -138,11 +140,14 @@ def _mask_faults(folder: Folder, labelled: Sequence[ImageFacts]) -> list[str]:
 def _warnings(folder: Folder, found: Survey, labelled: Sequence[ImageFacts], splits: Splits | None) -> list[str]:
     warnings = []
     for fact in labelled:
-        if fact.n_known and fact.n_foreground > _NEARLY_FULL * fact.n_known:
+        if fact.tally is not None and fact.n_known and fact.n_foreground > _NEARLY_FULL * fact.n_known:
             share = 100 * fact.n_foreground / fact.n_known
             warnings.append(f"{folder.masks[fact.stem]}: {share:.0f} % is foreground; is the mask inverted?")
-    unlabelled = [stem for stem in folder.images if stem not in folder.masks]
-    if unlabelled and folder.masks:
+    if warning := touching(found.facts, asked(found.facts, folder.card).task):
+        warnings.append(warning)
+    truths = folder.masks | folder.points
+    unlabelled = [stem for stem in folder.images if stem not in truths]
+    if unlabelled and truths:
         warnings.append(f"{len(unlabelled)} images have no mask and are not used: {_some(unlabelled)}.")
     dtypes = Counter(fact.dtype for fact in found.facts.values())
     if len(dtypes) > 1:
@@ -178,7 +183,12 @@ def _card(words: DatasetCard, found: Survey, labelled: Sequence[ImageFacts]) -> 
         card["dtypes"] = dict(Counter(fact.dtype for fact in facts))
         card["values"] = [min(fact.low for fact in facts), max(fact.high for fact in facts)]
     if labelled:
-        card |= _mask_figures(labelled)
+        task = asked(found.facts, words)
+        card |= {"task": task.task, "task_because": task.why}
+        if masks := [fact for fact in labelled if fact.tally is not None]:
+            card |= _mask_figures(masks)
+        else:
+            card["points_per_image"] = {"median": float(np.median([fact.n_foreground for fact in labelled]))}
     card["digests"] = {fact.stem: fact.digests for fact in facts}
     card["digest"] = found.digest
     return card
@@ -200,7 +210,7 @@ def _lines(report: Report) -> list[str]:
     card = report.card
     lines = [f"{report.root}: {card.get('title', '')}".rstrip(": ")]
     lines.append(
-        f"  {card['n_images']} images, {card['n_labelled']} with a mask; channels {' '.join(card['channels'])}"
+        f"  {card['n_images']} images, {card['n_labelled']} with a truth; channels {' '.join(card['channels'])}"
     )
     if "sizes" in card:
         low, high = card["values"]
@@ -214,6 +224,10 @@ def _lines(report: Report) -> list[str]:
             f"{card['n_empty_masks']} empty masks; per image {card['objects_per_image']['median']:g} objects of "
             f"{card['object_area_px']['median']:g} px (medians)"
         )
+    if "points_per_image" in card:
+        lines.append(f"  {card['points_per_image']['median']:g} points per image (median)")
+    if "task_because" in card:
+        lines.append(f"  task: {card['task']}, since {card['task_because']}")
     if report.splits:
         sizes_of = ", ".join(f"{len(stems)} {name}" for name, stems in vars(report.splits).items())
         lines.append(f"  splits: {sizes_of}")

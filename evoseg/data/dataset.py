@@ -13,6 +13,7 @@ from evoseg.base.errors import DatasetError, unknown
 from evoseg.data.agreement import channels_of, mismatches, parts_of
 from evoseg.data.card import DatasetCard
 from evoseg.data.folder import scan
+from evoseg.data.objects import objects_of
 from evoseg.data.sources import Arrays, FolderSource, Part, Source, array_source
 from evoseg.data.survey import Survey, survey
 
@@ -34,6 +35,8 @@ class Sample:
         True on pixels that count; None if all do.
     values : array of shape (M, N) or None
         The mask file's own values, such as one number per object; `mask` is where they are above 0.
+    points : float64 array of shape (n, 2) or None
+        True places (row, col) in px; None if there are none on file.
     """
 
     stem: str
@@ -41,12 +44,18 @@ class Sample:
     mask: NDArray[np.bool_] | None
     known: NDArray[np.bool_] | None
     values: NDArray[Any] | None = field(default=None, repr=False)
+    points: NDArray[np.float64] | None = field(default=None, repr=False)
+
+    @property
+    def labels(self) -> NDArray[np.int32] | None:
+        """The objects, int32 (M, N), numbered from 1: by the mask's values, or what hangs together if it has one."""
+        return None if self.values is None else objects_of(self.values)
 
 
 @final
 @dataclass(frozen=True, init=False, eq=False, repr=False)
 class Dataset:
-    """Images with masks, from a folder or from arrays.
+    """Images with masks or points, from a folder or from arrays.
 
     Building one checks names, pairs and `dataset.yaml`; pixels are read by `load`. `open_dataset` also reads every
     file once, `check` lists every fault.
@@ -84,6 +93,7 @@ class Dataset:
         known: Arrays | None = None,
         names: Sequence[str] | None = None,
         title: str = "",
+        points: Arrays | None = None,
     ) -> Self:
         """Build a dataset from arrays, under the same rules as files.
 
@@ -97,6 +107,8 @@ class Dataset:
             Stems of sequences; "000", "001", ... if left out.
         title : str
             Of the card.
+        points : sequence or mapping like `images`, optional
+            Each (n, 2), (row, col) in px; n may be 0.
 
         Raises
         ------
@@ -104,7 +116,7 @@ class Dataset:
             If names, counts, dtypes or shapes do not fit.
         """
         dataset = cls.__new__(cls)
-        dataset._set(None, array_source(images, masks, known, names, title))
+        dataset._set(None, array_source(images, masks, known, points, names, title))
         for stem in dataset.stems:
             dataset.load(stem)
         return dataset
@@ -130,7 +142,7 @@ class Dataset:
 
     @property
     def labelled(self) -> tuple[str, ...]:
-        """Names of the images that have a mask, sorted."""
+        """Names of the images that have a mask or points, sorted."""
         return self.source.labelled
 
     @cached_property
@@ -195,4 +207,5 @@ def assemble(stem: str, parts: Mapping[str, Part], channels: tuple[str, ...]) ->
         image = np.concatenate([image, *planes], axis=2)
     values = parts["mask"].array if "mask" in parts else None
     known = parts["known"].array > 0 if "known" in parts else None
-    return Sample(stem, image, None if values is None else values > 0, known, values)
+    points = parts["points"].array if "points" in parts else None
+    return Sample(stem, image, None if values is None else values > 0, known, values, points)

@@ -228,6 +228,29 @@ def write_mask(path: str | Path, mask: NDArray[np.bool_], *, overwrite: bool = F
     _write_whole(path, lambda file: _save_png(mask.astype(np.uint8) * np.uint8(255), file), overwrite)
 
 
+def write_labels(path: str | Path, labels: NDArray[np.int32], *, overwrite: bool = False) -> None:
+    """Write labels as a 32-bit TIFF, which holds any number of objects; the file appears whole or not at all.
+
+    Parameters
+    ----------
+    path : path ending in .tif or .tiff
+    labels : int32 array of shape (M, N)
+        0 is background.
+    overwrite : bool
+        Replace a file that is there already.
+
+    Raises
+    ------
+    DatasetError
+        If the array holds no labels, the ending is another, or the file exists and `overwrite` is False.
+    """
+    path = Path(path)
+    if labels.ndim != 2 or labels.dtype != np.int32:
+        raise DatasetError(f"{path}: labels are an int32 array of shape (M, N), not {labels.dtype} of {labels.shape}.")
+    _check_ending(path, ("tif", "tiff"))
+    _write_whole(path, lambda file: _save_tiff(labels, file), overwrite)
+
+
 def write_image(path: str | Path, image: NDArray[Any], *, overwrite: bool = False) -> None:
     """Write an image as PNG (8 bits grey or RGB, 16 bits grey) or TIFF (anything), by its ending.
 

@@ -31,7 +31,7 @@ class Folder:
     ----------
     root : Path
     card : DatasetCard
-    images, masks, known : dict of str to Path
+    images, masks, known, points : dict of str to Path
         Files by stem.
     planes : dict of str to dict of str to Path
         Files by stem of each added plane.
@@ -43,6 +43,7 @@ class Folder:
     images: dict[str, Path]
     masks: dict[str, Path]
     known: dict[str, Path]
+    points: dict[str, Path]
     planes: dict[str, dict[str, Path]]
     faults: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -67,14 +68,17 @@ def scan(root: Path) -> Folder:
     except DatasetError as error:
         notes.faults.append(str(error))
     images = _images(notes)
-    masks = _masks(notes, bool(images))
+    points = _points(notes)
+    masks = _masks(notes, bool(images), bool(points))
     known = _listing(root / "known", notes) if (root / "known").is_dir() else {}
     planes = _planes(notes, images)
-    for folder, files in (("mask", masks), ("known area", known)):
+    for folder, files in (("mask", masks), ("known area", known), ("file of points", points)):
         for stem in files.keys() - images.keys() if images else ():
             notes.faults.append(f"{files[stem]}: a {folder} without an image; {_nearest(stem, images)}")
-    _check_card(card, images, masks, notes)
-    return Folder(root, card, images, masks, known, planes, tuple(sorted(notes.faults)), tuple(sorted(notes.warnings)))
+    _check_card(card, images, masks | points, notes)
+    return Folder(
+        root, card, images, masks, known, points, planes, tuple(sorted(notes.faults)), tuple(sorted(notes.warnings))
+    )
 
 
 def stem_of(name: str) -> str:
@@ -96,7 +100,7 @@ def _images(notes: _Notes) -> dict[str, Path]:
     return {}
 
 
-def _masks(notes: _Notes, any_image: bool) -> dict[str, Path]:
+def _masks(notes: _Notes, any_image: bool, any_points: bool) -> dict[str, Path]:
     found = [notes.root / name for name in MASK_FOLDERS if (notes.root / name).is_dir()]
     if len(found) > 1:
         notes.faults.append(
@@ -107,12 +111,40 @@ def _masks(notes: _Notes, any_image: bool) -> dict[str, Path]:
         if not masks and any_image:
             notes.faults.append(f"{found[0]}: holds no mask. Put masks there, named as their images.")
         return masks
-    why = "points/ is not read yet; " if (notes.root / "points").is_dir() else ""
-    notes.faults.append(
-        f"{notes.root}: there is no masks/ folder; {why}put a mask per image in masks/, named as its image "
-        "(labels/, gt/ and annotations/ are read too)."
-    )
+    if not any_points:
+        notes.faults.append(
+            f"{notes.root}: there is no masks/ folder; put a mask per image in masks/, named as its image (labels/, "
+            "gt/ and annotations/ are read too), or the places of objects in points/, as CSV files."
+        )
     return {}
+
+
+def _points(notes: _Notes) -> dict[str, Path]:
+    """List points/: one CSV file per image."""
+    folder = notes.root / "points"
+    if not folder.is_dir():
+        return {}
+    files: dict[str, Path] = {}
+    for entry in sorted(folder.iterdir()):
+        if _clutter(entry.name):
+            continue
+        if entry.suffix.lower() == ".csv" and entry.is_file() and _inside(entry, notes):
+            files[clean_stem(entry.stem)] = entry
+        elif entry.suffix.lower() != ".csv":
+            notes.warnings.append(f"{entry}: not read; points lie in CSV files.")
+    if not files:
+        notes.faults.append(
+            f"{folder}: holds no CSV file. Put one per image there, named as its image, with y,x lines."
+        )
+    return files
+
+
+def _inside(entry: Path, notes: _Notes) -> bool:
+    """Return whether a file lies in the dataset's folder, after its links; else note a fault."""
+    if entry.resolve().is_relative_to(notes.root.resolve()):
+        return True
+    notes.faults.append(f"{entry}: a link out of the dataset's folder. Copy the file instead.")
+    return False
 
 
 def _planes(notes: _Notes, images: dict[str, Path]) -> dict[str, dict[str, Path]]:
@@ -139,14 +171,13 @@ def _listing(folder: Path, notes: _Notes) -> dict[str, Path]:
     """Return the image files of a folder by stem, in order; note what is skipped and why."""
     files: dict[str, Path] = {}
     folded: dict[str, Path] = {}
-    inside = notes.root.resolve()
     for entry in sorted(folder.iterdir()):
         ending = entry.suffix[1:].lower()
         if _clutter(entry.name):
             continue
-        if not entry.resolve().is_relative_to(inside):
-            notes.faults.append(f"{entry}: a link out of the dataset's folder. Copy the file instead.")
-        elif not entry.exists():
+        if not _inside(entry, notes):
+            continue
+        if not entry.exists():
             notes.faults.append(f"{entry}: a link to a file that is not there. Copy the file instead.")
         elif entry.is_dir():
             notes.warnings.append(f"{entry}: a folder inside {folder.name}/ is not read.")
@@ -195,7 +226,7 @@ def _check_card(card: DatasetCard, images: dict[str, Path], masks: dict[str, Pat
                 )
             elif stem not in masks and masks:
                 notes.faults.append(
-                    f"{card_path}: splits: {split} names {stem}, which has no mask. Add it, or remove {stem}."
+                    f"{card_path}: splits: {split} names {stem}, which has no mask or points. Add it, or remove {stem}."
                 )
             if stem in seen:
                 notes.faults.append(f"{card_path}: {stem} is in the splits {seen[stem]} and {split}. Keep one.")

@@ -25,12 +25,13 @@ def jittered(arrays: dict[str, NDArray[Any]], rng: Generator) -> dict[str, NDArr
     Parameters
     ----------
     arrays : dict
-        ``image``, a `Raw` array of shape (M, N, C), and any number of bool arrays of shape (M, N), such as ``mask``.
+        ``image``, a `Raw` array of shape (M, N, C); any number of bool arrays of shape (M, N), such as ``mask``;
+        ``labels``, int32 (M, N), and ``points``, float64 (n, 2). Others are handed on as they are.
 
     Returns
     -------
     dict
-        The same keys and dtypes; shapes differ by the scale.
+        The same keys and dtypes; sizes differ by the scale.
     """
     image = arrays["image"]
     rows, cols, channels = image.shape
@@ -46,8 +47,16 @@ def jittered(arrays: dict[str, NDArray[Any]], rng: Generator) -> dict[str, NDArr
     values += noise * np.float32(rng.uniform(0, NOISE) * spread)
     copy: dict[str, NDArray[Any]] = {"image": _as_type(values, image.dtype)}
     for key, plane in arrays.items():
-        if key != "image":
-            copy[key] = _resized(plane.view(np.uint8)[:, :, None], size, cv2.INTER_NEAREST)[:, :, 0] > 0
+        if key == "points":
+            # Pixels are squares: the centre of the first lies half a pixel from the corner.
+            copy[key] = (plane + 0.5) * (size[1] / rows, size[0] / cols) - 0.5
+        elif key == "labels":
+            copy[key] = cv2.resize(plane, size, interpolation=cv2.INTER_NEAREST)
+        elif key != "image":
+            same = plane.dtype != np.bool_
+            copy[key] = (
+                plane if same else _resized(plane.view(np.uint8)[:, :, None], size, cv2.INTER_NEAREST)[:, :, 0] > 0
+            )
     return copy
 
 

@@ -14,6 +14,7 @@ from evoseg.data.card import DatasetCard
 from evoseg.data.files import mask_values, native, picture, read_header
 from evoseg.data.folder import Folder
 from evoseg.data.formats import channel_names, read_bytes
+from evoseg.data.objects import points_in
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Part:
         Path, or a name for an array, for messages.
     array : array
         Image or plane: uint8, uint16 or float32 (M, N, C). Mask or known area: numbers (M, N), counted where above 0.
+        Points: float64 (n, 2), (row, col) in px.
     names : tuple of str
         Of the channels; empty for masks.
     notes : tuple of str
@@ -42,7 +44,7 @@ class Part:
 
 
 class Source(Protocol):
-    """What a dataset is read from. Parts are "image", "mask", "known" and "planes/NAME"."""
+    """What a dataset is read from. Parts are "image", "mask", "known", "points" and "planes/NAME"."""
 
     card: DatasetCard
     stems: tuple[str, ...]
@@ -69,9 +71,10 @@ class FolderSource:
         self.folder = folder
         self.card = folder.card
         self.stems = tuple(sorted(folder.images))
-        self.labelled = tuple(stem for stem in self.stems if stem in folder.masks)
+        self.labelled = tuple(stem for stem in self.stems if stem in folder.masks or stem in folder.points)
         self.planes = tuple(sorted(folder.planes))
         self._files: dict[str, dict[str, Path]] = {"image": folder.images, "mask": folder.masks, "known": folder.known}
+        self._files["points"] = folder.points
         self._files |= {f"planes/{name}": files for name, files in folder.planes.items()}
 
     def has(self, part: str, stem: str) -> bool:
@@ -93,6 +96,8 @@ class FolderSource:
         digest = sha256(data).hexdigest()
         if part in ("mask", "known"):
             return Part(str(path), mask_values(path, data), (), (), digest)
+        if part == "points":
+            return Part(str(path), points_in(path, data), (), (), digest)
         found = picture(path, data)
         return Part(str(path), found.image, found.names, found.notes, digest)
 
@@ -105,7 +110,7 @@ class ArraySource:
     def __init__(self, parts: Mapping[str, Mapping[str, NDArray[Any]]], title: str) -> None:
         self.card = DatasetCard(title=title)
         self.stems = tuple(sorted(parts["image"]))
-        self.labelled = tuple(stem for stem in self.stems if stem in parts["mask"])
+        self.labelled = tuple(stem for stem in self.stems if stem in parts["mask"] or stem in parts["points"])
         self._arrays = parts
 
     def has(self, part: str, stem: str) -> bool:
@@ -125,7 +130,7 @@ class ArraySource:
         """Check the array and bring it to its form."""
         array, where = self._arrays[part][stem], self.where(part, stem)
         digest = sha256(f"{array.dtype.str}{array.shape}".encode() + np.ascontiguousarray(array).tobytes()).hexdigest()
-        if part in ("mask", "known"):
+        if part in ("mask", "known", "points"):
             return Part(where, array, (), (), digest)
         image = native(where, array if array.ndim == 3 else array[..., None])
         return Part(where, np.ascontiguousarray(image), self.names(part, stem), (), digest)
@@ -135,8 +140,8 @@ Arrays = Sequence[NDArray[Any] | None] | Mapping[str, NDArray[Any]]
 """Arrays in order (None where one is missing), or by stem."""
 
 
-def array_source(images: Arrays, masks: Arrays | None, known: Arrays | None, names: Sequence[str] | None,
-                 title: str) -> ArraySource:  # fmt: skip
+def array_source(images: Arrays, masks: Arrays | None, known: Arrays | None, points: Arrays | None,
+                 names: Sequence[str] | None, title: str) -> ArraySource:  # fmt: skip
     """Build a source from arrays, pairing mappings by name and sequences by position."""
     if isinstance(images, Mapping):
         stems = [str(name) for name in images]
@@ -146,9 +151,8 @@ def array_source(images: Arrays, masks: Arrays | None, known: Arrays | None, nam
         raise DatasetError("no images: give at least one array.")
     if repeated := [stem for i, stem in enumerate(stems) if stem in stems[:i]]:
         raise DatasetError(f"image '{repeated[0]}' is given twice; names must differ.")
-    parts = {
-        part: _by_stem(part, arrays, stems) for part, arrays in (("image", images), ("mask", masks), ("known", known))
-    }
+    given = {"image": images, "mask": masks, "known": known, "points": points}
+    parts = {part: _by_stem(part, arrays, stems) for part, arrays in given.items()}
     for part, arrays in parts.items():
         for stem, array in arrays.items():
             _check_array(part, stem, array)
@@ -170,6 +174,10 @@ def _by_stem(part: str, arrays: Arrays | None, stems: list[str]) -> dict[str, ND
 
 
 def _check_array(part: str, stem: str, array: NDArray[Any]) -> None:
+    if part == "points":
+        if array.ndim != 2 or array.shape[1] != 2 or array.dtype.kind not in "uif" or not np.isfinite(array).all():
+            raise DatasetError(f"points '{stem}': {array.dtype} of shape {array.shape}; rows of (row, col) are needed.")
+        return
     ranks = (2, 3) if part == "image" else (2,)
     form = "(M, N) or (M, N, C)" if part == "image" else "(M, N)"
     if array.ndim not in ranks or not array.size or array.dtype.kind not in "buif":

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from evoseg.base.ahead import ahead
 from evoseg.base.errors import DatasetError
 from evoseg.data.agreement import channels_of, mismatches, parts_of
+from evoseg.data.objects import Tally, tally
 from evoseg.data.sources import Part, Source
 
 THUMBNAIL = 32
@@ -36,9 +37,11 @@ class ImageFacts:
         Unit length; smooth lighting removed. All zero for an image without structure.
     labelled : bool
     n_known, n_foreground : int
-        Pixels; `n_foreground` counts known ones.
+        Pixels; `n_foreground` counts known ones, or points where there is no mask.
     areas : int array of shape (n,)
         Of the objects, px.
+    tally : Tally or None
+        What the mask's values look like; None without a mask.
     notes : tuple of str
         What was changed on reading, or looks odd.
     """
@@ -54,6 +57,7 @@ class ImageFacts:
     n_known: int = 0
     n_foreground: int = 0
     areas: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    tally: Tally | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -135,29 +139,31 @@ def _facts(source: Source, stem: str, parts: Mapping[str, Part]) -> ImageFacts:
     known = parts["known"].array > 0 if "known" in parts else np.ones(facts.shape, bool)
     facts = replace(facts, n_known=int(known.sum()))
     if "mask" not in parts:
-        return facts
+        return replace(facts, labelled=True, n_foreground=len(parts["points"].array)) if "points" in parts else facts
     values = parts["mask"].array
-    notes = facts.notes + _odd_values(source, parts["mask"])
+    found = tally(np.where(known, values, 0))
+    numbered = source.card.task == "instances" or (source.card.task == "" and found.numbered)
+    notes = facts.notes + _odd_values(parts["mask"], numbered)
     foreground = (values > 0) & known
-    areas = _areas(values, foreground, source.card.task)
-    return replace(facts, labelled=True, n_foreground=int(foreground.sum()), areas=areas, notes=notes)
+    areas = _areas(values, foreground, numbered)
+    return replace(facts, labelled=True, n_foreground=int(foreground.sum()), areas=areas, tally=found, notes=notes)
 
 
-def _odd_values(source: Source, mask: Part) -> tuple[str, ...]:
+def _odd_values(mask: Part, numbered: bool) -> tuple[str, ...]:
     """Say what a mask's values hint at: soft edges, or marks for pixels to ignore."""
     values = mask.array
     if values.dtype.kind in "if" and values.min() < 0:
         return (f"{mask.where}: values below 0 count as background; to leave pixels out, use known/.",)
-    if values.dtype == np.uint8 and source.card.task != "instances":
+    if values.dtype == np.uint8 and not numbered:
         n = len(np.unique(values))
         if n > 2:
             return (f"{mask.where}: {n} distinct values; every value above 0 counts as foreground.",)
     return ()
 
 
-def _areas(values: NDArray[Any], foreground: NDArray[np.bool_], task: str) -> NDArray[np.int64]:
-    """Return the areas of the objects: of the labels if the card says so, else of what hangs together."""
-    if task == "instances":
+def _areas(values: NDArray[Any], foreground: NDArray[np.bool_], numbered: bool) -> NDArray[np.int64]:
+    """Return the areas of the objects: of the values if they number objects, else of what hangs together."""
+    if numbered:
         return np.unique(values[foreground], return_counts=True)[1].astype(np.int64)
     import cv2
 

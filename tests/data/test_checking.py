@@ -180,12 +180,14 @@ def test_given_splits_that_part_near_duplicates_are_warned_about(tmp_path):
     assert "1 labelled images are in no split and are not used: s03" in warnings
 
 
-def test_objects_are_labels_where_the_card_says_instances(tmp_path):
+def test_objects_are_labels_where_values_number_them_unless_the_card_says_otherwise(tmp_path):
     sound(tmp_path, 4)
     labels = np.zeros(SHAPE, np.uint16)
     labels[2:6, 2:6], labels[2:6, 6:9] = 1, 2
     for i in range(4):
         put(tmp_path / "masks" / f"s0{i}.png", labels)
+    assert check(tmp_path).card["objects_per_image"]["median"] == 2
+    (tmp_path / "dataset.yaml").write_text("task: binary")
     assert check(tmp_path).card["objects_per_image"]["median"] == 1
     (tmp_path / "dataset.yaml").write_text("task: instances")
     card = check(tmp_path).card

@@ -102,11 +102,10 @@ def test_a_missing_folder_is_named(tmp_path):
     assert "there is no masks/ folder" in fault(tmp_path / "b")
 
 
-def test_points_without_masks_are_said_in_one_sentence(tmp_path):
+def test_an_empty_folder_of_points_is_a_fault_of_its_own(tmp_path):
     put(tmp_path / "images" / "a.png", gray())
     (tmp_path / "points").mkdir()
-    said = fault(tmp_path)
-    assert "there is no masks/ folder; points/ is not read yet" in said and "\n" not in said
+    assert "points: holds no CSV file" in fault(tmp_path)
 
 
 def test_two_files_of_one_stem_are_refused_with_both_names(tmp_path):
