@@ -84,9 +84,9 @@ def by_tournament(population: Sequence[Scored], n: int, rng: Generator) -> list[
     return [max((population[i] for i in contenders), key=priced) for contenders in rounds]
 
 
-def no_fits(facts: Facts, *, optional: bool) -> Vocabulary:
+def no_fits(facts: Facts, output: Kind = Kind.MASK, *, optional: bool) -> Vocabulary:
     """Return the words without operators whose numbers the evaluator fits."""
-    words = vocabulary(facts, optional=optional)
+    words = vocabulary(facts, output, optional=optional)
     return replace(words, operators=tuple(op for op in words.operators if not op.fitted))
 
 

@@ -25,13 +25,13 @@ from evoseg.app.runs import CURVE, PIPELINE, RESULT, TEST, FilesError, RunFolder
 from evoseg.app.scoring import judged
 from evoseg.app.settings import RunSettings, Start, checked_workers, run_settings
 from evoseg.app.stopping import stoppable
+from evoseg.app.tasks import decided
 from evoseg.app.words import METRIC_WORDS, sheet_title
 from evoseg.base.errors import EvosegError
 from evoseg.data.checking import report_of
 from evoseg.data.dataset import Dataset
 from evoseg.data.splits import Splits
 from evoseg.data.splits import split as split_of
-from evoseg.evolve.binary import BinaryTask
 from evoseg.evolve.evaluator import AnyEvaluator
 from evoseg.evolve.jobs import Executor
 from evoseg.evolve.journal import Recorded, RecordedClock
@@ -65,6 +65,8 @@ class Status:
         Steps of the pipeline that leads.
     seconds_left, evaluations_left : float and int, or None
         Of the budget; None where that has no limit.
+    task, metric : str
+        What is searched for, and what `best` is.
     """
 
     doing: str
@@ -74,6 +76,8 @@ class Status:
     length: int
     seconds_left: float | None
     evaluations_left: int | None
+    task: str
+    metric: str
 
 
 Watch = Callable[[Status], None]
@@ -82,7 +86,7 @@ Watch = Callable[[Status], None]
 def search(
     data: Data,
     *,
-    metric: str = "iou",
+    metric: str | None = None,
     task: str = "auto",
     seconds: float | None = None,
     evaluations: int | None = None,
@@ -102,10 +106,11 @@ def search(
     ----------
     data : path, Dataset, or (images, masks)
         A folder with images/ and masks/; or arrays, in order or by name.
-    metric : str
-        What to maximise: iou, dice, mcc, f_beta, boundary_f or buffered_iou.
+    metric : str, optional
+        What to maximise: iou, dice, mcc, f_beta, boundary_f or buffered_iou of foreground; ap50, ap or pq of instances.
+        By default the first of the task.
     task : str
-        "binary", or "auto" for what the dataset is; so far always "binary".
+        "binary" or "instances"; "auto" for what the metric scores, or else for what the dataset sets.
     seconds, evaluations, target_score : optional
         When to end: wall time, candidates scored, or a score reached on the search images; 60 s if neither time nor
         evaluations are given. Only a budget of evaluations gives the same result on every machine.
@@ -152,10 +157,14 @@ def search(
     )
     clock = RecordedClock(asked.search_settings().budget, RESERVE_S)
     dataset = opened(data)
+    kind, metric, choice = decided(asked.task, asked.metric, dataset)
+    asked = asked.decided(kind, metric)
     for pipeline in asked.start:
         check_channels(pipeline, len(dataset.channels), f"{dataset.title}, with a pipeline to start from")
     splits = split_of(dataset)
     _warn(dataset)
+    if not choice.certain:
+        logger.warning("the task is taken to be %s, since %s; --task says otherwise", choice.task, choice.why)
     folder = open_run(name_of(dataset), out, overwrite=overwrite)
     the_search = _Search(asked, clock, dataset, splits, folder, progress)
     with RunLock(folder.path) as lock:
@@ -270,7 +279,7 @@ class _Search:
             solution = solve(
                 self._dataset,
                 self._splits,
-                BinaryTask(self._asked.metric),
+                self._asked.the_task(),
                 self._asked.search_settings(),
                 packs,
                 self._clock,
@@ -314,6 +323,8 @@ class _Search:
                 length=len(max(seen.best, key=lambda s: s.score).pipeline) if seen.best else 0,
                 seconds_left=None if asked.seconds is None else max(0.0, asked.seconds - seconds),
                 evaluations_left=None if asked.evaluations is None else max(0, asked.evaluations - seen.evaluations),
+                task=asked.task,
+                metric=asked.score,
             )
         )
 
@@ -327,13 +338,14 @@ class _Search:
         worst = sorted(stems, key=lambda stem: scores[stem])[:MOST_ON_SHEET]
         rows: dict[str, Row] = {}
         metrics: dict[str, dict[str, float]] = {}
+        metric = self._asked.score
         for found in judged(pipeline, self._dataset, stems, max(1, self._asked.workers)):
             stem = found.sample.stem
             metrics[stem] = found.scores
-            if not np.isclose(here := found.scores[self._asked.metric], scores[stem]):
+            if not np.isclose(here := found.scores[metric], scores[stem]):
                 logger.warning("%s scored %g here and %g in the search", stem, here, scores[stem])
             if stem in worst:
-                rows[stem] = Row(stem, found.sample.image, found.answer, found.sample.mask, scores[stem])
+                rows[stem] = Row(stem, found.sample.image, found.answer, found.truth, scores[stem])
         finished = Finished(
             folder=self._folder,
             dataset=self._dataset,
@@ -345,7 +357,7 @@ class _Search:
         )
         result = finished.found()
         self._folder.write(RESULT, json.dumps(result.result, indent=1, allow_nan=False) + "\n")
-        word = METRIC_WORDS[self._asked.metric]
+        word = METRIC_WORDS[metric]
         title = sheet_title(finished.name, len(stems), len(worst), float(np.mean(list(scores.values()))), word, on_test)
         contact_sheet([rows[stem] for stem in worst], self._folder.path / TEST, title=title, metric=word)
         curve(_to_the_end(solution.progress), self._folder.path / CURVE, metric=word)
@@ -356,7 +368,7 @@ class _Search:
         scored = solution.champion.scored
         if not self._splits.test:
             return [float(score) for score in scored.scores]
-        return [float(s) for s in BinaryTask(self._asked.metric).score(solution.test[scored.pipeline])]
+        return [float(s) for s in self._asked.the_task().score(solution.test[scored.pipeline])]
 
 
 def _to_the_end(progress: Progress) -> list[tuple[int, float, float]]:

@@ -3,13 +3,12 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from evoseg.app.pipelines import check_channels
@@ -18,11 +17,14 @@ from evoseg.base.errors import DatasetError, EvosegError, PipelineError
 from evoseg.base.kinds import Kind
 from evoseg.data.agreement import channels_of, mismatches
 from evoseg.data.dataset import assemble
-from evoseg.data.files import read_header, read_image, write_mask
+from evoseg.data.files import read_header, read_image, write_labels, write_mask
 from evoseg.data.folder import scan, stem_of
 from evoseg.data.formats import FORMATS, SUFFIXES
 from evoseg.data.sources import FolderSource
 from evoseg.pipeline import Pipeline
+
+_FILES = {Kind.MASK: ("masks", "png"), Kind.LABELS: ("masks", "tif")}
+"""Folder and ending of the answers, by kind."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +54,12 @@ class Applied:
     Attributes
     ----------
     stem : str
-    mask, overlay : Path
+    answer, overlay : Path
         The files written.
     share : float
         Of the pixels that are foreground.
+    objects : int or None
+        How many were found; None for a mask.
     pixels : int
     seconds : float, s
         For the pipeline alone.
@@ -64,9 +68,10 @@ class Applied:
     """
 
     stem: str
-    mask: Path
+    answer: Path
     overlay: Path
     share: float = 0.0
+    objects: int | None = None
     pixels: int = 0
     seconds: float = 0.0
     fault: str = ""
@@ -90,7 +95,7 @@ def inputs(sources: Sequence[str | Path]) -> list[Input]:
     if n > 1:
         same = [str(image.path) for image in found if image.stem == stem][:2]
         raise FilesError(
-            f"{same[0]} and {same[1]} would both become {stem}.png. Rename one, or apply the pipeline twice."
+            f"{same[0]} and {same[1]} would both become the answer {stem}. Rename one, or apply the pipeline twice."
         )
     return found
 
@@ -98,7 +103,9 @@ def inputs(sources: Sequence[str | Path]) -> list[Input]:
 def apply(
     pipeline: Pipeline, images: Sequence[Input], out: str | Path, *, overwrite: bool = False
 ) -> Iterator[Applied]:
-    """Write OUT/masks/<stem>.png (0 and 255) and OUT/overlays/<stem>.png for each image, as they are asked for.
+    """Write the answer for each image, and OUT/overlays/<stem>.png, as they are asked for.
+
+    A mask becomes OUT/masks/<stem>.png (0 and 255), labels become OUT/masks/<stem>.tif (int32).
 
     An image that cannot be read or segmented is reported and the others go on.
 
@@ -107,15 +114,16 @@ def apply(
     FilesError
         Before anything is written: if an output exists and `overwrite` is False, or the folders cannot be made.
     PipelineError
-        If the pipeline does not give masks, or reads a channel that an image does not have.
+        If the pipeline gives nothing that can be written, or reads a channel that an image does not have.
     """
-    if pipeline.output is not Kind.MASK:
-        raise PipelineError(f"the pipeline gives a {pipeline.output} value; only masks can be written.")
+    if pipeline.output not in _FILES:
+        raise PipelineError(f"the pipeline gives a {pipeline.output} value; only masks and objects can be written.")
     _check_channels(pipeline, images)
-    masks, overlays = Path(out).expanduser() / "masks", Path(out).expanduser() / "overlays"
-    targets = [Applied(i.stem, masks / f"{i.stem}.png", overlays / f"{i.stem}.png") for i in images]
-    refuse_existing([path for t in targets for path in (t.mask, t.overlay)], overwrite=overwrite)
-    for folder in (masks, overlays):
+    name, ending = _FILES[pipeline.output]
+    answers, overlays = Path(out).expanduser() / name, Path(out).expanduser() / "overlays"
+    targets = [Applied(i.stem, answers / f"{i.stem}.{ending}", overlays / f"{i.stem}.png") for i in images]
+    refuse_existing([path for t in targets for path in (t.answer, t.overlay)], overwrite=overwrite)
+    for folder in (answers, overlays):
         make_folder(folder)
     return (_apply(pipeline, image, target) for image, target in zip(images, targets, strict=True))
 
@@ -140,13 +148,23 @@ def _apply(pipeline: Pipeline, image: Input, target: Applied) -> Applied:
     try:
         array = image.read()
         start = perf_counter()
-        mask: NDArray[np.bool_] = pipeline(array)
+        answer: NDArray[Any] = pipeline(array)
         seconds = perf_counter() - start
-        write_mask(target.mask, mask, overwrite=True)
-        save_png(overlay(array, mask), target.overlay)
+        _write(pipeline.output, target.answer, answer)
+        save_png(overlay(array, answer), target.overlay)
     except (EvosegError, OSError) as error:
-        return Applied(target.stem, target.mask, target.overlay, fault=str(error))
-    return Applied(target.stem, target.mask, target.overlay, float(mask.mean()), mask.size, seconds)
+        return replace(target, fault=str(error))
+    pixels = array.shape[0] * array.shape[1]
+    share = float((answer > 0).mean())
+    objects = int(answer.max()) if pipeline.output is Kind.LABELS else None
+    return replace(target, share=share, objects=objects, pixels=pixels, seconds=seconds)
+
+
+def _write(kind: Kind, path: Path, answer: NDArray[Any]) -> None:
+    if kind is Kind.MASK:
+        write_mask(path, answer, overwrite=True)
+    else:
+        write_labels(path, answer, overwrite=True)
 
 
 def _images(source: Path) -> list[Input]:

@@ -25,7 +25,8 @@ def apply(
 ) -> None:
     """Segment images with a pipeline.
 
-    Writes OUT/masks/NAME.png with 0 and 255, and OUT/overlays/NAME.png for eyes. Numbers stay as they are in the
+    Writes OUT/masks/NAME.png with 0 and 255, or OUT/masks/NAME.tif with a number per object (32 bits), and
+    OUT/overlays/NAME.png for eyes. Numbers stay as they are in the
     pipeline; nothing is fitted. Images that fail are named while the others go on; the exit code is then 1.
     """
     import json
@@ -50,8 +51,15 @@ def apply(
 def _row(result: "Applied") -> dict[str, object]:
     if result.fault:
         return {"name": result.stem, "fault": result.fault}
-    files = {"mask": str(result.mask.absolute()), "overlay": str(result.overlay.absolute())}
-    return {"name": result.stem, **files, "foreground_share": result.share, "seconds": round(result.seconds, 6)}
+    files = {"mask": str(result.answer.absolute()), "overlay": str(result.overlay.absolute())}
+    objects = {} if result.objects is None else {"objects": result.objects}
+    return {
+        "name": result.stem,
+        **files,
+        "foreground_share": result.share,
+        **objects,
+        "seconds": round(result.seconds, 6),
+    }
 
 
 def _applied_text(found: "list[Applied]", out: Path) -> str:
@@ -62,8 +70,10 @@ def _applied_text(found: "list[Applied]", out: Path) -> str:
     if done:
         share = 100 * sum(r.share * r.pixels for r in done) / pixels
         lines[0] += f"; foreground {share:.1f} % of {pixels / 1e6:.1f} Mpx"
+        if done[0].objects is not None:
+            lines[0] += f", {sum(r.objects or 0 for r in done)} objects"
         lines.append(f"{pixels / 1e6 / max(seconds, 1e-9):.1f} Mpx/s in the pipeline, without reading and writing")
-        lines += [f"masks     {out / 'masks'}", f"overlays  {out / 'overlays'}"]
+        lines += [f"masks     {out.expanduser() / done[0].answer.parent.name}", f"overlays  {out / 'overlays'}"]
     return "\n".join(lines)
 
 
@@ -71,7 +81,9 @@ def score(
     pipeline: Annotated[str, _PIPELINE],
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Folder with images/ and masks/.")],
     split: Annotated[str, typer.Option(help="test, search, selection or all: every labelled image.")] = "test",
-    metric: Annotated[str, typer.Option(help="Listed per image: iou, dice, mcc, ...")] = "iou",
+    metric: Annotated[
+        str | None, typer.Option(help="Listed per image: iou, dice, mcc ...; ap50 ... of objects.", show_default=False)
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Score a pipeline on a dataset.
@@ -84,10 +96,13 @@ def score(
     from evoseg.app.datasets import opened
     from evoseg.app.found import name_of
     from evoseg.app.pipelines import read_pipeline
-    from evoseg.metrics.binary import metric as metric_of
+    from evoseg.app.tasks import check_names
 
-    metric_of(metric)
+    check_names("auto", metric)
     program = read_pipeline(pipeline)
+    kind = scoring.scored_kind(program)
+    check_names(kind.name, metric)
+    metric = metric or kind.metrics[0]
     data = opened(dataset)
     scores = scoring.score(program, data, split)
     per_image = scores.of(metric)

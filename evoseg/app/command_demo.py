@@ -29,7 +29,7 @@ def demo(
         f"{'replaced the demo in' if replaced else 'drew a dataset in'} {dataset}; now a search of {seconds:g} s",
         file=sys.stderr,
     )
-    with shown("iou") as watch:
+    with shown() as watch:
         found = search(dataset, seconds=seconds, workers=workers, out=folder / demonstration.RESULT, progress=watch)
     report(found, as_json=as_json)
     if not as_json:

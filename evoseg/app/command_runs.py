@@ -139,10 +139,9 @@ def resume_run(
     """
     from evoseg.app.api import resume
     from evoseg.app.command_search import exit_code, report
-    from evoseg.app.kept import kept
     from evoseg.app.progress import shown
 
-    with shown(str(kept(run).record.settings.get("metric"))) as watch:
+    with shown() as watch:
         found = resume(run, dataset, workers=workers, progress=watch)
     report(found, as_json=as_json)
     raise typer.Exit(exit_code(found, None))

@@ -12,10 +12,17 @@ if TYPE_CHECKING:
 
 def search(
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Folder with images/ and masks/.")],
-    task: Annotated[str, typer.Option(help="auto or binary.")] = "auto",
+    task: Annotated[
+        str, typer.Option(help="binary or instances; auto: what the metric scores, or else what the folder holds.")
+    ] = "auto",
     metric: Annotated[
-        str, typer.Option(help="What to maximise: iou, dice, mcc, f_beta, boundary_f or buffered_iou.")
-    ] = "iou",
+        str | None,
+        typer.Option(
+            help="What to maximise. binary: iou (the default), dice, mcc, f_beta, boundary_f, buffered_iou; "
+            "instances: ap50, ap, pq.",
+            show_default=False,
+        ),
+    ] = None,
     seconds: Annotated[
         float | None, typer.Option(help="Wall time; 60 if neither this nor --evaluations is given.", show_default=False)
     ] = None,
@@ -61,7 +68,7 @@ def search(
     check_score("min_score", min_score)
     if library != "none":
         raise SettingsError(f"library is '{library}'; so far 'none' is the only one.")
-    with shown(metric) as watch:
+    with shown() as watch:
         found = run_search(
             dataset,
             metric=metric,

@@ -14,7 +14,6 @@ from evoseg.app.runs import RunFolder, make_folder, refuse_existing
 from evoseg.app.scoring import interval
 from evoseg.app.settings import RunSettings
 from evoseg.data.dataset import Dataset
-from evoseg.evolve.binary import BinaryTask
 from evoseg.evolve.finalists import Finalist, promise
 from evoseg.evolve.ports import Scored
 from evoseg.evolve.selection import Front
@@ -33,7 +32,7 @@ class Found:
     run : str
         Id of the run.
     pipeline : Pipeline
-        Call it with an image to get its mask.
+        Call it with an image to get its mask or labels.
     metric : str
     scores : dict of str to float or None
         Means over the "search" and "test" images, and under "selection" what was expected of new images before the
@@ -126,7 +125,7 @@ class Finished:
     @cached_property
     def test(self) -> dict[Pipeline, list[float]]:
         """Scores per test image of the champion and the baselines."""
-        task = BinaryTask(self.settings.metric)
+        task = self.settings.the_task()
         return {p: [float(s) for s in task.score(statistics)] for p, statistics in self.solution.test.items()}
 
     @property
@@ -155,7 +154,7 @@ class Finished:
             return "classic"
         # A constant says the same of any image.
         pixel = np.zeros((1, 1, len(self.dataset.channels)), np.uint8)
-        return "all" if bool(finalist.scored.pipeline(pixel).all()) else "nothing"
+        return "all" if bool(finalist.scored.pipeline(pixel).any()) else "nothing"
 
     def found(self) -> Found:
         """Return what the caller of a search gets."""
@@ -166,7 +165,7 @@ class Finished:
         without_result = Found(
             run=self.folder.id,
             pipeline=champion.scored.pipeline,
-            metric=self.settings.metric,
+            metric=self.settings.score,
             scores={
                 "search": champion.scored.score,
                 "selection": expected.score,

@@ -21,11 +21,10 @@ READING = "reading the images"
 
 
 @contextmanager
-def shown(metric: str) -> Iterator[Watch]:
+def shown() -> Iterator[Watch]:
     """Yield what a search should call with its status."""
-    word = METRIC_WORDS.get(metric, metric)
     if not sys.stderr.isatty():
-        lines = PlainLines(word)
+        lines = PlainLines()
         timer = Timer(QUIET_S, lines.still_reading)
         timer.daemon = True
         timer.start()
@@ -37,7 +36,7 @@ def shown(metric: str) -> Iterator[Watch]:
     from rich.console import Console
     from rich.live import Live
 
-    line = _LiveLine(word)
+    line = _LiveLine()
     with Live(console=Console(stderr=True), get_renderable=line.text, refresh_per_second=4, transient=True):
         yield line
 
@@ -45,8 +44,7 @@ def shown(metric: str) -> Iterator[Watch]:
 class PlainLines:
     """Prints a line when the best has improved or much time has passed."""
 
-    def __init__(self, metric: str) -> None:
-        self._metric = metric
+    def __init__(self) -> None:
         self._last_s = float("-inf")
         self._best = float("-inf")
         self._doing = ""
@@ -65,14 +63,13 @@ class PlainLines:
         if not news and silence_s < QUIET_S:
             return
         self._last_s, self._best, self._doing = status.seconds, status.best, status.doing
-        print(worded(status, self._metric), file=sys.stderr, flush=True)
+        print(worded(status), file=sys.stderr, flush=True)
 
 
 class _LiveLine:
     """Keeps the latest status and counts the time that has passed since."""
 
-    def __init__(self, metric: str) -> None:
-        self._metric = metric
+    def __init__(self) -> None:
         self._status: Status | None = None
         self._at = 0.0
 
@@ -87,10 +84,10 @@ class _LiveLine:
         if self._status is None:
             return Text(READING, style="dim")
         passed = monotonic() - self._at if self._status.doing == "searching" else 0.0
-        return Text(worded(self._status, self._metric, passed), no_wrap=True, overflow="ellipsis")
+        return Text(worded(self._status, passed), no_wrap=True, overflow="ellipsis")
 
 
-def worded(status: Status, metric: str, passed_s: float = 0.0) -> str:
+def worded(status: Status, passed_s: float = 0.0) -> str:
     """Return a status as one line, `passed_s` after it was taken."""
     if status.doing == "choosing":
         return "stopping: the best so far is chosen and proven; Ctrl-C again ends at once"
@@ -102,7 +99,7 @@ def worded(status: Status, metric: str, passed_s: float = 0.0) -> str:
     if status.evaluations:
         rate = status.evaluations / max(status.seconds, 1e-9)
         steps = "step" if status.length == 1 else "steps"
-        words += [f"{metric} {status.best:.3f} with {status.length} {steps}"]
+        words += [f"{status.task}: {METRIC_WORDS[status.metric]} {status.best:.3f} with {status.length} {steps}"]
         words += [f"{status.evaluations} candidates, {rate:.0f}/s"]
     if status.seconds_left is not None:
         words.append(f"{max(0.0, status.seconds_left - passed_s):.0f} s left")

@@ -12,7 +12,6 @@ from evoseg.app.settings import checked_workers
 from evoseg.app.stopping import stoppable
 from evoseg.base.errors import EvosegError
 from evoseg.data.splits import split as split_of
-from evoseg.evolve.binary import BinaryTask
 from evoseg.evolve.evaluator import AnyEvaluator
 from evoseg.evolve.jobs import Executor
 from evoseg.evolve.journal import Checked, Difference, DiffersError, EndOfJournal, RecordedClock
@@ -103,7 +102,7 @@ def replay(
     with open_journal(folder.path) as journal, scratch() as packs, stoppable(clock):
         clock.follow(journal, extend=False)
         try:
-            solve(dataset, splits, BinaryTask(asked.metric), settings, Path(packs), clock, progress, witness=checked)
+            solve(dataset, splits, asked.the_task(), settings, Path(packs), clock, progress, witness=checked)
         except EndOfJournal:
             pass
         except DiffersError as error:

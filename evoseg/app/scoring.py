@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evoseg.app.pipelines import check_channels
+from evoseg.app.tasks import TaskKind, every_score, kind_for
 from evoseg.base.ahead import ahead
 from evoseg.base.errors import DatasetError, PipelineError, SettingsError, unknown
 from evoseg.base.kinds import Kind
 from evoseg.base.streams import stream
 from evoseg.data.dataset import Dataset, Sample
 from evoseg.data.splits import split as split_of
-from evoseg.metrics.binary import METRICS
 from evoseg.pipeline import Pipeline
 
 SPLITS = ("test", "search", "selection", "all")
@@ -40,7 +40,8 @@ class Scores:
     @property
     def mean(self) -> dict[str, float]:
         """The mean over the images, by metric."""
-        return {name: float(np.mean([scores[name] for scores in self.per_image.values()])) for name in METRICS}
+        names = next(iter(self.per_image.values()))
+        return {name: float(np.mean([scores[name] for scores in self.per_image.values()])) for name in names}
 
     def of(self, metric: str) -> dict[str, float]:
         """Return one metric's scores by stem."""
@@ -49,10 +50,11 @@ class Scores:
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """An image with a pipeline's answer and its scores."""
+    """An image with a pipeline's answer, the truth in the same form, and the scores."""
 
     sample: Sample
-    answer: NDArray[np.bool_]
+    answer: NDArray[Any]
+    truth: NDArray[Any]
     scores: dict[str, float]
 
 
@@ -69,7 +71,7 @@ def score(pipeline: Pipeline, dataset: Dataset, split: str = "test") -> Scores:
     DatasetError
         If the split is empty.
     PipelineError
-        If the pipeline does not give masks, or reads a channel that the images do not have.
+        If what the pipeline gives cannot be scored, or it reads a channel that the images do not have.
     """
     check_channels(pipeline, len(dataset.channels), dataset.title)
     stems = stems_of(dataset, split)
@@ -110,27 +112,43 @@ def judged(pipeline: Pipeline, dataset: Dataset, stems: Sequence[str], threads: 
     Raises
     ------
     PipelineError
-        If the pipeline does not give masks.
+        If what the pipeline gives cannot be scored.
     """
-    if pipeline.output is not Kind.MASK:
-        raise PipelineError(f"the pipeline gives a {pipeline.output} value; only masks can be scored here.")
-    yield from ahead(partial(_judge, pipeline, dataset), stems, threads)
+    kind = scored_kind(pipeline)
+    yield from ahead(partial(_judge, pipeline, kind, dataset), stems, threads)
 
 
-def _judge(pipeline: Pipeline, dataset: Dataset, stem: str) -> Judged:
+def scored_kind(pipeline: Pipeline) -> TaskKind:
+    """Return the kind of task that a pipeline answers.
+
+    Raises
+    ------
+    PipelineError
+        If there is none.
+    """
+    kind = kind_for(pipeline.output)
+    if kind is None:
+        raise PipelineError(f"the pipeline gives a {pipeline.output} value; only masks and objects can be scored.")
+    return kind
+
+
+def _judge(pipeline: Pipeline, kind: TaskKind, dataset: Dataset, stem: str) -> Judged:
     sample = dataset.load(stem)
-    if sample.mask is None:
-        raise DatasetError(f"{stem}: has no mask, so nothing can be scored.")
+    truth = truth_of(sample, kind.output)
+    if truth is None:
+        raise DatasetError(f"{stem}: has no truth that a {kind.output} value can be compared with.")
     answer = pipeline(sample.image)
-    return Judged(sample, answer, _scores(answer, sample))
+    prepared: Any = None
+    scores = {}
+    for name, task in every_score(kind):
+        prepared = task.truth(task.item(sample)) if prepared is None else prepared
+        scores[name] = float(task.score(task.judge(answer, prepared)))
+    return Judged(sample, answer, truth, scores)
 
 
-def _scores(answer: NDArray[np.bool_], sample: Sample) -> dict[str, float]:
-    counts: dict[Any, NDArray[np.float64]] = {}
-    for metric in METRICS.values():
-        if metric.measure not in counts:
-            counts[metric.measure] = metric.measure(answer, np.asarray(sample.mask), sample.known)
-    return {name: float(metric.score(counts[metric.measure])) for name, metric in METRICS.items()}
+def truth_of(sample: Sample, output: Kind) -> NDArray[Any] | None:
+    """Return a sample's truth as a kind of value, None if it has none."""
+    return {Kind.MASK: sample.mask, Kind.LABELS: sample.labels, Kind.POINTS: sample.points}[output]
 
 
 def interval(scores: Sequence[float]) -> tuple[float, float] | None:

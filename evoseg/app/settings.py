@@ -2,20 +2,19 @@
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from evoseg.app.pipelines import read_pipeline
+from evoseg.app.tasks import AUTO, TaskKind, check_names, kind_called, kind_for
 from evoseg.base.errors import SettingsError, unknown
-from evoseg.base.kinds import Kind
 from evoseg.evolve.budget import Budget
+from evoseg.evolve.ports import Task
 from evoseg.evolve.solve import SearchSettings
-from evoseg.metrics.binary import metric as metric_of
 from evoseg.pipeline import Pipeline
 
-TASKS = ("auto", "binary")
 OPERATORS = ("default", "all")
 SECONDS = 60.0
 """Budget of a search that was given none."""
@@ -31,10 +30,8 @@ class RunSettings:
 
     Attributes
     ----------
-    task : str
-        "binary".
-    metric : str
-        A name in `evoseg.metrics.binary.METRICS`.
+    task, metric : str
+        Names of `evoseg.app.tasks`; until a dataset has been looked at, the task may be "auto" and the metric None.
     seconds, evaluations, target_score
         The budget; None is no limit.
     seed : int
@@ -49,7 +46,7 @@ class RunSettings:
     """
 
     task: str
-    metric: str
+    metric: str | None
     seconds: float | None
     evaluations: int | None
     target_score: float | None
@@ -58,6 +55,32 @@ class RunSettings:
     operators: str
     max_ms_per_mpx: float | None
     start: tuple[Pipeline, ...]
+
+    @property
+    def kind(self) -> TaskKind:
+        """The kind of task."""
+        return kind_called(self.task)
+
+    @property
+    def score(self) -> str:
+        """The metric, once it has been decided."""
+        assert self.metric is not None
+        return self.metric
+
+    def the_task(self) -> Task:
+        """Return the task as the search takes it."""
+        return self.kind.make(self.score)
+
+    def decided(self, kind: TaskKind, metric: str) -> "RunSettings":
+        """Return the settings with task and metric filled in.
+
+        Raises
+        ------
+        SettingsError
+            If a pipeline to start from gives something else.
+        """
+        _check_start(self.start, kind)
+        return replace(self, task=kind.name, metric=metric)
 
     def search_settings(self) -> SearchSettings:
         """Return them as the search takes them."""
@@ -77,7 +100,7 @@ class RunSettings:
 
 def run_settings(
     *,
-    metric: str,
+    metric: str | None,
     task: str,
     seconds: float | None,
     evaluations: int | None,
@@ -95,8 +118,7 @@ def run_settings(
     SettingsError
         If a value is unknown or out of its range.
     """
-    metric_of(metric)
-    _one_of("task", task, TASKS)
+    check_names(task, metric)
     _one_of("operators", operators, OPERATORS)
     check_score("target_score", target_score)
     for name, number in (("seconds", seconds), ("max_ms_per_mpx", max_ms_per_mpx)):
@@ -107,9 +129,11 @@ def run_settings(
     workers = min(cores(), MOST_WORKERS) if workers is None else checked_workers(workers)
     if seconds is None and evaluations is None:
         seconds = SECONDS
+    programs = tuple(s if isinstance(s, Pipeline) else read_pipeline(s) for s in start)
+    _check_start(programs, None if task == AUTO else kind_called(task))
     Budget(seconds, evaluations, target_score)
     return RunSettings(
-        task="binary",
+        task=task,
         metric=metric,
         seconds=seconds,
         evaluations=evaluations,
@@ -118,7 +142,7 @@ def run_settings(
         workers=workers,
         operators=operators,
         max_ms_per_mpx=max_ms_per_mpx,
-        start=tuple(_started(source) for source in start),
+        start=programs,
     )
 
 
@@ -163,8 +187,13 @@ def _one_of(what: str, name: str, known: tuple[str, ...]) -> None:
         raise SettingsError(unknown(what, name, known))
 
 
-def _started(source: Pipeline | str | Path) -> Pipeline:
-    pipeline = source if isinstance(source, Pipeline) else read_pipeline(source)
-    if pipeline.output is not Kind.MASK:
-        raise SettingsError(f"a pipeline to start from gives a {pipeline.output} value; this task needs a mask.")
-    return pipeline
+def _check_start(programs: Iterable[Pipeline], kind: TaskKind | None) -> None:
+    """Refuse pipelines to start from that do not answer the task, or any task as long as that is open."""
+    for pipeline in programs:
+        if kind is not None and pipeline.output is not kind.output:
+            raise SettingsError(
+                f"a pipeline to start from gives a {pipeline.output} value; the task {kind.name} needs a {kind.output} "
+                "value."
+            )
+        if kind_for(pipeline.output) is None:
+            raise SettingsError(f"a pipeline to start from gives a {pipeline.output} value, which answers no task.")

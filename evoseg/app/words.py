@@ -7,6 +7,9 @@ METRIC_WORDS = {
     "f_beta": "F-beta",
     "boundary_f": "boundary F",
     "buffered_iou": "buffered IoU",
+    "ap50": "AP50",
+    "ap": "AP",
+    "pq": "PQ",
 }
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evoseg.base.kinds import Kind
+from evoseg.data.dataset import Sample
 from evoseg.evolve.ports import Floats, Item
 from evoseg.metrics.binary import iou, metric
 
@@ -38,6 +39,11 @@ class BinaryTask:
 
     metric: str = "iou"
     output: Kind = Kind.MASK
+
+    def item(self, sample: Sample) -> dict[str, NDArray[Any]]:
+        """Return the arrays of a sample."""
+        assert sample.mask is not None, f"{sample.stem} has no mask"
+        return {"image": sample.image, "mask": sample.mask} | ({} if sample.known is None else {"known": sample.known})
 
     def image(self, item: Item) -> NDArray[Any]:
         """Return the image."""

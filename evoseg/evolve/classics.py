@@ -43,6 +43,38 @@ RECIPES: tuple[tuple[Call, ...], ...] = (
 )
 """Chains that follow an intake."""
 
+SEPARATIONS: tuple[tuple[Call, ...], ...] = (
+    (("distance_watershed", {"distance": 5.0}),),
+    (("distance_watershed", {"distance": 10.0}),),
+    (("distance_watershed", {"distance": 20.0}),),
+    (("depth_watershed", {"depth": 1.0}), ("keep_area_labels", {"low": 30})),
+)
+"""What follows a mask where objects are wanted."""
+
+TO_MASKS: tuple[tuple[Call, ...], ...] = (
+    (("gaussian", {"sigma": 1.0}), ("otsu", {"polarity": "bright"})),
+    (("gaussian", {"sigma": 1.0}), ("otsu", {"polarity": "dark"})),
+    (("gaussian", {"sigma": 1.0}), ("threshold", {}), ("open_mask", {"radius": 1}), ("fill_holes", {})),
+    (("gaussian", {"sigma": 2.0}), ("threshold", {}), ("fill_holes", {}), ("remove_small", {"area": 40})),
+    (("flatten", {"sigma": 24.0}), ("gaussian", {"sigma": 1.5}), ("threshold", {}), ("fill_holes", {})),
+    (("deviation", {"radius": 5}), ("gaussian", {"sigma": 2.0}), ("threshold", {}), ("fill_holes", {})),
+)
+"""Masks of compact objects."""
+
+OBJECTS = (
+    *(mask + separation for mask in TO_MASKS for separation in SEPARATIONS),
+    *((*recipe, ("components", {})) for recipe in RECIPES),
+)
+"""Chains that follow an intake where objects are wanted: a mask, and what touches is parted."""
+
+ENDINGS: dict[Kind, tuple[Call, ...]] = {
+    Kind.MASK: (("threshold", {}),),
+    Kind.LABELS: (("threshold", {}), ("depth_watershed", {"depth": 1.0})),
+}
+"""The shortest way from a telling plane to an answer of a kind."""
+
+RECIPES_OF: dict[Kind, tuple[tuple[Call, ...], ...]] = {Kind.MASK: RECIPES, Kind.LABELS: OBJECTS}
+
 BEST_INTAKES = 3
 """Intakes that all recipes are tried on."""
 
@@ -52,10 +84,11 @@ class Classics:
 
     name = "classic"
 
-    def __init__(self, facts: Facts) -> None:
+    def __init__(self, facts: Facts, output: Kind = Kind.MASK) -> None:
+        self._recipes = RECIPES_OF[output]
         self._intakes = intakes(facts)
         self._tried: dict[Pipeline, float] = {}
-        plain: list[Call] = [("gaussian", {"sigma": 1.5}), ("threshold", {})]
+        plain: list[Call] = [("gaussian", {"sigma": 1.5}), *ENDINGS[output]]
         self._waiting = [chain(intake, plain) for intake in self._intakes]
         self._opened = False
 
@@ -64,7 +97,7 @@ class Classics:
         if not self._waiting and not self._opened and self._tried:
             self._opened = True
             best = sorted(self._tried, key=lambda intake: -self._tried[intake])[:BEST_INTAKES]
-            self._waiting = [chain(intake, recipe) for recipe in RECIPES for intake in best]
+            self._waiting = [chain(intake, recipe) for recipe in self._recipes for intake in best]
         now, self._waiting = self._waiting[:n], self._waiting[n:]
         return now
 
@@ -120,8 +153,11 @@ def _window(name: str, index: int, low: float, high: float, **others: Value) -> 
 
 
 def constants(facts: Facts, output: Kind) -> list[Pipeline]:
-    """Return the two answers that need no image: everything and nothing."""
-    if output is not Kind.MASK:
+    """Return the answers that need no image: everything, as one object where objects are wanted, and nothing."""
+    if output not in (Kind.MASK, Kind.LABELS):
         return []
     intake = step("channel", IMAGE, index=0)
-    return [Pipeline([intake, step("level", 0, level=255, polarity=polarity)]) for polarity in ("dark", "bright")]
+    ending = [step("components", 1)] if output is Kind.LABELS else []
+    return [
+        Pipeline([intake, step("level", 0, level=255, polarity=polarity), *ending]) for polarity in ("dark", "bright")
+    ]

@@ -21,7 +21,7 @@ from evoseg.evolve.additive import (
     summed,
     to_levels,
 )
-from evoseg.evolve.classics import Call, chain, intakes
+from evoseg.evolve.classics import ENDINGS, Call, chain, intakes
 from evoseg.evolve.growth import Vocabulary
 from evoseg.evolve.ports import SearchView, Verdict
 from evoseg.evolve.variation import MAX_LENGTH, varied
@@ -83,12 +83,15 @@ class Fuse:
     Parameters
     ----------
     words : Vocabulary
+    output : Kind
+        What the programs return.
     """
 
     name = "fuse"
 
-    def __init__(self, words: Vocabulary) -> None:
+    def __init__(self, words: Vocabulary, output: Kind = Kind.MASK) -> None:
         self._words = words
+        self._ending = ENDINGS[output]
         self._planes: _Planes | None = None
 
     def ready(self, view: SearchView, n: int, rng: Generator) -> list[Pipeline]:
@@ -126,7 +129,7 @@ class Fuse:
         chosen = planes.choose(planes.some(rng), SIZES[int(rng.integers(len(SIZES)))])
         parents = view.select(1, rng)
         tail = parents[0].pipeline if parents and rng.random() < 0.5 else None
-        return _ended(planes.sum_of(chosen), tail)
+        return _ended(planes.sum_of(chosen), tail, self._ending)
 
     def _extended(self, view: SearchView, planes: "_Planes", rng: Generator) -> Pipeline | None:
         """Add planes, or views of its surroundings, to the last plane of a parent."""
@@ -137,7 +140,7 @@ class Fuse:
             context = [chain(plane, CONTEXT[i]) for i in rng.choice(len(CONTEXT), VIEWS, replace=False)]
             planes.add(view, [plane, *context])
             chosen = planes.choose([plane, *context, *planes.some(rng)], 2 if rng.random() < 0.4 else 4, first=plane)
-            return _ended(planes.sum_of(chosen), parent.pipeline)
+            return _ended(planes.sum_of(chosen), parent.pipeline, self._ending)
         return self._new(view, planes, rng)
 
     def _changed(self, view: SearchView, planes: "_Planes", rng: Generator) -> Pipeline | None:
@@ -244,12 +247,12 @@ def last_plane(pipeline: Pipeline) -> Pipeline | None:
     return pipeline.until(planes[-1]) if planes else None
 
 
-def _ended(plane: Pipeline | None, like: Pipeline | None) -> Pipeline | None:
-    """Return a program that goes on from a plane as another does from its last plane, or with a threshold only."""
+def _ended(plane: Pipeline | None, like: Pipeline | None, ending: Sequence[Call]) -> Pipeline | None:
+    """Return a program that goes on from a plane as another does from its last plane, or with a usual ending."""
     if plane is None:
         return None
     if like is None:
-        return Pipeline([*plane.steps, step("threshold", len(plane) - 1)])
+        return chain(plane, ending)
     planes = [i for i, s in enumerate(like.steps) if registry.get(s.operator).output is Kind.GRAY]
     try:
         return graft(like, planes[-1], plane) if planes else None

@@ -126,7 +126,12 @@ class Vocabulary:
         return [*steps, self.draw_step(rng, operator, tuple(places))]
 
 
-SHORTEST: dict[Kind, tuple[Kind, ...]] = {Kind.GRAY: (Kind.RAW,), Kind.MASK: (Kind.GRAY,)}
+SHORTEST: dict[Kind, tuple[Kind, ...]] = {
+    Kind.GRAY: (Kind.RAW,),
+    Kind.MASK: (Kind.GRAY,),
+    Kind.LABELS: (Kind.MASK,),
+    Kind.POINTS: (Kind.GRAY,),
+}
 """Inputs of the operators that lead back to the image soonest."""
 
 
@@ -146,9 +151,13 @@ def scaled(domain: Range, value: float) -> float:
     return (value - domain.low) / (domain.high - domain.low)
 
 
-def vocabulary(facts: Facts, *, optional: bool = False) -> Vocabulary:
-    """Return the vocabulary of the default operators, or of all that are installed."""
-    return Vocabulary(tuple(registry.operators(optional=optional)), facts)
+def vocabulary(facts: Facts, output: Kind = Kind.MASK, *, optional: bool = False) -> Vocabulary:
+    """Return the vocabulary of the operators that programs of a kind can use: default ones, or all installed ones."""
+    operators = registry.operators(optional=optional)
+    useful = {output}
+    while more := {kind for op in operators if op.output in useful for kind in op.inputs} - useful:
+        useful |= more
+    return Vocabulary(tuple(op for op in operators if op.output in useful), facts)
 
 
 def _defaults(operator: Operator) -> tuple[Value, ...]:

@@ -44,9 +44,9 @@ class Given:
 def usual_proposers(words: Vocabulary, facts: Facts, output: Kind) -> list[Share]:
     """Return who proposes, in the order in which places are offered."""
     return [
-        Share(Classics(facts), GENERATION),
+        Share(Classics(facts, output), GENERATION),
         Share(Tune(words), TUNED),
-        Share(Fuse(words), FUSED),
+        Share(Fuse(words, output), FUSED),
         Share(Newcomers(words, output), GROWN),
         Share(Vary(words), GENERATION),
     ]
@@ -58,8 +58,8 @@ class Method:
 
     Attributes
     ----------
-    words : callable (facts, optional) -> Vocabulary
-        `optional` says whether operators that need scikit-image join.
+    words : callable (facts, output, optional) -> Vocabulary
+        `output` is the kind that programs return; `optional` says whether operators that need scikit-image join.
     proposers : callable (words, facts, output) -> list of Share
         Programs that the user brought go before all of them.
     select : callable (population, n, rng) -> list of Scored

@@ -9,6 +9,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from evoseg.base.kinds import Kind
+from evoseg.data.dataset import Sample
 from evoseg.evolve.facts import Facts
 from evoseg.pipeline import Pipeline
 
@@ -27,6 +28,13 @@ class Task(Protocol):
     @property
     def output(self) -> Kind:
         """Kind of value that a candidate must return."""
+        ...
+
+    def item(self, sample: Sample) -> dict[str, NDArray[Any]]:
+        """Return the arrays of a labelled sample that the search is to hold: ``image``, and what `truth` needs.
+
+        Jittered copies are made of images, masks (bool), ``labels`` and ``points``; other arrays stay as they are.
+        """
         ...
 
     def image(self, item: Item) -> NDArray[Any]:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +130,7 @@ def solve(
     n_search = len(splits.search)
     copied = evenly_spaced(n_search, method.copies)
     started = clock.seconds
-    pack = _pack_with_copies(dataset, splits, copied, folder / "search.pack")
+    pack = _pack_with_copies(dataset, task, splits, copied, folder / "search.pack")
     facts = survey_images([task.image(item) for item in pack.items[:n_search]])
     sizes = {i: _pixels(task.image(item)) for i, item in enumerate(pack.items)}
     clock.keep_back(_time_to_prove(splits, sum(sizes.values()) / len(sizes), (clock.seconds - started) / len(sizes)))
@@ -145,7 +144,7 @@ def solve(
         copies = on("copies", n_search, first_selection)
         # Curves that are fitted to copies, too, lean less on how bright a single image happens to be.
         probed = on("probes", 0, first_selection)
-        words = method.words(facts, optional=settings.optional_operators)
+        words = method.words(facts, task.output, optional=settings.optional_operators)
         shares = [Share(Given(settings.start), GENERATION), *method.proposers(words, facts, task.output)]
         search = Search(
             task,
@@ -235,7 +234,7 @@ def _prove(
     """Score finished programs on images that nothing has looked at before."""
     if not stems:
         return {}
-    pack = _pack(dataset, stems, folder / "test.pack")
+    pack = write_pack(folder / "test.pack", _read(dataset, task, stems))
     with _executor(task, pack, settings) as executor:
         evaluator = Evaluator(task, executor, {i: _pixels(task.image(item)) for i, item in enumerate(pack.items)})
         found = witness("test", evaluator, executor).judge(programs)
@@ -245,30 +244,20 @@ def _prove(
     return {p: s for p, s in zip(programs, found, strict=True) if isinstance(s, np.ndarray)}
 
 
-def _pack_with_copies(dataset: Dataset, splits: Splits, copied: Sequence[int], path: Path) -> Pack:
+def _pack_with_copies(dataset: Dataset, task: Task, splits: Splits, copied: Sequence[int], path: Path) -> Pack:
     """Pack the search images, jittered copies of some, and the selection images."""
 
     def items() -> Iterator[tuple[str, dict[str, NDArray[Any]]]]:
-        yield from _read(dataset, splits.search)
+        yield from _read(dataset, task, splits.search)
         for stem in (splits.search[i] for i in copied):
-            yield f"{stem}, jittered", jittered(_arrays(dataset, stem), stream(0, "jitter", stem))
-        yield from _read(dataset, splits.selection)
+            yield f"{stem}, jittered", jittered(task.item(dataset.load(stem)), stream(0, "jitter", stem))
+        yield from _read(dataset, task, splits.selection)
 
     return write_pack(path, items())
 
 
-def _pack(dataset: Dataset, stems: Sequence[str], path: Path) -> Pack:
-    return write_pack(path, _read(dataset, stems))
-
-
-def _read(dataset: Dataset, stems: Sequence[str]) -> Iterator[tuple[str, dict[str, NDArray[Any]]]]:
-    return zip(stems, ahead(partial(_arrays, dataset), stems), strict=True)
-
-
-def _arrays(dataset: Dataset, stem: str) -> dict[str, NDArray[Any]]:
-    sample = dataset.load(stem)
-    assert sample.mask is not None, f"{stem} is in a split but has no mask"
-    return {"image": sample.image, "mask": sample.mask} | ({} if sample.known is None else {"known": sample.known})
+def _read(dataset: Dataset, task: Task, stems: Sequence[str]) -> Iterator[tuple[str, dict[str, NDArray[Any]]]]:
+    return zip(stems, ahead(lambda stem: task.item(dataset.load(stem)), stems), strict=True)
 
 
 def _pixels(image: NDArray[Any]) -> int:

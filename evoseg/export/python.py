@@ -98,10 +98,10 @@ _KINDS = {
     ),
     Kind.LABELS: (
         "Segment objects",
-        "STEM_labels.png (16 bits, 0 = background)",
+        "STEM_labels.tif (32 bits, 0 = background)",
         "an int32 array of shape (M, N), one number per object and 0 for background",
-        "_labels.png",
-        _WRITE_PICTURE.format(value="result.astype(np.uint16)"),
+        "_labels.tif",
+        _WRITE_PICTURE.format(value="result"),
     ),
     Kind.POINTS: (
         "Detect objects",

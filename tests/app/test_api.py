@@ -244,7 +244,7 @@ def test_the_interval_is_the_bootstraps():
 def test_scoring_says_which_split_is_empty(dataset):
     with pytest.raises(DatasetError, match="selection split is empty"):
         score(evoseg.read_pipeline(SIMPLE), opened(dataset), "selection")
-    with pytest.raises(PipelineError, match="only masks can be scored"):
+    with pytest.raises(PipelineError, match="only masks and objects can be scored"):
         score(evoseg.read_pipeline("def pipeline(image):\n    return channel(image)\n"), opened(dataset))
 
 

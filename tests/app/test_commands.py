@@ -14,10 +14,10 @@ import evoseg
 from evoseg.app import demonstration
 from evoseg.app.api import Status
 from evoseg.app.progress import PlainLines
-from evoseg.app.settings import OPERATORS, TASKS
+from evoseg.app.settings import OPERATORS
+from evoseg.app.tasks import TASKS
 from evoseg.app.words import METRIC_WORDS
 from evoseg.data.files import read_image, read_mask, write_image
-from evoseg.metrics.binary import METRICS
 from evoseg.operators import registry
 from evoseg.pipeline import print_text, read_json
 
@@ -55,9 +55,10 @@ def test_every_command_explains_itself_with_an_example(command, name):
 
 def test_help_names_every_value_that_an_option_may_take(command):
     text = " ".join(command("search", "--help").out.split())
-    for name in (*METRICS, *TASKS, *OPERATORS):
+    metrics = {name for kind in TASKS.values() for name in kind.metrics}
+    for name in (*metrics, *TASKS, *OPERATORS):
         assert name in text
-    assert set(METRIC_WORDS) == set(METRICS)
+    assert set(METRIC_WORDS) == metrics
 
 
 def test_the_version_is_printed(command):
@@ -212,7 +213,10 @@ def test_apply_goes_on_past_an_image_that_fails(command, simple, dataset, tmp_pa
     [
         (["{empty}"], "no image found"),
         (["{dataset}/images", "nowhere.png"], "nowhere.png: no such file"),
-        (["{dataset}/images/nuclei_000.png", "{dataset}/masks/nuclei_000.png"], "would both become nuclei_000.png"),
+        (
+            ["{dataset}/images/nuclei_000.png", "{dataset}/masks/nuclei_000.png"],
+            "would both become the answer nuclei_000",
+        ),
     ],
 )
 def test_apply_refuses_before_anything_is_written(command, simple, dataset, tmp_path, images, says):
@@ -343,13 +347,13 @@ def test_the_demo_replaces_its_own_folder_and_no_other(command, tmp_path, monkey
 
 
 def test_plain_lines_come_with_news_and_not_too_often(capsys):
-    lines = PlainLines("IoU")
+    lines = PlainLines()
     for tenths in range(120):
-        lines(Status("searching", tenths / 10, 10 * tenths, 0.5 if tenths < 30 else 0.6, 3, 9.0, None))
+        lines(Status("searching", tenths / 10, 10 * tenths, 0.5 if tenths < 30 else 0.6, 3, 9.0, None, "binary", "iou"))
     printed = capsys.readouterr().err.splitlines()
     assert [line.split()[0] for line in printed] == ["0", "3", "8"]
     assert "IoU 0.600 with 3 steps" in printed[1]
     lines.still_reading()
     assert not capsys.readouterr().err
-    PlainLines("IoU").still_reading()
+    PlainLines().still_reading()
     assert capsys.readouterr().err == "reading the images\n"

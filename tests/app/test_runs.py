@@ -361,7 +361,7 @@ def test_a_budget_of_seconds_goes_on_where_it_was_cut(dataset, tmp_path, capsys)
     assert 0.8 < found.seconds < 2
     lines = [s.doing for s in seen]
     assert lines[0] == "resuming"
-    told = PlainLines("IoU")
+    told = PlainLines()
     for status in seen:
         told(status)
     assert capsys.readouterr().err.count("taking up the run where it was cut") == 1

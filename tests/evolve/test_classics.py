@@ -52,8 +52,8 @@ def test_constants_mark_everything_and_nothing(name):
     assert not nothing(IMAGES[name]).any()
 
 
-def test_other_outputs_than_masks_have_no_constants():
-    assert constants(survey_images([IMAGES["rgb"]]), Kind.LABELS) == []
+def test_an_answer_of_points_has_no_constant():
+    assert constants(survey_images([IMAGES["rgb"]]), Kind.POINTS) == []
 
 
 def scored(pipeline: Pipeline, score: float) -> Scored:

@@ -28,7 +28,8 @@ def ask(executor: InProcess, *programs: Pipeline, images: tuple[int, ...] = (0, 
 def as_mask(pipeline: Pipeline) -> Pipeline:
     if pipeline.output is Kind.MASK:
         return pipeline
-    return Pipeline([*pipeline.steps, step("level", len(pipeline) - 1, level=100)])
+    planes = [i for i, s in enumerate(pipeline.steps) if registry.get(s.operator).output is Kind.GRAY]
+    return Pipeline([*pipeline.steps, step("level", planes[-1], level=100)])
 
 
 @given(

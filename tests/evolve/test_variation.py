@@ -94,9 +94,8 @@ def test_without_parents_there_are_no_children():
 
 @pytest.mark.parametrize("op", registry.operators(optional=True), ids=lambda op: op.name)
 def test_the_numbers_of_every_operator_can_be_moved_and_stay_in_their_ranges(op):
-    roots = {Kind.RAW: [], Kind.GRAY: [step("channel", IMAGE)], Kind.MASK: [step("channel", IMAGE), step("otsu", 0)]}
-    steps = roots[Kind.MASK]
-    places = {Kind.RAW: IMAGE, Kind.GRAY: 0, Kind.MASK: 1}
+    steps = [step("channel", IMAGE), step("otsu", 0), step("components", 1)]
+    places = {Kind.RAW: IMAGE, Kind.GRAY: 0, Kind.MASK: 1, Kind.LABELS: 2}
     start = Pipeline([*steps, step(op.name, *(places[k] for k in op.inputs))])
     alone = [p for p in op.parameters if not p.fitted]
     rng = default_rng(3)

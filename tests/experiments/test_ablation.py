@@ -37,6 +37,7 @@ def test_every_arm_runs_and_differs_from_the_full_search(ablation, root):
 
 
 def test_without_a_tuner_or_fits_there_is_none(ablation, root):
+    from evoseg.base.kinds import Kind
     from evoseg.evolve.classics import Classics
     from evoseg.evolve.facts import survey_images
     from tests.evolve.helpers import discs
@@ -44,7 +45,7 @@ def test_without_a_tuner_or_fits_there_is_none(ablation, root):
     facts = survey_images([item["image"] for item in discs(2)])
     words = ablation.no_fits(facts, optional=False)
     assert not any(op.fitted for op in words.operators)
-    assert {s.proposer.name for s in ablation.without("tune")(words, facts, None)} == {
+    assert {s.proposer.name for s in ablation.without("tune")(words, facts, Kind.MASK)} == {
         "classic", "fuse", "random", "vary"
     }  # fmt: skip
     fixed = ablation.Unfitted(Classics(facts)).ready(None, 8, ablation.stream(0, "test"))

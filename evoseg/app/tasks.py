@@ -1,0 +1,115 @@
+"""The tasks that can be asked for: what each returns, how it is scored, and which of them a dataset sets."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from evoseg.base.errors import SettingsError, unknown
+from evoseg.base.kinds import Kind
+from evoseg.data.asked import Asked, asked
+from evoseg.data.dataset import Dataset
+from evoseg.evolve.binary import BinaryTask
+from evoseg.evolve.instances import InstanceTask
+from evoseg.evolve.ports import Task
+from evoseg.metrics import binary, instances
+
+
+@dataclass(frozen=True)
+class TaskKind:
+    """One kind of answer.
+
+    Attributes
+    ----------
+    name : str
+    output : Kind
+        What a pipeline returns.
+    make : callable (metric) -> Task
+    metrics : tuple of str
+        By which answers can be scored; the first is maximised if none is named.
+    """
+
+    name: str
+    output: Kind
+    make: Callable[[str], Task]
+    metrics: tuple[str, ...]
+
+
+TASKS = {
+    kind.name: kind
+    for kind in (
+        TaskKind("binary", Kind.MASK, BinaryTask, tuple(binary.METRICS)),
+        TaskKind("instances", Kind.LABELS, InstanceTask, tuple(instances.METRICS)),
+    )
+}
+AUTO = "auto"
+
+
+def kind_called(name: str) -> TaskKind:
+    """Return the kind of task of a name.
+
+    Raises
+    ------
+    SettingsError
+        If there is none.
+    """
+    if name not in TASKS:
+        raise SettingsError(unknown("task", name, (AUTO, *TASKS)))
+    return TASKS[name]
+
+
+def kind_for(output: Kind) -> TaskKind | None:
+    """Return the kind of task whose pipelines return a kind of value, None if there is none."""
+    return next((kind for kind in TASKS.values() if kind.output is output), None)
+
+
+def kind_scored_by(metric: str) -> TaskKind:
+    """Return the kind of task that a metric scores.
+
+    Raises
+    ------
+    SettingsError
+        If there is no such metric.
+    """
+    for kind in TASKS.values():
+        if metric in kind.metrics:
+            return kind
+    raise SettingsError(unknown("metric", metric, [name for kind in TASKS.values() for name in kind.metrics]))
+
+
+def check_names(task: str, metric: str | None) -> None:
+    """Refuse names that are unknown, or do not go together.
+
+    Raises
+    ------
+    SettingsError
+    """
+    wanted = None if task == AUTO else kind_called(task)
+    if metric is not None and wanted not in (None, kind_scored_by(metric)):
+        assert wanted is not None
+        raise SettingsError(
+            f"metric is {metric}, which scores the task {kind_scored_by(metric).name}, not {task}; that has "
+            f"{', '.join(wanted.metrics)}."
+        )
+
+
+def decided(task: str, metric: str | None, dataset: Dataset) -> tuple[TaskKind, str, Asked]:
+    """Return the kind of task, the metric and why, from what was asked for and what the dataset sets.
+
+    Raises
+    ------
+    SettingsError
+        If a name is unknown, or the dataset has no truths of that kind.
+    """
+    check_names(task, metric)
+    if task != AUTO:
+        choice = Asked(task, "it was asked for")
+    elif metric is not None:
+        choice = Asked(kind_scored_by(metric).name, f"{metric} scores it")
+    else:
+        choice = asked(dataset.survey.facts, dataset.card)
+    kind = kind_called(choice.task)
+    return kind, metric or kind.metrics[0], choice
+
+
+def every_score(kind: TaskKind) -> Iterable[tuple[str, Task]]:
+    """Return a task for each metric of a kind."""
+    return [(name, kind.make(name)) for name in kind.metrics]
