@@ -6,8 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evoseg.app.datasets import Data, opened
 from evoseg.app.found import Finished, Found, name_of
@@ -107,10 +109,10 @@ def search(
     data : path, Dataset, or (images, masks)
         A folder with images/ and masks/; or arrays, in order or by name.
     metric : str, optional
-        What to maximise: iou, dice, mcc, f_beta, boundary_f or buffered_iou of foreground; ap50, ap or pq of instances.
-        By default the first of the task.
+        What to maximise: iou, dice, mcc, f_beta, boundary_f or buffered_iou of foreground; ap50, ap or pq of instances;
+        f1 or f2 of points, within 6 px. By default the first of the task.
     task : str
-        "binary" or "instances"; "auto" for what the metric scores, or else for what the dataset sets.
+        "binary", "instances" or "points"; "auto" for what the metric scores, or else for what the dataset sets.
     seconds, evaluations, target_score : optional
         When to end: wall time, candidates scored, or a score reached on the search images; 60 s if neither time nor
         evaluations are given. Only a budget of evaluations gives the same result on every machine.
@@ -345,7 +347,8 @@ class _Search:
             if not np.isclose(here := found.scores[metric], scores[stem]):
                 logger.warning("%s scored %g here and %g in the search", stem, here, scores[stem])
             if stem in worst:
-                rows[stem] = Row(stem, found.sample.image, found.answer, found.truth, scores[stem])
+                answer, truth = (_for_eyes(a, found.sample.image.shape) for a in (found.answer, found.truth))
+                rows[stem] = Row(stem, found.sample.image, answer, truth, scores[stem])
         finished = Finished(
             folder=self._folder,
             dataset=self._dataset,
@@ -369,6 +372,13 @@ class _Search:
         if not self._splits.test:
             return [float(score) for score in scored.scores]
         return [float(s) for s in self._asked.the_task().score(solution.test[scored.pipeline])]
+
+
+def _for_eyes(answer: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return what outlines can be drawn of: points become circles."""
+    from evoseg.report.overlays import rings
+
+    return rings(answer, shape) if answer.dtype == np.float64 else answer
 
 
 def _to_the_end(progress: Progress) -> list[tuple[int, float, float]]:

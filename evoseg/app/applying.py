@@ -15,15 +15,17 @@ from evoseg.app.pipelines import check_channels
 from evoseg.app.runs import FilesError, make_folder, refuse_existing
 from evoseg.base.errors import DatasetError, EvosegError, PipelineError
 from evoseg.base.kinds import Kind
+from evoseg.base.writing import whole_file
 from evoseg.data.agreement import channels_of, mismatches
 from evoseg.data.dataset import assemble
 from evoseg.data.files import read_header, read_image, write_labels, write_mask
 from evoseg.data.folder import scan, stem_of
 from evoseg.data.formats import FORMATS, SUFFIXES
+from evoseg.data.objects import points_text
 from evoseg.data.sources import FolderSource
 from evoseg.pipeline import Pipeline
 
-_FILES = {Kind.MASK: ("masks", "png"), Kind.LABELS: ("masks", "tif")}
+_FILES = {Kind.MASK: ("masks", "png"), Kind.LABELS: ("masks", "tif"), Kind.POINTS: ("points", "csv")}
 """Folder and ending of the answers, by kind."""
 
 
@@ -105,7 +107,8 @@ def apply(
 ) -> Iterator[Applied]:
     """Write the answer for each image, and OUT/overlays/<stem>.png, as they are asked for.
 
-    A mask becomes OUT/masks/<stem>.png (0 and 255), labels become OUT/masks/<stem>.tif (int32).
+    A mask becomes OUT/masks/<stem>.png (0 and 255), labels become OUT/masks/<stem>.tif (int32), points
+    OUT/points/<stem>.csv.
 
     An image that cannot be read or segmented is reported and the others go on.
 
@@ -117,7 +120,9 @@ def apply(
         If the pipeline gives nothing that can be written, or reads a channel that an image does not have.
     """
     if pipeline.output not in _FILES:
-        raise PipelineError(f"the pipeline gives a {pipeline.output} value; only masks and objects can be written.")
+        raise PipelineError(
+            f"the pipeline gives a {pipeline.output} value; only masks, objects and points can be written."
+        )
     _check_channels(pipeline, images)
     name, ending = _FILES[pipeline.output]
     answers, overlays = Path(out).expanduser() / name, Path(out).expanduser() / "overlays"
@@ -142,7 +147,7 @@ def _check_channels(pipeline: Pipeline, images: Sequence[Input]) -> None:
 
 
 def _apply(pipeline: Pipeline, image: Input, target: Applied) -> Applied:
-    from evoseg.report.overlays import overlay
+    from evoseg.report.overlays import overlay, rings
     from evoseg.report.sheet import save_png
 
     try:
@@ -151,20 +156,25 @@ def _apply(pipeline: Pipeline, image: Input, target: Applied) -> Applied:
         answer: NDArray[Any] = pipeline(array)
         seconds = perf_counter() - start
         _write(pipeline.output, target.answer, answer)
-        save_png(overlay(array, answer), target.overlay)
+        outlined = rings(answer, array.shape) if pipeline.output is Kind.POINTS else answer
+        save_png(overlay(array, outlined), target.overlay)
     except (EvosegError, OSError) as error:
         return replace(target, fault=str(error))
     pixels = array.shape[0] * array.shape[1]
-    share = float((answer > 0).mean())
-    objects = int(answer.max()) if pipeline.output is Kind.LABELS else None
+    counted = {Kind.LABELS: lambda: int(answer.max()), Kind.POINTS: lambda: len(answer)}
+    objects = counted[pipeline.output]() if pipeline.output in counted else None
+    share = 0.0 if pipeline.output is Kind.POINTS else float((answer > 0).mean())
     return replace(target, share=share, objects=objects, pixels=pixels, seconds=seconds)
 
 
 def _write(kind: Kind, path: Path, answer: NDArray[Any]) -> None:
     if kind is Kind.MASK:
         write_mask(path, answer, overwrite=True)
-    else:
+    elif kind is Kind.LABELS:
         write_labels(path, answer, overwrite=True)
+    else:
+        with whole_file(path) as file:
+            file.write(points_text(answer).encode())
 
 
 def _images(source: Path) -> list[Input]:

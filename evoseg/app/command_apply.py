@@ -25,8 +25,8 @@ def apply(
 ) -> None:
     """Segment images with a pipeline.
 
-    Writes OUT/masks/NAME.png with 0 and 255, or OUT/masks/NAME.tif with a number per object (32 bits), and
-    OUT/overlays/NAME.png for eyes. Numbers stay as they are in the
+    Writes OUT/masks/NAME.png with 0 and 255, or OUT/masks/NAME.tif with a number per object (32 bits), or
+    OUT/points/NAME.csv; and OUT/overlays/NAME.png for eyes. Numbers stay as they are in the
     pipeline; nothing is fitted. Images that fail are named while the others go on; the exit code is then 1.
     """
     import json
@@ -51,7 +51,8 @@ def apply(
 def _row(result: "Applied") -> dict[str, object]:
     if result.fault:
         return {"name": result.stem, "fault": result.fault}
-    files = {"mask": str(result.answer.absolute()), "overlay": str(result.overlay.absolute())}
+    name = "points" if result.answer.suffix == ".csv" else "mask"
+    files = {name: str(result.answer.absolute()), "overlay": str(result.overlay.absolute())}
     objects = {} if result.objects is None else {"objects": result.objects}
     return {
         "name": result.stem,
@@ -73,7 +74,7 @@ def _applied_text(found: "list[Applied]", out: Path) -> str:
         if done[0].objects is not None:
             lines[0] += f", {sum(r.objects or 0 for r in done)} objects"
         lines.append(f"{pixels / 1e6 / max(seconds, 1e-9):.1f} Mpx/s in the pipeline, without reading and writing")
-        lines += [f"masks     {out.expanduser() / done[0].answer.parent.name}", f"overlays  {out / 'overlays'}"]
+        lines += [f"answers   {out.expanduser() / done[0].answer.parent.name}", f"overlays  {out / 'overlays'}"]
     return "\n".join(lines)
 
 

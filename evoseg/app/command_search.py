@@ -11,15 +11,16 @@ if TYPE_CHECKING:
 
 
 def search(
-    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Folder with images/ and masks/.")],
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Folder with images/, and masks/ or points/.")],
     task: Annotated[
-        str, typer.Option(help="binary or instances; auto: what the metric scores, or else what the folder holds.")
+        str,
+        typer.Option(help="binary, instances or points; auto: what the metric scores, or else what the folder holds."),
     ] = "auto",
     metric: Annotated[
         str | None,
         typer.Option(
             help="What to maximise. binary: iou (the default), dice, mcc, f_beta, boundary_f, buffered_iou; "
-            "instances: ap50, ap, pq.",
+            "instances: ap50, ap, pq; points, within 6 px: f1, f2.",
             show_default=False,
         ),
     ] = None,

@@ -13,6 +13,7 @@ from evoseg import __version__
 from evoseg.app.runs import RunFolder, make_folder, refuse_existing
 from evoseg.app.scoring import interval
 from evoseg.app.settings import RunSettings
+from evoseg.base.kinds import Kind
 from evoseg.data.dataset import Dataset
 from evoseg.evolve.finalists import Finalist, promise
 from evoseg.evolve.ports import Scored
@@ -32,7 +33,7 @@ class Found:
     run : str
         Id of the run.
     pipeline : Pipeline
-        Call it with an image to get its mask or labels.
+        Call it with an image to get its mask, labels or points.
     metric : str
     scores : dict of str to float or None
         Means over the "search" and "test" images, and under "selection" what was expected of new images before the
@@ -154,7 +155,8 @@ class Finished:
             return "classic"
         # A constant says the same of any image.
         pixel = np.zeros((1, 1, len(self.dataset.channels)), np.uint8)
-        return "all" if bool(finalist.scored.pipeline(pixel).any()) else "nothing"
+        answer = finalist.scored.pipeline(pixel)
+        return "all" if (len(answer) if finalist.scored.pipeline.output is Kind.POINTS else answer.any()) else "nothing"
 
     def found(self) -> Found:
         """Return what the caller of a search gets."""

@@ -9,8 +9,9 @@ from evoseg.data.asked import Asked, asked
 from evoseg.data.dataset import Dataset
 from evoseg.evolve.binary import BinaryTask
 from evoseg.evolve.instances import InstanceTask
+from evoseg.evolve.points import PointTask
 from evoseg.evolve.ports import Task
-from evoseg.metrics import binary, instances
+from evoseg.metrics import binary, instances, points
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ TASKS = {
     for kind in (
         TaskKind("binary", Kind.MASK, BinaryTask, tuple(binary.METRICS)),
         TaskKind("instances", Kind.LABELS, InstanceTask, tuple(instances.METRICS)),
+        TaskKind("points", Kind.POINTS, PointTask, tuple(points.METRICS)),
     )
 }
 AUTO = "auto"

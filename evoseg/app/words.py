@@ -10,6 +10,8 @@ METRIC_WORDS = {
     "ap50": "AP50",
     "ap": "AP",
     "pq": "PQ",
+    "f1": "F1",
+    "f2": "F2",
 }
 
 

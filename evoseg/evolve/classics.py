@@ -67,13 +67,40 @@ OBJECTS = (
 )
 """Chains that follow an intake where objects are wanted: a mask, and what touches is parted."""
 
+
+def _call(name: str, **params: Value) -> Call:
+    return name, params
+
+
+POLARITY = ("bright", "dark")
+
+PLACES: tuple[tuple[Call, ...], ...] = (
+    *((_call("gaussian", sigma=s), _call("peaks", distance=d)) for s, d in ((1.0, 3), (2.0, 5), (4.0, 8))),
+    *(
+        (_call("dog", sigma=s, polarity=polarity), _call("peaks", distance=d))
+        for s, d in ((1.5, 3), (3.0, 5), (6.0, 8))
+        for polarity in POLARITY
+    ),
+    *((_call("blobs", sigma=s, contrast=6.0, polarity=polarity),) for s in (1.5, 3.0, 6.0) for polarity in POLARITY),
+    *((*mask, _call("centroids", area=12)) for mask in TO_MASKS),
+    *((*mask, _call("depth_watershed", depth=1.0), _call("label_centroids", area=12)) for mask in TO_MASKS),
+)
+"""Chains that follow an intake where points are wanted."""
+
 ENDINGS: dict[Kind, tuple[Call, ...]] = {
     Kind.MASK: (("threshold", {}),),
     Kind.LABELS: (("threshold", {}), ("depth_watershed", {"depth": 1.0})),
+    Kind.POINTS: (("peaks", {}),),
 }
 """The shortest way from a telling plane to an answer of a kind."""
 
-RECIPES_OF: dict[Kind, tuple[tuple[Call, ...], ...]] = {Kind.MASK: RECIPES, Kind.LABELS: OBJECTS}
+RECIPES_OF: dict[Kind, tuple[tuple[Call, ...], ...]] = {Kind.MASK: RECIPES, Kind.LABELS: OBJECTS, Kind.POINTS: PLACES}
+
+CONSTANT_ENDINGS: dict[Kind, tuple[Call, ...]] = {
+    Kind.MASK: (),
+    Kind.LABELS: (("components", {}),),
+    Kind.POINTS: (("centroids", {"area": 1}),),
+}
 
 BEST_INTAKES = 3
 """Intakes that all recipes are tried on."""
@@ -153,11 +180,11 @@ def _window(name: str, index: int, low: float, high: float, **others: Value) -> 
 
 
 def constants(facts: Facts, output: Kind) -> list[Pipeline]:
-    """Return the answers that need no image: everything, as one object where objects are wanted, and nothing."""
-    if output not in (Kind.MASK, Kind.LABELS):
+    """Return the answers that need no image: everything, as one object or point where these are wanted, and nothing."""
+    if output not in CONSTANT_ENDINGS:
         return []
-    intake = step("channel", IMAGE, index=0)
-    ending = [step("components", 1)] if output is Kind.LABELS else []
+    intake = Pipeline([step("channel", IMAGE, index=0)])
     return [
-        Pipeline([intake, step("level", 0, level=255, polarity=polarity), *ending]) for polarity in ("dark", "bright")
+        chain(intake, [("level", {"level": 255, "polarity": polarity}), *CONSTANT_ENDINGS[output]])
+        for polarity in ("dark", "bright")
     ]

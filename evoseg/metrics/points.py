@@ -53,12 +53,13 @@ def matches(answer: Points, truth: Points, radius: float) -> Counts:
 
 def _neighbours(answer: Points, truth: Points, radius: float) -> list[list[int]]:
     """Return for each point the true points within the radius, nearest first."""
-    near: list[list[int]] = []
-    for start in range(0, len(answer) if len(truth) else 0, _BLOCK):
+    near: list[list[int]] = [[] for _ in answer]
+    for start in range(0, len(answer), _BLOCK):
         distance = np.hypot(*(answer[start : start + _BLOCK, None] - truth[None]).transpose(2, 0, 1))
-        for row in distance:
-            places = np.flatnonzero(row <= radius)
-            near.append(places[np.argsort(row[places], kind="stable")].tolist())
+        i, j = np.nonzero(distance <= radius)
+        nearest_first = np.argsort(distance[i, j], kind="stable")
+        for point, true in zip((start + i[nearest_first]).tolist(), j[nearest_first].tolist(), strict=True):
+            near[point].append(true)
     return near
 
 

@@ -15,6 +15,7 @@ from evoseg.operators import (  # noqa: F401  (imported for their registrations)
     masks,
     measures,
     morphology,
+    points,
     ridges,
     smoothing,
     texture,

@@ -77,6 +77,15 @@ def drawn(picture: Rgb, answer: NDArray[Any], truth: NDArray[Any] | None, shape:
     return np.clip(np.rint(canvas), 0, 255).astype(np.uint8)
 
 
+def rings(points: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.int32]:
+    """Return labels of shape (M, N) whose outlines are circles about points (row, col)."""
+    labels = np.zeros(shape[:2], np.int32)
+    radius = max(3, round(min(shape[:2]) / 90))
+    for number, (row, col) in enumerate(points, 1):
+        cv2.circle(labels, (round(float(col)), round(float(row))), radius, number, -1)
+    return labels
+
+
 def scaled(picture: Rgb, shape: tuple[int, ...]) -> Rgb:
     """Return `picture` at another size: averaged when smaller, with hard pixels when much larger."""
     if picture.shape[:2] == tuple(shape[:2]):

@@ -52,8 +52,12 @@ def test_constants_mark_everything_and_nothing(name):
     assert not nothing(IMAGES[name]).any()
 
 
-def test_an_answer_of_points_has_no_constant():
-    assert constants(survey_images([IMAGES["rgb"]]), Kind.POINTS) == []
+def test_the_constants_of_points_are_one_in_the_middle_and_none():
+    one, none = constants(survey_images([IMAGES["rgb"]]), Kind.POINTS)
+    rows, cols = IMAGES["rgb"].shape[:2]
+    assert one(IMAGES["rgb"]).tolist() == [[(rows - 1) / 2, (cols - 1) / 2]]
+    assert none(IMAGES["rgb"]).shape == (0, 2)
+    assert constants(survey_images([IMAGES["rgb"]]), Kind.GRAY) == []
 
 
 def scored(pipeline: Pipeline, score: float) -> Scored:

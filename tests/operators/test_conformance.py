@@ -105,6 +105,7 @@ def check_output(op: Operator, output: object, shape: tuple[int, int]) -> None:
     if op.output == Kind.POINTS:
         assert output.shape == (len(output), 2)
         assert np.all((output >= 0) & (output <= np.array(shape) - 1))
+        assert np.isfinite(output).all()
         return
     assert output.shape == shape
     if op.output == Kind.LABELS:
