@@ -37,7 +37,7 @@ def squares(*numbers: int, gap: int = 2) -> np.ndarray:
 def clumps() -> np.ndarray:
     """Return three single discs and two that touch."""
     mask = np.zeros((80, 120), np.uint8)
-    for col, row in ((15, 15), (50, 15), (100, 15), (30, 55), (46, 55)):
+    for col, row in ((15, 15), (50, 15), (100, 15), (30, 55), (48, 55)):
         cv2.circle(mask, (col, row), 10, 255, -1)
     return mask
 
