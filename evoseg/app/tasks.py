@@ -109,6 +109,12 @@ def decided(task: str, metric: str | None, dataset: Dataset) -> tuple[TaskKind, 
     else:
         choice = asked(dataset.survey.facts, dataset.card)
     kind = kind_called(choice.task)
+    part, where = ("points", "points/") if kind.output is Kind.POINTS else ("mask", "masks/")
+    if lacking := [stem for stem in dataset.labelled if not dataset.source.has(part, stem)]:
+        raise SettingsError(
+            f"the task {kind.name} needs a file in {where} for every labelled image of {dataset.title}; {lacking[0]} has "
+            "none. Take another task, or add them."
+        )
     return kind, metric or kind.metrics[0], choice
 
 

@@ -136,7 +136,8 @@ def test_a_spoiled_pipeline_is_one_error_that_names_the_file(command, dataset, t
         (["--evaluations", "0"], "evaluations is 0"),
         (["--metric", "iuo"], "unknown metric 'iuo'; did you mean iou"),
         (["--workers", "-1"], "workers is -1"),
-        (["--task", "points"], "known are auto, binary"),
+        (["--task", "point"], "did you mean points"),
+        (["--task", "points"], "needs a file in points/ for every labelled image"),
     ],
 )
 def test_a_setting_that_cannot_be_is_misuse(command, dataset, tmp_path, arguments, says):
