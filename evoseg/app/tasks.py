@@ -112,8 +112,8 @@ def decided(task: str, metric: str | None, dataset: Dataset) -> tuple[TaskKind, 
     part, where = ("points", "points/") if kind.output is Kind.POINTS else ("mask", "masks/")
     if lacking := [stem for stem in dataset.labelled if not dataset.source.has(part, stem)]:
         raise SettingsError(
-            f"the task {kind.name} needs a file in {where} for every labelled image of {dataset.title}; {lacking[0]} has "
-            "none. Take another task, or add them."
+            f"the task {kind.name} needs a file in {where} for every labelled image of {dataset.title}; {lacking[0]} "
+            "has none. Take another task, or add them."
         )
     return kind, metric or kind.metrics[0], choice
 
