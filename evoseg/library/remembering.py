@@ -12,7 +12,7 @@ from evoseg.library.task import ROLES, Card, SolvedTask, StoredPipeline, slug
 from evoseg.operators import registry
 from evoseg.pipeline import Pipeline
 
-ENOUGH = 0.9
+ENOUGH = 0.8
 """Share of the best score that a short or a cheap pipeline must reach to be kept."""
 
 
