@@ -28,7 +28,7 @@ from evoseg.evolve.evaluator import Evaluator, evenly_spaced
 from evoseg.evolve.jobs import InProcess
 from evoseg.evolve.ports import Scored
 from evoseg.library.ledger import LEDGER, Reuse, write_ledger
-from evoseg.library.offers import variants
+from evoseg.library.offers import candidates
 from evoseg.library.seeds import seed_folder, seed_tasks
 from evoseg.library.task import SolvedTask
 from evoseg.pipeline import Pipeline
@@ -57,13 +57,13 @@ def rows_of(
                 {
                     "target": target.name,
                     "source": source.name,
-                    "role": stored.role,
-                    "scale": scale,
-                    "form": stored.pipeline.form,
+                    "role": candidate.stored.role,
+                    "scale": candidate.scale,
+                    "form": candidate.stored.pipeline.form,
                     "n_images": len(stems),
-                    **measured(evaluator, task, program),
+                    **measured(evaluator, task, candidate.program),
                 }
-                for stored, scale, program in variants(source, target.thickness)
+                for candidate in candidates(source, target.thickness)
             ]
 
 

@@ -38,7 +38,13 @@ class TaskError(EvosegError, ValueError):
 
 def print_task(task: SolvedTask) -> str:
     """Return a task as YAML; `read_task` gives an equal one."""
-    document = {
+    document = document_of(task)
+    return str(yaml.dump(document, Dumper=_BlockDumper, sort_keys=False, allow_unicode=True, width=120))
+
+
+def document_of(task: SolvedTask) -> dict[str, Any]:
+    """Return a task as values that YAML and JSON know; `task_of` gives an equal one."""
+    return {
         "evoseg": FORM,
         "name": task.name,
         "card": {key: value for key, value in vars(task.card).items() if value},
@@ -53,7 +59,6 @@ def print_task(task: SolvedTask) -> str:
         "seen": list(task.hashes),
         "origin": task.origin,
     }
-    return str(yaml.dump(document, Dumper=_BlockDumper, sort_keys=False, allow_unicode=True, width=120))
 
 
 class _BlockDumper(_Dumper):  # type: ignore[misc]
@@ -134,6 +139,17 @@ def read_task(text: str) -> SolvedTask:
         raise TaskError(f"{where}is not YAML ({getattr(error, 'problem', type(error).__name__)}).") from error
     except (RecursionError, ValueError) as error:
         raise TaskError(f"is not YAML that can be read ({type(error).__name__}).") from error
+    return task_of(document)
+
+
+def task_of(document: Any) -> SolvedTask:
+    """Return the task that a document describes.
+
+    Raises
+    ------
+    TaskError
+        Saying which entry is wrong.
+    """
     entries = _mapping(document, "the file")
     if entries.get("evoseg") != FORM:
         raise TaskError(f"is of form {legible(str(entries.get('evoseg')))}; this evoseg reads form {FORM}.")

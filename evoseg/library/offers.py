@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
-from evoseg.library.task import SolvedTask, StoredPipeline
-from evoseg.pipeline import Pipeline, rescale
+from evoseg.library.advice import Candidate
+from evoseg.library.task import SolvedTask
+from evoseg.pipeline.rescaling import has_lengths
 
 LEAST_CHANGE = 1.25
 """Ratio of object thickness from which a rescaled pipeline is offered, too; below, it is nearly the same."""
@@ -22,8 +23,8 @@ def scale_between(source: float | None, target: float | None) -> float:
     return float(f"{min(max(factor, 1 / MOST_CHANGE), MOST_CHANGE):.3g}")
 
 
-def variants(source: SolvedTask, thickness: float | None) -> Iterator[tuple[StoredPipeline, float, Pipeline]]:
-    """Yield a task's pipelines as they are and, where that changes anything, rescaled: stored form, factor, program.
+def candidates(source: SolvedTask, thickness: float | None) -> Iterator[Candidate]:
+    """Yield a task's pipelines as they are and, where objects differ in size, rescaled.
 
     Parameters
     ----------
@@ -32,6 +33,6 @@ def variants(source: SolvedTask, thickness: float | None) -> Iterator[tuple[Stor
     """
     factor = scale_between(source.thickness, thickness)
     for stored in source.pipelines:
-        yield stored, 1.0, stored.pipeline
-        if factor != 1.0 and (scaled := rescale(stored.pipeline, factor)).form != stored.pipeline.form:
-            yield stored, factor, scaled
+        yield Candidate(source, stored, 1.0)
+        if factor != 1.0 and has_lengths(stored.pipeline):
+            yield Candidate(source, stored, factor)

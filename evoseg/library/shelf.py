@@ -1,5 +1,6 @@
 """The library as one: the seed tasks that come with evoseg, and the user's or the lab's own tasks in a database."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
@@ -9,8 +10,9 @@ from typing import Self, final
 import numpy as np
 
 from evoseg.base.errors import SettingsError, unknown
+from evoseg.library.advice import Adviser
 from evoseg.library.features import Vector
-from evoseg.library.files import TaskError, print_task, read_file, read_task
+from evoseg.library.files import TaskError, document_of, read_file, task_of
 from evoseg.library.index import VectorIndex
 from evoseg.library.ledger import Reuse
 from evoseg.library.seeds import seed_ledger, seed_tasks
@@ -19,7 +21,7 @@ from evoseg.store.library import LibraryStore, TaskRow
 
 SEED = "seed"
 """Origin of the tasks that come with evoseg."""
-MOST_ROWS = 20_000
+MOST_ROWS = 2000
 """Rows of the ledger that are learned from, the newest."""
 
 
@@ -47,6 +49,7 @@ class Library:
         self._seeds = {task.id: task for task in seed_tasks()}
         self._indices: dict[str, VectorIndex] = {}
         self._read: dict[str, SolvedTask] = {}
+        self._adviser: Adviser | None = None
 
     def __enter__(self) -> Self:
         """Return the library."""
@@ -73,7 +76,7 @@ class Library:
         """Return tasks by id; those that are not there are left out."""
         wanted = list(dict.fromkeys(ids))
         missing = [i for i in wanted if i not in self._seeds and i not in self._read]
-        self._read |= {i: read_task(text) for i, text in self._store.documents(missing).items()}
+        self._read |= {i: _task(text) for i, text in self._store.documents(missing).items()}
         return {i: task for i in wanted if (task := self._seeds.get(i) or self._read.get(i)) is not None}
 
     def find(self, name: str) -> SolvedTask:
@@ -97,8 +100,7 @@ class Library:
         """Add tasks; return the ids of those that are new. What is there already, also as a seed, is left as it is."""
         rows = [_row(task, origin or task.origin) for task in tasks if task.id not in self._seeds]
         added = self._store.add(rows)
-        if added:
-            self._indices.clear()
+        self._forget()
         return added
 
     def remove(self, task: SolvedTask) -> None:
@@ -111,7 +113,7 @@ class Library:
         """
         if not self._store.remove(task.id):
             raise SettingsError(f"{task.name} comes with evoseg; only tasks that were added can be removed.")
-        self._indices.clear()
+        self._forget()
 
     def merge(self, other: "Library") -> tuple[int, int]:
         """Take over another library's own tasks and ledger; return how many of each were new.
@@ -120,22 +122,31 @@ class Library:
         """
         names = other._store.names()
         documents = other._store.documents()
-        rows = [_row(read_task(documents[i]), origin or other._store.where) for i, _, origin, _ in names]
+        rows = [_row(_task(documents[i]), origin or other._store.where) for i, _, origin, _ in names]
         added = self._store.add([row for row in rows if row.id not in self._seeds])
-        self._indices.clear()
+        self._forget()
         return len(added), self.record(Reuse(**row) for row in reversed(other._store.ledger()))
 
     def own(self) -> list[SolvedTask]:
         """Return the user's own tasks, oldest first."""
-        return [read_task(text) for text in self._store.documents().values()]
+        return [_task(text) for text in self._store.documents().values()]
 
     def record(self, rows: Iterable[Reuse]) -> int:
         """Write rows to the ledger; return how many were new."""
+        self._adviser = None
         return self._store.record([{"id": row.id, **vars(row)} for row in rows])
 
     def ledger(self) -> list[Reuse]:
         """Return what is known of stored pipelines on other tasks."""
         return [*seed_ledger(), *(Reuse(**row) for row in reversed(self._store.ledger(MOST_ROWS)))]
+
+    @property
+    def adviser(self) -> Adviser:
+        """What the ledger teaches; learned once."""
+        if self._adviser is None:
+            rows = self.ledger()
+            self._adviser = Adviser(rows, self.tasks(i for row in rows for i in (row.source, row.target)))
+        return self._adviser
 
     def counts(self) -> tuple[int, int]:
         """Return how many tasks and rows of the ledger the database holds, without the seeds."""
@@ -168,6 +179,11 @@ class Library:
             found[descriptor] = len(self._index(descriptor, dim))
         return found
 
+    def _forget(self) -> None:
+        """Let go of what was derived from the tasks."""
+        self._indices.clear()
+        self._adviser = None
+
     def _dimensions(self) -> dict[str, int]:
         """Return the dimension of each descriptor that the database holds, by its first vector."""
         found = {}
@@ -192,7 +208,12 @@ class Library:
 
 def _row(task: SolvedTask, origin: str) -> TaskRow:
     vectors = {name: np.asarray(vector, "<f4").tobytes() for name, vector in task.described.items()}
-    return TaskRow(task.id, task.name, print_task(task), origin, vectors)
+    document = json.dumps(document_of(task), ensure_ascii=False)  # reads a hundred times as fast as YAML
+    return TaskRow(task.id, task.name, document, origin, vectors)
+
+
+def _task(document: str) -> SolvedTask:
+    return task_of(json.loads(document))
 
 
 def read_shared(paths: Iterable[Path]) -> list[SolvedTask]:

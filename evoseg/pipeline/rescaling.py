@@ -18,6 +18,12 @@ def rescale(pipeline: Pipeline, factor: float) -> Pipeline:
     return Pipeline([_rescaled(s, factor) for s in pipeline.steps])
 
 
+def has_lengths(pipeline: Pipeline) -> bool:
+    """Return whether rescaling would change anything."""
+    parameters = (p for s in pipeline.steps for p in registry.get(s.operator).parameters)
+    return any(isinstance(p.domain, Range) and p.domain.unit in _POWER for p in parameters)
+
+
 def _rescaled(step: Step, factor: float) -> Step:
     values: list[Value] = []
     for parameter, value in zip(registry.get(step.operator).parameters, step.params, strict=True):
