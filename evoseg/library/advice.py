@@ -133,9 +133,9 @@ class Adviser:
         self._rows = {target: list(found.values()) for target, found in by_target.items() if len(found) > 2}
         self._level = {t: float(np.mean([r.refitted for r, _ in rows])) for t, rows in self._rows.items()}
         self._gains: dict[tuple[str, bool], list[float]] = defaultdict(list)
-        for target, rows in self._rows.items():
-            for row, _ in rows:
-                self._gains[row.form, row.scale != 1.0].append(row.refitted - self._level[target])
+        for name, tried in self._rows.items():
+            for reuse, _ in tried:
+                self._gains[reuse.form, reuse.scale != 1.0].append(reuse.refitted - self._level[name])
         self._lines: dict[tuple[bool, tuple[str, ...]], _Line] = {}
 
     def without(self, targets: Container[str]) -> "Adviser":

@@ -88,7 +88,8 @@ def describe(dataset: Dataset, stems: Sequence[str], embedder: Embeds | None = N
 def _mean(vectors: Sequence[Vector]) -> Vector:
     """Return the mean direction, in the precision in which it is kept."""
     mean = np.mean(vectors, axis=0)
-    return (mean / max(float(np.linalg.norm(mean)), 1e-9)).astype(np.float16).astype(np.float32)
+    unit = mean / max(float(np.linalg.norm(mean)), 1e-9)
+    return np.asarray(unit.astype(np.float16), np.float32)
 
 
 def hashes_of(dataset: Dataset, stems: Sequence[str]) -> dict[str, str | None]:

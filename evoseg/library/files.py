@@ -276,5 +276,3 @@ def _refuse_unknown(entries: Mapping[str, Any], known: Any, what: str) -> None:
     for key in entries:
         if key not in known:
             raise TaskError(unknown(what, key, known))
-
-

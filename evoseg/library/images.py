@@ -1,6 +1,7 @@
 """What images are like, whatever is sought in them."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import cv2
@@ -90,7 +91,7 @@ def _measure(patch: Floats) -> dict[str, float]:
     mean, deviation = float(gray.mean()), max(float(gray.std()), 1e-6)
     colour = patch[:, :, :3].max(axis=2) - patch[:, :, :3].min(axis=2) if patch.shape[2] >= 3 else np.zeros(1)
     means = [gray, *(blurred(gray, sigma) for sigma in SCALES)]
-    bands = [a - b for a, b in zip(means, means[1:], strict=False)]
+    bands = [a - b for a, b in pairwise(means)]
     shares = [float(band.var()) / deviation**2 for band in [*bands, means[-1]]]
     names = ("band_1", "band_2", "band_4", "band_8", "band_16", "lighting")
     fine, broad = bands[2], bands[4]

@@ -81,7 +81,8 @@ def _shape(mask: NDArray[np.bool_]) -> dict[str, float]:
     """Return the features that need no image."""
     padded = np.pad(mask, 1).view(np.uint8)  # so that distances end at the border, too
     depth = cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1]
-    n, labels, boxes, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
+    n, *found = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
+    labels, boxes = np.asarray(found[0], np.int32), np.asarray(found[1], np.int32)
     areas = boxes[1:, cv2.CC_STAT_AREA].astype(np.float64)
     flat = labels.ravel()
     mean_depth = np.bincount(flat, depth.ravel(), n)[1:] / areas

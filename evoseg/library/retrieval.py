@@ -98,9 +98,7 @@ def retrieve(
     return Retrieved(tuple(similar), {nearby[i].name: stem for i, stem in barred.items()}, not adviser.thin)
 
 
-def candidates_for(
-    problem: Problem, tasks: Iterable[SolvedTask], optional_operators: bool = False
-) -> list[Candidate]:
+def candidates_for(problem: Problem, tasks: Iterable[SolvedTask], optional_operators: bool = False) -> list[Candidate]:
     """Return all pipelines of some tasks that can be tried on a problem, also rescaled."""
     thickness = problem.statistics.get("masks", {}).get("thickness")
     return [

@@ -57,6 +57,10 @@ class Library:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Close it."""
+        self.close()
+
+    def close(self) -> None:
+        """Let the database go; idempotent."""
         self._store.close()
 
     @property
@@ -231,5 +235,3 @@ def read_shared(paths: Iterable[Path]) -> list[SolvedTask]:
             raise TaskError(f"{path}: holds no .yaml file, so no solved task.")
         tasks += [read_file(file) for file in files]
     return tasks
-
-
