@@ -137,6 +137,8 @@ def read_task(text: str) -> SolvedTask:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1} " if mark else ""
         raise TaskError(f"{where}is not YAML ({getattr(error, 'problem', type(error).__name__)}).") from error
+    except TaskError:
+        raise
     except (RecursionError, ValueError) as error:
         raise TaskError(f"is not YAML that can be read ({type(error).__name__}).") from error
     return task_of(document)

@@ -86,8 +86,8 @@ def _shape(mask: NDArray[np.bool_]) -> dict[str, float]:
     areas = boxes[1:, cv2.CC_STAT_AREA].astype(np.float64)
     flat = labels.ravel()
     mean_depth = np.bincount(flat, depth.ravel(), n)[1:] / areas
-    # In a band of width w the mean distance to its edge is w / 4.
-    thickness = 4 * mean_depth
+    # In a band of width w the mean distance to its edge is w / 4; pixels reach half a pixel beyond their centres.
+    thickness = 4 * (mean_depth - 0.5)
     large = areas >= max(4.0, 0.05 * areas.max())
     outlines = [_outline(labels, boxes, i + 1) for i in np.argsort(-areas)[:MOST_OBJECTS] if large[i]]
     left, top = boxes[1:, cv2.CC_STAT_LEFT], boxes[1:, cv2.CC_STAT_TOP]
@@ -125,7 +125,7 @@ def _contrast(patch: Floats, mask: NDArray[np.bool_], known: NDArray[np.bool_]) 
     rest = known & ~mask
     planes = [gray, *_colours(patch)]
     depth = cv2.distanceTransform(np.pad(mask, 1).view(np.uint8), cv2.DIST_L2, 5)
-    broad = float(np.clip(4 * depth[depth > 0].mean() * 2, 4, 64))
+    broad = float(np.clip(8 * depth[depth > 0].mean(), 4, 64))
     flat = gray - blurred(gray, broad)
     ring = cv2.dilate(mask.view(np.uint8), np.ones((2 * RING + 1,) * 2, np.uint8)).astype(bool) & rest
     ring = ring if ring.any() else rest

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from numpy.random import default_rng
 
-from evoseg.data.scenes import draw
+from evoseg.data.scenes import SCENES
 from evoseg.library.features import rounded
 from evoseg.library.images import IMAGES, image_statistics
 from evoseg.library.masks import MASKS, mask_statistics
@@ -79,13 +79,13 @@ def test_native_units_do_not_matter():
 
 def test_two_samples_of_one_scene_are_nearer_than_two_scenes():
     def vectors(name: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        scenes = [draw(name, (120, 160), default_rng([seed, i])) for i in range(4)]
+        scenes = [SCENES[name](default_rng([seed, i]), (120, 160), empty=0.0) for i in range(4)]
         images = [s.image if s.image.ndim == 3 else s.image[:, :, None] for s in scenes]
         masks = mask_statistics(images, [s.mask for s in scenes], [None] * 4)
         assert masks is not None
         return IMAGES.vector(image_statistics(images)), MASKS.vector(masks)
 
-    first, second, other = vectors("nuclei", 1), vectors("nuclei", 2), vectors("crack", 3)
+    first, second, other = vectors("nuclei", 1), vectors("nuclei", 2), vectors("cracks", 3)
     for one, same, strange in zip(first, second, other, strict=True):
         assert one @ same > one @ strange + 0.1
 

@@ -10,7 +10,7 @@ from evoseg.library.files import MAX_BYTES, TaskError, document_of, print_task, 
 from evoseg.library.ledger import LEDGER, Reuse, print_ledger, read_ledger, write_ledger
 from evoseg.library.remembering import stale
 from evoseg.library.seeds import seed_folder, seed_ledger, seed_tasks
-from library.helpers import task
+from tests.library.helpers import task
 
 
 def unit(n: int = 16) -> np.ndarray:
@@ -59,7 +59,7 @@ def changed(**entries) -> str:
         (changed(seen=["zz"]), "seen"),
         (changed(statistics={"masks": {"share": "much"}}), "share"),
         (changed(vectors={"net": "!!"}), "base64"),
-        (changed(vectors={"net": "AAAA"}), "unit length"),
+        (changed(vectors={"net": "AAAAAA=="}), "unit length"),
         (changed(card={"titel": "x"}), "did you mean title"),
     ],
 )

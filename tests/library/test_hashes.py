@@ -4,13 +4,13 @@ import cv2
 import numpy as np
 from numpy.random import default_rng
 
-from evoseg.data.scenes import draw
+from evoseg.data.scenes import SCENES
 from evoseg.data.survey import thumbnail
 from evoseg.library.hashes import BITS, first_seen, image_hash
 
 
 def picture(seed: int) -> np.ndarray:
-    scene = draw("nuclei", (160, 220), default_rng(seed))
+    scene = SCENES["nuclei"](default_rng(seed), (160, 220), empty=0.0)
     return scene.image if scene.image.ndim == 3 else scene.image[:, :, None]
 
 
