@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from evoseg.app.applying import inputs
 from evoseg.app.datasets import Data, opened
 from evoseg.app.found import name_of
 from evoseg.app.runs import home
@@ -14,11 +15,13 @@ from evoseg.app.settings import DEFAULT, NONE, RunSettings
 from evoseg.base.ahead import ahead
 from evoseg.base.errors import EvosegError, SettingsError
 from evoseg.data.dataset import Dataset
+from evoseg.data.folder import scan
 from evoseg.data.splits import Splits
 from evoseg.data.splits import split as split_of
 from evoseg.evolve.binary import BinaryTask
+from evoseg.evolve.evaluator import evenly_spaced
 from evoseg.evolve.solve import Solution
-from evoseg.library.describing import Description, describe, hashes_of
+from evoseg.library.describing import MOST_IMAGES, Description, describe, hashes_of
 from evoseg.library.embedding import embedder
 from evoseg.library.ledger import Reuse
 from evoseg.library.remembering import solved_task
@@ -184,12 +187,21 @@ def similar(data: Data, k: int = K, *, library: str = DEFAULT) -> Likeness:
     """
     if not 1 <= k <= MOST_K:
         raise SettingsError(f"k is {k}; it must be a number of tasks from 1 to {MOST_K}.")
-    dataset = opened(data)
+    dataset = _with_or_without_masks(data)
     splits = split_of(dataset) if dataset.labelled else Splits(dataset.stems)
     with closing(open_library(library)) as shelf:
         description = describe(dataset, splits.search, embedder())
         found = retrieve(shelf, description, k, hashes_of(dataset, splits.test))
     return Likeness(name_of(dataset), found.similar, found.barred, _without(description, found))
+
+
+def _with_or_without_masks(data: Data) -> Dataset:
+    """Open a dataset; where there is no mask at all, some of its images."""
+    if not isinstance(data, str | Path) or scan(root := Path(data).expanduser()).masks:
+        return opened(data)
+    images = inputs([root])
+    some = [images[i] for i in evenly_spaced(len(images), MOST_IMAGES)]
+    return Dataset.from_arrays({image.stem: image.read() for image in some}, title=root.resolve().name)
 
 
 def _without(description: Description, found: Retrieved) -> tuple[str, ...]:

@@ -121,14 +121,14 @@ class Adviser:
     def __init__(self, ledger: Iterable[Reuse], tasks: Mapping[str, SolvedTask]) -> None:
         self._tasks = tasks
         self._ledger = list(ledger)
-        by_target: dict[str, dict[tuple[str, bool], tuple[Reuse, StoredPipeline]]] = defaultdict(dict)
+        by_target: dict[str, dict[tuple[str, str, bool], tuple[Reuse, StoredPipeline]]] = defaultdict(dict)
         for row in self._ledger:
             source, target = tasks.get(row.source), tasks.get(row.target)
             if source is None or target is None or related(source, target):
                 continue
             stored = next((p for p in source.pipelines if p.pipeline.form == row.form), None)
             if stored is not None:
-                by_target[row.target][row.form, row.scale != 1.0] = (row, stored)
+                by_target[row.target][row.source, row.form, row.scale != 1.0] = (row, stored)
         # With a row or two, what is a good score on a target is not known.
         self._rows = {target: list(found.values()) for target, found in by_target.items() if len(found) > 2}
         self._level = {t: float(np.mean([r.refitted for r, _ in rows])) for t, rows in self._rows.items()}

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 import yaml
 
-from evoseg.library.files import MAX_BYTES, TaskError, document_of, print_task, read_file, read_task, task_of, write_task
+from evoseg.library.files import (
+    MAX_BYTES,
+    TaskError,
+    document_of,
+    print_task,
+    read_file,
+    read_task,
+    task_of,
+    write_task,
+)
 from evoseg.library.ledger import LEDGER, Reuse, print_ledger, read_ledger, write_ledger
 from evoseg.library.remembering import stale
 from evoseg.library.seeds import seed_folder, seed_ledger, seed_tasks
