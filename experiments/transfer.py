@@ -106,7 +106,7 @@ def main() -> int:
         if asked.ledger:
             write_ledger(ledger_of(rows, tasks), seed_folder() / LEDGER)
         else:
-            from transfer_tables import tables
+            from transfer_tables import tables  # beside this file
 
             print(tables(rows, tasks))
         return 0

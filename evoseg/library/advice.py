@@ -20,7 +20,7 @@ THIN_ROWS, THIN_TARGETS = 200, 8
 """Rows and targets below which nothing is learned from a ledger."""
 SHRINK = 2.0
 """Targets that a pipeline must have been tried on for its popularity to count half."""
-RIDGE = 10.0
+RIDGE = 100.0
 """Penalty of the standardised weights."""
 POPULAR = 20
 """Tasks that are looked at because their pipelines did well elsewhere."""
@@ -63,10 +63,7 @@ class Problem:
     @cached_property
     def masks(self) -> Mapping[str, float] | None:
         """Standardised features of the masks; None if they are not known."""
-        values = self.statistics.get("masks")
-        if values is None or MASKS.id not in self.vectors:
-            return None
-        return {f.name: f.standard(values[f.name]) for f in MASKS.features}
+        return MASKS.standard(self.statistics.get("masks", {}))
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,11 +128,11 @@ class Adviser:
                 by_target[row.target][row.source, row.form, row.scale != 1.0] = (row, stored)
         # With a row or two, what is a good score on a target is not known.
         self._rows = {target: list(found.values()) for target, found in by_target.items() if len(found) > 2}
-        self._level = {t: float(np.mean([r.refitted for r, _ in rows])) for t, rows in self._rows.items()}
+        self._level = {t: max(float(np.mean([r.refitted for r, _ in rows])), 0.01) for t, rows in self._rows.items()}
         self._gains: dict[tuple[str, bool], list[float]] = defaultdict(list)
         for name, tried in self._rows.items():
             for reuse, _ in tried:
-                self._gains[reuse.form, reuse.scale != 1.0].append(reuse.refitted - self._level[name])
+                self._gains[reuse.form, reuse.scale != 1.0].append(reuse.refitted / self._level[name] - 1)
         self._lines: dict[tuple[bool, tuple[str, ...]], _Line] = {}
 
     def without(self, targets: Container[str]) -> "Adviser":
@@ -158,7 +155,7 @@ class Adviser:
         return len(self._rows) < THIN_TARGETS or sum(map(len, self._rows.values())) < THIN_ROWS
 
     def popularity(self, key: tuple[str, bool], without: float | None = None) -> float:
-        """Return how much better than others a pipeline was on the targets that it was tried on, shrunk towards 0.
+        """Return by which share a pipeline was better than the average of those tried on a target, shrunk towards 0.
 
         Parameters
         ----------
@@ -177,7 +174,7 @@ class Adviser:
         told, learned = problem.masks is not None, tuple(sorted(set(problem.vectors) - {IMAGES.id, MASKS.id}))
         gains = self._line(told, learned)
         asked = [pairs[c.task.id].figures(c, self.popularity(c.key), told, learned) for c in candidates]
-        found = np.clip(self._expected_level(problem) + gains(np.array(asked)), 0, 1)
+        found = np.clip(self._expected_level(problem) * (1 + gains(np.array(asked))), 0, 1)
         # The ledger is about strangers; of a twin, its own score says more.
         twins = np.array([pairs[c.task.id].twin for c in candidates])
         own = np.array([c.stored.score for c in candidates])
@@ -193,7 +190,7 @@ class Adviser:
                     continue
                 pairs = {row.source: _Pair(seen, self._tasks[row.source]) for row, _ in rows}
                 for row, stored in rows:
-                    gain = row.refitted - self._level[target]
+                    gain = row.refitted / self._level[target] - 1
                     candidate = Candidate(self._tasks[row.source], stored, row.scale)
                     popularity = self.popularity(candidate.key, without=gain)
                     x.append(pairs[row.source].figures(candidate, popularity, told, learned))
@@ -204,7 +201,7 @@ class Adviser:
     def _expected_level(self, problem: Problem) -> float:
         """Return what an average pipeline may reach on a problem."""
         levels = np.array(list(self._level.values()))
-        features = [problem_of(self._tasks[target]).masks for target in self._level]
+        features = [self._tasks[target].masks for target in self._level]
         if problem.masks is None or any(f is None for f in features):
             return float(levels.mean())
         x = np.array([[f[name] for name in DIFFICULTY] for f in features if f is not None])
@@ -226,7 +223,7 @@ class _Pair:
         both = of_images * (colour and colour_there)
         self._images = [of_images, both, float(colour and not colour_there), float(colour_there and not colour)]
         self._masks = [of_masks, of_masks * abs(of_masks)]
-        here, there = problem.masks, problem_of(source).masks
+        here, there = problem.masks, source.masks
         self._ratio, self._apart = 0.0, [0.0] * len(COMPARED)
         if here is not None and there is not None:
             sizes = problem.statistics["masks"]["thickness"], source.statistics["masks"]["thickness"]

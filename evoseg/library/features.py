@@ -50,7 +50,7 @@ class Feature:
 
     def standard(self, value: float) -> float:
         """Return how many deviations from the middle a value lies, at most `MOST`."""
-        return float(np.clip((self.scaled(value) - self.centre) / self.scale, -MOST, MOST))
+        return min(max((self.scaled(value) - self.centre) / self.scale, -MOST), MOST)
 
     def shown(self, value: float) -> str:
         """Return a value for a person."""
@@ -79,10 +79,17 @@ class Descriptor:
 
     def vector(self, values: Mapping[str, float]) -> Vector | None:
         """Return the unit vector of a task, float32 of shape (dim,); None if a feature was not measured."""
+        standard = self.standard(values)
+        if standard is None:
+            return None
+        z = np.array([*standard.values(), len(self.features) ** 0.5])
+        return np.asarray(z / np.linalg.norm(z), np.float32)
+
+    def standard(self, values: Mapping[str, float]) -> dict[str, float] | None:
+        """Return the standardised features of a task; None if one was not measured."""
         if any(f.name not in values for f in self.features):
             return None
-        z = np.array([f.standard(values[f.name]) for f in self.features] + [len(self.features) ** 0.5])
-        return np.asarray(z / np.linalg.norm(z), np.float32)
+        return {f.name: f.standard(values[f.name]) for f in self.features}
 
     def why(self, one: Mapping[str, float], other: Mapping[str, float], n: int = 2) -> list[str]:
         """Say in which features two tasks agree most tellingly: alike, and both unlike most tasks.

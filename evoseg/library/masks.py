@@ -27,7 +27,7 @@ MASKS = Descriptor(
         Feature("area", "object area", 11.0, 3.1, "px2", log=True),
         Feature("spread", "spread of areas", 0.027, 0.96),
         Feature("thickness", "object thickness", 4.5, 1.3, "px", log=True),
-        Feature("elongation", "elongation", 1.9, 1.7, log=True),
+        Feature("elongation", "elongation", 2.2, 1.5, log=True),
         Feature("solidity", "solidity", 0.88, 0.23),
         Feature("holes", "share of holes", 0.0, 0.1),
         Feature("border", "objects cut by the border", 0.2, 0.56),

@@ -1,9 +1,7 @@
 """Retrieve: which solved tasks are like this one, and which of their pipelines are worth an evaluation."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
-from typing import TypeVar
 
 from evoseg.library.advice import Adviser, Candidate, Problem, similarity
 from evoseg.library.describing import Description
@@ -14,12 +12,8 @@ from evoseg.library.task import STATISTICS, SolvedTask
 from evoseg.library.warm import Offer
 from evoseg.operators import registry
 
-T = TypeVar("T")
-
-NEAR = 8
+NEAR = 5
 """The user's own tasks that are looked at: so many of the nearest by each descriptor."""
-PER_TASK = 1
-"""Programs of one task among those that are offered: a second one seldom does what the first cannot."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +53,7 @@ class Retrieved:
     barred : mapping of str to str
         Names of tasks that were left out, with the test image that each has seen.
     learned : bool
-        Whether the order comes from a ledger; else neighbours and popular tasks take turns.
+        Whether a ledger tells what to expect; else neighbours and popular tasks take turns.
     """
 
     similar: tuple[Similar, ...]
@@ -113,39 +107,37 @@ def candidates_for(problem: Problem, tasks: Iterable[SolvedTask], optional_opera
 def ranked(
     adviser: Adviser, problem: Problem, candidates: Sequence[Candidate], k: int
 ) -> list[tuple[Candidate, float | None]]:
-    """Return k candidates, the most promising first, at most `PER_TASK` of a task, with their expected scores."""
-    if not candidates:
-        return []
+    """Choose k candidates, each of another task, with their expected scores, the highest first.
+
+    Those that the ledger's model expects most of, or the nearest while the ledger is thin, take turns with those that
+    did best on other tasks: neither alone is reliable (docs/library.md).
+    """
+    popular = [adviser.popularity(c.key) for c in candidates]
     if adviser.thin:
-        return [(c, None) for c in _interleaved(adviser, problem, candidates)[:k]]
-    expected = adviser.expected(problem, candidates)
-    order = sorted(range(len(candidates)), key=lambda i: -expected[i])
-    return [(candidates[i], expected[i]) for i in _spread(order, lambda i: candidates[i].task.id)[:k]]
+        close = [similarity(problem.vectors, c.task.described).values() for c in candidates]
+        nearness = [sum(values) / max(len(values), 1) for values in close]
+        return [(candidates[i], None) for i in _in_turn(candidates, nearness, popular)[:k]]
+    expected = adviser.expected(problem, candidates) if candidates else []
+    chosen = _in_turn(candidates, expected, popular)[:k]
+    return [(candidates[i], expected[i]) for i in sorted(chosen, key=lambda i: -expected[i])]
 
 
-def _interleaved(adviser: Adviser, problem: Problem, candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Return neighbours and popular candidates in turn."""
-
-    def nearness(candidate: Candidate) -> float:
-        close = similarity(problem.vectors, candidate.task.described).values()
-        return sum(close) / max(len(close), 1)
-
-    near = sorted(candidates, key=lambda c: -nearness(c))
-    popular = sorted(candidates, key=lambda c: -adviser.popularity(c.key))
-    turns = [c for pair in zip_longest(near, popular) for c in pair if c is not None]
-    return _spread(turns, lambda c: c.task.id)
+def _in_turn(candidates: Sequence[Candidate], *merits: Sequence[float]) -> list[int]:
+    """Return candidates by several merits in turn, the greatest first; of each task, the first to come."""
+    orders = [sorted(range(len(candidates)), key=lambda i: -merit[i]) for merit in merits]
+    firsts: dict[str, int] = {}
+    for turn in zip(*(_distinct(candidates, order) for order in orders), strict=True):
+        for i in turn:
+            firsts.setdefault(candidates[i].task.id, i)
+    return list(firsts.values())
 
 
-def _spread(ordered: Iterable[T], task: Callable[[T], str]) -> list[T]:
-    """Keep at most `PER_TASK` of each task, in order."""
-    kept: list[T] = []
-    counts: dict[str, int] = {}
-    for entry in ordered:
-        n = counts.get(task(entry), 0)
-        if n < PER_TASK:
-            kept.append(entry)
-            counts[task(entry)] = n + 1
-    return kept
+def _distinct(candidates: Sequence[Candidate], order: Iterable[int]) -> list[int]:
+    """Keep the first candidate of each task."""
+    firsts: dict[str, int] = {}
+    for i in order:
+        firsts.setdefault(candidates[i].task.id, i)
+    return list(firsts.values())
 
 
 def _similar(problem: Problem, candidate: Candidate, expected: float | None) -> Similar:

@@ -11,6 +11,7 @@ import numpy as np
 
 from evoseg.base.errors import SettingsError, unknown
 from evoseg.library.advice import Adviser
+from evoseg.library.describing import Description
 from evoseg.library.features import Vector
 from evoseg.library.files import TaskError, document_of, read_file, task_of
 from evoseg.library.index import VectorIndex
@@ -163,10 +164,11 @@ class Library:
             numbers |= {n for n, _ in self._index(descriptor, len(vector)).nearest(vector, k)}
         return list(self._store.ids_of(sorted(numbers)).values())
 
-    def open_indices(self, vectors: Mapping[str, Vector]) -> None:
-        """Load or make the indices of some descriptors now rather than at the first query."""
-        for descriptor, vector in vectors.items():
+    def ready(self, description: Description) -> None:
+        """Load or make what a query like this one needs, now rather than at the first one."""
+        for descriptor, vector in description.described.items():
             self._index(descriptor, len(vector))
+        self.tasks(self.adviser.sources)
 
     def rebuild(self) -> dict[str, int]:
         """Make all indices anew; return how many vectors each holds.

@@ -114,6 +114,11 @@ class SolvedTask:
         return self.statistics.get("masks", {}).get("thickness")
 
     @cached_property
+    def masks(self) -> Mapping[str, float] | None:
+        """Standardised features of the masks; None if they were not measured."""
+        return MASKS.standard(self.statistics.get("masks", {}))
+
+    @cached_property
     def described(self) -> Mapping[str, Vector]:
         """All vectors by the id of their descriptor, of named numbers and learned ones."""
         found = dict(self.vectors)

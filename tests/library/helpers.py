@@ -14,7 +14,7 @@ from evoseg.pipeline import Pipeline, read_text
 
 TEXTS = (
     "def pipeline(image):\n a = channel(image, index=0)\n b = gaussian(a, sigma=2.0)\n return threshold(b, level=90)",
-    "def pipeline(image):\n a = channel(image, index=0)\n b = black_tophat(a, radius=7)\n return threshold(b, level=20)",
+    "def pipeline(image):\n a = channel(image, index=0)\n b = black_tophat(a, radius=7)\n return threshold(b, level=9)",
     "def pipeline(image):\n a = plane(image, channel='G')\n return threshold(a, level=77)",
 )
 

@@ -1,4 +1,4 @@
-"""What is retrieved: by the ledger where there is one, else neighbours and popular tasks in turn; never a barred one."""
+"""What is retrieved: by the ledger where there is one, else neighbours and popular tasks in turn; no barred one."""
 
 import numpy as np
 import pytest
