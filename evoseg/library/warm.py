@@ -69,6 +69,8 @@ class WarmStart:
     ----------
     heard : dict of str to Scored
         What was scored of the offered programs, by form.
+    offered : bool
+        Whether there is anything to propose.
     abstained : bool
         Whether none was better than the best classic recipe, so that no part was offered.
     """
@@ -78,6 +80,7 @@ class WarmStart:
     def __init__(self, offers: Sequence[Offer]) -> None:
         self._whole = list(dict.fromkeys(offer.program for offer in offers))[:WHOLE]
         self._asked = 0
+        self.offered = bool(self._whole)
         self._pieces: list[Pipeline] | None = None
         self.heard: dict[str, Scored] = {}
         self.abstained = False
@@ -126,9 +129,11 @@ def lives_on(offered: Pipeline, answer: Pipeline) -> bool:
 
 
 def with_warm_start(warm: WarmStart) -> Callable[[Vocabulary, Facts, Kind], list[Share]]:
-    """Return the usual proposers of a search, opened by the library's programs."""
+    """Return the usual proposers of a search, opened by the library's programs if there are any."""
 
     def proposers(words: Vocabulary, facts: Facts, output: Kind) -> list[Share]:
-        return [Share(warm, WHOLE), *usual_proposers(words, facts, output)]
+        usual = usual_proposers(words, facts, output)
+        # A proposer's place decides its random stream, so a cold start must not know of this one.
+        return [Share(warm, WHOLE), *usual] if warm.offered else usual
 
     return proposers

@@ -40,7 +40,7 @@ def listening() -> None:
 @pytest.fixture(scope="module")
 def whole(dataset, tmp_path_factory) -> evoseg.Found:
     """Return the result of an undisturbed search that tests read only."""
-    return evoseg.search(dataset, evaluations=N, workers=0, out=tmp_path_factory.mktemp("whole"))
+    return evoseg.search(dataset, evaluations=N, workers=0, remember=False, out=tmp_path_factory.mktemp("whole"))
 
 
 def same(found: evoseg.Found, whole: evoseg.Found) -> bool:
@@ -464,7 +464,7 @@ def test_a_full_disk_stops_the_search_and_it_can_be_resumed(dataset, whole, tmp_
 
     monkeypatch.setattr(RunFile, "add", full)
     with pytest.raises(StoreError, match="Make room") as caught:
-        evoseg.search(dataset, evaluations=N, workers=0, out=tmp_path / "run")
+        evoseg.search(dataset, evaluations=N, workers=0, remember=False, out=tmp_path / "run")
     assert caught.value.__notes__ == [f"go on with: evoseg runs resume {tmp_path / 'run'}"]
     monkeypatch.undo()
     assert same(evoseg.resume(tmp_path / "run"), whole)
