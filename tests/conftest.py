@@ -1,7 +1,6 @@
 """Settings that all tests share."""
 
 import signal
-
 from collections.abc import Iterator
 
 import pytest
