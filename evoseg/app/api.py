@@ -40,6 +40,7 @@ from evoseg.evolve.journal import Recorded, RecordedClock
 from evoseg.evolve.method import USUAL
 from evoseg.evolve.search import Progress
 from evoseg.evolve.solve import RESERVE_S, Solution, solve
+from evoseg.library.describing import Description
 from evoseg.library.warm import WarmStart, with_warm_start
 from evoseg.pipeline import Pipeline, print_text
 from evoseg.store.lock import RunLock
@@ -169,9 +170,9 @@ def search(
         check_channels(pipeline, len(dataset.channels), f"{dataset.title}, with a pipeline to start from")
     splits = split_of(dataset)
     _warn(dataset)
-    asked = retrieved(asked, dataset, splits)
+    asked, description = retrieved(asked, dataset, splits)
     folder = open_run(name_of(dataset), out, overwrite=overwrite)
-    the_search = _Search(asked, clock, dataset, splits, folder, progress)
+    the_search = _Search(asked, clock, dataset, splits, folder, progress, description)
     with RunLock(folder.path) as lock:
         try:
             folder.clear()
@@ -247,6 +248,7 @@ class _Search:
         splits: Splits,
         folder: RunFolder,
         watch: Watch | None,
+        description: Description | None = None,
     ) -> None:
         self._asked = asked
         self._clock = clock
@@ -259,6 +261,7 @@ class _Search:
         self._stopped = Event()
         self._saved = False
         self._warm = WarmStart(asked.offers)
+        self._description = description
 
     @property
     def evaluated(self) -> bool:
@@ -302,7 +305,7 @@ class _Search:
         if solution.progress.stopped_by != "interrupt":
             journal.finish()
             if self._asked.remember:
-                remember_task(self._asked, self._dataset, solution, self._warm)
+                remember_task(self._asked, self._dataset, solution, self._warm, self._description)
         return found
 
     def _recorded(self, name: str, evaluator: AnyEvaluator, executor: Executor) -> AnyEvaluator:

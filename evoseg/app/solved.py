@@ -59,8 +59,8 @@ def open_library(choice: str = DEFAULT) -> Library:
     return Library(where, home() / "index")
 
 
-def retrieved(asked: RunSettings, dataset: Dataset, splits: Splits) -> RunSettings:
-    """Return the settings of a search with what the library offers to begin with.
+def retrieved(asked: RunSettings, dataset: Dataset, splits: Splits) -> tuple[RunSettings, Description | None]:
+    """Return the settings of a search with what the library offers to begin with, and how the task was described.
 
     Raises
     ------
@@ -68,27 +68,35 @@ def retrieved(asked: RunSettings, dataset: Dataset, splits: Splits) -> RunSettin
         If the library cannot be used.
     """
     if asked.library == NONE:
-        return asked
+        return asked, None
     with closing(open_library(asked.library)) as library:
+        description = describe(dataset, splits.search, embedder())
         found = retrieve(
             library,
-            describe(dataset, splits.search, embedder()),
+            description,
             K,
             hashes_of(dataset, splits.test),
             optional_operators=asked.operators == "all",
         )
     for task, stem in found.barred.items():
         logger.warning("the solved task %s has seen the test image %s, so it is left out", task, stem)
-    return replace(asked, offers=tuple(s.offer for s in found.similar), barred=dict(found.barred))
+    return replace(asked, offers=tuple(s.offer for s in found.similar), barred=dict(found.barred)), description
 
 
-def remember(asked: RunSettings, dataset: Dataset, solution: Solution, warm: WarmStart) -> None:
+def remember(
+    asked: RunSettings, dataset: Dataset, solution: Solution, warm: WarmStart, description: Description | None
+) -> None:
     """Add a finished search to the library, and what became of the programs it began with to the ledger.
 
     The result is safe by now: if the library cannot be written, that is said and no more.
+
+    Parameters
+    ----------
+    description : Description or None
+        From the beginning of the search; measured again if that was in another process.
     """
     try:
-        description = describe(dataset, solution.splits.search, embedder())
+        description = description or describe(dataset, solution.splits.search, embedder())
         task = solved_task(dataset, solution, description, asked.metric, name_of(dataset))
         if task is None:
             return
