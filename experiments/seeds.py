@@ -2,6 +2,7 @@
 """Solve every binary dataset of a folder and keep the tasks in the seed library.
 
     python experiments/seeds.py ../shared/datasets --evaluations 300 [--out pipelines_db] [--only a,b] [--continue]
+    python experiments/seeds.py ../shared/datasets --describe      measure what is there anew, and search nothing
 
 A dataset's test images take no part: neither in the search, nor in what is measured and kept. A dataset of instances
 counts as the foreground of its instances; one without masks is left out.
@@ -22,7 +23,7 @@ from evoseg.evolve.budget import Budget, Clock
 from evoseg.evolve.solve import SearchSettings, Solution, solve
 from evoseg.library.describing import describe
 from evoseg.library.embedding import embedder
-from evoseg.library.files import write_task
+from evoseg.library.files import read_file, write_task
 from evoseg.library.remembering import solved_task
 from evoseg.library.task import SolvedTask
 
@@ -46,6 +47,13 @@ def kept(dataset: Dataset, splits: Splits, found: Solution, origin: str) -> Solv
     return solved_task(dataset, found, description, METRIC, dataset.root.resolve().name, origin)
 
 
+def described(folder: Path, task: SolvedTask) -> SolvedTask:
+    """Return a task with its images and masks measured anew, as after a change of descriptors."""
+    dataset = Dataset(folder)
+    found = describe(dataset, split(dataset).search, embedder())
+    return replace(task, statistics=found.statistics, vectors=found.vectors)
+
+
 def main() -> int:
     """Solve what is asked for and not there yet."""
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -55,11 +63,16 @@ def main() -> int:
     ask.add_argument("--seed", type=int, default=0)
     ask.add_argument("--only", default="")
     ask.add_argument("--continue", dest="go_on", action="store_true")
+    ask.add_argument("--describe", action="store_true")
     asked = ask.parse_args()
     only = asked.only.split(",") if asked.only else []
     for folder in sorted(p for p in asked.root.iterdir() if (p / "masks").is_dir()):
         path = asked.out / f"{folder.name}.yaml"
         if (only and folder.name not in only) or (asked.go_on and path.exists()):
+            continue
+        if asked.describe:
+            if path.exists():
+                write_task(described(folder, read_file(path)), path)
             continue
         began = time.monotonic()
         task = solved(folder, asked.evaluations, asked.seed)

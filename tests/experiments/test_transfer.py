@@ -29,6 +29,8 @@ def test_a_dataset_is_solved_without_its_test_images_and_tried_on_itself(scripts
     assert task.name == "drawn" and task.n_images == 7 == len(task.hashes)
     write_task(task, tmp_path / "drawn.yaml")
     assert print_task(read_file(tmp_path / "drawn.yaml")) == print_task(task)
+    forgetful = replace(task, statistics={})
+    assert print_task(scripts["seeds"].described(folder, forgetful)) == print_task(task)
     (rows,) = scripts["transfer"].rows_of(folder, task, [task], 4)
     best = next(r for r in rows if r["role"] == "best")
     assert best["refitted"] >= best["retrieved"] > 0.3 and best["n_images"] == 4
