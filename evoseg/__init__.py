@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from evoseg.app.api import resume, search
     from evoseg.app.found import Found
     from evoseg.app.pipelines import read_pipeline, write_pipeline
+    from evoseg.app.solved import similar
     from evoseg.data.checking import check
     from evoseg.data.dataset import Dataset
     from evoseg.pipeline.value import Pipeline
@@ -21,6 +22,7 @@ _HOMES = {
     "read_pipeline": "app.pipelines",
     "resume": "app.api",
     "search": "app.api",
+    "similar": "app.solved",
     "write_pipeline": "app.pipelines",
 }
 
@@ -33,6 +35,7 @@ __all__ = [
     "read_pipeline",
     "resume",
     "search",
+    "similar",
     "write_pipeline",
 ]
 

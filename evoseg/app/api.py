@@ -23,7 +23,9 @@ from evoseg.app.recording import (
 )
 from evoseg.app.runs import CURVE, PIPELINE, RESULT, TEST, FilesError, RunFolder, open_run, run_folder
 from evoseg.app.scoring import judged
-from evoseg.app.settings import RunSettings, Start, checked_workers, run_settings
+from evoseg.app.settings import DEFAULT, RunSettings, Start, checked_workers, run_settings
+from evoseg.app.solved import remember as remember_task
+from evoseg.app.solved import retrieved
 from evoseg.app.stopping import stoppable
 from evoseg.app.words import METRIC_WORDS, sheet_title
 from evoseg.base.errors import EvosegError
@@ -35,8 +37,11 @@ from evoseg.evolve.binary import BinaryTask
 from evoseg.evolve.evaluator import AnyEvaluator
 from evoseg.evolve.jobs import Executor
 from evoseg.evolve.journal import Recorded, RecordedClock
+from evoseg.evolve.method import USUAL
 from evoseg.evolve.search import Progress
 from evoseg.evolve.solve import RESERVE_S, Solution, solve
+from evoseg.library.describing import Description
+from evoseg.library.warm import WarmStart, with_warm_start
 from evoseg.pipeline import Pipeline, print_text
 from evoseg.store.lock import RunLock
 from evoseg.store.runs import RunFile, create_run, open_journal, read_run
@@ -92,6 +97,8 @@ def search(
     operators: str = "default",
     start: Start = (),
     max_ms_per_mpx: float | None = None,
+    library: str = DEFAULT,
+    remember: bool = True,
     out: str | Path | None = None,
     overwrite: bool = False,
     progress: Watch | None = None,
@@ -119,6 +126,11 @@ def search(
         Programs to begin with.
     max_ms_per_mpx : float, optional
         Highest modelled cost of the pipeline, in ms per megapixel.
+    library : str
+        Where the solved tasks are that the search begins with, beside those that come with evoseg: "default" for
+        $EVOSEG_HOME/library.db, a SQLite file, the URL of a PostgreSQL database, or "none" for a cold start.
+    remember : bool
+        Whether the library keeps this task, once it is solved.
     out : path, optional
         Folder for the files of this run; by default a new one under $EVOSEG_HOME/runs.
     overwrite : bool
@@ -149,6 +161,8 @@ def search(
         operators=operators,
         start=start,
         max_ms_per_mpx=max_ms_per_mpx,
+        library=library,
+        remember=remember,
     )
     clock = RecordedClock(asked.search_settings().budget, RESERVE_S)
     dataset = opened(data)
@@ -156,8 +170,9 @@ def search(
         check_channels(pipeline, len(dataset.channels), f"{dataset.title}, with a pipeline to start from")
     splits = split_of(dataset)
     _warn(dataset)
+    asked, description = retrieved(asked, dataset, splits)
     folder = open_run(name_of(dataset), out, overwrite=overwrite)
-    the_search = _Search(asked, clock, dataset, splits, folder, progress)
+    the_search = _Search(asked, clock, dataset, splits, folder, progress, description)
     with RunLock(folder.path) as lock:
         try:
             folder.clear()
@@ -233,6 +248,7 @@ class _Search:
         splits: Splits,
         folder: RunFolder,
         watch: Watch | None,
+        description: Description | None = None,
     ) -> None:
         self._asked = asked
         self._clock = clock
@@ -244,6 +260,8 @@ class _Search:
         self._seconds = 0.0
         self._stopped = Event()
         self._saved = False
+        self._warm = WarmStart(asked.offers)
+        self._description = description
 
     @property
     def evaluated(self) -> bool:
@@ -277,6 +295,7 @@ class _Search:
                 self._generation,
                 self._chosen,
                 self._recorded,
+                replace(USUAL, proposers=with_warm_start(self._warm)),
             )
         except EvosegError as error:
             if self._stopped.is_set() and not self._seen.best:
@@ -285,6 +304,8 @@ class _Search:
         found = self._finish(replace(solution, reproducible=solution.reproducible and not self._clock.killed))
         if solution.progress.stopped_by != "interrupt":
             journal.finish()
+            if self._asked.remember:
+                remember_task(self._asked, self._dataset, solution, self._warm, self._description)
         return found
 
     def _recorded(self, name: str, evaluator: AnyEvaluator, executor: Executor) -> AnyEvaluator:
@@ -340,6 +361,7 @@ class _Search:
             settings=self._asked,
             solution=solution,
             all_metrics=metrics if on_test else {},
+            warm=self._warm,
             seconds=self._seconds,
             seconds_in_all=self._clock.seconds,
         )

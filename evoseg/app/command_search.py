@@ -41,7 +41,16 @@ def search(
     max_ms_per_mpx: Annotated[
         float | None, typer.Option(help="Highest cost of the pipeline, ms per megapixel.", show_default=False)
     ] = None,
-    library: Annotated[str, typer.Option(help="Solved tasks to start from; so far only: none.")] = "none",
+    library: Annotated[
+        str,
+        typer.Option(
+            metavar="URL|none",
+            help="Solved tasks to begin with, beside evoseg's own: a file, a postgresql:// URL, or none for a cold "
+            "start; $EVOSEG_HOME/library.db.",
+            show_default=False,
+        ),
+    ] = "default",
+    no_remember: Annotated[bool, typer.Option("--no-remember", help="Do not add this task to the library.")] = False,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the results; $EVOSEG_HOME/runs/ID.", show_default=False)
     ] = None,
@@ -56,11 +65,8 @@ def search(
     from evoseg.app.api import search as run_search
     from evoseg.app.progress import shown
     from evoseg.app.settings import check_score
-    from evoseg.base.errors import SettingsError
 
     check_score("min_score", min_score)
-    if library != "none":
-        raise SettingsError(f"library is '{library}'; so far 'none' is the only one.")
     with shown(metric) as watch:
         found = run_search(
             dataset,
@@ -74,6 +80,8 @@ def search(
             operators=operators,
             start=start or (),
             max_ms_per_mpx=max_ms_per_mpx,
+            library=library,
+            remember=not no_remember,
             out=out,
             overwrite=overwrite,
             progress=watch,

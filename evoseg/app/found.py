@@ -19,6 +19,7 @@ from evoseg.evolve.finalists import Finalist, promise
 from evoseg.evolve.ports import Scored
 from evoseg.evolve.selection import Front
 from evoseg.evolve.solve import Solution
+from evoseg.library.warm import WarmStart, lives_on
 from evoseg.pipeline import Pipeline, print_text
 
 _ROUND_S = 2
@@ -106,6 +107,8 @@ class Finished:
     ----------
     all_metrics : dict of str to dict of str to float
         By stem of each test image, then by metric.
+    warm : WarmStart
+        What came of the library's programs.
     seconds, seconds_in_all : float, s
         Until the champion was chosen, and until this was written.
     """
@@ -115,6 +118,7 @@ class Finished:
     settings: RunSettings
     solution: Solution
     all_metrics: dict[str, dict[str, float]]
+    warm: WarmStart
     seconds: float
     seconds_in_all: float
 
@@ -224,7 +228,7 @@ def _document(finished: Finished, found: Found) -> dict[str, Any]:
         "cost_ms_per_mpx": pipeline.cost,
         "length": len(pipeline),
         **_work(finished),
-        "warm_start": [],
+        "warm_start": _warm_start(finished),
         "llm": {"calls": 0, "cost_usd": 0.0},
         "front": numbered(progress.front),
         "finalists": [_finalist(finalist) for finalist in solution.finalists],
@@ -251,6 +255,28 @@ def _work(finished: Finished) -> dict[str, Any]:
         "history": [list(entry) for entry in progress.history],
         "proposers": {name: gain / credit for name, gain in sorted(progress.credit.items())} if credit > 0 else {},
     }
+
+
+def _warm_start(finished: Finished) -> list[dict[str, Any]]:
+    """Return what was retrieved, what it scored once refitted, and which tasks were barred and why."""
+    champion, heard = finished.champion.scored.pipeline, finished.warm.heard
+    entries: list[dict[str, Any]] = []
+    for offer in finished.settings.offers:
+        scored = heard.get(offer.program.form)
+        entries.append(
+            {
+                "task": offer.name,
+                "id": offer.task,
+                "role": offer.role,
+                "scale": offer.scale,
+                "similarity": dict(offer.similarity),
+                "expected": offer.expected,
+                "score": None if scored is None else scored.score,
+                "kept": scored is not None and lives_on(offer.program, champion),
+                "digest": offer.program.digest,
+            }
+        )
+    return entries + [{"task": task, "barred_by": stem} for task, stem in finished.settings.barred.items()]
 
 
 def _finalist(finalist: Finalist) -> dict[str, Any]:

@@ -20,10 +20,12 @@ from evoseg import __version__
 from evoseg.app.command_apply import apply, score
 from evoseg.app.command_check import check
 from evoseg.app.command_demo import demo
+from evoseg.app.command_library import library
 from evoseg.app.command_operators import operators
 from evoseg.app.command_runs import runs
 from evoseg.app.command_search import search
 from evoseg.app.command_show import export, show
+from evoseg.app.command_similar import similar
 
 DONE, ERROR, MISUSE, BELOW, INTERRUPTED = 0, 1, 2, 3, 130
 """Exit codes; 3 is a search that ended below --min-score."""
@@ -41,6 +43,7 @@ _EXAMPLES: dict[Callable[..., None], str] = {
     demo: "evoseg demo --seconds 20",
     check: "evoseg check plates/",
     search: "evoseg search plates/ --seconds 60 --out found/",
+    similar: "evoseg similar plates/ -k 5",
     apply: "evoseg apply found/ new_images/ --out segmented/",
     score: "evoseg score found/ plates/ --split test",
     show: "evoseg show found/",
@@ -65,7 +68,7 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
 
 for command, example in _EXAMPLES.items():
     app.command(epilog=f"Example: {example}")(_guarded(command))
-for group, name in ((operators, "operators"), (runs, "runs")):
+for group, name in ((operators, "operators"), (library, "library"), (runs, "runs")):
     for member in group.registered_commands:
         assert member.callback is not None
         member.callback = _guarded(member.callback)

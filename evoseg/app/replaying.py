@@ -16,8 +16,10 @@ from evoseg.evolve.binary import BinaryTask
 from evoseg.evolve.evaluator import AnyEvaluator
 from evoseg.evolve.jobs import Executor
 from evoseg.evolve.journal import Checked, Difference, DiffersError, EndOfJournal, RecordedClock
+from evoseg.evolve.method import USUAL
 from evoseg.evolve.search import Progress
 from evoseg.evolve.solve import RESERVE_S, solve
+from evoseg.library.warm import WarmStart, with_warm_start
 from evoseg.store.runs import open_journal, read_run
 
 
@@ -103,7 +105,8 @@ def replay(
     with open_journal(folder.path) as journal, scratch() as packs, stoppable(clock):
         clock.follow(journal, extend=False)
         try:
-            solve(dataset, splits, BinaryTask(asked.metric), settings, Path(packs), clock, progress, witness=checked)
+            task, method = BinaryTask(asked.metric), replace(USUAL, proposers=with_warm_start(WarmStart(asked.offers)))
+            solve(dataset, splits, task, settings, Path(packs), clock, progress, witness=checked, method=method)
         except EndOfJournal:
             pass
         except DiffersError as error:

@@ -1,8 +1,8 @@
 """What a search is asked for, checked before anything is opened."""
 
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,12 @@ from evoseg.base.errors import SettingsError, unknown
 from evoseg.base.kinds import Kind
 from evoseg.evolve.budget import Budget
 from evoseg.evolve.solve import SearchSettings
+from evoseg.library.warm import Offer
 from evoseg.metrics.binary import metric as metric_of
 from evoseg.pipeline import Pipeline
 
+DEFAULT, NONE = "default", "none"
+"""The user's own library, and none at all; anything else is a file or a URL."""
 TASKS = ("auto", "binary")
 OPERATORS = ("default", "all")
 SECONDS = 60.0
@@ -46,6 +49,15 @@ class RunSettings:
         Highest modelled cost of the answer.
     start : tuple of Pipeline
         Programs to begin with.
+    library : str
+        Where the library of solved tasks is: "default", "none", a file or a URL.
+    remember : bool
+        Whether the library is to keep this task once it is solved.
+    offers : tuple of Offer
+        What was retrieved from the library when the run began: a resumed run goes by this, whatever the library holds
+        by then.
+    barred : mapping of str to str
+        Solved tasks that were left out, with the test image of this dataset that they have seen.
     """
 
     task: str
@@ -58,6 +70,10 @@ class RunSettings:
     operators: str
     max_ms_per_mpx: float | None
     start: tuple[Pipeline, ...]
+    library: str = "none"
+    remember: bool = False
+    offers: tuple[Offer, ...] = ()
+    barred: Mapping[str, str] = field(default_factory=dict)
 
     def search_settings(self) -> SearchSettings:
         """Return them as the search takes them."""
@@ -72,7 +88,8 @@ class RunSettings:
 
     def as_json(self) -> dict[str, Any]:
         """Return them as values that JSON knows; pipelines by their digests."""
-        return vars(self) | {"start": [pipeline.digest for pipeline in self.start], "library": "none"}
+        programs = {"start": self.start, "offers": [offer.program for offer in self.offers]}
+        return vars(self) | {name: [p.digest for p in listed] for name, listed in programs.items()}
 
 
 def run_settings(
@@ -87,6 +104,8 @@ def run_settings(
     operators: str,
     start: Start,
     max_ms_per_mpx: float | None,
+    library: str = DEFAULT,
+    remember: bool = True,
 ) -> RunSettings:
     """Check what a caller asked for and fill in what was left open.
 
@@ -119,6 +138,8 @@ def run_settings(
         operators=operators,
         max_ms_per_mpx=max_ms_per_mpx,
         start=tuple(_started(source) for source in start),
+        library=library,
+        remember=remember and library != NONE,
     )
 
 

@@ -100,7 +100,7 @@ def test_a_search_leaves_its_files_whole(found):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_any_number_of_workers_gives_the_same_document(found, dataset, workers):
-    again = evoseg.search(dataset, evaluations=60, workers=workers)
+    again = evoseg.search(dataset, evaluations=60, workers=workers, remember=False)
     assert untimed(again.result) == untimed(found.result)
 
 

@@ -71,7 +71,7 @@ def test_the_version_is_printed(command):
         (["search"], "DATASET"),
         (["search", "x", "--secnods", "3"], "--secnods"),
         (["search", "x", "--seconds", "soon"], "--seconds"),
-        (["search", "x", "--library", "mine"], "'none' is the only one"),
+        (["library", "list", "--library", "mine"], "a file ending in .db"),
         (["search", "x", "--workers", "100000"], "workers is 100000"),
         (["search", "x", "--min-score", "nan"], "min_score is nan; scores are at most 1"),
         (["search", "x", "--min-score", "inf"], "min_score is inf"),
