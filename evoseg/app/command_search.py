@@ -41,6 +41,21 @@ def search(
     max_ms_per_mpx: Annotated[
         float | None, typer.Option(help="Highest cost of the pipeline, ms per megapixel.", show_default=False)
     ] = None,
+    agent: Annotated[
+        str, typer.Option(metavar="MODEL", help="Language model that proposes too, as openai:MODEL; none.")
+    ] = "none",
+    base_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="Its endpoint, if not OpenAI's.", show_default=False)
+    ] = None,
+    llm_calls: Annotated[int, typer.Option(help="Most calls of the model.")] = 20,
+    llm_tokens: Annotated[
+        int | None,
+        typer.Option(help="Most tokens, read and written; 500000 if the price is unknown.", show_default=False),
+    ] = None,
+    llm_usd: Annotated[float, typer.Option(help="Most money, where the price is known.")] = 2.0,
+    roles: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Roles that replace or join evoseg's own.", show_default=False)
+    ] = None,
     library: Annotated[str, typer.Option(help="Solved tasks to start from; so far only: none.")] = "none",
     out: Annotated[
         Path | None, typer.Option(help="Folder for the results; $EVOSEG_HOME/runs/ID.", show_default=False)
@@ -61,6 +76,10 @@ def search(
     check_score("min_score", min_score)
     if library != "none":
         raise SettingsError(f"library is '{library}'; so far 'none' is the only one.")
+    if agent != "none":
+        from evoseg.app.agents import estimate
+
+        print(estimate(agent, base_url, llm_calls, llm_tokens, llm_usd, roles), file=sys.stderr)
     with shown(metric) as watch:
         found = run_search(
             dataset,
@@ -74,6 +93,12 @@ def search(
             operators=operators,
             start=start or (),
             max_ms_per_mpx=max_ms_per_mpx,
+            agent=agent,
+            base_url=base_url,
+            llm_calls=llm_calls,
+            llm_tokens=llm_tokens,
+            llm_usd=llm_usd,
+            roles=roles,
             out=out,
             overwrite=overwrite,
             progress=watch,

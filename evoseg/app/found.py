@@ -108,6 +108,8 @@ class Finished:
         By stem of each test image, then by metric.
     seconds, seconds_in_all : float, s
         Until the champion was chosen, and until this was written.
+    llm : dict or None
+        What a language model has done and cost; None without one.
     """
 
     folder: RunFolder
@@ -117,6 +119,7 @@ class Finished:
     all_metrics: dict[str, dict[str, float]]
     seconds: float
     seconds_in_all: float
+    llm: dict[str, Any] | None = None
 
     @property
     def name(self) -> str:
@@ -225,7 +228,7 @@ def _document(finished: Finished, found: Found) -> dict[str, Any]:
         "length": len(pipeline),
         **_work(finished),
         "warm_start": [],
-        "llm": {"calls": 0, "cost_usd": 0.0},
+        "llm": finished.llm or {"calls": 0, "cost_usd": 0.0},
         "front": numbered(progress.front),
         "finalists": [_finalist(finalist) for finalist in solution.finalists],
         "settings": asked.as_json(),
