@@ -77,11 +77,22 @@ class Staff:
         spent, gains = self.purse.spent, sum(seen.credit.values())
         return AgentStatus(spent.calls, spent.usd, seen.credit.get(self.agent.name, 0.0) / gains if gains else 0.0)
 
+    def close(self) -> None:
+        """Ask no more; what was under way is lost, and counted as it was reserved."""
+        if self.agent is not None:
+            self.agent.close()
+
     def as_json(self, solution: Solution) -> dict[str, Any]:
         """Return what a result says of the model."""
+        from evoseg.llm.client import INTERRUPTED
+        from evoseg.store.calls import RESERVED
+
         assert self.purse is not None and self.agent is not None
         spent, tally, caps = self.purse.spent, self.agent.tally, self.purse.caps
         progress, status = solution.progress, self.status(solution.progress)
+        # A call that was under way in a process that was killed is one that nobody has heard the end of.
+        faults = Counter(INTERRUPTED if c.state == RESERVED else c.fault for c in self.purse.calls.values())
+        faults.pop("", None)
         own = ancestry(solution.champion.scored.pipeline, progress.origins)
         return {
             "model": self.asked.agent,
@@ -91,7 +102,8 @@ class Staff:
             "tokens_in": spent.tokens_in,
             "tokens_out": spent.tokens_out,
             "caps": vars(caps),
-            "faults": dict(sorted(Counter(c.fault for c in self.purse.calls.values() if c.fault).items())),
+            "faults": {fault: n for fault, n in sorted(faults.items()) if fault != INTERRUPTED},
+            "unfinished": faults[INTERRUPTED],
             "rounds": tally.rounds,
             "programs": tally.programs,
             "refused": tally.refused,
@@ -152,7 +164,7 @@ def at_work(
         try:
             yield
         finally:
-            staff.agent.close()
+            staff.close()
 
 
 def told_again(clock: RecordedClock) -> "Agent":

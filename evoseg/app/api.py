@@ -329,6 +329,8 @@ class _Search:
     def _chosen(self, pipeline: Pipeline) -> None:
         """Write the champion, before any test image is opened."""
         self._seconds = self._clock.seconds
+        if self._staff is not None:
+            self._staff.close()
         self._folder.clear()
         self._folder.write(PIPELINE, print_text(pipeline))
         self._saved = True

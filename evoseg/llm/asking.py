@@ -7,7 +7,7 @@ from threading import Event
 
 from evoseg.base.streams import stream
 from evoseg.llm.answers import SCHEMAS, Answer, Reply, answer_in, reply_of
-from evoseg.llm.client import FORMS, Client, Exchange, Message
+from evoseg.llm.client import FORMS, INTERRUPTED, Client, Exchange, Message
 from evoseg.llm.leash import Breaker, Purse
 from evoseg.llm.roles import Role
 from evoseg.llm.schedule import Schedule
@@ -129,7 +129,7 @@ class Asker:
                 self._paid.remove(paid)
                 return paid, reply_of(paid.reply)
             if not self._breaker.wait(self._stop):
-                return "interrupted", Reply()
+                return INTERRUPTED, Reply()
             call, exchange, reply = self._call(number, role, messages)
             if isinstance(call, str):
                 return call, reply
@@ -164,7 +164,7 @@ class Asker:
         elif reply.tokens_in is not None and reply.tokens_out is not None:
             tokens = (reply.tokens_in, reply.tokens_out)
         call = self._purse.settle(call, exchange.body, fault, tokens, exchange.seconds)
-        if fault != "interrupted":
+        if fault != INTERRUPTED:
             self._breaker.note(fault)
         if fault:
             logger.info("call %d of the agent: %s", call.number, fault)

@@ -21,6 +21,8 @@ MOST_BYTES = 1 << 20
 FORMS = ("json_schema", "tool", "text")
 """How a structured answer is asked for, the strictest first."""
 TOOL = "answer"
+INTERRUPTED = "interrupted"
+"""The fault of a call that nobody wanted an answer to any more."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -185,7 +187,7 @@ class Client:
     async def _sent(self, messages: Sequence[Message], options: dict[str, Any], deadline_s: float) -> str:
         self._task = asyncio.current_task()
         if self._closed:
-            return "interrupted"
+            return INTERRUPTED
         try:
             with self._untraced(enabled=False):
                 # Cancelled at the deadline: limits of the client are per read, and one byte a second never meets them.
@@ -195,7 +197,7 @@ class Client:
         except TimeoutError:
             return "timeout"
         except asyncio.CancelledError:
-            return "interrupted"
+            return INTERRUPTED
         except Exception:
             # Whatever the client makes of a strange body, the body decides. Nothing came at all: no connection.
             return "" if self._exchange.status else "connection"
