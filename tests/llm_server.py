@@ -59,9 +59,14 @@ class Server:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.closing.set()
-        self._http.shutdown()
-        self._http.server_close()
+        self.stop()
+
+    def stop(self) -> None:
+        """Close the port; idempotent."""
+        if not self.closing.is_set():
+            self.closing.set()
+            self._http.shutdown()
+            self._http.server_close()
 
     def act(self, request: dict[str, Any], key: str) -> str:
         """Note a request and return the name of what happens now."""

@@ -132,10 +132,8 @@ def _llm_lines(found: "Kept", result: dict[str, Any] | None) -> list[str]:
         faults = ", ".join(f"{n} x {fault}" for fault, n in llm["faults"].items()) or "none"
         own = f"{100 * llm['champion_ancestry']:.0f} % of the champion's steps"
         lines += [
-            (
-                f"               {llm['programs']} programs, {llm['duplicates']} known already, {llm['scored']} scored, "
-                f"{llm['leading']} among the leaders; faults: {faults}"
-            ),
+            f"               {llm['programs']} programs, {llm['duplicates']} known already, {llm['scored']} scored",
+            f"               {llm['leading']} among the leaders; faults: {faults}",
             f"               worth {100 * llm['credit']:.0f} % of the gains, {own}",
         ]
     lines.append(f"`evoseg runs show {found.folder.name} --conversation` prints what was said.")

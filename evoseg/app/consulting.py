@@ -155,10 +155,7 @@ def card_text(document: Mapping[str, Any]) -> str:
             f"{card['dtype']}; figures from up to {MOST_IMAGES} of them"
         ),
         *(f"  {key:14s} {value}" for key, value in card["said_of_it"].items()),
-        (
-            f"  foreground     {100 * objects['share_of_pixels']:.1f} % of the pixels, {objects['per_image']} objects per "
-            "image"
-        ),
+        f"  foreground     {100 * objects['share_of_pixels']:.1f} % of pixels, {objects['per_image']} objects an image",
     ]
     if "thickness_px" in objects:
         low, middle, high = objects["area_px_10_50_90_percent"]

@@ -101,10 +101,9 @@ class Asker:
         """Ask in the best form that the endpoint has not failed yet, and in a plainer one after that."""
         schema, numbers = SCHEMAS[role.output], list[int]()
         while True:
-            call, reply = self._reply(number, role, messages)
+            call, reply = self._reply(number, role, messages, numbers)
             if isinstance(call, str):
                 return Asked((), tuple(numbers), call, over=True)
-            numbers.append(call.number)
             if call.fault == "refused" and self._warm and "temperature" in call.reply:
                 self._warm = False
                 continue
@@ -120,19 +119,21 @@ class Asker:
                 return Asked((), tuple(numbers), name, over=name in FINAL)
             self._form += 1
 
-    def _reply(self, number: int, role: Role, messages: list[Message]) -> tuple[Call | str, Reply]:
-        """Return a settled call with what it says, or the name of the cap that forbids it."""
+    def _reply(self, number: int, role: Role, messages: list[Message], numbers: list[int]) -> tuple[Call | str, Reply]:
+        """Return a settled call with what it says, or the name of the cap that forbids it; add those that it took."""
         for attempt in range(TRIES):
             asked = [c for c in self._paid if (c.round, c.role) == (number, role.name) and c.state != RESERVED]
             if asked:
                 paid = asked[0]
                 self._paid.remove(paid)
+                numbers.append(paid.number)
                 return paid, reply_of(paid.reply)
             if not self._breaker.wait(self._stop):
                 return INTERRUPTED, Reply()
             call, exchange, reply = self._call(number, role, messages)
             if isinstance(call, str):
                 return call, reply
+            numbers.append(call.number)
             last = attempt + 1 == TRIES or call.fault not in PASSING
             if call.fault in PASSING and (exchange.retry_after_s or 0) > self._deadline_s:
                 self._breaker.pause(exchange.retry_after_s or 0)

@@ -126,7 +126,7 @@ class Client:
             openai = import_module("openai")
             init_chat_model = import_module("langchain.chat_models").init_chat_model
             self._untraced = import_module("langsmith").tracing_context
-            client = openai.DefaultAsyncHttpxClient(
+            self._http = openai.DefaultAsyncHttpxClient(
                 event_hooks={"response": [self._listen]},
                 follow_redirects=False,
                 headers={"Accept-Encoding": "identity"},
@@ -136,7 +136,7 @@ class Client:
                 base_url=endpoint.base_url or "https://api.openai.com/v1",
                 # An endpoint without a key is given one that says so; without any, the client would refuse to start.
                 api_key=endpoint.key or "none",
-                http_async_client=client,
+                http_async_client=self._http,
                 max_retries=0,
                 use_responses_api=False,
             )
@@ -179,10 +179,12 @@ class Client:
             loop.call_soon_threadsafe(task.cancel)
 
     def release(self) -> None:
-        """Free the event loop; for the thread that has sent."""
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.run_until_complete(self._loop.shutdown_default_executor())
-            self._loop.close()
+        """Close connections and the event loop; for the thread that has sent."""
+        loop = self._loop
+        if loop is not None and not loop.is_closed():
+            for ending in (self._http.aclose(), loop.shutdown_asyncgens(), loop.shutdown_default_executor()):
+                loop.run_until_complete(ending)
+            loop.close()
 
     async def _sent(self, messages: Sequence[Message], options: dict[str, Any], deadline_s: float) -> str:
         self._task = asyncio.current_task()

@@ -126,7 +126,7 @@ class Purse:
 def spent_on(calls: list[Call]) -> Spent:
     """Return what calls have cost together."""
     read, written = sum(call.tokens_in for call in calls), sum(call.tokens_out for call in calls)
-    return Spent(len(calls), read, written, sum(call.usd for call in calls))
+    return Spent(len(calls), read, written, sum((call.usd for call in calls), 0.0))
 
 
 class Breaker:
