@@ -6,6 +6,7 @@ of any size; so the deadline, the retries and the size are kept here.
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -15,6 +16,8 @@ from urllib.parse import urlsplit
 
 from evoseg.base.errors import MissingPackageError, SettingsError, unknown
 from evoseg.llm.answers import Answer, strict_schema
+
+logger = logging.getLogger(__name__)
 
 MOST_BYTES = 1 << 20
 """Of a reply's body."""
@@ -200,9 +203,16 @@ class Client:
             return "timeout"
         except asyncio.CancelledError:
             return INTERRUPTED
-        except Exception:
-            # Whatever the client makes of a strange body, the body decides. Nothing came at all: no connection.
-            return "" if self._exchange.status else "connection"
+        except Exception as error:
+            if self._exchange.status:
+                return ""  # whatever the client makes of a strange body, the body decides
+            name = type(error).__name__
+            # OpenAI's APIConnectionError, and what LangChain makes of it.
+            if "Connection" in name or "Timeout" in name:
+                return "connection"
+            # LangChain refuses to send, as it does where an old variable of its tracing is set.
+            logger.warning("the client of the agent cannot send: %s", name)
+            return "client"
         finally:
             self._task = None
         return ""

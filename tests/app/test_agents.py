@@ -37,7 +37,7 @@ def roles(tmp_path) -> Path:
     """Return a folder with a schedule in a hurry."""
     folder = tmp_path / "roles"
     folder.mkdir()
-    plan = {"opening": ["describe"], "every": {"critique": 3}, "deadline_s": 0.4, "faults_to_pause": 4, "pause_s": 60.0}
+    plan = {"opening": ["describe"], "every": {"critique": 3}, "deadline_s": 3.0, "faults_to_pause": 4, "pause_s": 60.0}
     (folder / "schedule.yaml").write_text(yaml.safe_dump(plan))
     return folder
 

@@ -22,7 +22,7 @@ from tests.evolve.helpers import discs
 from tests.llm_server import Server
 
 CAST = cast_of(None)
-QUICK = replace(CAST.schedule, deadline_s=0.5, faults_to_pause=3, pause_s=0.2)
+QUICK = replace(CAST.schedule, deadline_s=3.0, faults_to_pause=3, pause_s=0.2)
 SAMPLES = [Sample(f"disc_{i}", item["image"], item["mask"], None) for i, item in enumerate(discs(3))]
 
 

@@ -34,14 +34,14 @@ for name in ("LANGSMITH", "LANGCHAIN"):
 with asking(["expert"]) as (asker, purse, _):
     ask(asker)
 wait_for_all_tracers()
-print(purse.spent.calls, len(seen))
+print(*(call.fault or "answered" for call in purse.calls.values()), len(seen))
 """
 
 
 def test_no_trace_is_sent():
-    on = {f"{name}_{word}": "true" for name in ("LANGSMITH", "LANGCHAIN") for word in ("TRACING", "TRACING_V2")}
+    on = dict.fromkeys(("LANGSMITH_TRACING", "LANGSMITH_TRACING_V2", "LANGCHAIN_TRACING_V2"), "true")
     env = {**os.environ, **on, "PYTHONPATH": str(ROOT), "LANGSMITH_API_KEY": "x", "LANGCHAIN_API_KEY": "x"}
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM], cwd=ROOT, env=env, capture_output=True, text=True, timeout=120, check=False
     )
-    assert done.stdout.split() == ["1", "0"], done.stderr
+    assert done.stdout.split() == ["answered", "0"], done.stderr
