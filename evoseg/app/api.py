@@ -9,6 +9,7 @@ from threading import Event
 
 import numpy as np
 
+from evoseg.app.agents import AgentStatus, Staff, at_work, staff_of
 from evoseg.app.datasets import Data, opened
 from evoseg.app.found import Finished, Found, name_of
 from evoseg.app.pipelines import check_channels
@@ -23,7 +24,7 @@ from evoseg.app.recording import (
 )
 from evoseg.app.runs import CURVE, PIPELINE, RESULT, TEST, FilesError, RunFolder, open_run, run_folder
 from evoseg.app.scoring import judged
-from evoseg.app.settings import DEFAULT, RunSettings, Start, checked_workers, run_settings
+from evoseg.app.settings import DEFAULT, LLM_CALLS, LLM_USD, RunSettings, Start, checked_workers, run_settings
 from evoseg.app.solved import remember as remember_task
 from evoseg.app.solved import retrieved
 from evoseg.app.stopping import stoppable
@@ -70,6 +71,8 @@ class Status:
         Steps of the pipeline that leads.
     seconds_left, evaluations_left : float and int, or None
         Of the budget; None where that has no limit.
+    agent : AgentStatus or None
+        What a language model has done so far; None without one.
     """
 
     doing: str
@@ -79,6 +82,7 @@ class Status:
     length: int
     seconds_left: float | None
     evaluations_left: int | None
+    agent: AgentStatus | None = None
 
 
 Watch = Callable[[Status], None]
@@ -99,6 +103,12 @@ def search(
     max_ms_per_mpx: float | None = None,
     library: str = DEFAULT,
     remember: bool = True,
+    agent: str | None = None,
+    base_url: str | None = None,
+    llm_calls: int = LLM_CALLS,
+    llm_tokens: int | None = None,
+    llm_usd: float | None = LLM_USD,
+    roles: str | Path | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
     progress: Watch | None = None,
@@ -131,6 +141,13 @@ def search(
         $EVOSEG_HOME/library.db, a SQLite file, the URL of a PostgreSQL database, or "none" for a cold start.
     remember : bool
         Whether the library keeps this task, once it is solved.
+    agent, base_url : str, optional
+        A language model that proposes programs beside the search, as "openai:MODEL", and where it is, if not at
+        OpenAI. Its key comes from the environment: OPENAI_API_KEY.
+    llm_calls, llm_tokens, llm_usd : optional
+        Caps on what it may cost. Where its price is unknown, tokens are capped instead of money.
+    roles : path, optional
+        Folder with roles that replace evoseg's own or join them (agents/README.md).
     out : path, optional
         Folder for the files of this run; by default a new one under $EVOSEG_HOME/runs.
     overwrite : bool
@@ -163,7 +180,14 @@ def search(
         max_ms_per_mpx=max_ms_per_mpx,
         library=library,
         remember=remember,
+        agent=agent,
+        base_url=base_url,
+        llm_calls=llm_calls,
+        llm_tokens=llm_tokens,
+        llm_usd=llm_usd,
+        roles=roles,
     )
+    staff = staff_of(asked)
     clock = RecordedClock(asked.search_settings().budget, RESERVE_S)
     dataset = opened(data)
     for pipeline in asked.start:
@@ -172,7 +196,7 @@ def search(
     _warn(dataset)
     asked, description = retrieved(asked, dataset, splits)
     folder = open_run(name_of(dataset), out, overwrite=overwrite)
-    the_search = _Search(asked, clock, dataset, splits, folder, progress, description)
+    the_search = _Search(asked, clock, dataset, splits, folder, progress, staff, description)
     with RunLock(folder.path) as lock:
         try:
             folder.clear()
@@ -221,11 +245,12 @@ def resume(
         refuse_other_operators(record)
         asked = settings_of(record)
         asked = asked if workers is None else replace(asked, workers=checked_workers(workers))
+        staff = staff_of(asked)
         clock = RecordedClock(asked.search_settings().budget, RESERVE_S)
         dataset = opened(data_of(record, data))
         splits = split_of(dataset)
         refuse_other_dataset(record, dataset, splits)
-        return _Search(asked, clock, dataset, splits, replace(folder, id=record.id), progress).run(lock)
+        return _Search(asked, clock, dataset, splits, replace(folder, id=record.id), progress, staff).run(lock)
 
 
 def _warn(dataset: Dataset) -> None:
@@ -248,6 +273,7 @@ class _Search:
         splits: Splits,
         folder: RunFolder,
         watch: Watch | None,
+        staff: Staff | None,
         description: Description | None = None,
     ) -> None:
         self._asked = asked
@@ -256,6 +282,7 @@ class _Search:
         self._splits = splits
         self._folder = folder
         self._watch = watch or (lambda status: None)
+        self._staff = staff
         self._seen = Progress()
         self._seconds = 0.0
         self._stopped = Event()
@@ -274,7 +301,10 @@ class _Search:
             with open_journal(self._folder.path, write=True) as journal, scratch() as packs:
                 lock.say(scratch=packs)
                 self._clock.follow(journal)
-                with stoppable(self._clock, lambda: self._tell("choosing")) as self._stopped:
+                with (
+                    at_work(self._staff, self._folder.path, self._dataset, self._splits, self._clock),
+                    stoppable(self._clock, lambda: self._tell("choosing")) as self._stopped,
+                ):
                     return self._run(journal, Path(packs))
         except BaseException as error:
             if self._saved:
@@ -296,6 +326,7 @@ class _Search:
                 self._chosen,
                 self._recorded,
                 replace(USUAL, proposers=with_warm_start(self._warm)),
+                guests=self._staff.guests if self._staff is not None else (),
             )
         except EvosegError as error:
             if self._stopped.is_set() and not self._seen.best:
@@ -319,6 +350,8 @@ class _Search:
     def _chosen(self, pipeline: Pipeline) -> None:
         """Write the champion, before any test image is opened."""
         self._seconds = self._clock.seconds
+        if self._staff is not None:
+            self._staff.close()
         self._folder.clear()
         self._folder.write(PIPELINE, print_text(pipeline))
         self._saved = True
@@ -335,6 +368,7 @@ class _Search:
                 length=len(max(seen.best, key=lambda s: s.score).pipeline) if seen.best else 0,
                 seconds_left=None if asked.seconds is None else max(0.0, asked.seconds - seconds),
                 evaluations_left=None if asked.evaluations is None else max(0, asked.evaluations - seen.evaluations),
+                agent=None if self._staff is None else self._staff.status(seen),
             )
         )
 
@@ -364,6 +398,7 @@ class _Search:
             warm=self._warm,
             seconds=self._seconds,
             seconds_in_all=self._clock.seconds,
+            llm=None if self._staff is None else self._staff.as_json(solution),
         )
         result = finished.found()
         self._folder.write(RESULT, json.dumps(result.result, indent=1, allow_nan=False) + "\n")

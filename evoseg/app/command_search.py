@@ -51,6 +51,21 @@ def search(
         ),
     ] = "default",
     no_remember: Annotated[bool, typer.Option("--no-remember", help="Do not add this task to the library.")] = False,
+    agent: Annotated[
+        str, typer.Option(metavar="MODEL", help="Language model that proposes too, as openai:MODEL; none.")
+    ] = "none",
+    base_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="Its endpoint, if not OpenAI's.", show_default=False)
+    ] = None,
+    llm_calls: Annotated[int, typer.Option(help="Most calls of the model.")] = 20,
+    llm_tokens: Annotated[
+        int | None,
+        typer.Option(help="Most tokens, read and written; 500000 if the price is unknown.", show_default=False),
+    ] = None,
+    llm_usd: Annotated[float, typer.Option(help="Most money, where the price is known.")] = 2.0,
+    roles: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Roles that replace or join evoseg's own.", show_default=False)
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the results; $EVOSEG_HOME/runs/ID.", show_default=False)
     ] = None,
@@ -67,6 +82,10 @@ def search(
     from evoseg.app.settings import check_score
 
     check_score("min_score", min_score)
+    if agent != "none":
+        from evoseg.app.agents import estimate
+
+        print(estimate(agent, base_url, llm_calls, llm_tokens, llm_usd, roles), file=sys.stderr)
     with shown(metric) as watch:
         found = run_search(
             dataset,
@@ -82,6 +101,12 @@ def search(
             max_ms_per_mpx=max_ms_per_mpx,
             library=library,
             remember=not no_remember,
+            agent=agent,
+            base_url=base_url,
+            llm_calls=llm_calls,
+            llm_tokens=llm_tokens,
+            llm_usd=llm_usd,
+            roles=roles,
             out=out,
             overwrite=overwrite,
             progress=watch,

@@ -111,6 +111,8 @@ class Finished:
         What came of the library's programs.
     seconds, seconds_in_all : float, s
         Until the champion was chosen, and until this was written.
+    llm : dict or None
+        What a language model has done and cost; None without one.
     """
 
     folder: RunFolder
@@ -121,6 +123,7 @@ class Finished:
     warm: WarmStart
     seconds: float
     seconds_in_all: float
+    llm: dict[str, Any] | None = None
 
     @property
     def name(self) -> str:
@@ -229,7 +232,7 @@ def _document(finished: Finished, found: Found) -> dict[str, Any]:
         "length": len(pipeline),
         **_work(finished),
         "warm_start": _warm_start(finished),
-        "llm": {"calls": 0, "cost_usd": 0.0},
+        "llm": finished.llm or {"calls": 0, "cost_usd": 0.0},
         "front": numbered(progress.front),
         "finalists": [_finalist(finalist) for finalist in solution.finalists],
         "settings": asked.as_json(),

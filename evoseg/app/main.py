@@ -19,6 +19,7 @@ import typer
 from evoseg import __version__
 from evoseg.app.command_apply import apply, score
 from evoseg.app.command_check import check
+from evoseg.app.command_consult import critique, describe
 from evoseg.app.command_demo import demo
 from evoseg.app.command_library import library
 from evoseg.app.command_operators import operators
@@ -42,11 +43,13 @@ app = typer.Typer(
 _EXAMPLES: dict[Callable[..., None], str] = {
     demo: "evoseg demo --seconds 20",
     check: "evoseg check plates/",
+    describe: "evoseg describe plates/",
     search: "evoseg search plates/ --seconds 60 --out found/",
     similar: "evoseg similar plates/ -k 5",
     apply: "evoseg apply found/ new_images/ --out segmented/",
     score: "evoseg score found/ plates/ --split test",
     show: "evoseg show found/",
+    critique: "evoseg critique found/ plates/ --agent openai:gpt-4.1-mini",
     export: "evoseg export found/ --to python --out segment.py",
 }
 

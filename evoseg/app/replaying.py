@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from evoseg.app.agents import told_again
 from evoseg.app.datasets import Data, opened
 from evoseg.app.recording import data_of, refuse_other_dataset, refuse_other_operators, scratch, settings_of
 from evoseg.app.runs import run_folder
@@ -101,12 +102,25 @@ def replay(
     def checked(name: str, evaluator: AnyEvaluator, executor: Executor) -> AnyEvaluator:
         return Checked(name, evaluator, executor, clock)
 
+    # What the model has said is in the journal; nobody is asked.
+    guests = [told_again(clock)] if asked.agent else []
     difference = None
     with open_journal(folder.path) as journal, scratch() as packs, stoppable(clock):
         clock.follow(journal, extend=False)
         try:
             task, method = BinaryTask(asked.metric), replace(USUAL, proposers=with_warm_start(WarmStart(asked.offers)))
-            solve(dataset, splits, task, settings, Path(packs), clock, progress, witness=checked, method=method)
+            solve(
+                dataset,
+                splits,
+                task,
+                settings,
+                Path(packs),
+                clock,
+                progress,
+                witness=checked,
+                method=method,
+                guests=guests,
+            )
         except EndOfJournal:
             pass
         except DiffersError as error:

@@ -22,6 +22,8 @@ TASKS = ("auto", "binary")
 OPERATORS = ("default", "all")
 SECONDS = 60.0
 """Budget of a search that was given none."""
+LLM_CALLS, LLM_USD = 20, 2.0
+"""What a language model may cost if nobody says so."""
 MOST_WORKERS = 256
 """Beyond any machine that this was tried on; each is a process that holds some of the images."""
 
@@ -58,6 +60,14 @@ class RunSettings:
         by then.
     barred : mapping of str to str
         Solved tasks that were left out, with the test image of this dataset that they have seen.
+    agent : str or None
+        A language model, such as "openai:MODEL".
+    base_url : str or None
+        Of its endpoint; None for OpenAI's own.
+    llm_calls, llm_tokens, llm_usd
+        Caps; None is no cap of its own.
+    roles : str or None
+        Folder with roles that add to evoseg's own, or replace them.
     """
 
     task: str
@@ -74,6 +84,12 @@ class RunSettings:
     remember: bool = False
     offers: tuple[Offer, ...] = ()
     barred: Mapping[str, str] = field(default_factory=dict)
+    agent: str | None = None
+    base_url: str | None = None
+    llm_calls: int = LLM_CALLS
+    llm_tokens: int | None = None
+    llm_usd: float | None = LLM_USD
+    roles: str | None = None
 
     def search_settings(self) -> SearchSettings:
         """Return them as the search takes them."""
@@ -106,6 +122,12 @@ def run_settings(
     max_ms_per_mpx: float | None,
     library: str = DEFAULT,
     remember: bool = True,
+    agent: str | None = None,
+    base_url: str | None = None,
+    llm_calls: int = LLM_CALLS,
+    llm_tokens: int | None = None,
+    llm_usd: float | None = LLM_USD,
+    roles: str | Path | None = None,
 ) -> RunSettings:
     """Check what a caller asked for and fill in what was left open.
 
@@ -123,6 +145,7 @@ def run_settings(
             raise SettingsError(f"{name} is {number}; it must be a finite number.")
     if max_ms_per_mpx is not None and max_ms_per_mpx <= 0:
         raise SettingsError(f"max_ms_per_mpx is {max_ms_per_mpx:g}; it must be positive.")
+    check_caps(llm_calls, llm_tokens, llm_usd)
     workers = min(cores(), MOST_WORKERS) if workers is None else checked_workers(workers)
     if seconds is None and evaluations is None:
         seconds = SECONDS
@@ -140,7 +163,26 @@ def run_settings(
         start=tuple(_started(source) for source in start),
         library=library,
         remember=remember and library != NONE,
+        agent=None if agent == "none" else agent,
+        base_url=base_url,
+        llm_calls=llm_calls,
+        llm_tokens=llm_tokens,
+        llm_usd=llm_usd,
+        roles=None if roles is None else str(Path(roles).expanduser().absolute()),
     )
+
+
+def check_caps(llm_calls: int, llm_tokens: int | None, llm_usd: float | None) -> None:
+    """Refuse caps on a language model that are none.
+
+    Raises
+    ------
+    SettingsError
+        Naming the first.
+    """
+    for name, cap in (("llm_calls", llm_calls), ("llm_tokens", llm_tokens), ("llm_usd", llm_usd)):
+        if cap is not None and not 0 <= cap < float("inf"):
+            raise SettingsError(f"{name} is {cap}; it must be a number from 0.")
 
 
 def check_score(name: str, score: float | None) -> None:

@@ -26,6 +26,7 @@ def summary(found: Found) -> str:
         verdict(found),
         *_reused(found),
         _effort(result),
+        *_agent(result),
         "\n".join(["files", *(f"  {path}" for path in found.files.values())]),
     ]
     return "\n\n".join(parts)
@@ -125,6 +126,17 @@ def _reused(found: Found) -> list[str]:
     else:
         words += " The answer is built of other parts."
     return [words, *left_out]
+
+
+def _agent(result: dict[str, Any]) -> list[str]:
+    """Say what a language model cost and was worth, if one was asked."""
+    llm = result["llm"]
+    if "model" not in llm:
+        return []
+    words = f"{llm['model']}: {llm['calls']} calls, ${llm['cost_usd']:.4f}; {llm['scored']} of its programs were scored"
+    faults = ", ".join(f"{n} x {fault}" for fault, n in llm["faults"].items())
+    worth = f"they brought {100 * llm['credit']:.0f} % of the gains and {100 * llm['champion_ancestry']:.0f} % of the "
+    return [f"{words}, {worth}champion's steps{f'; faults: {faults}' if faults else ''}."]
 
 
 def _effort(result: dict[str, Any]) -> str:

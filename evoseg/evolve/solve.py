@@ -25,7 +25,7 @@ from evoseg.evolve.facts import Facts, survey_images
 from evoseg.evolve.finalists import MOST, Finalist, champion, leave_one_out, nominate
 from evoseg.evolve.jobs import Executor, InProcess
 from evoseg.evolve.method import USUAL, Given, Method
-from evoseg.evolve.ports import Failed, Floats, Scored, Task
+from evoseg.evolve.ports import Failed, Floats, Proposer, Scored, Task
 from evoseg.evolve.search import GENERATION, Progress, Search, Share
 from evoseg.evolve.workers import Processes, WorkerSettings
 from evoseg.pipeline import Pipeline
@@ -110,6 +110,7 @@ def solve(
     found: Callable[[Pipeline], None] = lambda pipeline: None,
     witness: Witness = lambda name, evaluator, executor: evaluator,
     method: Method = USUAL,
+    guests: Sequence[Proposer] = (),
 ) -> Solution:
     """Search on the search images, choose on the selection images, prove on the test images.
 
@@ -127,6 +128,8 @@ def solve(
         Puts something between the search and its evaluators, such as one that remembers.
     method : Method
         What the search is made of; for studies.
+    guests : sequence of Proposer
+        Others that may propose, such as a language model.
     """
     n_search = len(splits.search)
     copied = evenly_spaced(n_search, method.copies)
@@ -160,6 +163,7 @@ def solve(
             method.select,
             settings.max_cost,
             watch,
+            guests,
         )
         try:
             # The small sums of the parent are quicker on one thread, and their last digits the same on any machine.
