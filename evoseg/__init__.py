@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from evoseg.app.api import resume, search
     from evoseg.app.found import Found
     from evoseg.app.pipelines import read_pipeline, write_pipeline
+    from evoseg.app.reporting import write_report
     from evoseg.data.checking import check
     from evoseg.data.dataset import Dataset
     from evoseg.pipeline.value import Pipeline
@@ -22,6 +23,7 @@ _HOMES = {
     "resume": "app.api",
     "search": "app.api",
     "write_pipeline": "app.pipelines",
+    "write_report": "app.reporting",
 }
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "resume",
     "search",
     "write_pipeline",
+    "write_report",
 ]
 
 

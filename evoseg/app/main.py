@@ -21,6 +21,7 @@ from evoseg.app.command_apply import apply, score
 from evoseg.app.command_check import check
 from evoseg.app.command_demo import demo
 from evoseg.app.command_operators import operators
+from evoseg.app.command_report import report
 from evoseg.app.command_runs import runs
 from evoseg.app.command_search import search
 from evoseg.app.command_show import export, show
@@ -44,6 +45,7 @@ _EXAMPLES: dict[Callable[..., None], str] = {
     apply: "evoseg apply found/ new_images/ --out segmented/",
     score: "evoseg score found/ plates/ --split test",
     show: "evoseg show found/",
+    report: "evoseg report found/",
     export: "evoseg export found/ --to python --out segment.py",
 }
 

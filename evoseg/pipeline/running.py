@@ -1,5 +1,6 @@
 """Run a program's steps on one image."""
 
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from evoseg.base.errors import PipelineError
 from evoseg.operators import registry
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from evoseg.pipeline.value import Step
 
@@ -30,7 +31,12 @@ def as_raw(image: NDArray[Any]) -> NDArray[Any]:
 
 
 def run_steps(steps: "Sequence[Step]", raw: NDArray[Any]) -> NDArray[Any]:
-    """Return the value of the last step; each intermediate value is dropped after its last use."""
+    """Return the value of the last step."""
+    return deque(step_values(steps, raw), maxlen=1)[0]
+
+
+def step_values(steps: "Sequence[Step]", raw: NDArray[Any]) -> "Iterator[NDArray[Any]]":
+    """Yield the value of each step in turn; one is held only until its last use."""
     last_use = {j: i for i, s in enumerate(steps) for j in s.inputs}
     values: dict[int, NDArray[Any]] = {-1: raw}
     for i, s in enumerate(steps):
@@ -39,4 +45,4 @@ def run_steps(steps: "Sequence[Step]", raw: NDArray[Any]) -> NDArray[Any]:
         for j in set(s.inputs):
             if last_use[j] == i:
                 del values[j]
-    return values[len(steps) - 1]
+        yield values[i]

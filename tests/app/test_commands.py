@@ -23,7 +23,19 @@ from evoseg.pipeline import print_text, read_json
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNS = ("runs list", "runs show", "runs resume", "runs replay", "runs delete")
-COMMANDS = ("demo", "check", "search", "apply", "score", "show", "export", "operators list", "operators show", *RUNS)
+COMMANDS = (
+    "demo",
+    "check",
+    "search",
+    "apply",
+    "score",
+    "show",
+    "report",
+    "export",
+    "operators list",
+    "operators show",
+    *RUNS,
+)
 SIMPLE = "def pipeline(image):\n    return threshold(channel(image))\n"
 
 
