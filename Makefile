@@ -6,17 +6,20 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test test-browser lint bench clean
 
 help:  ## show this list
 	@echo "make TARGET, where TARGET is one of"
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile
 
 demo: $(VENV)/installed  ## install, search on a drawn dataset, save pictures
 	$(BIN)/evoseg demo
 
 test: lint  ## check style and types, run the tests
 	$(BIN)/python -m pytest -q
+
+test-browser: $(VENV)/installed-dev  ## look at the report in headless Chromium (on Debian: apt-get install chromium)
+	$(BIN)/python -m pytest -q -rs -m browser tests/browser
 
 lint: $(VENV)/installed-dev  ## check style and types only
 	$(BIN)/ruff check .

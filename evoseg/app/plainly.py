@@ -1,5 +1,6 @@
 """What a result means, in sentences for people who have never heard of it."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -11,7 +12,7 @@ from evoseg.app.words import METRIC_WORDS
 
 _RISING = 0.01
 """Gain from half of the masks to nearly all from which more are expected to help."""
-_GAP = 0.1
+_GAP = 0.05
 """Distance of the search images' score from the test's that says: the images at hand are too few or too alike."""
 
 
@@ -30,12 +31,11 @@ def why_shown(stem: str, scores: Mapping[str, float]) -> str:
 
 
 def _what(found: Found) -> str:
-    names = " → ".join(s.operator for s in found.pipeline.steps)
+    used = Counter(s.operator for s in found.pipeline.steps)
+    names = ", ".join(name if n == 1 else f"{name} ({n} times)" for name, n in used.items())
     n = len(found.pipeline)
-    steps = "One filter" if n == 1 else f"{n} filters"
-    return (
-        f"{steps} ({names}), about {found.pipeline.cost:.1f} ms per megapixel on one core, without a network or a GPU."
-    )
+    filters = "one filter" if n == 1 else f"{n} filters"
+    return f"It is made of {filters}: {names}. It takes about {found.pipeline.cost:.1f} ms per megapixel on one core."
 
 
 def _failures(found: Found, worst: Sequence[Judged]) -> str:
@@ -47,13 +47,13 @@ def _failures(found: Found, worst: Sequence[Judged]) -> str:
     names = ", ".join(one.sample.stem for one in worst)
     word = METRIC_WORDS[found.metric]
     scores = [one.scores[found.metric] for one in worst]
-    fault = "it misses pixels more than it marks too many"
+    fault = "it marks too little rather than too much"
     if extra > 2 * missed:
         fault = "it mostly marks what is not there"
     elif missed > 2 * extra:
         fault = "it mostly misses what is there"
     elif extra > missed:
-        fault = "it marks too much more than it misses"
+        fault = "it marks too much rather than too little"
     if max(missed, extra) == 0:
         return f"It is right on the images shown below ({names})."
     return f"It does worst on {names} ({word} {min(scores):.2f} to {max(scores):.2f}): there {fault}."

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evoseg.app.datasets import Data, opened
-from evoseg.app.describing import reach_words
 from evoseg.app.found import Found, found_again
 from evoseg.app.kept import result_of
 from evoseg.app.plainly import in_short, why_shown
 from evoseg.app.recording import data_of, refuse_other_dataset
-from evoseg.app.runs import REPORT, FilesError, refuse_existing, run_folder
+from evoseg.app.runs import REPORT, FilesError, RunFolder, refuse_existing, run_folder
 from evoseg.app.scoring import Judged, judged
 from evoseg.app.words import METRIC_WORDS
+from evoseg.base.kinds import Kind
 from evoseg.data.splits import split as split_of
 from evoseg.operators.registry import WHOLE, get
 from evoseg.pipeline import Pipeline, print_text
@@ -143,17 +143,23 @@ def _scores(found: Found) -> "list[ScoreLine]":
 
 def _steps(pipeline: Pipeline, image: Any) -> "list[StepLine]":
     from evoseg.report.page import StepLine
-    from evoseg.report.pictures import value_picture
+    from evoseg.report.pictures import legible_gain, value_picture
 
     lines = []
     texts = [line.strip() for line in print_text(pipeline).splitlines()[2:]]
     for s, text, value in zip(pipeline.steps, texts, step_values(pipeline.steps, as_raw(image)), strict=True):
         op = get(s.operator)
-        reach = op.reach(s.params)
-        looks = "looks at the whole image" if reach == WHOLE else f"looks {reach_words(reach)} far"
-        figures = f"{op.cost(s.params):.1f} ms per megapixel, {looks}"
-        lines.append(StepLine(text, op.summary, figures, value_picture(value, f"the result of {op.name}")))
+        gain = legible_gain(value) if op.output is Kind.GRAY else 1.0
+        figures = f"{op.cost(s.params):.1f} ms per megapixel; {_looks(op.reach(s.params))}"
+        figures += f"; shown {gain:g} times brighter" if gain > 1 else ""
+        lines.append(StepLine(text, op.summary, figures, value_picture(value, f"the result of {op.name}", gain)))
     return lines
+
+
+def _looks(reach: int) -> str:
+    if reach == WHOLE:
+        return "looks at the whole image"
+    return f"looks at pixels within {reach} px" if reach else "looks at each pixel by itself"
 
 
 def _gallery(one: Judged, scores: Mapping[str, float]) -> "GalleryLine":
@@ -173,10 +179,6 @@ def _charts(found: Found, scores: Mapping[str, float]) -> "list[Chart]":
 
     result, metric = found.result, METRIC_WORDS[found.metric]
     made = []
-    if scores:
-        caption = "A dot is an image, the ring their mean, the bar above its 95 % interval."
-        svg = charts.scores_chart(scores, found.interval_test, metric)
-        made.append(Chart("Image by image", svg, caption))
     if result["history"]:
         history = [*result["history"], [result["evaluations"], *result["history"][-1][1:]]]
         caption = (
@@ -184,17 +186,19 @@ def _charts(found: Found, scores: Mapping[str, float]) -> "list[Chart]":
             f"{result['decided']} decided upon in all; the best came after {result['evaluations_to_best']}."
         )
         made.append(Chart("Best so far", charts.progress_chart(history, metric), caption))
-    if result["proposers"]:
-        caption = "Who proposed what raised the best score, by how far."
-        made.append(Chart("Where it came from", charts.shares_chart(result["proposers"]), caption))
     if result["front"]:
         search = found.scores["search"]
         champion = (found.pipeline.cost, search) if search is not None else None
         caption = (
-            "Programs that none beats in score, length and cost at once; the ring is the pipeline above. "
-            f"`evoseg show {found.run}#2` prints number 2."
+            "Programs that none beats in score, length and cost at once, and the pipeline above (ringed). The command "
+            f"evoseg runs show {RunFolder(found.run, found.files['result'].parent).name} --front lists them."
         )
         made.append(Chart("Accuracy against speed", charts.front_chart(result["front"], champion, metric), caption))
+    caption = "A dot is an image, the ring their mean, the bar its 95 % interval."
+    made.append(Chart("Image by image", charts.scores_chart(scores, found.interval_test, metric), caption))
+    if result["proposers"]:
+        caption = "Who proposed what raised the best score, by how far."
+        made.append(Chart("Where it came from", charts.shares_chart(result["proposers"]), caption))
     if result.get("learning"):
         caption = (
             "The choice among the last candidates, made by some of the search images and scored on the others. Still "
@@ -208,6 +212,7 @@ def _facts(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     facts = [("run", result["run"]), ("dataset", result["dataset_path"] or result["dataset"])]
     facts.append(("images", ", ".join(f"{n} {split}" for split, n in result["n_images"].items())))
     facts += [(name, f"{value}") for name, value in result["settings"].items() if value not in (None, [], "none")]
+    facts += [(f"{METRIC_WORDS[name]} on test", f"{score:.3f}") for name, score in result["all_metrics_test"].items()]
     facts += [("stopped by", result["stopped_by"]), ("reproducible", "yes" if result["reproducible"] else "no")]
     facts += [("started from", f"{one['task']} ({one['score']:.3f})") for one in result["warm_start"]]
     if result["llm"]["calls"]:

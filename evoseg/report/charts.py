@@ -1,5 +1,6 @@
 """Charts as inline SVG: sharp at any size, in the page's own colours, with their figures in words."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from markupsafe import Markup, escape
@@ -18,7 +19,7 @@ def progress_chart(history: Sequence[Sequence[float]], metric: str) -> Markup:
     history : sequence of (evaluations, seconds, best score)
         Oldest first, at least one.
     """
-    across, up = _across(0, max(1.0, history[-1][0])), _up(0, 1)
+    across, up, levels = _across(0, max(1.0, history[-1][0])), *_up(history[-1][2])
     path = f"M{across(history[0][0]):.1f} {up(history[0][2]):.1f}"
     for evaluations, _, best in history[1:]:
         path += f"H{across(evaluations):.1f}V{up(best):.1f}"
@@ -27,7 +28,7 @@ def progress_chart(history: Sequence[Sequence[float]], metric: str) -> Markup:
         f"Best {metric} on the search images: {history[0][2]:.3f} at first, {end[2]:.3f} after {end[0]:g} evaluations"
     )
     parts = [
-        *_axes(across, up, _ticks(0, end[0]), "evaluations", f"best {metric}"),
+        *_axes(across, up, _ticks(0, end[0]), levels, "evaluations", f"best {metric}"),
         Markup('<path class="line" d="{}"/>').format(path),
         _dot(across(end[0]), up(end[2]), "dot"),
         _text(across(end[0]), up(end[2]) - 9, f"{end[2]:.3f}", "end"),
@@ -61,8 +62,9 @@ def front_chart(front: Sequence[Mapping[str, float]], champion: tuple[float, flo
     """
     points = [(p["cost_ms_per_mpx"], p["search"], p["number"]) for p in front]
     right = max([cost for cost, _, _ in points] + ([champion[0]] if champion else [])) * 1.08
-    across, up = _across(0, right), _up(0, 1)
-    parts = _axes(across, up, _ticks(0, right), "ms per megapixel on one core, modelled", f"{metric}, search images")
+    across, up, levels = _across(0, right), *_up(max(score for _, score, _ in points))
+    below = "ms per megapixel on one core, modelled"
+    parts = _axes(across, up, _ticks(0, right), levels, below, f"{metric}, search images")
     for cost, score, number in points:
         title = Markup("<title>#{}: {} {:.3f}, {:.1f} ms per megapixel</title>").format(number, metric, score, cost)
         parts.append(_dot(across(cost), up(score), "dot", title))
@@ -104,11 +106,11 @@ def learning_chart(curve: Sequence[Sequence[float]], metric: str) -> Markup:
     curve : sequence of (n_images, score)
         At least one.
     """
-    across, up = _across(0, curve[-1][0]), _up(0, 1)
+    across, up, levels = _across(0, curve[-1][0]), *_up(max(score for _, score in curve))
     path = "M" + "L".join(f"{across(n):.1f} {up(score):.1f}" for n, score in curve)
     dots = [_dot(across(n), up(score), "dot") for n, score in curve]
     ticks = sorted({0, *(int(n) for n, _ in curve)})
-    axes = _axes(across, up, ticks, "masks to choose by", f"{metric} on the others")
+    axes = _axes(across, up, ticks, levels, "masks to choose by", f"{metric} on the others")
     first, last = curve[0], curve[-1]
     words = f"{metric} {first[1]:.3f} with {first[0]:g} masks, {last[1]:.3f} with {last[0]:g}"
     return _svg([*axes, Markup('<path class="line" d="{}"/>').format(path), *dots], words)
@@ -119,8 +121,11 @@ def _across(low: float, high: float) -> Scale:
     return lambda value: _LEFT + (value - low) / span * (WIDTH - _LEFT - _RIGHT)
 
 
-def _up(low: float, high: float) -> Scale:
-    return lambda value: HEIGHT - _BOTTOM - (value - low) / (high - low) * (HEIGHT - _TOP - _BOTTOM)
+def _up(highest: float) -> tuple[Scale, list[float]]:
+    """Return the scale from 0 to the quarter above the highest score, and its marks."""
+    top = min(1.0, max(0.25, math.ceil(4 * highest + 0.1) / 4))
+    levels = [top * i / 4 for i in range(5)]
+    return lambda value: HEIGHT - _BOTTOM - value / top * (HEIGHT - _TOP - _BOTTOM), levels
 
 
 def _ticks(low: float, high: float) -> list[float]:
@@ -132,11 +137,13 @@ def _ticks(low: float, high: float) -> list[float]:
     return [low + step * i for i in range(int((high - low) / step) + 1)]
 
 
-def _axes(across: Scale, up: Scale, ticks: Iterable[float], below: str, beside: str) -> list[Markup]:
+def _axes(
+    across: Scale, up: Scale, ticks: Iterable[float], levels: Iterable[float], below: str, beside: str
+) -> list[Markup]:
     parts = []
-    for level in (0, 0.25, 0.5, 0.75, 1):
+    for level in levels:
         parts.append(_line(_LEFT, up(level), WIDTH - _RIGHT, up(level), "grid"))
-        parts.append(_text(_LEFT - 7, up(level) + 4, f"{level:g}", "end"))
+        parts.append(_text(_LEFT - 7, up(level) + 4, f"{level:.3g}", "end"))
     parts += [_text(across(tick), HEIGHT - _BOTTOM + 18, f"{tick:g}", "middle") for tick in ticks]
     parts.append(_text((_LEFT + WIDTH - _RIGHT) / 2, HEIGHT - 4, below, "middle"))
     parts.append(_text(_LEFT + 6, _TOP + 10, beside, "start"))

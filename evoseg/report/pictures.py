@@ -68,10 +68,16 @@ def image_picture(image: NDArray[Any], words: str) -> Picture:
     return _encoded(_fitted(for_eyes(image), STEP_PX), words, photo=True)
 
 
-def value_picture(value: NDArray[Any], words: str) -> Picture:
-    """Return the value of a step: a plane in grey, a mask in white."""
-    plane = value.astype(np.uint8) * 255 if value.dtype == np.bool_ else value
-    return _encoded(_fitted(for_eyes(plane), STEP_PX), words, photo=value.dtype != np.bool_)
+def value_picture(value: NDArray[Any], words: str, gain: float = 1.0) -> Picture:
+    """Return the value of a step: a plane in grey, times `gain`, a mask in white."""
+    plane = value.astype(np.uint8) * 255 if value.dtype == np.bool_ else cv2.convertScaleAbs(value, alpha=gain)
+    return _encoded(_fitted(for_eyes(np.asarray(plane)), STEP_PX), words, photo=value.dtype != np.bool_)
+
+
+def legible_gain(plane: NDArray[np.uint8]) -> float:
+    """Return by how much a faint plane should be brightened for eyes: so that only its brightest 0.5 % are white."""
+    high = float(np.percentile(plane, 99.5))
+    return 1.0 if high >= 128 else round(255 / max(high, 16.0), 1)
 
 
 def _outlined(row: Row, answer: NDArray[Any], truth: NDArray[Any] | None, words: str) -> Picture:

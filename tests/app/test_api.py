@@ -93,7 +93,7 @@ def test_a_search_leaves_its_files_whole(found):
         with Image.open(found.files[picture]) as image:
             assert image.format == "PNG"
     assert sorted(p.name for p in found.files["test"].parent.iterdir()) == [
-        *("curve.png", "pipeline.evo", "result.json", "run.db", "run.lock", "test.png")
+        *("curve.png", "pipeline.evo", "report.html", "result.json", "run.db", "run.lock", "test.png")
     ]
     assert found._repr_png_().startswith(b"\x89PNG")
 

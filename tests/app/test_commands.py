@@ -345,7 +345,7 @@ def test_the_demo_replaces_its_own_folder_and_no_other(command, tmp_path, monkey
     done = command(*arguments)
     assert done.code == 0
     assert "replaced the demo" in done.err
-    assert f"Look at {tmp_path / 'demo' / 'result' / 'test.png'}" in done.out
+    assert f"Open {tmp_path / 'demo' / 'result' / 'report.html'}" in done.out
     assert (tmp_path / "demo" / "note.txt").read_text() == "mine"
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "cracks").write_text("precious")
