@@ -24,10 +24,30 @@ def strip_height(cols: int, reach: int) -> int:
     return max(STRIP // cols, 16 * reach, 1)
 
 
+def windows(rows: int, reach: int, height: int) -> list[tuple[int, int, int, int]]:
+    """Cut rows into strips, each with as many rows around it as a filter looks away.
+
+    Returns
+    -------
+    list of (first, top, bottom, last)
+        Rows `first` to `last` give rows `top` to `bottom` of the result.
+    """
+    # Where a filter works on means of blocks, whose side is a power of two, strips must begin at the edge of a block.
+    block = 1 << max(0, (reach // 4).bit_length() - 1)
+    margin = -(-reach // block) * block
+    height = -(-height // block) * block
+    if 2 * height > rows:
+        return [(0, 0, rows, rows)]
+    return [
+        (max(0, top - margin), top, min(rows, top + height), min(rows, top + height + margin))
+        for top in range(0, rows, height)
+    ]
+
+
 def in_strips(
     function: Callable[..., NDArray[Any]], arrays: tuple[NDArray[Any], ...], reach: int, height: int
 ) -> NDArray[Any]:
-    """Apply a filter strip by strip, each with as many rows around it as the filter looks away.
+    """Apply a filter strip by strip.
 
     Parameters
     ----------
@@ -44,16 +64,12 @@ def in_strips(
     array of shape (M, N), the same as `function(*arrays)`
     """
     rows, cols = arrays[0].shape[:2]
-    # Where a filter works on means of blocks, strips must begin at the edge of a block.
-    block = 1 << max(0, (reach // 4).bit_length() - 1)
-    margin = -(-reach // block) * block
-    height = -(-height // block) * block
-    if 2 * height > rows:
+    strips = windows(rows, reach, height)
+    if len(strips) == 1:
         return function(*arrays)
     result: NDArray[Any] | None = None
-    for top in range(0, rows, height):
-        first, bottom = max(0, top - margin), min(rows, top + height)
-        part = function(*(array[first : bottom + margin] for array in arrays))
+    for first, top, bottom, last in strips:
+        part = function(*(array[first:last] for array in arrays))
         if result is None:
             result = np.empty((rows, cols), part.dtype)
         result[top:bottom] = part[top - first : bottom - first]
