@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-browser lint bench clean
+.PHONY: help demo test test-browser test-cpp lint bench clean
 
 help:  ## show this list
 	@echo "make TARGET, where TARGET is one of"
@@ -20,6 +20,9 @@ test: lint  ## check style and types, run the tests
 
 test-browser: $(VENV)/installed-dev  ## look at the report in headless Chromium (on Debian: apt-get install chromium)
 	$(BIN)/python -m pytest -q -rs -m browser tests/browser
+
+test-cpp: $(VENV)/installed-dev  ## compile and compare (on Debian: apt-get install g++ libopencv-imgproc-dev)
+	$(BIN)/python -m pytest -q -rs -m cpp tests/export/test_cpp.py
 
 lint: $(VENV)/installed-dev  ## check style and types only
 	$(BIN)/ruff check .

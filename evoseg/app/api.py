@@ -115,7 +115,8 @@ def search(
     workers : int, optional
         Processes, by default one per core; 0 runs everything in this one, for debugging.
     operators : str
-        "all" adds operators that need scikit-image; pipelines with those cannot be exported.
+        "all" adds operators that need scikit-image; pipelines with those cannot be exported. "cpp" leaves out those
+        that exported C++ files do not carry.
     start : iterable of Pipeline, path or str
         Programs to begin with.
     max_ms_per_mpx : float, optional

@@ -12,11 +12,13 @@ from evoseg.base.errors import SettingsError, unknown
 from evoseg.base.kinds import Kind
 from evoseg.evolve.budget import Budget
 from evoseg.evolve.solve import SearchSettings
+from evoseg.export.cpp import carried, filters
 from evoseg.metrics.binary import metric as metric_of
+from evoseg.operators import registry
 from evoseg.pipeline import Pipeline
 
 TASKS = ("auto", "binary")
-OPERATORS = ("default", "all")
+OPERATORS = ("default", "all", "cpp")
 SECONDS = 60.0
 """Budget of a search that was given none."""
 MOST_WORKERS = 256
@@ -41,7 +43,7 @@ class RunSettings:
     workers : int
         Processes; 0 runs everything in this one.
     operators : str
-        "default" or "all".
+        "default", "all", or "cpp" for those that exported C++ files carry.
     max_ms_per_mpx : float or None
         Highest modelled cost of the answer.
     start : tuple of Pipeline
@@ -66,6 +68,7 @@ class RunSettings:
             seed=self.seed,
             workers=self.workers,
             optional_operators=self.operators == "all",
+            without=_left_out(self.operators),
             max_cost=float("inf") if self.max_ms_per_mpx is None else self.max_ms_per_mpx,
             start=self.start,
         )
@@ -94,6 +97,8 @@ def run_settings(
     ------
     SettingsError
         If a value is unknown or out of its range.
+    ExportError
+        If a pipeline to start from uses what C++ files do not carry, and only that is to be used.
     """
     metric_of(metric)
     _one_of("task", task, TASKS)
@@ -104,6 +109,9 @@ def run_settings(
             raise SettingsError(f"{name} is {number}; it must be a finite number.")
     if max_ms_per_mpx is not None and max_ms_per_mpx <= 0:
         raise SettingsError(f"max_ms_per_mpx is {max_ms_per_mpx:g}; it must be positive.")
+    begun = tuple(_started(source) for source in start)
+    if operators == "cpp" and begun:
+        filters(begun)
     workers = min(cores(), MOST_WORKERS) if workers is None else checked_workers(workers)
     if seconds is None and evaluations is None:
         seconds = SECONDS
@@ -118,7 +126,7 @@ def run_settings(
         workers=workers,
         operators=operators,
         max_ms_per_mpx=max_ms_per_mpx,
-        start=tuple(_started(source) for source in start),
+        start=begun,
     )
 
 
@@ -156,6 +164,11 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _left_out(operators: str) -> frozenset[str]:
+    """Return the default operators that a choice leaves out."""
+    return frozenset(op.name for op in registry.operators() if operators == "cpp" and not carried(op))
 
 
 def _one_of(what: str, name: str, known: tuple[str, ...]) -> None:
