@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from evoseg.app.found import Found
     from evoseg.app.pipelines import read_pipeline, write_pipeline
     from evoseg.app.reporting import write_report
+    from evoseg.app.segmenter import Segmenter
     from evoseg.data.checking import check
     from evoseg.data.dataset import Dataset
     from evoseg.pipeline.value import Pipeline
@@ -18,6 +19,7 @@ _HOMES = {
     "Dataset": "data.dataset",
     "Found": "app.found",
     "Pipeline": "pipeline.value",
+    "Segmenter": "app.segmenter",
     "check": "data.checking",
     "read_pipeline": "app.pipelines",
     "resume": "app.api",
@@ -30,6 +32,7 @@ __all__ = [
     "Dataset",
     "Found",
     "Pipeline",
+    "Segmenter",
     "__version__",
     "check",
     "read_pipeline",

@@ -2,8 +2,10 @@
 
 import platform
 import shutil
+from base64 import b64encode
 from dataclasses import dataclass, field
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +97,16 @@ class Found:
             shutil.copyfile(file, copies[key])
         return copies
 
+    def _repr_html_(self) -> str:
+        """Show the summary and the contact sheet in a notebook."""
+        from evoseg.app.summary import summary
+
+        sheet = b64encode(self.files["test"].read_bytes()).decode()
+        picture = f'<img alt="test images, worst first" src="data:image/png;base64,{sheet}">'
+        return f"<div><pre>{escape(summary(self))}</pre>{picture}</div>"
+
     def _repr_png_(self) -> bytes:
-        """Show the contact sheet in a notebook."""
+        """Show the contact sheet where HTML cannot be shown."""
         return self.files["test"].read_bytes()
 
 
