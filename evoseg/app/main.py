@@ -20,6 +20,7 @@ from evoseg import __version__
 from evoseg.app.command_apply import apply, score
 from evoseg.app.command_check import check
 from evoseg.app.command_demo import demo
+from evoseg.app.command_doctor import doctor
 from evoseg.app.command_operators import operators
 from evoseg.app.command_report import report
 from evoseg.app.command_runs import runs
@@ -46,6 +47,7 @@ _EXAMPLES: dict[Callable[..., None], str] = {
     score: "evoseg score found/ plates/ --split test",
     show: "evoseg show found/",
     report: "evoseg report found/",
+    doctor: "evoseg doctor",
     export: "evoseg export found/ --to python --out segment.py",
 }
 

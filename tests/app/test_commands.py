@@ -31,6 +31,7 @@ COMMANDS = (
     "score",
     "show",
     "report",
+    "doctor",
     "export",
     "operators list",
     "operators show",
