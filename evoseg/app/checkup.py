@@ -7,7 +7,6 @@ from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
-import evoseg
 from evoseg.app.runs import home, runs_folder
 from evoseg.app.settings import cores
 from evoseg.base.errors import EvosegError
@@ -101,11 +100,12 @@ def _worker() -> str:
     """Score one program in a worker process."""
     import tempfile
 
+    from evoseg.app.api import search
     from evoseg.data.scenes import draw_dataset
 
     with tempfile.TemporaryDirectory(prefix="evoseg-doctor-") as folder:
         drawn = draw_dataset("nuclei", Path(folder) / "drawn", 12, (40, 50), seed=1)
-        evoseg.search(drawn, evaluations=1, workers=1, out=Path(folder) / "run")
+        search(drawn, evaluations=1, workers=1, out=Path(folder) / "run")
     return "a small search ran in a process of its own"
 
 
