@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-postgres lint bench seeds clean
+.PHONY: help demo test test-postgres test-browser test-cpp lint bench seeds clean
 
 help:  ## show this list
 	@echo "make TARGET, where TARGET is one of"
@@ -21,6 +21,12 @@ test: lint  ## check style and types, run the tests
 test-postgres: $(VENV)/installed-dev  ## run the library's tests on a PostgreSQL server too, started for it
 	$(INSTALL) --editable '.[dev,postgres]'
 	sh tests/store/with_postgres.sh $(BIN)/python -m pytest -q tests/store/test_library.py
+
+test-browser: $(VENV)/installed-dev  ## look at the report in headless Chromium (on Debian: apt-get install chromium)
+	$(BIN)/python -m pytest -q -rs -m browser tests/browser
+
+test-cpp: $(VENV)/installed-dev  ## compile and compare (on Debian: apt-get install g++ libopencv-imgproc-dev)
+	$(BIN)/python -m pytest -q -rs -m cpp tests/export/test_cpp.py
 
 lint: $(VENV)/installed-dev  ## check style and types only
 	$(BIN)/ruff check .

@@ -22,8 +22,9 @@ from evoseg.app.recording import (
     scratch,
     settings_of,
 )
-from evoseg.app.runs import CURVE, PIPELINE, RESULT, TEST, FilesError, RunFolder, open_run, run_folder
-from evoseg.app.scoring import judged
+from evoseg.app.reporting import gallery_stems, write_page
+from evoseg.app.runs import CURVE, PIPELINE, REPORT, RESULT, TEST, FilesError, RunFolder, open_run, run_folder
+from evoseg.app.scoring import Judged, judged
 from evoseg.app.settings import DEFAULT, LLM_CALLS, LLM_USD, RunSettings, Start, checked_workers, run_settings
 from evoseg.app.solved import remember as remember_task
 from evoseg.app.solved import retrieved
@@ -131,7 +132,8 @@ def search(
     workers : int, optional
         Processes, by default one per core; 0 runs everything in this one, for debugging.
     operators : str
-        "all" adds operators that need scikit-image; pipelines with those cannot be exported.
+        "all" adds operators that need scikit-image; pipelines with those cannot be exported. "cpp" leaves out those
+        that exported C++ files do not carry.
     start : iterable of Pipeline, path or str
         Programs to begin with.
     max_ms_per_mpx : float, optional
@@ -380,7 +382,9 @@ class _Search:
         stems = self._splits.test or self._splits.search
         scores = dict(zip(stems, self._task_scores(solution), strict=True))
         worst = sorted(stems, key=lambda stem: scores[stem])[:MOST_ON_SHEET]
+        gallery = gallery_stems(scores)
         rows: dict[str, Row] = {}
+        shown: list[Judged] = []
         metrics: dict[str, dict[str, float]] = {}
         for found in judged(pipeline, self._dataset, stems, max(1, self._asked.workers)):
             stem = found.sample.stem
@@ -389,6 +393,8 @@ class _Search:
                 logger.warning("%s scored %g here and %g in the search", stem, here, scores[stem])
             if stem in worst:
                 rows[stem] = Row(stem, found.sample.image, found.answer, found.sample.mask, scores[stem])
+            if stem in gallery:
+                shown.append(found)
         finished = Finished(
             folder=self._folder,
             dataset=self._dataset,
@@ -406,6 +412,7 @@ class _Search:
         title = sheet_title(finished.name, len(stems), len(worst), float(np.mean(list(scores.values()))), word, on_test)
         contact_sheet([rows[stem] for stem in worst], self._folder.path / TEST, title=title, metric=word)
         curve(_to_the_end(solution.progress), self._folder.path / CURVE, metric=word)
+        write_page(result, shown, self._folder.path / REPORT)
         return result
 
     def _task_scores(self, solution: Solution) -> list[float]:

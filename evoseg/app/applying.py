@@ -2,18 +2,21 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from evoseg.app.measuring import Objects, objects
 from evoseg.app.pipelines import check_channels
 from evoseg.app.runs import FilesError, make_folder, refuse_existing
+from evoseg.base.ahead import ahead
 from evoseg.base.errors import DatasetError, EvosegError, PipelineError
 from evoseg.base.kinds import Kind
 from evoseg.data.agreement import channels_of, mismatches
@@ -21,8 +24,18 @@ from evoseg.data.dataset import assemble
 from evoseg.data.files import read_header, read_image, write_mask
 from evoseg.data.folder import scan, stem_of
 from evoseg.data.formats import FORMATS, SUFFIXES
+from evoseg.data.rows import HUGE, TiffRows, is_huge
 from evoseg.data.sources import FolderSource
 from evoseg.pipeline import Pipeline
+from evoseg.pipeline.bands import ArrayRows, run_in_bands
+
+OVERLAY_PX = 4096
+"""Longest side of overlays; larger images are shown reduced."""
+
+IN_BANDS = 1 << 24
+"""Pixels from which the pipeline runs band by band, which bounds its memory."""
+
+AnyRows = ArrayRows | TiffRows
 
 
 @dataclass(frozen=True)
@@ -34,14 +47,14 @@ class Input:
     stem : str
         Name of its outputs.
     path : Path
-    read : callable () -> array of shape (M, N, C)
+    read : callable () -> ArrayRows or TiffRows
     channels : callable () -> int
         C, by the file's header.
     """
 
     stem: str
     path: Path
-    read: Callable[[], NDArray[Any]]
+    read: Callable[[], AnyRows]
     channels: Callable[[], int]
 
 
@@ -58,9 +71,11 @@ class Applied:
         Of the pixels that are foreground.
     pixels : int
     seconds : float, s
-        For the pipeline alone.
+        For the pipeline alone; of an image that is read in bands, reading included.
     fault : str
         Why there is no mask; "" if there is one.
+    objects : Objects or None
+        Measurements, if they were asked for.
     """
 
     stem: str
@@ -70,6 +85,11 @@ class Applied:
     pixels: int = 0
     seconds: float = 0.0
     fault: str = ""
+    objects: Objects | None = None
+
+
+Told = Callable[[str, float], None]
+"""Called with an image's stem and the share of its bands that are done."""
 
 
 def inputs(sources: Sequence[str | Path]) -> list[Input]:
@@ -96,11 +116,28 @@ def inputs(sources: Sequence[str | Path]) -> list[Input]:
 
 
 def apply(
-    pipeline: Pipeline, images: Sequence[Input], out: str | Path, *, overwrite: bool = False
+    pipeline: Pipeline,
+    images: Sequence[Input],
+    out: str | Path,
+    *,
+    overwrite: bool = False,
+    workers: int = 1,
+    measured: bool = False,
+    told: Told = lambda stem, share: None,
 ) -> Iterator[Applied]:
     """Write OUT/masks/<stem>.png (0 and 255) and OUT/overlays/<stem>.png for each image, as they are asked for.
 
-    An image that cannot be read or segmented is reported and the others go on.
+    An image that cannot be read or segmented is reported and the others go on. TIFF files of any size are read and
+    filtered in bands; of those beyond what is read at once, one is worked on at a time.
+
+    Parameters
+    ----------
+    workers : int
+        Images that are worked on at a time, each in a thread.
+    measured : bool
+        Whether to measure every object.
+    told : callable
+        Hears how far large images are; called from the workers' threads.
 
     Raises
     ------
@@ -117,7 +154,9 @@ def apply(
     refuse_existing([path for t in targets for path in (t.mask, t.overlay)], overwrite=overwrite)
     for folder in (masks, overlays):
         make_folder(folder)
-    return (_apply(pipeline, image, target) for image, target in zip(images, targets, strict=True))
+    work = _Work(pipeline, measured, told)
+    pairs = zip(images, targets, strict=True)
+    return ahead(lambda pair: work(*pair), pairs, workers) if workers > 1 else (work(*pair) for pair in pairs)
 
 
 def _check_channels(pipeline: Pipeline, images: Sequence[Input]) -> None:
@@ -133,20 +172,51 @@ def _check_channels(pipeline: Pipeline, images: Sequence[Input]) -> None:
         check_channels(pipeline, 3 if grey else channels, str(path))
 
 
-def _apply(pipeline: Pipeline, image: Input, target: Applied) -> Applied:
-    from evoseg.report.overlays import overlay
-    from evoseg.report.sheet import save_png
+class _Work:
+    """Segments images, in several threads perhaps."""
 
-    try:
-        array = image.read()
+    def __init__(self, pipeline: Pipeline, measured: bool, told: Told) -> None:
+        self._pipeline = pipeline
+        self._measured = measured
+        self._told = told
+        self._one_at_a_time = Lock()
+
+    def __call__(self, image: Input, target: Applied) -> Applied:
+        try:
+            rows = image.read()
+            if isinstance(rows, ArrayRows):
+                return self._segment(rows, target)
+            with self._one_at_a_time, closing(rows):
+                return self._segment(rows, target)
+        except (EvosegError, OSError) as error:
+            return replace(target, fault=str(error))
+
+    def _segment(self, rows: AnyRows, target: Applied) -> Applied:
+        from evoseg.report.overlays import overlay
+        from evoseg.report.sheet import save_png
+
         start = perf_counter()
-        mask: NDArray[np.bool_] = pipeline(array)
+        pixels = rows.shape[0] * rows.shape[1]
+        mask: NDArray[np.bool_]
+        if isinstance(rows, ArrayRows) and pixels < IN_BANDS:
+            mask = self._pipeline(rows.array)
+        else:
+            mask = run_in_bands(self._pipeline, rows, partial(self._told, target.stem))
         seconds = perf_counter() - start
         write_mask(target.mask, mask, overwrite=True)
-        save_png(overlay(array, mask), target.overlay)
-    except (EvosegError, OSError) as error:
-        return Applied(target.stem, target.mask, target.overlay, fault=str(error))
-    return Applied(target.stem, target.mask, target.overlay, float(mask.mean()), mask.size, seconds)
+        step = -(-max(mask.shape) // OVERLAY_PX)
+        save_png(overlay(_every(rows, step), mask[::step, ::step]), target.overlay)
+        measured = objects(mask, rows) if self._measured else None
+        return replace(target, share=float(mask.mean()), pixels=pixels, seconds=seconds, objects=measured)
+
+
+def _every(rows: AnyRows, step: int) -> NDArray[Any]:
+    """Return every so many-th row and column."""
+    if isinstance(rows, ArrayRows):
+        return rows.array[::step, ::step]
+    height = 256 * step
+    tops = range(0, rows.shape[0], height)
+    return np.concatenate([rows.rows(top, min(rows.shape[0], top + height))[::step, ::step] for top in tops])
 
 
 def _images(source: Path) -> list[Input]:
@@ -170,7 +240,11 @@ def _image_files(folder: Path) -> list[Path]:
 
 
 def _file(path: Path) -> Input:
-    return Input(stem_of(path.name), path, partial(read_image, path), lambda: len(read_header(path).names))
+    return Input(stem_of(path.name), path, partial(_read, path), lambda: len(read_header(path, HUGE).names))
+
+
+def _read(path: Path) -> AnyRows:
+    return TiffRows(path) if is_huge(path) else ArrayRows(read_image(path))
 
 
 def _with_planes(root: Path) -> list[Input]:
@@ -184,8 +258,8 @@ def _with_planes(root: Path) -> list[Input]:
     ]
 
 
-def _assembled(source: FolderSource, stem: str, channels: tuple[str, ...]) -> NDArray[Any]:
+def _assembled(source: FolderSource, stem: str, channels: tuple[str, ...]) -> ArrayRows:
     parts = {part: source.read(part, stem) for part in ("image", *(f"planes/{name}" for name in source.planes))}
     if faults := mismatches(source, stem, parts):
         raise DatasetError(faults[0])
-    return assemble(stem, parts, channels).image
+    return ArrayRows(assemble(stem, parts, channels).image)

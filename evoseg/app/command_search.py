@@ -33,7 +33,15 @@ def search(
     workers: Annotated[
         int | None, typer.Option(help="Processes, 0 for none beside this one; one per core.", show_default=False)
     ] = None,
-    operators: Annotated[str, typer.Option(help="default, or all: those that need scikit-image too.")] = "default",
+    operators: Annotated[
+        str, typer.Option(help="default; all: those that need scikit-image too; cpp: those that --for cpp leaves.")
+    ] = "default",
+    target: Annotated[
+        str | None,
+        typer.Option(
+            "--for", help="cpp: use only operators that exported C++ files carry; python: any.", show_default=False
+        ),
+    ] = None,
     start: Annotated[
         list[str] | None,
         typer.Option(metavar="FILE.evo", help="A pipeline to begin with; may be repeated.", show_default=False),
@@ -80,8 +88,13 @@ def search(
     from evoseg.app.api import search as run_search
     from evoseg.app.progress import shown
     from evoseg.app.settings import check_score
+    from evoseg.base.errors import SettingsError, unknown
 
     check_score("min_score", min_score)
+    if target not in (None, "cpp", "python"):
+        raise SettingsError(unknown("form to search for", target, ("cpp", "python")))
+    if target == "cpp" and operators == "all":
+        raise SettingsError("--operators all adds operators that C++ files do not carry. Leave it out with --for cpp.")
     if agent != "none":
         from evoseg.app.agents import estimate
 
@@ -96,7 +109,7 @@ def search(
             target_score=target_score,
             seed=seed,
             workers=workers,
-            operators=operators,
+            operators="cpp" if target == "cpp" else operators,
             start=start or (),
             max_ms_per_mpx=max_ms_per_mpx,
             library=library,

@@ -21,8 +21,10 @@ from evoseg.app.command_apply import apply, score
 from evoseg.app.command_check import check
 from evoseg.app.command_consult import critique, describe
 from evoseg.app.command_demo import demo
+from evoseg.app.command_doctor import doctor
 from evoseg.app.command_library import library
 from evoseg.app.command_operators import operators
+from evoseg.app.command_report import report
 from evoseg.app.command_runs import runs
 from evoseg.app.command_search import search
 from evoseg.app.command_show import export, show
@@ -50,6 +52,8 @@ _EXAMPLES: dict[Callable[..., None], str] = {
     score: "evoseg score found/ plates/ --split test",
     show: "evoseg show found/",
     critique: "evoseg critique found/ plates/ --agent openai:gpt-4.1-mini",
+    report: "evoseg report found/",
+    doctor: "evoseg doctor",
     export: "evoseg export found/ --to python --out segment.py",
 }
 

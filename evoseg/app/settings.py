@@ -12,14 +12,17 @@ from evoseg.base.errors import SettingsError, unknown
 from evoseg.base.kinds import Kind
 from evoseg.evolve.budget import Budget
 from evoseg.evolve.solve import SearchSettings
+from evoseg.export.cpp import carried, filters
 from evoseg.library.warm import Offer
 from evoseg.metrics.binary import metric as metric_of
+from evoseg.operators import registry
+from evoseg.operators.registry import Operator
 from evoseg.pipeline import Pipeline
 
 DEFAULT, NONE = "default", "none"
 """The user's own library, and none at all; anything else is a file or a URL."""
 TASKS = ("auto", "binary")
-OPERATORS = ("default", "all")
+OPERATORS = ("default", "all", "cpp")
 SECONDS = 60.0
 """Budget of a search that was given none."""
 LLM_CALLS, LLM_USD = 20, 2.0
@@ -46,7 +49,7 @@ class RunSettings:
     workers : int
         Processes; 0 runs everything in this one.
     operators : str
-        "default" or "all".
+        "default", "all", or "cpp" for those that exported C++ files carry.
     max_ms_per_mpx : float or None
         Highest modelled cost of the answer.
     start : tuple of Pipeline
@@ -98,9 +101,14 @@ class RunSettings:
             seed=self.seed,
             workers=self.workers,
             optional_operators=self.operators == "all",
+            without=_left_out(self.operators),
             max_cost=float("inf") if self.max_ms_per_mpx is None else self.max_ms_per_mpx,
             start=self.start,
         )
+
+    def usable(self, op: Operator) -> bool:
+        """Return whether pipelines of this search may have an operator."""
+        return self.operators == "all" or not (op.needs or op.name in _left_out(self.operators))
 
     def as_json(self) -> dict[str, Any]:
         """Return them as values that JSON knows; pipelines by their digests."""
@@ -135,6 +143,8 @@ def run_settings(
     ------
     SettingsError
         If a value is unknown or out of its range.
+    ExportError
+        If a pipeline to start from uses what C++ files do not carry, and only that is to be used.
     """
     metric_of(metric)
     _one_of("task", task, TASKS)
@@ -146,6 +156,9 @@ def run_settings(
     if max_ms_per_mpx is not None and max_ms_per_mpx <= 0:
         raise SettingsError(f"max_ms_per_mpx is {max_ms_per_mpx:g}; it must be positive.")
     check_caps(llm_calls, llm_tokens, llm_usd)
+    begun = tuple(_started(source) for source in start)
+    if operators == "cpp" and begun:
+        filters(begun)
     workers = min(cores(), MOST_WORKERS) if workers is None else checked_workers(workers)
     if seconds is None and evaluations is None:
         seconds = SECONDS
@@ -160,7 +173,7 @@ def run_settings(
         workers=workers,
         operators=operators,
         max_ms_per_mpx=max_ms_per_mpx,
-        start=tuple(_started(source) for source in start),
+        start=begun,
         library=library,
         remember=remember and library != NONE,
         agent=None if agent == "none" else agent,
@@ -219,6 +232,11 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _left_out(operators: str) -> frozenset[str]:
+    """Return the default operators that a choice leaves out."""
+    return frozenset(op.name for op in registry.operators() if operators == "cpp" and not carried(op))
 
 
 def _one_of(what: str, name: str, known: tuple[str, ...]) -> None:

@@ -76,7 +76,7 @@ def retrieved(asked: RunSettings, dataset: Dataset, splits: Splits) -> tuple[Run
             description,
             K,
             hashes_of(dataset, splits.test),
-            optional_operators=asked.operators == "all",
+            usable=asked.usable,
         )
     for task, stem in found.barred.items():
         logger.warning("the solved task %s has seen the test image %s, so it is left out", task, stem)
@@ -209,7 +209,8 @@ def _with_or_without_masks(data: Data) -> Dataset:
         return opened(data)
     images = inputs([root])
     some = [images[i] for i in evenly_spaced(len(images), MOST_IMAGES)]
-    return Dataset.from_arrays({image.stem: image.read() for image in some}, title=root.resolve().name)
+    arrays = {image.stem: (rows := image.read()).rows(0, rows.shape[0]) for image in some}
+    return Dataset.from_arrays(arrays, title=root.resolve().name)
 
 
 def _without(description: Description, found: Retrieved) -> tuple[str, ...]:

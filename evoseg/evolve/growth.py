@@ -1,5 +1,6 @@
 """Random typed programs: draw operators, parameters and whole programs of a kind."""
 
+from collections.abc import Container
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -146,9 +147,9 @@ def scaled(domain: Range, value: float) -> float:
     return (value - domain.low) / (domain.high - domain.low)
 
 
-def vocabulary(facts: Facts, *, optional: bool = False) -> Vocabulary:
-    """Return the vocabulary of the default operators, or of all that are installed."""
-    return Vocabulary(tuple(registry.operators(optional=optional)), facts)
+def vocabulary(facts: Facts, *, optional: bool = False, without: Container[str] = ()) -> Vocabulary:
+    """Return the vocabulary of the default operators, or of all that are installed, less some by name."""
+    return Vocabulary(tuple(op for op in registry.operators(optional=optional) if op.name not in without), facts)
 
 
 def _defaults(operator: Operator) -> tuple[Value, ...]:

@@ -50,6 +50,8 @@ class SearchSettings:
         Processes; 0 runs everything in this one.
     optional_operators : bool
         Whether operators that need scikit-image join.
+    without : frozenset of str
+        Operators that are not to be used.
     max_cost : float, ns per pixel (which is ms per megapixel)
         The champion's highest modelled cost.
     start : tuple of Pipeline
@@ -62,6 +64,7 @@ class SearchSettings:
     seed: int = 0
     workers: int = 1
     optional_operators: bool = False
+    without: frozenset[str] = frozenset()
     max_cost: float = float("inf")
     start: tuple[Pipeline, ...] = ()
     cache_bytes: int = 1 << 30
@@ -148,7 +151,7 @@ def solve(
         copies = on("copies", n_search, first_selection)
         # Curves that are fitted to copies, too, lean less on how bright a single image happens to be.
         probed = on("probes", 0, first_selection)
-        words = method.words(facts, optional=settings.optional_operators)
+        words = method.words(facts, optional=settings.optional_operators, without=settings.without)
         shares = [Share(Given(settings.start), GENERATION), *method.proposers(words, facts, task.output)]
         search = Search(
             task,

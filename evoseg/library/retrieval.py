@@ -1,6 +1,6 @@
 """Retrieve: which solved tasks are like this one, and which of their pipelines are worth an evaluation."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from evoseg.library.advice import Adviser, Candidate, Problem, similarity
@@ -11,6 +11,7 @@ from evoseg.library.shelf import Library
 from evoseg.library.task import STATISTICS, SolvedTask
 from evoseg.library.warm import Offer
 from evoseg.operators import registry
+from evoseg.operators.registry import Operator
 
 NEAR = 5
 """The user's own tasks that are looked at: so many of the nearest by each descriptor."""
@@ -61,13 +62,18 @@ class Retrieved:
     learned: bool
 
 
+def needs_nothing(op: Operator) -> bool:
+    """Return whether an operator runs wherever evoseg does."""
+    return not op.needs
+
+
 def retrieve(
     library: Library,
     description: Description,
     k: int,
     test: Mapping[str, str | None] | None = None,
     *,
-    optional_operators: bool = False,
+    usable: Callable[[Operator], bool] = needs_nothing,
 ) -> Retrieved:
     """Find the k solved tasks that promise most for a task.
 
@@ -77,8 +83,8 @@ def retrieve(
         Of the task at hand, as far as its test images are not concerned.
     test : mapping of str to str, optional
         Hashes of its test images by stem; a solved task that has seen one of them is barred.
-    optional_operators : bool
-        Whether pipelines that need scikit-image may be offered.
+    usable : callable
+        Which operators offered pipelines may have.
     """
     problem = Problem(description.statistics, description.described, description.channels)
     nearby = library.tasks([*library.seeds, *library.nearest(problem.vectors, NEAR), *library.adviser.sources])
@@ -86,13 +92,15 @@ def retrieve(
     allowed = [task for i, task in nearby.items() if i not in barred]
     # What was tried on a barred task would tell of the test image, too.
     adviser = library.adviser.without(barred) if barred else library.adviser
-    candidates = candidates_for(problem, allowed, optional_operators)
+    candidates = candidates_for(problem, allowed, usable)
     chosen = ranked(adviser, problem, candidates, k)
     similar = [_similar(problem, candidate, score) for candidate, score in chosen]
     return Retrieved(tuple(similar), {nearby[i].name: stem for i, stem in barred.items()}, not adviser.thin)
 
 
-def candidates_for(problem: Problem, tasks: Iterable[SolvedTask], optional_operators: bool = False) -> list[Candidate]:
+def candidates_for(
+    problem: Problem, tasks: Iterable[SolvedTask], usable: Callable[[Operator], bool] = needs_nothing
+) -> list[Candidate]:
     """Return all pipelines of some tasks that can be tried on a problem, also rescaled."""
     thickness = problem.statistics.get("masks", {}).get("thickness")
     return [
@@ -100,7 +108,7 @@ def candidates_for(problem: Problem, tasks: Iterable[SolvedTask], optional_opera
         for task in tasks
         for candidate in of_task(task, thickness)
         if candidate.stored.pipeline.channels <= problem.channels
-        and (optional_operators or not any(registry.get(s.operator).needs for s in candidate.stored.pipeline.steps))
+        and all(usable(registry.get(s.operator)) for s in candidate.stored.pipeline.steps)
     ]
 
 

@@ -54,7 +54,7 @@ def cut(run: Path, entries: int) -> None:
         connection.execute("DELETE FROM entry WHERE number > ?", (entries,))
         connection.execute("UPDATE run SET finished = NULL")
     connection.close()
-    for name in ("pipeline.evo", "result.json", "test.png", "curve.png"):
+    for name in ("pipeline.evo", "result.json", "test.png", "curve.png", "report.html"):
         (run / name).unlink(missing_ok=True)
 
 
