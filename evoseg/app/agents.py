@@ -4,7 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -19,9 +19,10 @@ from evoseg.evolve.journal import RecordedClock
 from evoseg.evolve.search import Progress
 from evoseg.evolve.skeletons import ancestry
 from evoseg.evolve.solve import Solution
+from evoseg.library.warm import Offer
 from evoseg.operators import registry
 from evoseg.operators.registry import Operator
-from evoseg.pipeline import Pipeline
+from evoseg.pipeline import Pipeline, print_text
 
 if TYPE_CHECKING:
     from evoseg.llm.agent import Agent
@@ -131,7 +132,12 @@ def staff_of(asked: RunSettings) -> Staff | None:
 
 @contextmanager
 def at_work(
-    staff: Staff | None, folder: Path, dataset: Dataset, splits: Splits, clock: RecordedClock
+    staff: Staff | None,
+    folder: Path,
+    dataset: Dataset,
+    splits: Splits,
+    clock: RecordedClock,
+    offers: Sequence[Offer] = (),
 ) -> Iterator[None]:
     """Have a model at hand as long as the block lasts.
 
@@ -139,6 +145,8 @@ def at_work(
     ----------
     folder : Path
         Of the run, which the caller has locked.
+    offers : sequence of Offer
+        What the library has for this task: the model is told of these programs.
     """
     if staff is None:
         yield
@@ -153,7 +161,10 @@ def at_work(
         operators = registry.operators(optional=asked.operators == "all")
         facts = staff.cast.models.get(staff.endpoint.model)
         sees = facts is not None and facts.pictures
-        rounds = Rounds(staff.cast, asker, material_of(dataset, splits.search), operators, Kind.MASK, sees=sees)
+        material = replace(
+            material_of(dataset, splits.search), similar=lambda: [print_text(offer.program) for offer in offers]
+        )
+        rounds = Rounds(staff.cast, asker, material, operators, Kind.MASK, sees=sees)
 
         def end() -> None:
             stop.set()

@@ -304,7 +304,9 @@ class _Search:
                 lock.say(scratch=packs)
                 self._clock.follow(journal)
                 with (
-                    at_work(self._staff, self._folder.path, self._dataset, self._splits, self._clock),
+                    at_work(
+                        self._staff, self._folder.path, self._dataset, self._splits, self._clock, self._asked.offers
+                    ),
                     stoppable(self._clock, lambda: self._tell("choosing")) as self._stopped,
                 ):
                     return self._run(journal, Path(packs))

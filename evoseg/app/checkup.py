@@ -105,7 +105,7 @@ def _worker() -> str:
 
     with tempfile.TemporaryDirectory(prefix="evoseg-doctor-") as folder:
         drawn = draw_dataset("nuclei", Path(folder) / "drawn", 12, (40, 50), seed=1)
-        search(drawn, evaluations=1, workers=1, out=Path(folder) / "run")
+        search(drawn, evaluations=1, workers=1, library="none", out=Path(folder) / "run")
     return "a small search ran in a process of its own"
 
 

@@ -211,10 +211,15 @@ def _charts(found: Found, scores: Mapping[str, float]) -> "list[Chart]":
 def _facts(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     facts = [("run", result["run"]), ("dataset", result["dataset_path"] or result["dataset"])]
     facts.append(("images", ", ".join(f"{n} {split}" for split, n in result["n_images"].items())))
-    facts += [(name, f"{value}") for name, value in result["settings"].items() if value not in (None, [], "none")]
+    chosen = {name: value for name, value in result["settings"].items() if name not in ("offers", "barred")}
+    facts += [(name, f"{value}") for name, value in chosen.items() if value not in (None, [], "none")]
     facts += [(f"{METRIC_WORDS[name]} on test", f"{score:.3f}") for name, score in result["all_metrics_test"].items()]
     facts += [("stopped by", result["stopped_by"]), ("reproducible", "yes" if result["reproducible"] else "no")]
-    facts += [("started from", f"{one['task']} ({one['score']:.3f})") for one in result["warm_start"]]
+    for entry in result["warm_start"]:
+        if "barred_by" in entry:
+            facts.append(("left out", f"{entry['task']}, which has seen the test image {entry['barred_by']}"))
+        elif entry["score"] is not None:
+            facts.append(("started from", f"{entry['task']} ({entry['score']:.3f})"))
     if result["llm"]["calls"]:
         facts.append(("language model", f"{result['llm']['calls']} calls, {result['llm']['cost_usd']:.2f} USD"))
     facts += [(name, version) for name, version in result["versions"].items()]

@@ -12,6 +12,7 @@ from evoseg.app.api import search
 from evoseg.app.datasets import Arrays
 from evoseg.app.found import Found
 from evoseg.app.pipelines import check_channels
+from evoseg.app.settings import DEFAULT, LLM_CALLS, LLM_USD
 from evoseg.base.errors import DatasetError, EvosegError, SettingsError, unknown
 from evoseg.metrics.binary import metric as metric_of
 from evoseg.pipeline import Pipeline
@@ -51,6 +52,14 @@ class Segmenter:
         workers: int | None = None,
         operators: str = "default",
         max_ms_per_mpx: float | None = None,
+        library: str = DEFAULT,
+        remember: bool = True,
+        agent: str | None = None,
+        base_url: str | None = None,
+        llm_calls: int = LLM_CALLS,
+        llm_tokens: int | None = None,
+        llm_usd: float | None = LLM_USD,
+        roles: str | Path | None = None,
         out: str | Path | None = None,
     ) -> None:
         self.metric = metric
@@ -61,6 +70,14 @@ class Segmenter:
         self.workers = workers
         self.operators = operators
         self.max_ms_per_mpx = max_ms_per_mpx
+        self.library = library
+        self.remember = remember
+        self.agent = agent
+        self.base_url = base_url
+        self.llm_calls = llm_calls
+        self.llm_tokens = llm_tokens
+        self.llm_usd = llm_usd
+        self.roles = roles
         self.out = out
 
     def fit(self, images: Arrays, masks: Arrays) -> Self:

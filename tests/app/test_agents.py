@@ -45,7 +45,13 @@ def roles(tmp_path) -> Path:
 @pytest.fixture
 def searched(dataset, roles, home) -> Callable[..., evoseg.Found]:
     def search(server: Server, **options: object) -> evoseg.Found:
-        asked = {"evaluations": N, "workers": 0, "agent": "openai:scripted", "roles": roles} | options
+        asked = {
+            "evaluations": N,
+            "workers": 0,
+            "agent": "openai:scripted",
+            "roles": roles,
+            "library": "none",
+        } | options
         return evoseg.search(asked.pop("data", dataset), base_url=server.url, **asked)
 
     return search
@@ -59,7 +65,7 @@ def history(found: evoseg.Found) -> dict[str, object]:
 @pytest.fixture(scope="module")
 def alone(dataset, tmp_path_factory) -> evoseg.Found:
     """Return what is found without a model."""
-    return evoseg.search(dataset, evaluations=N, workers=0, out=tmp_path_factory.mktemp("alone"))
+    return evoseg.search(dataset, evaluations=N, workers=0, out=tmp_path_factory.mktemp("alone"), library="none")
 
 
 @pytest.mark.parametrize("act", sorted(set(ACTS) - HARMLESS))
@@ -213,6 +219,16 @@ def test_planted_texts_change_no_setting_and_nothing_but_programs_comes_out(data
         # Twice in the card, and no third time: no file name leaves this machine.
         assert user.count(json.dumps(plain, ensure_ascii=False)) == 2
     assert not Path("/tmp/owned").exists()
+
+
+def test_the_model_is_told_what_solved_similar_tasks(searched):
+    with Server(["expert", "expert"]) as server:
+        found = searched(server, library="default", remember=False, evaluations=60)
+    told = [message["content"] for request in server.requests for message in request["messages"][:2]]
+    cards = [json.loads(user[user.index("\n\n{") :]) for user in told[1::2] if "\n\n{" in user]
+    similar = [card["similar"] for card in cards if "similar" in card]
+    digests = {read_text(text).digest for texts in similar for text in texts}
+    assert digests == {entry["digest"] for entry in found.result["warm_start"]} != set()
 
 
 def test_texts_that_an_endpoint_sends_back_stay_texts(command, searched):

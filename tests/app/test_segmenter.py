@@ -19,7 +19,9 @@ def arrays(dataset):
 @pytest.fixture(scope="module")
 def model(arrays, tmp_path_factory):
     images, masks = arrays
-    return evoseg.Segmenter(evaluations=40, workers=0, out=tmp_path_factory.mktemp("model")).fit(images, masks)
+    return evoseg.Segmenter(evaluations=40, workers=0, remember=False, out=tmp_path_factory.mktemp("model")).fit(
+        images, masks
+    )
 
 
 def test_it_segments_and_scores(model, arrays):
