@@ -6,17 +6,27 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test test-postgres test-browser test-cpp lint bench seeds clean
 
 help:  ## show this list
 	@echo "make TARGET, where TARGET is one of"
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile
 
 demo: $(VENV)/installed  ## install, search on a drawn dataset, save pictures
 	$(BIN)/evoseg demo
 
 test: lint  ## check style and types, run the tests
 	$(BIN)/python -m pytest -q
+
+test-postgres: $(VENV)/installed-dev  ## run the library's tests on a PostgreSQL server too, started for it
+	$(INSTALL) --editable '.[dev,postgres]'
+	sh tests/store/with_postgres.sh $(BIN)/python -m pytest -q tests/store/test_library.py
+
+test-browser: $(VENV)/installed-dev  ## look at the report in headless Chromium (on Debian: apt-get install chromium)
+	$(BIN)/python -m pytest -q -rs -m browser tests/browser
+
+test-cpp: $(VENV)/installed-dev  ## compile and compare (on Debian: apt-get install g++ libopencv-imgproc-dev)
+	$(BIN)/python -m pytest -q -rs -m cpp tests/export/test_cpp.py
 
 lint: $(VENV)/installed-dev  ## check style and types only
 	$(BIN)/ruff check .
@@ -28,6 +38,15 @@ bench: $(VENV)/installed  ## measure speed
 	  [ -e "$$script" ] || { echo "benchmarks/ holds no script yet"; break; }; \
 	  echo "== $$script"; $(BIN)/python "$$script"; \
 	done
+
+DATASETS ?= ../shared/datasets
+EVALUATIONS ?= 300
+
+seeds: $(VENV)/installed  ## solve all of DATASETS anew for pipelines_db, with EVALUATIONS each
+	$(BIN)/python experiments/seeds.py $(DATASETS) --evaluations $(EVALUATIONS)
+	rm -f build/transfer.jsonl && mkdir -p build
+	$(BIN)/python experiments/transfer.py $(DATASETS) --out build/transfer.jsonl --images 10
+	$(BIN)/python experiments/transfer.py --ledger build/transfer.jsonl
 
 clean:  ## delete what was installed and built
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -7,6 +7,9 @@ if TYPE_CHECKING:
     from evoseg.app.api import resume, search
     from evoseg.app.found import Found
     from evoseg.app.pipelines import read_pipeline, write_pipeline
+    from evoseg.app.reporting import write_report
+    from evoseg.app.segmenter import Segmenter
+    from evoseg.app.solved import similar
     from evoseg.data.checking import check
     from evoseg.data.dataset import Dataset
     from evoseg.pipeline.value import Pipeline
@@ -17,23 +20,29 @@ _HOMES = {
     "Dataset": "data.dataset",
     "Found": "app.found",
     "Pipeline": "pipeline.value",
+    "Segmenter": "app.segmenter",
     "check": "data.checking",
     "read_pipeline": "app.pipelines",
     "resume": "app.api",
     "search": "app.api",
+    "similar": "app.solved",
     "write_pipeline": "app.pipelines",
+    "write_report": "app.reporting",
 }
 
 __all__ = [
     "Dataset",
     "Found",
     "Pipeline",
+    "Segmenter",
     "__version__",
     "check",
     "read_pipeline",
     "resume",
     "search",
+    "similar",
     "write_pipeline",
+    "write_report",
 ]
 
 

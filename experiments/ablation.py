@@ -15,7 +15,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -84,9 +84,9 @@ def by_tournament(population: Sequence[Scored], n: int, rng: Generator) -> list[
     return [max((population[i] for i in contenders), key=priced) for contenders in rounds]
 
 
-def no_fits(facts: Facts, output: Kind = Kind.MASK, *, optional: bool) -> Vocabulary:
+def no_fits(facts: Facts, output: Kind = Kind.MASK, *, optional: bool, without: Container[str] = ()) -> Vocabulary:
     """Return the words without operators whose numbers the evaluator fits."""
-    words = vocabulary(facts, output, optional=optional)
+    words = vocabulary(facts, output, optional=optional, without=without)
     return replace(words, operators=tuple(op for op in words.operators if not op.fitted))
 
 

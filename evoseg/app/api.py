@@ -6,11 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from evoseg.app.agents import AgentStatus, Staff, at_work, staff_of
 from evoseg.app.datasets import Data, opened
 from evoseg.app.found import Finished, Found, name_of
 from evoseg.app.pipelines import check_channels
@@ -23,9 +22,12 @@ from evoseg.app.recording import (
     scratch,
     settings_of,
 )
-from evoseg.app.runs import CURVE, PIPELINE, RESULT, TEST, FilesError, RunFolder, open_run, run_folder
-from evoseg.app.scoring import judged
-from evoseg.app.settings import RunSettings, Start, checked_workers, run_settings
+from evoseg.app.reporting import gallery_stems, write_page
+from evoseg.app.runs import CURVE, PIPELINE, REPORT, RESULT, TEST, FilesError, RunFolder, open_run, run_folder
+from evoseg.app.scoring import Judged, judged
+from evoseg.app.settings import DEFAULT, LLM_CALLS, LLM_USD, RunSettings, Start, checked_workers, run_settings
+from evoseg.app.solved import remember as remember_task
+from evoseg.app.solved import retrieved
 from evoseg.app.stopping import stoppable
 from evoseg.app.tasks import decided
 from evoseg.app.words import METRIC_WORDS, sheet_title
@@ -37,8 +39,11 @@ from evoseg.data.splits import split as split_of
 from evoseg.evolve.evaluator import AnyEvaluator
 from evoseg.evolve.jobs import Executor
 from evoseg.evolve.journal import Recorded, RecordedClock
+from evoseg.evolve.method import USUAL
 from evoseg.evolve.search import Progress
 from evoseg.evolve.solve import RESERVE_S, Solution, solve
+from evoseg.library.describing import Description
+from evoseg.library.warm import WarmStart, with_warm_start
 from evoseg.pipeline import Pipeline, print_text
 from evoseg.store.lock import RunLock
 from evoseg.store.runs import RunFile, create_run, open_journal, read_run
@@ -69,6 +74,8 @@ class Status:
         Of the budget; None where that has no limit.
     task, metric : str
         What is searched for, and what `best` is.
+    agent : AgentStatus or None
+        What a language model has done so far; None without one.
     """
 
     doing: str
@@ -80,6 +87,7 @@ class Status:
     evaluations_left: int | None
     task: str
     metric: str
+    agent: AgentStatus | None = None
 
 
 Watch = Callable[[Status], None]
@@ -98,6 +106,14 @@ def search(
     operators: str = "default",
     start: Start = (),
     max_ms_per_mpx: float | None = None,
+    library: str = DEFAULT,
+    remember: bool = True,
+    agent: str | None = None,
+    base_url: str | None = None,
+    llm_calls: int = LLM_CALLS,
+    llm_tokens: int | None = None,
+    llm_usd: float | None = LLM_USD,
+    roles: str | Path | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
     progress: Watch | None = None,
@@ -121,11 +137,24 @@ def search(
     workers : int, optional
         Processes, by default one per core; 0 runs everything in this one, for debugging.
     operators : str
-        "all" adds operators that need scikit-image; pipelines with those cannot be exported.
+        "all" adds operators that need scikit-image; pipelines with those cannot be exported. "cpp" leaves out those
+        that exported C++ files do not carry.
     start : iterable of Pipeline, path or str
         Programs to begin with.
     max_ms_per_mpx : float, optional
         Highest modelled cost of the pipeline, in ms per megapixel.
+    library : str
+        Where the solved tasks are that the search begins with, beside those that come with evoseg: "default" for
+        $EVOSEG_HOME/library.db, a SQLite file, the URL of a PostgreSQL database, or "none" for a cold start.
+    remember : bool
+        Whether the library keeps this task, once it is solved.
+    agent, base_url : str, optional
+        A language model that proposes programs beside the search, as "openai:MODEL", and where it is, if not at
+        OpenAI. Its key comes from the environment: OPENAI_API_KEY.
+    llm_calls, llm_tokens, llm_usd : optional
+        Caps on what it may cost. Where its price is unknown, tokens are capped instead of money.
+    roles : path, optional
+        Folder with roles that replace evoseg's own or join them (agents/README.md).
     out : path, optional
         Folder for the files of this run; by default a new one under $EVOSEG_HOME/runs.
     overwrite : bool
@@ -156,7 +185,16 @@ def search(
         operators=operators,
         start=start,
         max_ms_per_mpx=max_ms_per_mpx,
+        library=library,
+        remember=remember,
+        agent=agent,
+        base_url=base_url,
+        llm_calls=llm_calls,
+        llm_tokens=llm_tokens,
+        llm_usd=llm_usd,
+        roles=roles,
     )
+    staff = staff_of(asked)
     clock = RecordedClock(asked.search_settings().budget, RESERVE_S)
     dataset = opened(data)
     kind, metric, choice = decided(asked.task, asked.metric, dataset)
@@ -165,10 +203,11 @@ def search(
         check_channels(pipeline, len(dataset.channels), f"{dataset.title}, with a pipeline to start from")
     splits = split_of(dataset)
     _warn(dataset)
+    asked, description = retrieved(asked, dataset, splits)
     if not choice.certain:
         logger.warning("the task is taken to be %s, since %s; --task says otherwise", choice.task, choice.why)
     folder = open_run(name_of(dataset), out, overwrite=overwrite)
-    the_search = _Search(asked, clock, dataset, splits, folder, progress)
+    the_search = _Search(asked, clock, dataset, splits, folder, progress, staff, description)
     with RunLock(folder.path) as lock:
         try:
             folder.clear()
@@ -217,11 +256,12 @@ def resume(
         refuse_other_operators(record)
         asked = settings_of(record)
         asked = asked if workers is None else replace(asked, workers=checked_workers(workers))
+        staff = staff_of(asked)
         clock = RecordedClock(asked.search_settings().budget, RESERVE_S)
         dataset = opened(data_of(record, data))
         splits = split_of(dataset)
         refuse_other_dataset(record, dataset, splits)
-        return _Search(asked, clock, dataset, splits, replace(folder, id=record.id), progress).run(lock)
+        return _Search(asked, clock, dataset, splits, replace(folder, id=record.id), progress, staff).run(lock)
 
 
 def _warn(dataset: Dataset) -> None:
@@ -244,6 +284,8 @@ class _Search:
         splits: Splits,
         folder: RunFolder,
         watch: Watch | None,
+        staff: Staff | None,
+        description: Description | None = None,
     ) -> None:
         self._asked = asked
         self._clock = clock
@@ -251,10 +293,13 @@ class _Search:
         self._splits = splits
         self._folder = folder
         self._watch = watch or (lambda status: None)
+        self._staff = staff
         self._seen = Progress()
         self._seconds = 0.0
         self._stopped = Event()
         self._saved = False
+        self._warm = WarmStart(asked.offers)
+        self._description = description
 
     @property
     def evaluated(self) -> bool:
@@ -267,7 +312,10 @@ class _Search:
             with open_journal(self._folder.path, write=True) as journal, scratch() as packs:
                 lock.say(scratch=packs)
                 self._clock.follow(journal)
-                with stoppable(self._clock, lambda: self._tell("choosing")) as self._stopped:
+                with (
+                    at_work(self._staff, self._asked, self._folder.path, self._dataset, self._splits, self._clock),
+                    stoppable(self._clock, lambda: self._tell("choosing")) as self._stopped,
+                ):
                     return self._run(journal, Path(packs))
         except BaseException as error:
             if self._saved:
@@ -288,6 +336,8 @@ class _Search:
                 self._generation,
                 self._chosen,
                 self._recorded,
+                replace(USUAL, proposers=with_warm_start(self._warm)),
+                guests=self._staff.guests if self._staff is not None else (),
             )
         except EvosegError as error:
             if self._stopped.is_set() and not self._seen.best:
@@ -296,6 +346,8 @@ class _Search:
         found = self._finish(replace(solution, reproducible=solution.reproducible and not self._clock.killed))
         if solution.progress.stopped_by != "interrupt":
             journal.finish()
+            if self._asked.remember:
+                remember_task(self._asked, self._dataset, solution, self._warm, self._description)
         return found
 
     def _recorded(self, name: str, evaluator: AnyEvaluator, executor: Executor) -> AnyEvaluator:
@@ -309,6 +361,8 @@ class _Search:
     def _chosen(self, pipeline: Pipeline) -> None:
         """Write the champion, before any test image is opened."""
         self._seconds = self._clock.seconds
+        if self._staff is not None:
+            self._staff.close()
         self._folder.clear()
         self._folder.write(PIPELINE, print_text(pipeline))
         self._saved = True
@@ -327,18 +381,22 @@ class _Search:
                 evaluations_left=None if asked.evaluations is None else max(0, asked.evaluations - seen.evaluations),
                 task=asked.task,
                 metric=asked.score,
+                agent=None if self._staff is None else self._staff.status(seen),
             )
         )
 
     def _finish(self, solution: Solution) -> Found:
         from evoseg.report.curve import curve
+        from evoseg.report.overlays import drawable
         from evoseg.report.sheet import Row, contact_sheet
 
         pipeline, on_test = solution.champion.scored.pipeline, bool(self._splits.test)
         stems = self._splits.test or self._splits.search
         scores = dict(zip(stems, self._task_scores(solution), strict=True))
         worst = sorted(stems, key=lambda stem: scores[stem])[:MOST_ON_SHEET]
+        gallery = gallery_stems(scores)
         rows: dict[str, Row] = {}
+        shown: list[Judged] = []
         metrics: dict[str, dict[str, float]] = {}
         metric = self._asked.score
         for found in judged(pipeline, self._dataset, stems, max(1, self._asked.workers)):
@@ -347,16 +405,20 @@ class _Search:
             if not np.isclose(here := found.scores[metric], scores[stem]):
                 logger.warning("%s scored %g here and %g in the search", stem, here, scores[stem])
             if stem in worst:
-                answer, truth = (_for_eyes(a, found.sample.image.shape) for a in (found.answer, found.truth))
+                answer, truth = (drawable(a, found.sample.image.shape) for a in (found.answer, found.truth))
                 rows[stem] = Row(stem, found.sample.image, answer, truth, scores[stem])
+            if stem in gallery:
+                shown.append(found)
         finished = Finished(
             folder=self._folder,
             dataset=self._dataset,
             settings=self._asked,
             solution=solution,
             all_metrics=metrics if on_test else {},
+            warm=self._warm,
             seconds=self._seconds,
             seconds_in_all=self._clock.seconds,
+            llm=None if self._staff is None else self._staff.as_json(solution),
         )
         result = finished.found()
         self._folder.write(RESULT, json.dumps(result.result, indent=1, allow_nan=False) + "\n")
@@ -364,6 +426,7 @@ class _Search:
         title = sheet_title(finished.name, len(stems), len(worst), float(np.mean(list(scores.values()))), word, on_test)
         contact_sheet([rows[stem] for stem in worst], self._folder.path / TEST, title=title, metric=word)
         curve(_to_the_end(solution.progress), self._folder.path / CURVE, metric=word)
+        write_page(result, shown, self._folder.path / REPORT)
         return result
 
     def _task_scores(self, solution: Solution) -> list[float]:
@@ -372,13 +435,6 @@ class _Search:
         if not self._splits.test:
             return [float(score) for score in scored.scores]
         return [float(s) for s in self._asked.the_task().score(solution.test[scored.pipeline])]
-
-
-def _for_eyes(answer: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    """Return what outlines can be drawn of: points become circles."""
-    from evoseg.report.overlays import rings
-
-    return rings(answer, shape) if answer.dtype == np.float64 else answer
 
 
 def _to_the_end(progress: Progress) -> list[tuple[int, float, float]]:

@@ -2,17 +2,21 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from time import perf_counter
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
+from evoseg.app.measuring import Objects, objects
 from evoseg.app.pipelines import check_channels
 from evoseg.app.runs import FilesError, make_folder, refuse_existing
+from evoseg.base.ahead import ahead
 from evoseg.base.errors import DatasetError, EvosegError, PipelineError
 from evoseg.base.kinds import Kind
 from evoseg.base.writing import whole_file
@@ -20,10 +24,20 @@ from evoseg.data.agreement import channels_of, mismatches
 from evoseg.data.dataset import assemble
 from evoseg.data.files import read_header, read_image, write_labels, write_mask
 from evoseg.data.folder import scan, stem_of
-from evoseg.data.formats import FORMATS, SUFFIXES
+from evoseg.data.formats import FORMATS, LIMITS, SUFFIXES
 from evoseg.data.objects import points_text
+from evoseg.data.rows import HUGE, TiffRows, is_huge
 from evoseg.data.sources import FolderSource
 from evoseg.pipeline import Pipeline
+from evoseg.pipeline.bands import ArrayRows, run_in_bands
+
+OVERLAY_PX = 4096
+"""Longest side of overlays; larger images are shown reduced."""
+
+IN_BANDS = 1 << 24
+"""Pixels from which the pipeline runs band by band, which bounds its memory."""
+
+AnyRows = ArrayRows | TiffRows
 
 _FILES = {Kind.MASK: ("masks", "png"), Kind.LABELS: ("masks", "tif"), Kind.POINTS: ("points", "csv")}
 """Folder and ending of the answers, by kind."""
@@ -38,14 +52,14 @@ class Input:
     stem : str
         Name of its outputs.
     path : Path
-    read : callable () -> array of shape (M, N, C)
+    read : callable () -> ArrayRows or TiffRows
     channels : callable () -> int
         C, by the file's header.
     """
 
     stem: str
     path: Path
-    read: Callable[[], NDArray[Any]]
+    read: Callable[[], AnyRows]
     channels: Callable[[], int]
 
 
@@ -60,23 +74,30 @@ class Applied:
         The files written.
     share : float
         Of the pixels that are foreground.
-    objects : int or None
-        How many were found; None for a mask.
+    count : int or None
+        How many objects or points were found; None for a mask.
     pixels : int
     seconds : float, s
-        For the pipeline alone.
+        For the pipeline alone; of an image that is read in bands, reading included.
     fault : str
-        Why there is no mask; "" if there is one.
+        Why there is no answer; "" if there is one.
+    objects : Objects or None
+        Measurements, if they were asked for.
     """
 
     stem: str
     answer: Path
     overlay: Path
     share: float = 0.0
-    objects: int | None = None
+    count: int | None = None
     pixels: int = 0
     seconds: float = 0.0
     fault: str = ""
+    objects: Objects | None = None
+
+
+Told = Callable[[str, float], None]
+"""Called with an image's stem and the share of its bands that are done."""
 
 
 def inputs(sources: Sequence[str | Path]) -> list[Input]:
@@ -103,26 +124,46 @@ def inputs(sources: Sequence[str | Path]) -> list[Input]:
 
 
 def apply(
-    pipeline: Pipeline, images: Sequence[Input], out: str | Path, *, overwrite: bool = False
+    pipeline: Pipeline,
+    images: Sequence[Input],
+    out: str | Path,
+    *,
+    overwrite: bool = False,
+    workers: int = 1,
+    measured: bool = False,
+    told: Told = lambda stem, share: None,
 ) -> Iterator[Applied]:
     """Write the answer for each image, and OUT/overlays/<stem>.png, as they are asked for.
 
     A mask becomes OUT/masks/<stem>.png (0 and 255), labels become OUT/masks/<stem>.tif (int32), points
     OUT/points/<stem>.csv.
 
-    An image that cannot be read or segmented is reported and the others go on.
+    An image that cannot be read or segmented is reported and the others go on. TIFF files of any size are read and
+    filtered in bands, where the answer is a mask; of those beyond what is read at once, one is worked on at a time.
+
+    Parameters
+    ----------
+    workers : int
+        Images that are worked on at a time, each in a thread.
+    measured : bool
+        Whether to measure every object.
+    told : callable
+        Hears how far large images are; called from the workers' threads.
 
     Raises
     ------
     FilesError
         Before anything is written: if an output exists and `overwrite` is False, or the folders cannot be made.
     PipelineError
-        If the pipeline gives nothing that can be written, or reads a channel that an image does not have.
+        If the pipeline gives nothing that can be written, or measured if that is asked for, or reads a channel that an
+        image does not have.
     """
     if pipeline.output not in _FILES:
         raise PipelineError(
             f"the pipeline gives a {pipeline.output} value; only masks, objects and points can be written."
         )
+    if measured and pipeline.output is Kind.POINTS:
+        raise PipelineError("the pipeline gives points, which have nothing to measure. Leave out --table.")
     _check_channels(pipeline, images)
     name, ending = _FILES[pipeline.output]
     answers, overlays = Path(out).expanduser() / name, Path(out).expanduser() / "overlays"
@@ -130,7 +171,9 @@ def apply(
     refuse_existing([path for t in targets for path in (t.answer, t.overlay)], overwrite=overwrite)
     for folder in (answers, overlays):
         make_folder(folder)
-    return (_apply(pipeline, image, target) for image, target in zip(images, targets, strict=True))
+    work = _Work(pipeline, measured, told)
+    pairs = zip(images, targets, strict=True)
+    return ahead(lambda pair: work(*pair), pairs, workers) if workers > 1 else (work(*pair) for pair in pairs)
 
 
 def _check_channels(pipeline: Pipeline, images: Sequence[Input]) -> None:
@@ -146,25 +189,65 @@ def _check_channels(pipeline: Pipeline, images: Sequence[Input]) -> None:
         check_channels(pipeline, 3 if grey else channels, str(path))
 
 
-def _apply(pipeline: Pipeline, image: Input, target: Applied) -> Applied:
-    from evoseg.report.overlays import overlay, rings
-    from evoseg.report.sheet import save_png
+class _Work:
+    """Answers for images, in several threads perhaps."""
 
-    try:
-        array = image.read()
+    def __init__(self, pipeline: Pipeline, measured: bool, told: Told) -> None:
+        self._pipeline = pipeline
+        self._measured = measured
+        self._told = told
+        self._one_at_a_time = Lock()
+
+    def __call__(self, image: Input, target: Applied) -> Applied:
+        try:
+            rows = image.read()
+            if isinstance(rows, ArrayRows):
+                return self._answer(rows, target)
+            with self._one_at_a_time, closing(rows):
+                return self._answer(rows, target)
+        except (EvosegError, OSError) as error:
+            return replace(target, fault=str(error))
+
+    def _answer(self, rows: AnyRows, target: Applied) -> Applied:
+        from evoseg.report.overlays import drawable, overlay
+        from evoseg.report.sheet import save_png
+
         start = perf_counter()
-        answer: NDArray[Any] = pipeline(array)
+        answer = self._run(rows, target.stem)
         seconds = perf_counter() - start
-        _write(pipeline.output, target.answer, answer)
-        outlined = rings(answer, array.shape) if pipeline.output is Kind.POINTS else answer
-        save_png(overlay(array, outlined), target.overlay)
-    except (EvosegError, OSError) as error:
-        return replace(target, fault=str(error))
-    pixels = array.shape[0] * array.shape[1]
-    counted = {Kind.LABELS: lambda: int(answer.max()), Kind.POINTS: lambda: len(answer)}
-    objects = counted[pipeline.output]() if pipeline.output in counted else None
-    share = 0.0 if pipeline.output is Kind.POINTS else float((answer > 0).mean())
-    return replace(target, share=share, objects=objects, pixels=pixels, seconds=seconds)
+        kind = self._pipeline.output
+        _write(kind, target.answer, answer)
+        step = -(-max(rows.shape) // OVERLAY_PX)
+        # Places are scaled first, so that circles on a reduced picture are as large as on any other.
+        shown = answer / step if kind is Kind.POINTS else answer[::step, ::step]
+        picture = _every(rows, step)
+        save_png(overlay(picture, drawable(shown, picture.shape)), target.overlay)
+        return replace(
+            target,
+            share=0.0 if kind is Kind.POINTS else float((answer > 0).mean()),
+            count={Kind.LABELS: _highest, Kind.POINTS: len}[kind](answer) if kind is not Kind.MASK else None,
+            pixels=rows.shape[0] * rows.shape[1],
+            seconds=seconds,
+            objects=objects(answer, rows) if self._measured else None,
+        )
+
+    def _run(self, rows: AnyRows, stem: str) -> NDArray[Any]:
+        """Return the answer for an image; labels and points, which are numbered over the whole image, in one go."""
+        if self._pipeline.output is Kind.MASK:
+            if isinstance(rows, ArrayRows) and rows.shape[0] * rows.shape[1] < IN_BANDS:
+                return self._pipeline(rows.array)
+            return run_in_bands(self._pipeline, rows, partial(self._told, stem))
+        if isinstance(rows, ArrayRows):
+            return self._pipeline(rows.array)
+        raise PipelineError(
+            f"{stem}: {rows.shape[0] * rows.shape[1] / 1e6:.0f} megapixels; images above {LIMITS.pixels / 1e6:.0f} are "
+            f"filtered in bands, by pipelines that give masks only; this one gives a {self._pipeline.output} value. "
+            "Cut the image into parts."
+        )
+
+
+def _highest(labels: NDArray[Any]) -> int:
+    return int(labels.max())
 
 
 def _write(kind: Kind, path: Path, answer: NDArray[Any]) -> None:
@@ -175,6 +258,15 @@ def _write(kind: Kind, path: Path, answer: NDArray[Any]) -> None:
     else:
         with whole_file(path) as file:
             file.write(points_text(answer).encode())
+
+
+def _every(rows: AnyRows, step: int) -> NDArray[Any]:
+    """Return every so many-th row and column."""
+    if isinstance(rows, ArrayRows):
+        return rows.array[::step, ::step]
+    height = 256 * step
+    tops = range(0, rows.shape[0], height)
+    return np.concatenate([rows.rows(top, min(rows.shape[0], top + height))[::step, ::step] for top in tops])
 
 
 def _images(source: Path) -> list[Input]:
@@ -198,7 +290,11 @@ def _image_files(folder: Path) -> list[Path]:
 
 
 def _file(path: Path) -> Input:
-    return Input(stem_of(path.name), path, partial(read_image, path), lambda: len(read_header(path).names))
+    return Input(stem_of(path.name), path, partial(_read, path), lambda: len(read_header(path, HUGE).names))
+
+
+def _read(path: Path) -> AnyRows:
+    return TiffRows(path) if is_huge(path) else ArrayRows(read_image(path))
 
 
 def _with_planes(root: Path) -> list[Input]:
@@ -212,8 +308,8 @@ def _with_planes(root: Path) -> list[Input]:
     ]
 
 
-def _assembled(source: FolderSource, stem: str, channels: tuple[str, ...]) -> NDArray[Any]:
+def _assembled(source: FolderSource, stem: str, channels: tuple[str, ...]) -> ArrayRows:
     parts = {part: source.read(part, stem) for part in ("image", *(f"planes/{name}" for name in source.planes))}
     if faults := mismatches(source, stem, parts):
         raise DatasetError(faults[0])
-    return assemble(stem, parts, channels).image
+    return ArrayRows(assemble(stem, parts, channels).image)

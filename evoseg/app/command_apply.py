@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,6 +10,9 @@ import typer
 if TYPE_CHECKING:
     from evoseg.app.applying import Applied
     from evoseg.app.scoring import Scores
+
+_QUIET_S = 3.0
+"""Shortest time between two lines about progress."""
 
 _PIPELINE = typer.Argument(
     metavar="PIPELINE",
@@ -20,32 +24,73 @@ def apply(
     pipeline: Annotated[str, _PIPELINE],
     images: Annotated[list[Path], typer.Argument(metavar="IMAGES", help="Images and folders of images.")],
     out: Annotated[Path, typer.Option(help="Folder for masks/ and overlays/.")],
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace masks and overlays that exist.")] = False,
+    workers: Annotated[
+        int, typer.Option(help="Images worked on at a time; the memory that is needed grows with it.", min=1, max=256)
+    ] = 1,
+    table: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.csv", help="Write measurements of every object.", show_default=False),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace masks, overlays and table.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Segment images with a pipeline.
 
     Writes OUT/masks/NAME.png with 0 and 255, or OUT/masks/NAME.tif with a number per object (32 bits), or
-    OUT/points/NAME.csv; and OUT/overlays/NAME.png for eyes. Numbers stay as they are in the
-    pipeline; nothing is fitted. Images that fail are named while the others go on; the exit code is then 1.
+    OUT/points/NAME.csv; and OUT/overlays/NAME.png for eyes. Numbers stay as they are in the pipeline; nothing is
+    fitted. Images that fail are named while the others go on; the exit code is then 1. TIFF images of any size are
+    filtered band by band for masks.
     """
     import json
 
     from evoseg.app import applying
     from evoseg.app.pipelines import read_pipeline
+    from evoseg.app.runs import refuse_existing
+    from evoseg.app.tables import ObjectTable
 
     program = read_pipeline(pipeline)
+    given = applying.inputs(images)
+    refuse_existing([table] if table else [], overwrite=overwrite)
+    watch = _Watch(len(given))
+    results = applying.apply(
+        program, given, out, overwrite=overwrite, workers=workers, measured=table is not None, told=watch.told
+    )
     found = []
-    for result in applying.apply(program, applying.inputs(images), out, overwrite=overwrite):
-        found.append(result)
-        if result.fault:
-            print(f"error: {result.fault}", file=sys.stderr)
+    with ObjectTable(table) as sheet:
+        for result in results:
+            found.append(sheet.taken(result))
+            if result.fault:
+                print(f"error: {result.fault}", file=sys.stderr)
+            watch.done()
     failed = [result for result in found if result.fault]
     if as_json:
         print(json.dumps({"pipeline": program.digest, "images": [_row(result) for result in found]}, indent=1))
     else:
-        print(_applied_text(found, out))
+        print(_applied_text(found, out, table))
     raise typer.Exit(1 if failed else 0)
+
+
+class _Watch:
+    """Says now and then on stderr how far the work is."""
+
+    def __init__(self, n_images: int) -> None:
+        self._n_images = n_images
+        self._n_done = 0
+        self._told_s = monotonic()
+
+    def done(self) -> None:
+        """Count one image more."""
+        self._n_done += 1
+        self._tell(f"{self._n_done} of {self._n_images} images")
+
+    def told(self, stem: str, share: float) -> None:
+        """Hear how far a large image is."""
+        self._tell(f"{self._n_done} of {self._n_images} images, {stem} {100 * share:.0f} %")
+
+    def _tell(self, words: str) -> None:
+        if monotonic() - self._told_s >= _QUIET_S:
+            self._told_s = monotonic()
+            print(words, file=sys.stderr, flush=True)
 
 
 def _row(result: "Applied") -> dict[str, object]:
@@ -53,7 +98,7 @@ def _row(result: "Applied") -> dict[str, object]:
         return {"name": result.stem, "fault": result.fault}
     name = "points" if result.answer.suffix == ".csv" else "mask"
     files = {name: str(result.answer.absolute()), "overlay": str(result.overlay.absolute())}
-    objects = {} if result.objects is None else {"objects": result.objects}
+    objects = {} if result.count is None else {"objects": result.count}
     return {
         "name": result.stem,
         **files,
@@ -63,7 +108,7 @@ def _row(result: "Applied") -> dict[str, object]:
     }
 
 
-def _applied_text(found: "list[Applied]", out: Path) -> str:
+def _applied_text(found: "list[Applied]", out: Path, table: Path | None) -> str:
     done = [result for result in found if not result.fault]
     failed = len(found) - len(done)
     pixels, seconds = sum(r.pixels for r in done), sum(r.seconds for r in done)
@@ -71,10 +116,12 @@ def _applied_text(found: "list[Applied]", out: Path) -> str:
     if done:
         share = 100 * sum(r.share * r.pixels for r in done) / pixels
         lines[0] += f"; foreground {share:.1f} % of {pixels / 1e6:.1f} Mpx"
-        if done[0].objects is not None:
-            lines[0] += f", {sum(r.objects or 0 for r in done)} objects"
+        if done[0].count is not None:
+            lines[0] += f", {sum(r.count or 0 for r in done)} objects"
         lines.append(f"{pixels / 1e6 / max(seconds, 1e-9):.1f} Mpx/s in the pipeline, without reading and writing")
         lines += [f"answers   {out.expanduser() / done[0].answer.parent.name}", f"overlays  {out / 'overlays'}"]
+    if table:
+        lines.append(f"table     {table}")
     return "\n".join(lines)
 
 

@@ -33,5 +33,5 @@ def demo(
         found = search(dataset, seconds=seconds, workers=workers, out=folder / demonstration.RESULT, progress=watch)
     report(found, as_json=as_json)
     if not as_json:
-        print(f"\nLook at {found.files['test']}: truth in blue, the answer in orange, white where they agree.")
+        print(f"\nOpen {found.files['report']} in a browser: every step, every score, where it fails.")
     raise typer.Exit(exit_code(found, None))

@@ -60,6 +60,9 @@ def show_run(
     front: Annotated[
         bool, typer.Option("--front", help="List the programs that none beats in score, length and cost at once.")
     ] = False,
+    conversation: Annotated[
+        bool, typer.Option("--conversation", help="Print what the run and its language model have said.")
+    ] = False,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """Say how far a run is, what it was asked for and what it has found.
@@ -69,12 +72,17 @@ def show_run(
     import json
 
     from evoseg.app import kept
+    from evoseg.app.conversation import conversation_json, conversation_text
 
     found = kept.kept(run)
+    if conversation and not as_json:
+        print(conversation_text(found.folder.path))
+        return
     programs = kept.front(found.folder.path) if front else None
     result = kept.result_of(found.folder.path)
     if as_json:
         document = found.as_json() | {"settings": dict(found.record.settings), "versions": dict(found.record.versions)}
+        document |= {"conversation": conversation_json(found.folder.path)} if conversation else {}
         document |= {"result": result} | ({} if programs is None else {"front": programs})
         print(json.dumps(document, indent=1))
     else:
@@ -101,11 +109,35 @@ def _run_text(found: "Kept", result: dict[str, Any] | None) -> str:
     if result is not None:
         scores = ", ".join(f"{split} {score:.3f}" for split, score in result["scores"].items() if score is not None)
         lines += [f"  champion     {scores}", "", indent(result["pipeline"].rstrip(), "    ")]
+    lines += _llm_lines(found, result)
     lines.append("")
     if state.state == "interrupted":
         lines.append(f"`evoseg runs resume {name}` goes on with it.")
     lines.append(f"`evoseg runs show {name} --front` lists its programs from good to short and cheap.")
     return "\n".join(lines)
+
+
+def _llm_lines(found: "Kept", result: dict[str, Any] | None) -> list[str]:
+    """Say what a language model has cost and brought, if there was one."""
+    if not found.record.settings.get("agent"):
+        return []
+    from evoseg.llm.leash import spent_on
+    from evoseg.store.calls import calls_of
+
+    spent = spent_on(calls_of(found.folder.path))
+    words = f"{spent.calls} calls, {spent.tokens_in} tokens read and {spent.tokens_out} written, ${spent.usd:.4f}"
+    lines = ["", f"  agent        {found.record.settings['agent']}: {words}"]
+    if result is not None and "rounds" in result["llm"]:
+        llm = result["llm"]
+        faults = ", ".join(f"{n} x {fault}" for fault, n in llm["faults"].items()) or "none"
+        own = f"{100 * llm['champion_ancestry']:.0f} % of the champion's steps"
+        lines += [
+            f"               {llm['programs']} programs, {llm['duplicates']} known already, {llm['scored']} scored",
+            f"               {llm['leading']} among the leaders; faults: {faults}",
+            f"               worth {100 * llm['credit']:.0f} % of the gains, {own}",
+        ]
+    lines.append(f"`evoseg runs show {found.folder.name} --conversation` prints what was said.")
+    return lines
 
 
 def _front_text(found: "Kept", programs: list[dict[str, Any]]) -> str:

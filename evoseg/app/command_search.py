@@ -41,7 +41,15 @@ def search(
     workers: Annotated[
         int | None, typer.Option(help="Processes, 0 for none beside this one; one per core.", show_default=False)
     ] = None,
-    operators: Annotated[str, typer.Option(help="default, or all: those that need scikit-image too.")] = "default",
+    operators: Annotated[
+        str, typer.Option(help="default; all: those that need scikit-image too; cpp: those that --for cpp leaves.")
+    ] = "default",
+    target: Annotated[
+        str | None,
+        typer.Option(
+            "--for", help="cpp: use only operators that exported C++ files carry; python: any.", show_default=False
+        ),
+    ] = None,
     start: Annotated[
         list[str] | None,
         typer.Option(metavar="FILE.evo", help="A pipeline to begin with; may be repeated.", show_default=False),
@@ -49,7 +57,31 @@ def search(
     max_ms_per_mpx: Annotated[
         float | None, typer.Option(help="Highest cost of the pipeline, ms per megapixel.", show_default=False)
     ] = None,
-    library: Annotated[str, typer.Option(help="Solved tasks to start from; so far only: none.")] = "none",
+    library: Annotated[
+        str,
+        typer.Option(
+            metavar="URL|none",
+            help="Solved tasks to begin with, beside evoseg's own: a file, a postgresql:// URL, or none for a cold "
+            "start; $EVOSEG_HOME/library.db.",
+            show_default=False,
+        ),
+    ] = "default",
+    no_remember: Annotated[bool, typer.Option("--no-remember", help="Do not add this task to the library.")] = False,
+    agent: Annotated[
+        str, typer.Option(metavar="MODEL", help="Language model that proposes too, as openai:MODEL; none.")
+    ] = "none",
+    base_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="Its endpoint, if not OpenAI's.", show_default=False)
+    ] = None,
+    llm_calls: Annotated[int, typer.Option(help="Most calls of the model.")] = 20,
+    llm_tokens: Annotated[
+        int | None,
+        typer.Option(help="Most tokens, read and written; 500000 if the price is unknown.", show_default=False),
+    ] = None,
+    llm_usd: Annotated[float, typer.Option(help="Most money, where the price is known.")] = 2.0,
+    roles: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Roles that replace or join evoseg's own.", show_default=False)
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the results; $EVOSEG_HOME/runs/ID.", show_default=False)
     ] = None,
@@ -64,11 +96,17 @@ def search(
     from evoseg.app.api import search as run_search
     from evoseg.app.progress import shown
     from evoseg.app.settings import check_score
-    from evoseg.base.errors import SettingsError
+    from evoseg.base.errors import SettingsError, unknown
 
     check_score("min_score", min_score)
-    if library != "none":
-        raise SettingsError(f"library is '{library}'; so far 'none' is the only one.")
+    if target not in (None, "cpp", "python"):
+        raise SettingsError(unknown("form to search for", target, ("cpp", "python")))
+    if target == "cpp" and operators == "all":
+        raise SettingsError("--operators all adds operators that C++ files do not carry. Leave it out with --for cpp.")
+    if agent != "none":
+        from evoseg.app.agents import estimate
+
+        print(estimate(agent, base_url, llm_calls, llm_tokens, llm_usd, roles), file=sys.stderr)
     with shown() as watch:
         found = run_search(
             dataset,
@@ -79,9 +117,17 @@ def search(
             target_score=target_score,
             seed=seed,
             workers=workers,
-            operators=operators,
+            operators="cpp" if target == "cpp" else operators,
             start=start or (),
             max_ms_per_mpx=max_ms_per_mpx,
+            library=library,
+            remember=not no_remember,
+            agent=agent,
+            base_url=base_url,
+            llm_calls=llm_calls,
+            llm_tokens=llm_tokens,
+            llm_usd=llm_usd,
+            roles=roles,
             out=out,
             overwrite=overwrite,
             progress=watch,

@@ -6,7 +6,8 @@ from typing import Any
 from evoseg.operators import registry
 from evoseg.operators.parameters import Numbers, OneOf, Parameter, Range
 from evoseg.operators.registry import WHOLE, Operator
-from evoseg.pipeline import IMAGE, Pipeline, print_text
+from evoseg.pipeline import Pipeline, print_text
+from evoseg.pipeline.running import reaches
 
 
 def operator_json(op: Operator) -> dict[str, Any]:
@@ -81,7 +82,7 @@ def pipeline_json(pipeline: Pipeline) -> dict[str, Any]:
         "output": str(pipeline.output),
         "length": len(pipeline),
         "cost_ms_per_mpx": pipeline.cost,
-        "reach_px": _reach_json(reaches(pipeline)[-1]),
+        "reach_px": _reach_json(reaches(pipeline.steps)[-1]),
         "steps": [
             {
                 "operator": op.name,
@@ -105,19 +106,9 @@ def pipeline_text(pipeline: Pipeline) -> str:
     for number, (s, op) in enumerate(steps, 1):
         figures = f"{op.cost(s.params):7.1f} {_reach_words(op.reach(s.params)):>7s}"
         lines.append(f"{number:3d}  {op.name:{width}s} {figures}  {op.summary}")
-    total = f"{pipeline.cost:7.1f} {_reach_words(reaches(pipeline)[-1]):>7s}"
+    total = f"{pipeline.cost:7.1f} {_reach_words(reaches(pipeline.steps)[-1]):>7s}"
     lines += [f"     {'in all':{width}s} {total}", "", f"digest {pipeline.digest}"]
     return "\n".join(lines)
-
-
-def reaches(pipeline: Pipeline) -> list[int]:
-    """Return how many pixels away a pixel of the image can influence each step's value, or `WHOLE`."""
-    found: list[int] = []
-    for s in pipeline.steps:
-        before = [0 if j == IMAGE else found[j] for j in s.inputs]
-        own = registry.get(s.operator).reach(s.params)
-        found.append(WHOLE if WHOLE in (own, *before) else own + max(before))
-    return found
 
 
 def _parameter_json(parameter: Parameter) -> dict[str, Any]:

@@ -3,11 +3,13 @@
 from collections.abc import Callable
 
 from evoseg.base.errors import SettingsError, unknown
+from evoseg.export.cpp import export_cpp
 from evoseg.export.python import export_python
 from evoseg.pipeline import Pipeline, write_json
 
 EXPORTERS: dict[str, Callable[[Pipeline], str]] = {
     "python": export_python,
+    "cpp": export_cpp,
     "json": lambda pipeline: write_json(pipeline) + "\n",
 }
 

@@ -2,24 +2,29 @@
 
 import platform
 import shutil
+from base64 import b64encode
 from dataclasses import dataclass, field
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from evoseg import __version__
-from evoseg.app.runs import RunFolder, make_folder, refuse_existing
+from evoseg.app.runs import FilesError, RunFolder, make_folder, refuse_existing
 from evoseg.app.scoring import interval
 from evoseg.app.settings import RunSettings
 from evoseg.base.kinds import Kind
+from evoseg.base.streams import stream
 from evoseg.data.dataset import Dataset
 from evoseg.evolve.finalists import Finalist, promise
+from evoseg.evolve.learning import learning_curve
 from evoseg.evolve.ports import Scored
 from evoseg.evolve.selection import Front
 from evoseg.evolve.solve import Solution
-from evoseg.pipeline import Pipeline, print_text
+from evoseg.library.warm import WarmStart, lives_on
+from evoseg.pipeline import Pipeline, print_text, read_text
 
 _ROUND_S = 2
 
@@ -57,7 +62,7 @@ class Found:
     good_enough : bool
         Whether an evolved pipeline was chosen, and clears every baseline on the test images too.
     files : dict of str to Path
-        What the run left: "pipeline", "result", "test" and "curve".
+        What the run left: "pipeline", "result", "test", "curve" and "report".
     result : dict
         All of it and more, as the JSON document.
     """
@@ -93,8 +98,16 @@ class Found:
             shutil.copyfile(file, copies[key])
         return copies
 
+    def _repr_html_(self) -> str:
+        """Show the summary and the contact sheet in a notebook."""
+        from evoseg.app.summary import summary
+
+        sheet = b64encode(self.files["test"].read_bytes()).decode()
+        picture = f'<img alt="test images, worst first" src="data:image/png;base64,{sheet}">'
+        return f"<div><pre>{escape(summary(self))}</pre>{picture}</div>"
+
     def _repr_png_(self) -> bytes:
-        """Show the contact sheet in a notebook."""
+        """Show the contact sheet where HTML cannot be shown."""
         return self.files["test"].read_bytes()
 
 
@@ -106,8 +119,12 @@ class Finished:
     ----------
     all_metrics : dict of str to dict of str to float
         By stem of each test image, then by metric.
+    warm : WarmStart
+        What came of the library's programs.
     seconds, seconds_in_all : float, s
         Until the champion was chosen, and until this was written.
+    llm : dict or None
+        What a language model has done and cost; None without one.
     """
 
     folder: RunFolder
@@ -115,8 +132,10 @@ class Finished:
     settings: RunSettings
     solution: Solution
     all_metrics: dict[str, dict[str, float]]
+    warm: WarmStart
     seconds: float
     seconds_in_all: float
+    llm: dict[str, Any] | None = None
 
     @property
     def name(self) -> str:
@@ -189,6 +208,37 @@ class Finished:
         return without_result
 
 
+def found_again(result: dict[str, Any], folder: RunFolder) -> Found:
+    """Return what a search returned, from the document that it left.
+
+    Raises
+    ------
+    FilesError
+        If the document lacks something, as those of other versions may.
+    """
+    try:
+        low, high = result["interval_selection"]
+        return Found(
+            run=result["run"],
+            pipeline=read_text(result["pipeline"]),
+            metric=result["metric"],
+            scores=result["scores"],
+            interval_selection=(low, high),
+            interval_test=tuple(result["interval_test"]) if result["interval_test"] else None,
+            baselines_test=result["baselines_test"],
+            test_per_image=result["test_per_image"],
+            all_metrics_test=result["all_metrics_test"],
+            seconds=result["seconds"],
+            evaluations=result["evaluations"],
+            good_enough=result["good_enough"],
+            files=folder.files,
+            result=result,
+        )
+    except KeyError as error:
+        version = result.get("evoseg", "another")
+        raise FilesError(f"{folder.name}: its result, by evoseg {version}, says nothing of {error}.") from None
+
+
 def name_of(dataset: Dataset) -> str:
     """Return the name of a dataset: its folder's, or its title."""
     return dataset.root.resolve().name if dataset.root else dataset.title
@@ -221,14 +271,16 @@ def _document(finished: Finished, found: Found) -> dict[str, Any]:
         "interval_test": list(found.interval_test) if found.interval_test else None,
         "baselines_test": found.baselines_test,
         "test_per_image": found.test_per_image,
+        "search_per_image": dict(zip(splits.search, finished.champion.scored.scores.tolist(), strict=True)),
         "all_metrics_test": found.all_metrics_test,
         "cost_ms_per_mpx": pipeline.cost,
         "length": len(pipeline),
         **_work(finished),
-        "warm_start": [],
-        "llm": {"calls": 0, "cost_usd": 0.0},
+        "warm_start": _warm_start(finished),
+        "llm": finished.llm or {"calls": 0, "cost_usd": 0.0},
         "front": numbered(progress.front),
         "finalists": [_finalist(finalist) for finalist in solution.finalists],
+        "learning": _learning(finished),
         "settings": asked.as_json(),
         "versions": versions(),
         "files": {key: str(file) for key, file in found.files.items()},
@@ -252,6 +304,35 @@ def _work(finished: Finished) -> dict[str, Any]:
         "history": [list(entry) for entry in progress.history],
         "proposers": {name: gain / credit for name, gain in sorted(progress.credit.items())} if credit > 0 else {},
     }
+
+
+def _warm_start(finished: Finished) -> list[dict[str, Any]]:
+    """Return what was retrieved, what it scored once refitted, and which tasks were barred and why."""
+    champion, heard = finished.champion.scored.pipeline, finished.warm.heard
+    entries: list[dict[str, Any]] = []
+    for offer in finished.settings.offers:
+        scored = heard.get(offer.program.form)
+        entries.append(
+            {
+                "task": offer.name,
+                "id": offer.task,
+                "role": offer.role,
+                "scale": offer.scale,
+                "similarity": dict(offer.similarity),
+                "expected": offer.expected,
+                "score": None if scored is None else scored.score,
+                "kept": scored is not None and lives_on(offer.program, champion),
+                "digest": offer.program.digest,
+            }
+        )
+    return entries + [{"task": task, "barred_by": stem} for task, stem in finished.settings.barred.items()]
+
+
+def _learning(finished: Finished) -> list[list[float]]:
+    """Return [masks to choose by, score on the other search images], over the candidates that a search ended with."""
+    tried = [scores for variants in finished.solution.progress.variants.values() for scores, _ in variants]
+    curve = learning_curve(np.array(tried), stream(finished.settings.seed, "learning"))
+    return [[point.n_images, point.score] for point in curve]
 
 
 def _finalist(finalist: Finalist) -> dict[str, Any]:

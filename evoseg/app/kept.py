@@ -36,6 +36,7 @@ class Kept:
             "seconds": round(state.seconds, 2),
             "seed": record.settings.get("seed"),
             "metric": record.settings.get("metric"),
+            "agent": record.settings.get("agent"),
             "budget": {key: record.settings.get(key) for key in ("seconds", "evaluations", "target_score")},
             "folder": str(self.folder.path),
         }

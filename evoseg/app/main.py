@@ -19,11 +19,16 @@ import typer
 from evoseg import __version__
 from evoseg.app.command_apply import apply, score
 from evoseg.app.command_check import check
+from evoseg.app.command_consult import critique, describe
 from evoseg.app.command_demo import demo
+from evoseg.app.command_doctor import doctor
+from evoseg.app.command_library import library
 from evoseg.app.command_operators import operators
+from evoseg.app.command_report import report
 from evoseg.app.command_runs import runs
 from evoseg.app.command_search import search
 from evoseg.app.command_show import export, show
+from evoseg.app.command_similar import similar
 
 DONE, ERROR, MISUSE, BELOW, INTERRUPTED = 0, 1, 2, 3, 130
 """Exit codes; 3 is a search that ended below --min-score."""
@@ -40,10 +45,15 @@ app = typer.Typer(
 _EXAMPLES: dict[Callable[..., None], str] = {
     demo: "evoseg demo --seconds 20",
     check: "evoseg check plates/",
+    describe: "evoseg describe plates/",
     search: "evoseg search plates/ --seconds 60 --out found/",
+    similar: "evoseg similar plates/ -k 5",
     apply: "evoseg apply found/ new_images/ --out segmented/",
     score: "evoseg score found/ plates/ --split test",
     show: "evoseg show found/",
+    critique: "evoseg critique found/ plates/ --agent openai:gpt-4.1-mini",
+    report: "evoseg report found/",
+    doctor: "evoseg doctor",
     export: "evoseg export found/ --to python --out segment.py",
 }
 
@@ -65,7 +75,7 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
 
 for command, example in _EXAMPLES.items():
     app.command(epilog=f"Example: {example}")(_guarded(command))
-for group, name in ((operators, "operators"), (runs, "runs")):
+for group, name in ((operators, "operators"), (library, "library"), (runs, "runs")):
     for member in group.registered_commands:
         assert member.callback is not None
         member.callback = _guarded(member.callback)

@@ -105,4 +105,7 @@ def worded(status: Status, passed_s: float = 0.0) -> str:
         words.append(f"{max(0.0, status.seconds_left - passed_s):.0f} s left")
     if status.evaluations_left is not None:
         words.append(f"{status.evaluations_left} to go")
+    if status.agent is not None:
+        calls = "1 call" if status.agent.calls == 1 else f"{status.agent.calls} calls"
+        words.append(f"agent: {calls}, ${status.agent.usd:.3f}, credit {100 * status.agent.credit:.0f} %")
     return "  ".join(words)

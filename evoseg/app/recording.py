@@ -14,6 +14,7 @@ from evoseg.app.settings import RunSettings
 from evoseg.base.errors import DatasetError, EvosegError
 from evoseg.data.dataset import Dataset
 from evoseg.data.splits import Splits
+from evoseg.library.warm import Offer
 from evoseg.operators import registry
 from evoseg.pipeline import print_text, read_text
 from evoseg.store.runs import RunRecord, now
@@ -37,7 +38,11 @@ def record_of(run: str, asked: RunSettings, dataset: Dataset, splits: Splits) ->
         dataset_digest=dataset.survey.digest,
         parts=_parts(dataset),
         splits=_stems(splits),
-        settings=vars(asked) | {"start": [print_text(pipeline) for pipeline in asked.start]},
+        settings=vars(asked)
+        | {
+            "start": [print_text(pipeline) for pipeline in asked.start],
+            "offers": [vars(offer) | {"program": print_text(offer.program)} for offer in asked.offers],
+        },
         revisions=_revisions(),
         versions=versions(),
         started=now(),
@@ -57,7 +62,8 @@ def settings_of(record: RunRecord) -> RunSettings:
         other = ", ".join(sorted(known ^ set(record.settings)))
         raise ChangedError(f"{record.id}: {_made_with(record)}, and its settings differ ({other}). Use that version.")
     start = tuple(read_text(text) for text in record.settings["start"])
-    return RunSettings(**{**record.settings, "start": start})
+    offers = tuple(Offer(**{**offer, "program": read_text(offer["program"])}) for offer in record.settings["offers"])
+    return RunSettings(**{**record.settings, "start": start, "offers": offers})
 
 
 def refuse_other_operators(record: RunRecord) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from evoseg.app.agents import told_again
 from evoseg.app.datasets import Data, opened
 from evoseg.app.recording import data_of, refuse_other_dataset, refuse_other_operators, scratch, settings_of
 from evoseg.app.runs import run_folder
@@ -15,8 +16,10 @@ from evoseg.data.splits import split as split_of
 from evoseg.evolve.evaluator import AnyEvaluator
 from evoseg.evolve.jobs import Executor
 from evoseg.evolve.journal import Checked, Difference, DiffersError, EndOfJournal, RecordedClock
+from evoseg.evolve.method import USUAL
 from evoseg.evolve.search import Progress
 from evoseg.evolve.solve import RESERVE_S, solve
+from evoseg.library.warm import WarmStart, with_warm_start
 from evoseg.store.runs import open_journal, read_run
 
 
@@ -98,11 +101,24 @@ def replay(
     def checked(name: str, evaluator: AnyEvaluator, executor: Executor) -> AnyEvaluator:
         return Checked(name, evaluator, executor, clock)
 
+    # What the model has said is in the journal; nobody is asked.
+    guests = [told_again(clock)] if asked.agent else []
     difference = None
     with open_journal(folder.path) as journal, scratch() as packs, stoppable(clock):
         clock.follow(journal, extend=False)
         try:
-            solve(dataset, splits, asked.the_task(), settings, Path(packs), clock, progress, witness=checked)
+            solve(
+                dataset,
+                splits,
+                asked.the_task(),
+                settings,
+                Path(packs),
+                clock,
+                progress,
+                witness=checked,
+                method=replace(USUAL, proposers=with_warm_start(WarmStart(asked.offers))),
+                guests=guests,
+            )
         except EndOfJournal:
             pass
         except DiffersError as error:

@@ -11,9 +11,9 @@ from pathlib import Path
 from evoseg.base.errors import EvosegError, unknown
 from evoseg.base.writing import whole_file
 
-PIPELINE, RESULT, TEST, CURVE = "pipeline.evo", "result.json", "test.png", "curve.png"
+PIPELINE, RESULT, TEST, CURVE, REPORT = "pipeline.evo", "result.json", "test.png", "curve.png", "report.html"
 DATABASE, LOCK = "run.db", "run.lock"
-FILES = {"pipeline": PIPELINE, "result": RESULT, "test": TEST, "curve": CURVE}
+FILES = {"pipeline": PIPELINE, "result": RESULT, "test": TEST, "curve": CURVE, "report": REPORT}
 """What a search leaves, by the names that the result document uses."""
 
 

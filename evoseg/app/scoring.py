@@ -50,12 +50,16 @@ class Scores:
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """An image with a pipeline's answer, the truth in the same form, and the scores."""
+    """An image with a pipeline's answer, the truth in the same form, the scores, and what is wrong.
+
+    `errors` are numbers of what was missed and of what is too much: of pixels for masks, of objects or points else.
+    """
 
     sample: Sample
     answer: NDArray[Any]
     truth: NDArray[Any]
     scores: dict[str, float]
+    errors: tuple[int, int]
 
 
 def score(pipeline: Pipeline, dataset: Dataset, split: str = "test") -> Scores:
@@ -142,8 +146,23 @@ def _judge(pipeline: Pipeline, kind: TaskKind, dataset: Dataset, stem: str) -> J
     scores = {}
     for name, task in every_score(kind):
         prepared = task.truth(task.item(sample)) if prepared is None else prepared
-        scores[name] = float(task.score(task.judge(answer, prepared)))
-    return Judged(sample, answer, truth, scores)
+        counts = task.judge(answer, prepared)
+        scores[name] = float(task.score(counts))
+    return Judged(sample, answer, truth, scores, _errors(kind.output, answer, truth, sample.known, counts))
+
+
+def _errors(
+    output: Kind,
+    answer: NDArray[Any],
+    truth: NDArray[Any],
+    known: NDArray[np.bool_] | None,
+    counts: NDArray[np.float64],
+) -> tuple[int, int]:
+    """Return how much was missed, and how much is too much; `counts` are matches, answered and true at both ends."""
+    if output is Kind.MASK:
+        counted = np.True_ if known is None else known
+        return int((truth & ~answer & counted).sum()), int((~truth & answer & counted).sum())
+    return int(counts[-1] - counts[0]), int(counts[-2] - counts[0])
 
 
 def truth_of(sample: Sample, output: Kind) -> NDArray[Any] | None:

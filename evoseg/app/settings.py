@@ -1,8 +1,8 @@
 """What a search is asked for, checked before anything is opened."""
 
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -10,14 +10,23 @@ from typing import Any
 from evoseg.app.pipelines import read_pipeline
 from evoseg.app.tasks import AUTO, TaskKind, check_names, kind_called, kind_for
 from evoseg.base.errors import SettingsError, unknown
+from evoseg.base.kinds import Kind
 from evoseg.evolve.budget import Budget
 from evoseg.evolve.ports import Task
 from evoseg.evolve.solve import SearchSettings
+from evoseg.export.cpp import carried, filters
+from evoseg.library.warm import Offer
+from evoseg.operators import registry
+from evoseg.operators.registry import Operator
 from evoseg.pipeline import Pipeline
 
-OPERATORS = ("default", "all")
+DEFAULT, NONE = "default", "none"
+"""The user's own library, and none at all; anything else is a file or a URL."""
+OPERATORS = ("default", "all", "cpp")
 SECONDS = 60.0
 """Budget of a search that was given none."""
+LLM_CALLS, LLM_USD = 20, 2.0
+"""What a language model may cost if nobody says so."""
 MOST_WORKERS = 256
 """Beyond any machine that this was tried on; each is a process that holds some of the images."""
 
@@ -38,11 +47,28 @@ class RunSettings:
     workers : int
         Processes; 0 runs everything in this one.
     operators : str
-        "default" or "all".
+        "default", "all", or "cpp" for those that exported C++ files carry.
     max_ms_per_mpx : float or None
         Highest modelled cost of the answer.
     start : tuple of Pipeline
         Programs to begin with.
+    library : str
+        Where the library of solved tasks is: "default", "none", a file or a URL.
+    remember : bool
+        Whether the library is to keep this task once it is solved.
+    offers : tuple of Offer
+        What was retrieved from the library when the run began: a resumed run goes by this, whatever the library holds
+        by then.
+    barred : mapping of str to str
+        Solved tasks that were left out, with the test image of this dataset that they have seen.
+    agent : str or None
+        A language model, such as "openai:MODEL".
+    base_url : str or None
+        Of its endpoint; None for OpenAI's own.
+    llm_calls, llm_tokens, llm_usd
+        Caps; None is no cap of its own.
+    roles : str or None
+        Folder with roles that add to evoseg's own, or replace them.
     """
 
     task: str
@@ -55,6 +81,16 @@ class RunSettings:
     operators: str
     max_ms_per_mpx: float | None
     start: tuple[Pipeline, ...]
+    library: str = "none"
+    remember: bool = False
+    offers: tuple[Offer, ...] = ()
+    barred: Mapping[str, str] = field(default_factory=dict)
+    agent: str | None = None
+    base_url: str | None = None
+    llm_calls: int = LLM_CALLS
+    llm_tokens: int | None = None
+    llm_usd: float | None = LLM_USD
+    roles: str | None = None
 
     @property
     def kind(self) -> TaskKind:
@@ -77,9 +113,14 @@ class RunSettings:
         Raises
         ------
         SettingsError
-            If a pipeline to start from gives something else.
+            If a pipeline to start from gives something else, or C++ files are to carry what they cannot.
         """
         _check_start(self.start, kind)
+        if self.operators == "cpp" and kind.output is not Kind.MASK:
+            raise SettingsError(
+                f"exported C++ files carry pipelines that give masks; the task {kind.name} needs a {kind.output} value."
+                " Search without --for cpp (operators cpp); Python files carry it."
+            )
         return replace(self, task=kind.name, metric=metric)
 
     def search_settings(self) -> SearchSettings:
@@ -89,13 +130,19 @@ class RunSettings:
             seed=self.seed,
             workers=self.workers,
             optional_operators=self.operators == "all",
+            without=_left_out(self.operators),
             max_cost=float("inf") if self.max_ms_per_mpx is None else self.max_ms_per_mpx,
             start=self.start,
         )
 
+    def usable(self, op: Operator) -> bool:
+        """Return whether pipelines of this search may have an operator."""
+        return self.operators == "all" or not (op.needs or op.name in _left_out(self.operators))
+
     def as_json(self) -> dict[str, Any]:
         """Return them as values that JSON knows; pipelines by their digests."""
-        return vars(self) | {"start": [pipeline.digest for pipeline in self.start], "library": "none"}
+        programs = {"start": self.start, "offers": [offer.program for offer in self.offers]}
+        return vars(self) | {name: [p.digest for p in listed] for name, listed in programs.items()}
 
 
 def run_settings(
@@ -110,6 +157,14 @@ def run_settings(
     operators: str,
     start: Start,
     max_ms_per_mpx: float | None,
+    library: str = DEFAULT,
+    remember: bool = True,
+    agent: str | None = None,
+    base_url: str | None = None,
+    llm_calls: int = LLM_CALLS,
+    llm_tokens: int | None = None,
+    llm_usd: float | None = LLM_USD,
+    roles: str | Path | None = None,
 ) -> RunSettings:
     """Check what a caller asked for and fill in what was left open.
 
@@ -117,6 +172,8 @@ def run_settings(
     ------
     SettingsError
         If a value is unknown or out of its range.
+    ExportError
+        If a pipeline to start from uses what C++ files do not carry, and only that is to be used.
     """
     check_names(task, metric)
     _one_of("operators", operators, OPERATORS)
@@ -126,11 +183,14 @@ def run_settings(
             raise SettingsError(f"{name} is {number}; it must be a finite number.")
     if max_ms_per_mpx is not None and max_ms_per_mpx <= 0:
         raise SettingsError(f"max_ms_per_mpx is {max_ms_per_mpx:g}; it must be positive.")
+    check_caps(llm_calls, llm_tokens, llm_usd)
+    begun = tuple(source if isinstance(source, Pipeline) else read_pipeline(source) for source in start)
+    _check_start(begun, None if task == AUTO else kind_called(task))
+    if operators == "cpp" and begun:
+        filters(begun)
     workers = min(cores(), MOST_WORKERS) if workers is None else checked_workers(workers)
     if seconds is None and evaluations is None:
         seconds = SECONDS
-    programs = tuple(s if isinstance(s, Pipeline) else read_pipeline(s) for s in start)
-    _check_start(programs, None if task == AUTO else kind_called(task))
     Budget(seconds, evaluations, target_score)
     return RunSettings(
         task=task,
@@ -142,8 +202,29 @@ def run_settings(
         workers=workers,
         operators=operators,
         max_ms_per_mpx=max_ms_per_mpx,
-        start=programs,
+        start=begun,
+        library=library,
+        remember=remember and library != NONE,
+        agent=None if agent == "none" else agent,
+        base_url=base_url,
+        llm_calls=llm_calls,
+        llm_tokens=llm_tokens,
+        llm_usd=llm_usd,
+        roles=None if roles is None else str(Path(roles).expanduser().absolute()),
     )
+
+
+def check_caps(llm_calls: int, llm_tokens: int | None, llm_usd: float | None) -> None:
+    """Refuse caps on a language model that are none.
+
+    Raises
+    ------
+    SettingsError
+        Naming the first.
+    """
+    for name, cap in (("llm_calls", llm_calls), ("llm_tokens", llm_tokens), ("llm_usd", llm_usd)):
+        if cap is not None and not 0 <= cap < float("inf"):
+            raise SettingsError(f"{name} is {cap}; it must be a number from 0.")
 
 
 def check_score(name: str, score: float | None) -> None:
@@ -180,6 +261,11 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _left_out(operators: str) -> frozenset[str]:
+    """Return the default operators that a choice leaves out."""
+    return frozenset(op.name for op in registry.operators() if operators == "cpp" and not carried(op))
 
 
 def _one_of(what: str, name: str, known: tuple[str, ...]) -> None:

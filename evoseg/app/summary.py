@@ -24,7 +24,9 @@ def summary(found: Found) -> str:
         indent(print_text(found.pipeline).rstrip(), "    "),
         _table(found),
         verdict(found),
+        *_reused(found),
         _effort(result),
+        *_agent(result),
         "\n".join(["files", *(f"  {path}" for path in found.files.values())]),
     ]
     return "\n\n".join(parts)
@@ -97,6 +99,44 @@ def verdict(found: Found) -> str:
     if test is None:
         return "It clears the baselines on the images that it was made with; how it does on new ones is not proven."
     return "Good enough: it clears the answers that ignore the image and the best classic recipe."
+
+
+def _reused(found: Found) -> list[str]:
+    """Say what the programs of solved tasks were worth here; nothing after a cold start."""
+    result, word = found.result, METRIC_WORDS[found.metric]
+    left_out = [
+        f"The solved task {entry['task']} was left out: it has seen the test image {entry['barred_by']}."
+        for entry in result["warm_start"]
+        if "barred_by" in entry
+    ]
+    tried = [entry for entry in result["warm_start"] if entry.get("score") is not None]
+    if not tried:
+        return left_out
+    best = max(tried, key=lambda entry: entry["score"])
+    classic = max((f["search"] for f in result["finalists"] if f["role"] == "classic"), default=0.0)
+    words = (
+        f"Programs of {len(tried)} solved tasks were tried first: refitted, the best, from {best['task']}, scored "
+        f"{word} {best['score']:.3f} on the search images, and the best classic recipe {classic:.3f}."
+    )
+    kept = [entry["task"] for entry in tried if entry["kept"]]
+    if best["score"] <= classic:
+        words += " So the search went on without their parts."
+    elif kept:
+        words += f" What was reused lives on in the answer: {', '.join(dict.fromkeys(kept))}."
+    else:
+        words += " The answer is built of other parts."
+    return [words, *left_out]
+
+
+def _agent(result: dict[str, Any]) -> list[str]:
+    """Say what a language model cost and was worth, if one was asked."""
+    llm = result["llm"]
+    if "model" not in llm:
+        return []
+    words = f"{llm['model']}: {llm['calls']} calls, ${llm['cost_usd']:.4f}; {llm['scored']} of its programs were scored"
+    faults = ", ".join(f"{n} x {fault}" for fault, n in llm["faults"].items())
+    worth = f"they brought {100 * llm['credit']:.0f} % of the gains and {100 * llm['champion_ancestry']:.0f} % of the "
+    return [f"{words}, {worth}champion's steps{f'; faults: {faults}' if faults else ''}."]
 
 
 def _effort(result: dict[str, Any]) -> str:

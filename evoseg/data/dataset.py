@@ -182,6 +182,12 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.stems)
 
+    def _repr_html_(self) -> str:
+        """Show a few images in a notebook."""
+        from evoseg.data.display import dataset_html
+
+        return dataset_html(self)
+
     def __repr__(self) -> str:
         where = f"'{self.root}'" if self.root else "arrays"
         return f"<Dataset {where}: {len(self.stems)} images, {len(self.labelled)} labelled>"

@@ -225,7 +225,7 @@ def write_mask(path: str | Path, mask: NDArray[np.bool_], *, overwrite: bool = F
     if mask.ndim != 2 or mask.dtype != np.bool_:
         raise DatasetError(f"{path}: a mask is a bool array of shape (M, N), not {mask.dtype} of {mask.shape}.")
     _check_ending(path, ("png",))
-    _write_whole(path, lambda file: _save_png(mask.astype(np.uint8) * np.uint8(255), file), overwrite)
+    _write_whole(path, lambda file: _save_png(mask.view(np.uint8) * np.uint8(255), file), overwrite)
 
 
 def write_labels(path: str | Path, labels: NDArray[np.int32], *, overwrite: bool = False) -> None:

@@ -32,7 +32,7 @@ def decode(path: Path, file: BinaryIO, limits: Limits) -> Decoded:
     with tifffile.TiffFile(file) as tiff:
         head = _header(path, tiff)
         check_size(path, head, limits)
-        _check_complete(path, tiff)
+        check_complete(path, tiff)
         try:
             stack: NDArray[Any] = tiff.series[0].asarray(maxworkers=1)
         except Exception as error:
@@ -113,7 +113,7 @@ def _orientation(page: "TiffPage") -> int:
     return int(tag.value) if tag is not None else 1
 
 
-def _check_complete(path: Path, tiff: "TiffFile") -> None:
+def check_complete(path: Path, tiff: "TiffFile") -> None:
     """Refuse a file that ends before its data: tifffile would fill the rest with zeros."""
     size = tiff.filehandle.size
     for page in tiff.series[0].pages:

@@ -1,5 +1,6 @@
 """Random typed programs: draw operators, parameters and whole programs of a kind."""
 
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -151,13 +152,23 @@ def scaled(domain: Range, value: float) -> float:
     return (value - domain.low) / (domain.high - domain.low)
 
 
-def vocabulary(facts: Facts, output: Kind = Kind.MASK, *, optional: bool = False) -> Vocabulary:
-    """Return the vocabulary of the operators that programs of a kind can use: default ones, or all installed ones."""
-    operators = registry.operators(optional=optional)
-    useful = {output}
-    while more := {kind for op in operators if op.output in useful for kind in op.inputs} - useful:
-        useful |= more
-    return Vocabulary(tuple(op for op in operators if op.output in useful), facts)
+def vocabulary(
+    facts: Facts, output: Kind = Kind.MASK, *, optional: bool = False, without: Container[str] = ()
+) -> Vocabulary:
+    """Return the vocabulary of the operators that programs of a kind can use: default ones, or all installed ones.
+
+    Operators that are named in `without` are left out.
+    """
+    operators = [op for op in registry.operators(optional=optional) if op.name not in without]
+    return Vocabulary(tuple(useful(operators, output)), facts)
+
+
+def useful(operators: Sequence[Operator], output: Kind) -> list[Operator]:
+    """Return the operators that a program can use that is to return a kind of value."""
+    kinds = {output}
+    while more := {kind for op in operators if op.output in kinds for kind in op.inputs} - kinds:
+        kinds |= more
+    return [op for op in operators if op.output in kinds]
 
 
 def _defaults(operator: Operator) -> tuple[Value, ...]:

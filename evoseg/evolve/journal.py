@@ -25,6 +25,8 @@ from evoseg.pipeline import Pipeline
 
 END = "end"
 """What an entry is about that says why the search ended."""
+ARRIVAL = "arrival"
+"""What an entry is about that tells what came from outside, at a time of its own choosing."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,10 @@ class Heading:
     Attributes
     ----------
     about : str
-        Evaluator and method, such as "search.evaluate", or `END`.
+        Evaluator and method, such as "search.evaluate", or `END`, or `ARRIVAL`.
     question : str
-        Digest of what was asked; of `END`, why the search ended.
+        Digest of what was asked; of `END`, why the search ended; of `ARRIVAL`, at which border, and after a line break
+        what came.
     seconds : float, s
         The clock when the answer was there.
     killed : bool
@@ -178,6 +181,23 @@ class RecordedClock(Clock):
         if reason is not None and not self.stopped:
             self._journal.add(Heading(END, reason, self.seconds), ())
         return reason
+
+    def arrival(self, border: int, present: Callable[[], str]) -> str:
+        """Return what has come from outside the search at a border between generations, "" if nothing.
+
+        While the journal lasts, it is told again where it came; then `present` is asked, and its answer written down.
+        """
+        ahead = self._journal.ahead() if self._journal is not None else None
+        if ahead is None:
+            came = present() if self._extend else ""
+            if came:
+                self.add(Heading(ARRIVAL, f"{border}\n{came}"), ())
+            return came
+        at, _, came = ahead.question.partition("\n")
+        if ahead.about != ARRIVAL or at != str(border):
+            return ""
+        self.take(ahead, ())
+        return came
 
     def take(self, asked: Heading, programs: Sequence[Pipeline]) -> list[Answer]:
         """Take the next entry, which must be about this.

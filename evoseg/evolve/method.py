@@ -58,8 +58,9 @@ class Method:
 
     Attributes
     ----------
-    words : callable (facts, output, optional) -> Vocabulary
-        `output` is the kind that programs return; `optional` says whether operators that need scikit-image join.
+    words : callable (facts, output, optional, without) -> Vocabulary
+        `output` is the kind that programs return; `optional` says whether operators that need scikit-image join,
+        `without` names those that do not.
     proposers : callable (words, facts, output) -> list of Share
         Programs that the user brought go before all of them.
     select : callable (population, n, rng) -> list of Scored

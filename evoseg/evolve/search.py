@@ -16,7 +16,7 @@ from evoseg.evolve.facts import Facts
 from evoseg.evolve.fitting import EVERYTHING, Effort
 from evoseg.evolve.ports import Failed, Floats, Proposer, Scored, SearchView, Task, TurnedAway, Verdict
 from evoseg.evolve.selection import Front, distinct_answers, leading, priced, select, survivors
-from evoseg.evolve.skeletons import Skeleton, skeleton
+from evoseg.evolve.skeletons import Skeleton, skeleton, structures
 from evoseg.pipeline import Pipeline
 
 logger = logging.getLogger(__name__)
@@ -57,6 +57,8 @@ class Progress:
         Full evaluations; failures; candidates dismissed on a few images, and for their cost; generations begun.
     variants : dict
         Robust and left-out scores of all variants of a structure, by its skeleton.
+    origins : dict
+        Who first brought the structure of a sub-program into the search; kept only where there are guests.
     history : list of (evaluations, seconds, best score)
         One entry whenever the best improved; never decreases.
     population, best : list of Scored
@@ -84,6 +86,7 @@ class Progress:
     best_classic: Scored | None = None
     credit: dict[str, float] = field(default_factory=dict)
     variants: dict[Skeleton, list[tuple[Floats, Floats]]] = field(default_factory=dict)
+    origins: dict[Skeleton, str] = field(default_factory=dict)
     stopped_by: str = ""
 
     @property
@@ -115,6 +118,8 @@ class Search:
         Candidates that cost more by the model are not evaluated.
     watch : callable
         Called with the progress after each generation.
+    guests : sequence of Proposer
+        Asked before all others, and drawing from streams of their own: one with nothing to say changes nothing.
     """
 
     def __init__(
@@ -131,6 +136,7 @@ class Search:
         select: Callable[[Sequence[Scored], int, Generator], list[Scored]] = select,
         max_cost: float = float("inf"),
         watch: Callable[[Progress], None] = lambda progress: None,
+        guests: Sequence[Proposer] = (),
     ) -> None:
         self._task = task
         self._evaluator = evaluator
@@ -138,6 +144,7 @@ class Search:
         self._copied = list(copied)
         self._probed = probed
         self._shares = shares
+        self._guests = guests
         self._facts = facts
         self._clock = clock
         self._seed = seed
@@ -219,8 +226,9 @@ class Search:
         view = SearchView(state.population, state.best, self._select, self._facts, self._probe)
         proposals = []
         free = GENERATION
-        for i, share in enumerate(self._shares):
-            rng = stream(self._seed, "generation", state.generation, i)
+        invited: list[tuple[int | str, Share]] = [(guest.name, Share(guest, GENERATION)) for guest in self._guests]
+        for key, share in [*invited, *enumerate(self._shares)]:
+            rng = stream(self._seed, "generation", state.generation, key)
             pipelines = share.proposer.ready(view, min(share.places, free), rng)
             free -= len(pipelines)
             proposals.append((share.proposer, pipelines))
@@ -301,3 +309,5 @@ class Search:
         state.variants = {key: kept for key, kept in state.variants.items() if key in alive}
         for s in scored:
             state.variants.setdefault(skeleton(s.pipeline), []).append((s.robust, s.left_out))
+            for structure in structures(s.pipeline) if self._guests else ():
+                state.origins.setdefault(structure, s.proposer)

@@ -24,7 +24,7 @@ from evoseg.evolve.facts import Facts, survey_images
 from evoseg.evolve.finalists import MOST, Finalist, champion, leave_one_out, nominate
 from evoseg.evolve.jobs import Executor, InProcess
 from evoseg.evolve.method import USUAL, Given, Method
-from evoseg.evolve.ports import Failed, Floats, Scored, Task
+from evoseg.evolve.ports import Failed, Floats, Proposer, Scored, Task
 from evoseg.evolve.search import GENERATION, Progress, Search, Share
 from evoseg.evolve.workers import Processes, WorkerSettings
 from evoseg.pipeline import Pipeline
@@ -49,6 +49,8 @@ class SearchSettings:
         Processes; 0 runs everything in this one.
     optional_operators : bool
         Whether operators that need scikit-image join.
+    without : frozenset of str
+        Operators that are not to be used.
     max_cost : float, ns per pixel (which is ms per megapixel)
         The champion's highest modelled cost.
     start : tuple of Pipeline
@@ -61,6 +63,7 @@ class SearchSettings:
     seed: int = 0
     workers: int = 1
     optional_operators: bool = False
+    without: frozenset[str] = frozenset()
     max_cost: float = float("inf")
     start: tuple[Pipeline, ...] = ()
     cache_bytes: int = 1 << 30
@@ -109,6 +112,7 @@ def solve(
     found: Callable[[Pipeline], None] = lambda pipeline: None,
     witness: Witness = lambda name, evaluator, executor: evaluator,
     method: Method = USUAL,
+    guests: Sequence[Proposer] = (),
 ) -> Solution:
     """Search on the search images, choose on the selection images, prove on the test images.
 
@@ -126,6 +130,8 @@ def solve(
         Puts something between the search and its evaluators, such as one that remembers.
     method : Method
         What the search is made of; for studies.
+    guests : sequence of Proposer
+        Others that may propose, such as a language model.
     """
     n_search = len(splits.search)
     copied = evenly_spaced(n_search, method.copies)
@@ -144,7 +150,7 @@ def solve(
         copies = on("copies", n_search, first_selection)
         # Curves that are fitted to copies, too, lean less on how bright a single image happens to be.
         probed = on("probes", 0, first_selection)
-        words = method.words(facts, task.output, optional=settings.optional_operators)
+        words = method.words(facts, task.output, optional=settings.optional_operators, without=settings.without)
         shares = [Share(Given(settings.start), GENERATION), *method.proposers(words, facts, task.output)]
         search = Search(
             task,
@@ -159,6 +165,7 @@ def solve(
             method.select,
             settings.max_cost,
             watch,
+            guests,
         )
         try:
             # The small sums of the parent are quicker on one thread, and their last digits the same on any machine.

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from inspect import Parameter as SignatureParameter
 from inspect import cleandoc, signature
 from typing import Any, TypeVar, get_args, get_type_hints
@@ -9,6 +10,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 from evoseg.base.errors import PipelineError, unknown
 from evoseg.base.kinds import Kind, kind_of
 from evoseg.operators.parameters import Fitted, Numbers, OneOf, Parameter, Range, Value
+from evoseg.operators.strips import LARGE, WORTH, in_strips, strip_height
 
 Params = Mapping[str, Any]
 F = TypeVar("F", bound=Callable[..., Any])
@@ -65,8 +67,12 @@ class Operator:
         return self._reach(self.named(values))
 
     def run(self, arrays: tuple[Any, ...], values: tuple[Value, ...]) -> Any:
-        """Apply the operator."""
-        return self.function(*arrays, **self.named(values))
+        """Apply the operator; a large image in strips, if its reach is finite, with the same pixels."""
+        whole = partial(self.function, **self.named(values))
+        rows, cols = arrays[0].shape[:2]
+        if rows * cols < LARGE or self.cost(values) < WORTH or (reach := self.reach(values)) == WHOLE:
+            return whole(*arrays)
+        return in_strips(whole, arrays, reach, strip_height(cols, reach))
 
     @property
     def fitted(self) -> bool:

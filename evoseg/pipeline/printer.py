@@ -9,8 +9,7 @@ FORM_VERSION = 1
 
 def print_text(pipeline: Pipeline) -> str:
     """Return the canonical text: every parameter in signature order, steps named by operator and number."""
-    names: dict[int, str] = {IMAGE: "image"}
-    counts: dict[str, int] = {}
+    names = names_of(pipeline)
     lines = [_header(pipeline), "def pipeline(image):"]
     for i, s in enumerate(pipeline.steps):
         named = registry.get(s.operator).named(s.params)
@@ -19,10 +18,18 @@ def print_text(pipeline: Pipeline) -> str:
         if i == len(pipeline.steps) - 1:
             lines.append(f"    return {call}")
             continue
-        counts[s.operator] = counts.get(s.operator, 0) + 1
-        names[i] = f"{s.operator}_{counts[s.operator]}"
         lines.append(f"    {names[i]} = {call}")
     return "\n".join(lines) + "\n"
+
+
+def names_of(pipeline: Pipeline) -> dict[int, str]:
+    """Return what steps are called by their places, `IMAGE` included: by operator and number."""
+    counts: dict[str, int] = {}
+    names = {IMAGE: "image"}
+    for i, s in enumerate(pipeline.steps):
+        counts[s.operator] = counts.get(s.operator, 0) + 1
+        names[i] = f"{s.operator}_{counts[s.operator]}"
+    return names
 
 
 def _header(pipeline: Pipeline) -> str:

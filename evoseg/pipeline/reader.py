@@ -46,7 +46,7 @@ def read_text(text: str) -> Pipeline:
     """
     text = text.removeprefix("\ufeff")  # what some editors put before UTF-8
     revisions = _revisions(text)
-    functions = _functions(_parse(text))
+    functions = parsed_functions(text)
     if "pipeline" not in functions:
         raise PipelineError("there is no 'def pipeline(image):' in the text.")
     expansion = _Expansion(functions)
@@ -63,6 +63,17 @@ def read_text(text: str) -> Pipeline:
         raise PipelineError(f"pipeline: {error}") from None
     warn_of_revisions(revisions)
     return result
+
+
+def parsed_functions(text: str) -> dict[str, ast.FunctionDef]:
+    """Return the functions of a text by name, their headers checked but not their bodies.
+
+    Raises
+    ------
+    PipelineError
+        If it is too large, not a program, or more than functions.
+    """
+    return _functions(_parse(text))
 
 
 def _parse(text: str) -> ast.Module:

@@ -1,5 +1,6 @@
 """Run a program's steps on one image."""
 
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from evoseg.base.errors import PipelineError
 from evoseg.operators import registry
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from evoseg.pipeline.value import Step
 
@@ -30,13 +31,43 @@ def as_raw(image: NDArray[Any]) -> NDArray[Any]:
 
 
 def run_steps(steps: "Sequence[Step]", raw: NDArray[Any]) -> NDArray[Any]:
-    """Return the value of the last step; each intermediate value is dropped after its last use."""
-    last_use = {j: i for i, s in enumerate(steps) for j in s.inputs}
-    values: dict[int, NDArray[Any]] = {-1: raw}
-    for i, s in enumerate(steps):
-        arrays = tuple(values[j] for j in s.inputs)
-        values[i] = registry.get(s.operator).run(arrays, s.params)
+    """Return the value of the last step."""
+    return deque(step_values(steps, raw), maxlen=1)[0]
+
+
+def step_values(steps: "Sequence[Step]", raw: NDArray[Any]) -> "Iterator[NDArray[Any]]":
+    """Yield the value of each step in turn; one is held only until its last use."""
+    return (value for _, value in evaluated(steps, range(len(steps)), {-1: raw}))
+
+
+def evaluated(
+    steps: "Sequence[Step]", places: "Iterable[int]", values: dict[int, NDArray[Any]]
+) -> "Iterator[tuple[int, NDArray[Any]]]":
+    """Yield place and value of some of the steps in turn.
+
+    Parameters
+    ----------
+    places : iterable of int
+        Of the steps to run, ascending; what they need beyond them is in `values`.
+    values : dict of int to array
+        Taken over: a value leaves it after its last use.
+    """
+    places = list(places)
+    last_use = {j: i for i in places for j in steps[i].inputs}
+    for i in places:
+        s = steps[i]
+        values[i] = registry.get(s.operator).run(tuple(values[j] for j in s.inputs), s.params)
         for j in set(s.inputs):
             if last_use[j] == i:
                 del values[j]
-    return values[len(steps) - 1]
+        yield i, values[i]
+
+
+def reaches(steps: "Sequence[Step]") -> list[int]:
+    """Return how many pixels away a pixel of the image can influence each step's value, or `WHOLE`."""
+    found: list[int] = []
+    for s in steps:
+        before = [0 if j == -1 else found[j] for j in s.inputs]
+        own = registry.get(s.operator).reach(s.params)
+        found.append(registry.WHOLE if registry.WHOLE in (own, *before) else own + max(before))
+    return found

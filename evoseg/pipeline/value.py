@@ -137,6 +137,12 @@ class Pipeline:
     def __len__(self) -> int:
         return len(self.steps)
 
+    def _repr_html_(self) -> str:
+        """Show the text, and what each step does, in a notebook."""
+        from evoseg.pipeline.display import pipeline_html
+
+        return pipeline_html(self)
+
     def __call__(self, image: NDArray[Any]) -> NDArray[Any]:
         """Run the program.
 

@@ -86,6 +86,11 @@ def rings(points: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.int
     return labels
 
 
+def drawable(value: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return what outlines can be drawn of: masks and labels as they are, points (float64) as circles."""
+    return rings(value, shape) if value.dtype == np.float64 else value
+
+
 def scaled(picture: Rgb, shape: tuple[int, ...]) -> Rgb:
     """Return `picture` at another size: averaged when smaller, with hard pixels when much larger."""
     if picture.shape[:2] == tuple(shape[:2]):

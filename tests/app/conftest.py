@@ -46,4 +46,4 @@ def dataset(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def found(dataset, tmp_path_factory) -> evoseg.Found:
     """Return the result of a search that tests read only."""
-    return evoseg.search(dataset, evaluations=60, workers=1, out=tmp_path_factory.mktemp("run"))
+    return evoseg.search(dataset, evaluations=60, workers=1, remember=False, out=tmp_path_factory.mktemp("run"))

@@ -12,10 +12,12 @@ from PIL import Image
 
 import evoseg
 from evoseg.app.datasets import opened
+from evoseg.app.exporting import exported
 from evoseg.app.runs import FilesError, find_run, run_id
 from evoseg.app.scoring import interval, score
 from evoseg.base.errors import DatasetError, EvosegError, PipelineError, SettingsError
 from evoseg.data.files import read_image, read_mask
+from evoseg.export.excerpts import ExportError
 from evoseg.metrics.binary import METRICS
 from evoseg.pipeline import print_text, write_json
 
@@ -93,14 +95,14 @@ def test_a_search_leaves_its_files_whole(found):
         with Image.open(found.files[picture]) as image:
             assert image.format == "PNG"
     assert sorted(p.name for p in found.files["test"].parent.iterdir()) == [
-        *("curve.png", "pipeline.evo", "result.json", "run.db", "run.lock", "test.png")
+        *("curve.png", "pipeline.evo", "report.html", "result.json", "run.db", "run.lock", "test.png")
     ]
     assert found._repr_png_().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_any_number_of_workers_gives_the_same_document(found, dataset, workers):
-    again = evoseg.search(dataset, evaluations=60, workers=workers)
+    again = evoseg.search(dataset, evaluations=60, workers=workers, remember=False)
     assert untimed(again.result) == untimed(found.result)
 
 
@@ -156,6 +158,20 @@ def test_a_target_score_ends_the_search(dataset):
     assert found.result["stopped_by"] == "target-score"
 
 
+def test_a_search_for_cpp_uses_only_what_such_files_carry(command, dataset, tmp_path):
+    done = command(
+        "search", dataset, "--evaluations", "60", "--workers", "0", "--for", "cpp", "--out", tmp_path, "--json"
+    )
+    result = json.loads(done.out)
+    assert result["settings"]["operators"] == "cpp"
+    for program in (result["pipeline"], *(member["pipeline"] for member in result["front"])):
+        assert "pipeline(const cv::Mat& image)" in exported(evoseg.read_pipeline(program), "cpp")
+    start = tmp_path / "start.evo"
+    start.write_text("def pipeline(image):\n    return threshold(entropy(channel(image)))\n")
+    with pytest.raises(ExportError, match="'entropy'"):
+        evoseg.search(dataset, evaluations=5, operators="cpp", start=[start])
+
+
 def test_the_answer_stays_below_the_highest_cost(dataset):
     found = evoseg.search(dataset, evaluations=80, workers=0, max_ms_per_mpx=2.0)
     assert found.result["cost_ms_per_mpx"] <= 2.0
@@ -166,7 +182,7 @@ def test_the_answer_stays_below_the_highest_cost(dataset):
     [
         ({"metric": "iuo"}, "unknown metric 'iuo'; did you mean iou"),
         ({"task": "binray"}, "did you mean binary"),
-        ({"operators": "every"}, "known are all, default"),
+        ({"operators": "every"}, "known are all, cpp, default"),
         ({"seconds": 0}, "seconds is 0"),
         ({"seconds": -1.0}, "seconds is -1"),
         ({"seconds": float("inf")}, "finite"),

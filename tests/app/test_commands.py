@@ -23,7 +23,20 @@ from evoseg.pipeline import print_text, read_json
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNS = ("runs list", "runs show", "runs resume", "runs replay", "runs delete")
-COMMANDS = ("demo", "check", "search", "apply", "score", "show", "export", "operators list", "operators show", *RUNS)
+COMMANDS = (
+    "demo",
+    "check",
+    "search",
+    "apply",
+    "score",
+    "show",
+    "report",
+    "doctor",
+    "export",
+    "operators list",
+    "operators show",
+    *RUNS,
+)
 SIMPLE = "def pipeline(image):\n    return threshold(channel(image))\n"
 
 
@@ -72,7 +85,7 @@ def test_the_version_is_printed(command):
         (["search"], "DATASET"),
         (["search", "x", "--secnods", "3"], "--secnods"),
         (["search", "x", "--seconds", "soon"], "--seconds"),
-        (["search", "x", "--library", "mine"], "'none' is the only one"),
+        (["library", "list", "--library", "mine"], "a file ending in .db"),
         (["search", "x", "--workers", "100000"], "workers is 100000"),
         (["search", "x", "--min-score", "nan"], "min_score is nan; scores are at most 1"),
         (["search", "x", "--min-score", "inf"], "min_score is inf"),
@@ -337,7 +350,7 @@ def test_the_demo_replaces_its_own_folder_and_no_other(command, tmp_path, monkey
     done = command(*arguments)
     assert done.code == 0
     assert "replaced the demo" in done.err
-    assert f"Look at {tmp_path / 'demo' / 'result' / 'test.png'}" in done.out
+    assert f"Open {tmp_path / 'demo' / 'result' / 'report.html'}" in done.out
     assert (tmp_path / "demo" / "note.txt").read_text() == "mine"
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "cracks").write_text("precious")

@@ -89,9 +89,9 @@ def test_a_second_ctrl_c_ends_everything_and_keeps_what_was_written(dataset, scr
 
 
 def test_ctrl_c_before_the_first_candidate_leaves_a_run_that_can_be_resumed(dataset, tmp_path, monkeypatch, listening):
-    def interrupted(*arguments):
+    def interrupted(*arguments, **options):
         os.kill(os.getpid(), signal.SIGINT)
-        return solve(*arguments)
+        return solve(*arguments, **options)
 
     solve = api.solve
     monkeypatch.setattr(api, "solve", interrupted)

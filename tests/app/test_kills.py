@@ -28,7 +28,7 @@ def test_killed_at_random_instants_a_search_ends_as_if_undisturbed(dataset, foun
         return subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     rng = random.Random(seed)
-    process = start("search", dataset, "--evaluations", 60, "--workers", seed)
+    process = start("search", dataset, "--evaluations", 60, "--workers", seed, "--no-remember")
     while process.poll() is None and not list(home.glob("runs/*/run.db")):
         time.sleep(0.005)
     time.sleep(rng.uniform(0, 1))

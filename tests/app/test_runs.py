@@ -40,7 +40,7 @@ def listening() -> None:
 @pytest.fixture(scope="module")
 def whole(dataset, tmp_path_factory) -> evoseg.Found:
     """Return the result of an undisturbed search that tests read only."""
-    return evoseg.search(dataset, evaluations=N, workers=0, out=tmp_path_factory.mktemp("whole"))
+    return evoseg.search(dataset, evaluations=N, workers=0, remember=False, out=tmp_path_factory.mktemp("whole"))
 
 
 def same(found: evoseg.Found, whole: evoseg.Found) -> bool:
@@ -54,7 +54,7 @@ def cut(run: Path, entries: int) -> None:
         connection.execute("DELETE FROM entry WHERE number > ?", (entries,))
         connection.execute("UPDATE run SET finished = NULL")
     connection.close()
-    for name in ("pipeline.evo", "result.json", "test.png", "curve.png"):
+    for name in ("pipeline.evo", "result.json", "test.png", "curve.png", "report.html"):
         (run / name).unlink(missing_ok=True)
 
 
@@ -348,7 +348,7 @@ def test_a_damaged_run_is_one_error_and_the_rest_is_listed(command, run, whole, 
 
 
 def test_a_budget_of_seconds_goes_on_where_it_was_cut(dataset, tmp_path, capsys):
-    evoseg.search(dataset, seconds=1.4, workers=0, out=tmp_path / "run")
+    evoseg.search(dataset, seconds=1.4, workers=0, library="none", out=tmp_path / "run")
     with sqlite3.connect(tmp_path / "run" / "run.db") as connection:
         (half,) = connection.execute("SELECT max(number) FROM entry WHERE seconds < 0.5").fetchone()
     connection.close()
@@ -396,7 +396,7 @@ def interrupt_in(phase: str, monkeypatch: pytest.MonkeyPatch, times: int) -> Non
 def test_ctrl_c_in_any_phase_leaves_what_can_be_shown_and_resumed(
     command, dataset, whole, tmp_path, home, phase, times
 ):
-    arguments = ("search", dataset, "--evaluations", N, "--workers", "0", "--json")
+    arguments = ("search", dataset, "--evaluations", N, "--workers", "0", "--no-remember", "--json")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EVOSEG_HOME", str(home))
         interrupt_in(phase, patch, times)
@@ -464,7 +464,7 @@ def test_a_full_disk_stops_the_search_and_it_can_be_resumed(dataset, whole, tmp_
 
     monkeypatch.setattr(RunFile, "add", full)
     with pytest.raises(StoreError, match="Make room") as caught:
-        evoseg.search(dataset, evaluations=N, workers=0, out=tmp_path / "run")
+        evoseg.search(dataset, evaluations=N, workers=0, remember=False, out=tmp_path / "run")
     assert caught.value.__notes__ == [f"go on with: evoseg runs resume {tmp_path / 'run'}"]
     monkeypatch.undo()
     assert same(evoseg.resume(tmp_path / "run"), whole)

@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 from collections import Counter
+from functools import partial
 from itertools import permutations
 from pathlib import Path
 
@@ -14,7 +15,8 @@ import evoseg.operators
 from evoseg.base.errors import PipelineError
 from evoseg.base.kinds import Kind
 from evoseg.operators.parameters import Numbers, OneOf, Parameter, Range, Value
-from evoseg.operators.registry import WHOLE, Operator, operators
+from evoseg.operators.registry import WHOLE, Operator, get, operators
+from evoseg.operators.strips import LARGE, in_strips
 
 GOLDEN = Path(__file__).parent / "golden"
 MODULES = sorted(Path(evoseg.operators.__file__).parent.glob("*.py"))
@@ -171,6 +173,35 @@ def test_nothing_beyond_its_reach_changes_the_result(op: Operator) -> None:
                 array[20:23, col] = ~patch if array.dtype == np.bool_ else 255 - patch
             far = np.abs(np.arange(shape[1]) - col) > reach
             np.testing.assert_array_equal(op.run(changed, values)[:, far], expected[:, far], err_msg=f"{values}")
+
+
+@every
+def test_strips_of_a_large_image_give_the_same_pixels(op: Operator) -> None:
+    for values in choices(op):
+        reach = op.reach(values)
+        if reach == WHOLE:
+            continue
+        height = max(7, reach // 2)
+        arrays = tuple(tall(array, 5 * height + 73) for array in arguments(op, (48, 61)))
+        filtered = partial(op.function, **op.named(values))
+        np.testing.assert_array_equal(
+            in_strips(filtered, arrays, reach, height), filtered(*arrays), err_msg=f"{op.named(values)}"
+        )
+
+
+def tall(array: np.ndarray, rows: int) -> np.ndarray:
+    """Repeat an image downwards, with noise that does not repeat."""
+    long = np.ascontiguousarray(np.concatenate([array] * (rows // len(array) + 1))[:rows])
+    noise = np.random.default_rng(11).random(long.shape)
+    return long ^ (noise > 0.99) if long.dtype == np.bool_ else np.where(noise > 0.8, long // 2 + 60, long)
+
+
+@pytest.mark.parametrize("name", ["oriented", "guided", "window_flat", "mix", "sauvola", "median"])
+def test_a_large_image_is_filtered_as_a_whole_would_be(name: str) -> None:
+    op = get(name)
+    arrays = tuple(tall(array, 1500) for array in arguments(op, (300, 700)))
+    assert arrays[0].shape[0] * arrays[0].shape[1] > LARGE
+    np.testing.assert_array_equal(op.run(arrays, defaults(op)), op.function(*arrays, **op.named(defaults(op))))
 
 
 @every

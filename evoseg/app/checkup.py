@@ -1,0 +1,136 @@
+"""What is installed, what works, what is missing, and how much disk evoseg uses."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+
+from evoseg.app.runs import home, runs_folder
+from evoseg.app.settings import cores
+from evoseg.base.errors import EvosegError
+
+OK, MISSING, BROKEN = "ok", "missing", "broken"
+
+_OPTIONAL = {
+    "skimage": ("scikit-image", "filters of --operators all"),
+    "torch": ("torch", "image descriptors by a network"),
+    "faiss": ("faiss-cpu", "the search among solved tasks"),
+    "langchain": ("langchain", "proposals by a language model"),
+    "imagecodecs": ("imagecodecs", "compressed TIFF, and PNG in half the time"),
+    "matplotlib": ("matplotlib", "the curve as a picture"),
+    "distributed": ("distributed", "searches on a cluster"),
+}
+"""Packages by what is imported: what is installed, and what goes without it."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes
+    ----------
+    name : str
+    state : str
+        "ok", "missing" (something optional is not there) or "broken" (evoseg needs it).
+    words : str
+        A version, a place, or what is wrong and what to do.
+    """
+
+    name: str
+    state: str
+    words: str
+
+
+def checkup() -> list[Finding]:
+    """Look at everything; nothing heavy is imported and nothing is left behind."""
+    return [
+        *_needed(),
+        *_optional(),
+        _works("filters", _filters),
+        _works("workers", _worker),
+        _works("runs", _runs),
+        _compiler(),
+        _browser(),
+    ]
+
+
+def _needed() -> Iterator[Finding]:
+    from evoseg.app.found import versions
+
+    for name, version in versions().items():
+        yield Finding(name, OK, version)
+    yield Finding("cores", OK, f"{cores()}")
+
+
+def _optional() -> Iterator[Finding]:
+    for module, (package, purpose) in _OPTIONAL.items():
+        if find_spec(module) is None:
+            yield Finding(package, MISSING, f"not installed: {purpose}")
+            continue
+        try:
+            version = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            version = "of an unknown version"
+        yield Finding(package, OK, version)
+
+
+def _works(name: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(name, OK, look())
+    except (EvosegError, OSError) as error:
+        return Finding(name, BROKEN, str(error))
+
+
+def _filters() -> str:
+    """Run every default operator on a drawn image."""
+    from evoseg.base.kinds import Kind
+    from evoseg.export.vectors import drawn_image
+    from evoseg.operators import registry
+
+    image = drawn_image("uint8")
+    values = {Kind.RAW: image, Kind.GRAY: image[:, :, 0].copy(), Kind.MASK: image[:, :, 0] > 128}
+    for op in registry.operators():
+        op.run(tuple(values[kind] for kind in op.inputs), tuple(p.default for p in op.parameters))
+    return f"{len(registry.operators())} run on a drawn image"
+
+
+def _worker() -> str:
+    """Score one program in a worker process."""
+    import tempfile
+
+    from evoseg.app.api import search
+    from evoseg.data.scenes import draw_dataset
+
+    with tempfile.TemporaryDirectory(prefix="evoseg-doctor-") as folder:
+        drawn = draw_dataset("nuclei", Path(folder) / "drawn", 12, (40, 50), seed=1)
+        search(drawn, evaluations=1, workers=1, library="none", out=Path(folder) / "run")
+    return "a small search ran in a process of its own"
+
+
+def _runs() -> str:
+    """Say where runs are kept, how large they are, and what room is left."""
+    folder = runs_folder()
+    files = [path for path in folder.rglob("*") if path.is_file()] if folder.is_dir() else []
+    used = sum(path.stat().st_size for path in files)
+    n_runs = sum(path.is_dir() for path in folder.iterdir()) if folder.is_dir() else 0
+    there = next(path for path in (home(), *home().parents) if path.is_dir())
+    free = shutil.disk_usage(there).free
+    return f"{n_runs} in {folder}, {used / 2**20:.0f} MB; {free / 2**30:.1f} GB are free"
+
+
+def _compiler() -> Finding:
+    compiler = shutil.which("g++") or shutil.which("clang++")
+    headers = any(Path(p).is_dir() for p in ("/usr/include/opencv4", "/usr/local/include/opencv4"))
+    if compiler and headers:
+        return Finding("C++", OK, f"{compiler}, with OpenCV")
+    return Finding("C++", MISSING, "no compiler with OpenCV: exported C++ files cannot be tried here")
+
+
+def _browser() -> Finding:
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = next((path for path in map(shutil.which, names) if path), None)
+    if found:
+        return Finding("browser", OK, found)
+    return Finding("browser", MISSING, "no Chromium: make test-browser looks at nothing")

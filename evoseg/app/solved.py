@@ -1,0 +1,281 @@
+"""Solved tasks around a search: what to begin with, and what to remember."""
+
+import logging
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from evoseg.app.applying import inputs
+from evoseg.app.datasets import Data, opened
+from evoseg.app.found import name_of
+from evoseg.app.runs import home
+from evoseg.app.settings import DEFAULT, NONE, RunSettings
+from evoseg.base.ahead import ahead
+from evoseg.base.errors import EvosegError, SettingsError
+from evoseg.base.kinds import Kind
+from evoseg.data.dataset import Dataset
+from evoseg.data.folder import scan
+from evoseg.data.splits import Splits
+from evoseg.data.splits import split as split_of
+from evoseg.evolve.evaluator import evenly_spaced
+from evoseg.evolve.ports import Task
+from evoseg.evolve.solve import Solution
+from evoseg.library.describing import MOST_IMAGES, Description, describe, hashes_of
+from evoseg.library.embedding import embedder
+from evoseg.library.ledger import Reuse
+from evoseg.library.remembering import solved_task
+from evoseg.library.retrieval import Retrieved, Similar, retrieve
+from evoseg.library.shelf import Library
+from evoseg.library.warm import Offer, WarmStart, lives_on
+
+logger = logging.getLogger(__name__)
+
+K = 5
+"""Programs from the library that a search begins with."""
+MOST_K = 1000
+JUDGED_S = 2.0
+"""Modelled time up to which retrieved programs are judged as they are, for the ledger."""
+
+
+def open_library(choice: str = DEFAULT) -> Library:
+    """Open a library.
+
+    Parameters
+    ----------
+    choice : str
+        "default" for $EVOSEG_HOME/library.db, a SQLite file, or the URL of a PostgreSQL database.
+
+    Raises
+    ------
+    EvosegError
+        If it cannot be used.
+    """
+    if choice == NONE:
+        raise SettingsError("library is 'none'; name a file or a postgresql:// URL, or leave it out for your own.")
+    where = home() / "library.db" if choice == DEFAULT else choice if "://" in choice else Path(choice).expanduser()
+    if isinstance(where, Path) and where.suffix != ".db" and not where.is_file():
+        raise SettingsError(f"library is '{choice}'; it must be a file ending in .db, a postgresql:// URL, or 'none'.")
+    return Library(where, home() / "index")
+
+
+def retrieved(asked: RunSettings, dataset: Dataset, splits: Splits) -> tuple[RunSettings, Description | None]:
+    """Return the settings of a search with what the library offers to begin with, and how the task was described.
+
+    Raises
+    ------
+    EvosegError
+        If the library cannot be used.
+    """
+    if asked.library == NONE:
+        return asked, None
+    if not _kept(asked):
+        logger.warning("the library holds solved binary tasks only, so this search for %s starts cold", asked.task)
+        return asked, None
+    with closing(open_library(asked.library)) as library:
+        description = describe(dataset, splits.search, embedder())
+        found = retrieve(
+            library,
+            description,
+            K,
+            hashes_of(dataset, splits.test),
+            usable=asked.usable,
+        )
+    for task, stem in found.barred.items():
+        logger.warning("the solved task %s has seen the test image %s, so it is left out", task, stem)
+    return replace(asked, offers=tuple(s.offer for s in found.similar), barred=dict(found.barred)), description
+
+
+def _kept(asked: RunSettings) -> bool:
+    """Return whether solved tasks of this kind are kept in libraries, whose files hold masks and their metrics only."""
+    return asked.kind.output is Kind.MASK
+
+
+def remember(
+    asked: RunSettings, dataset: Dataset, solution: Solution, warm: WarmStart, description: Description | None
+) -> None:
+    """Add a finished search to the library, and what became of the programs it began with to the ledger.
+
+    The result is safe by now: if the library cannot be written, that is said and no more. Only binary tasks are
+    remembered.
+
+    Parameters
+    ----------
+    description : Description or None
+        From the beginning of the search; measured again if that was in another process.
+    """
+    if not _kept(asked):
+        return
+    try:
+        description = description or describe(dataset, solution.splits.search, embedder())
+        task = solved_task(dataset, solution, description, asked.score, name_of(dataset))
+        if task is None:
+            return
+        rows = _reuses(asked, dataset, solution, warm, task.id)
+        with closing(open_library(asked.library)) as library:
+            library.add([task])
+            library.record(rows)
+    except EvosegError as error:
+        logger.warning("this task could not be remembered: %s", error)
+
+
+def _reuses(asked: RunSettings, dataset: Dataset, solution: Solution, warm: WarmStart, target: str) -> list[Reuse]:
+    """Return the ledger's rows of a search: what each offered program scored, as it was and refitted."""
+    tried = [offer for offer in asked.offers if offer.program.form in warm.heard and offer.task != target]
+    as_they_are = _judged(tried, dataset, solution.splits, asked.the_task())
+    champion = solution.champion.scored.pipeline
+    return [
+        Reuse(
+            source=offer.task,
+            target=target,
+            form=offer.form,
+            scale=offer.scale,
+            retrieved=as_they_are.get(offer.program.digest),
+            refitted=round(warm.heard[offer.program.form].score, 4),
+            kept=lives_on(offer.program, champion),
+        )
+        for offer in tried
+    ]
+
+
+def _judged(offers: list[Offer], dataset: Dataset, splits: Splits, task: Task) -> dict[str, float]:
+    """Return the mean scores of programs as they are, by digest; of none if that would take long."""
+    facts = dataset.survey.facts
+    pixels = sum(facts[stem].shape[0] * facts[stem].shape[1] for stem in splits.search)
+    if sum(offer.program.cost for offer in offers) * pixels * 1e-9 > JUDGED_S:
+        return {}
+    totals = dict.fromkeys((offer.program.digest for offer in offers), 0.0)
+    for sample in ahead(dataset.load, splits.search):
+        truth = task.truth(task.item(sample))
+        for offer in offers:
+            score = task.score(task.judge(offer.program(sample.image), truth))
+            totals[offer.program.digest] += float(score) / len(splits.search)
+    return {digest: round(total, 4) for digest, total in totals.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Likeness:
+    """Solved tasks that are like a dataset.
+
+    Attributes
+    ----------
+    dataset : str
+    tasks : tuple of Similar
+        The most promising first.
+    barred : mapping of str to str
+        Tasks that were left out, with the test image of this dataset that each has seen.
+    without : tuple of str
+        What could not be compared, and why.
+    """
+
+    dataset: str
+    tasks: tuple[Similar, ...]
+    barred: Mapping[str, str]
+    without: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as values that JSON knows."""
+        return {
+            "dataset": self.dataset,
+            "similar": [_similar_json(similar) for similar in self.tasks],
+            "barred": dict(self.barred),
+            "without": list(self.without),
+        }
+
+    def __str__(self) -> str:
+        return "\n".join(_lines(self))
+
+
+def similar(data: Data, k: int = K, *, library: str = DEFAULT) -> Likeness:
+    """Find solved tasks that are like a dataset, and say why.
+
+    Parameters
+    ----------
+    data : path, Dataset, or (images, masks)
+        Without masks, images alone are compared.
+    k : int
+        How many tasks.
+    library : str
+        As of `search`.
+
+    Raises
+    ------
+    EvosegError
+        For faults of the dataset, of a setting, or of the library.
+    """
+    if not 1 <= k <= MOST_K:
+        raise SettingsError(f"k is {k}; it must be a number of tasks from 1 to {MOST_K}.")
+    dataset = _with_or_without_masks(data)
+    splits = split_of(dataset) if dataset.labelled else Splits(dataset.stems)
+    with closing(open_library(library)) as shelf:
+        description = describe(dataset, splits.search, embedder())
+        found = retrieve(shelf, description, k, hashes_of(dataset, splits.test))
+    return Likeness(name_of(dataset), found.similar, found.barred, _without(description, found))
+
+
+def _with_or_without_masks(data: Data) -> Dataset:
+    """Open a dataset; where there is no mask at all, some of its images."""
+    if not isinstance(data, str | Path) or scan(root := Path(data).expanduser()).masks:
+        return opened(data)
+    images = inputs([root])
+    some = [images[i] for i in evenly_spaced(len(images), MOST_IMAGES)]
+    arrays = {image.stem: (rows := image.read()).rows(0, rows.shape[0]) for image in some}
+    return Dataset.from_arrays(arrays, title=root.resolve().name)
+
+
+def _without(description: Description, found: Retrieved) -> tuple[str, ...]:
+    words = []
+    if "masks" not in description.statistics:
+        words.append(
+            "no mask shows an object, so it is not known what is sought: size, shape and contrast are not compared, "
+            "lengths are not adapted, and expected scores are those of an average task"
+        )
+    if not description.vectors:
+        words.append("no learned descriptor is installed: images are compared by their statistics only")
+    if not found.learned:
+        words.append("the ledger is still thin: neighbours and popular tasks take turns, and no score is expected")
+    return tuple(words)
+
+
+def _similar_json(found: Similar) -> dict[str, Any]:
+    task = found.task
+    return {
+        "task": task.name,
+        "id": task.id,
+        "title": task.card.title,
+        "modality": task.card.modality,
+        "foreground": task.card.foreground,
+        "similarity": dict(found.similarity),
+        "expected": found.expected,
+        "own_score": task.best.score,
+        "metric": task.metric,
+        "why": list(found.why),
+        "role": found.offer.role,
+        "scale": found.offer.scale,
+        "digest": found.offer.program.digest,
+    }
+
+
+def _lines(found: Likeness) -> list[str]:
+    if not found.tasks:
+        return [f"{found.dataset}: no solved task can be compared with it"]
+    descriptors = sorted({name for similar in found.tasks for name in similar.similarity})
+    short = [name.split("-")[0] for name in descriptors]
+    width = max(len(similar.task.name) for similar in found.tasks)
+    lines = [f"{'task':{width}s}  {''.join(f'{name:>8s}' for name in short)}  expected  own"]
+    for similar in found.tasks:
+        close = "".join(
+            f"{similar.similarity[name]:8.2f}" if name in similar.similarity else f"{'-':>8s}" for name in descriptors
+        )
+        expected = "-" if similar.expected is None else f"{similar.expected:.2f}"
+        lines.append(f"{similar.task.name:{width}s}  {close}  {expected:>8s}  {similar.task.best.score:.2f}")
+        about = ", ".join(w for w in (similar.task.card.foreground, similar.task.card.modality) if w)
+        lines += [f"    {about}"] if about else []
+        lines += [f"    alike: {'; '.join(similar.why)}"] if similar.why else []
+    lines += [
+        "",
+        "similarity by descriptor, at most 1; expected: score here with refitted thresholds; own: score there",
+    ]
+    lines += [f"left out: {task}, which has seen the test image {stem}" for task, stem in found.barred.items()]
+    return [*lines, *(f"note: {words}" for words in found.without)]

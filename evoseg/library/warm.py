@@ -1,0 +1,139 @@
+"""Warm start: programs that solved other tasks open a search, and give it their parts if they are worth it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from numpy.random import Generator
+
+from evoseg.base.kinds import Kind
+from evoseg.evolve.facts import Facts
+from evoseg.evolve.growth import Vocabulary
+from evoseg.evolve.method import usual_proposers
+from evoseg.evolve.ports import Scored, SearchView, Verdict
+from evoseg.evolve.search import Share
+from evoseg.evolve.selection import priced
+from evoseg.evolve.skeletons import skeleton
+from evoseg.operators import registry
+from evoseg.pipeline import Pipeline
+from evoseg.pipeline.value import step
+
+WHOLE = 12
+"""Programs that are offered in a search's first generation at most: the others stay with classics and newcomers."""
+PIECES = 6
+"""Parts that are offered in each later generation at most."""
+OPENING = 3
+"""Generations after which all classic recipes have been scored, so that programs can be measured by them."""
+SURVIVORS = 3
+"""Programs whose parts are offered at most, the best."""
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A program from the library that a search is to begin with.
+
+    Attributes
+    ----------
+    task, name : str
+        Id and name of the solved task that it comes from.
+    role, form : str
+        Of the stored pipeline.
+    scale : float
+        By which its lengths were multiplied.
+    program : Pipeline
+        What is offered.
+    expected : float or None
+        Score that it was expected to reach once refitted; None if nothing is known.
+    similarity : mapping of str to float
+        Of the tasks, by descriptor.
+    """
+
+    task: str
+    name: str
+    role: str
+    form: str
+    scale: float
+    program: Pipeline
+    expected: float | None = None
+    similarity: Mapping[str, float] = field(default_factory=dict)
+
+
+class WarmStart:
+    """Proposes what other tasks were solved with: first whole, later, if any beats the classics, in parts.
+
+    Parameters
+    ----------
+    offers : sequence of Offer
+        The most promising first.
+
+    Attributes
+    ----------
+    heard : dict of str to Scored
+        What was scored of the offered programs, by form.
+    offered : bool
+        Whether there is anything to propose.
+    abstained : bool
+        Whether none was better than the best classic recipe, so that no part was offered.
+    """
+
+    name = "warm"
+
+    def __init__(self, offers: Sequence[Offer]) -> None:
+        self._whole = list(dict.fromkeys(offer.program for offer in offers))[:WHOLE]
+        self._asked = 0
+        self.offered = bool(self._whole)
+        self._pieces: list[Pipeline] | None = None
+        self.heard: dict[str, Scored] = {}
+        self.abstained = False
+
+    def ready(self, view: SearchView, n: int, rng: Generator) -> list[Pipeline]:
+        """Return whole programs at first, and the parts of those that beat the classics later."""
+        self._asked += 1
+        if self._asked <= OPENING:
+            now, self._whole = self._whole[:n], self._whole[n:]
+            return now
+        if self._pieces is None:
+            self._pieces = self._worth_it(view)
+        now, self._pieces = self._pieces[: min(n, PIECES)], self._pieces[min(n, PIECES) :]
+        return now
+
+    def learn(self, verdicts: Sequence[Verdict]) -> None:
+        """Remember what the whole programs scored."""
+        if self._asked <= OPENING:
+            self.heard |= {v.pipeline.form: v for v in verdicts if isinstance(v, Scored)}
+
+    def _worth_it(self, view: SearchView) -> list[Pipeline]:
+        """Return the parts of the programs that are better than any classic recipe."""
+        classics = [priced(s) for s in (*view.population, *view.best) if s.proposer == "classic"]
+        bar = max(classics, default=float("-inf"))
+        ranked = sorted((s for s in self.heard.values() if priced(s) > bar), key=priced, reverse=True)
+        self.abstained = not ranked
+        found = [piece for scored in ranked[:SURVIVORS] for piece in pieces(scored.pipeline)]
+        return list(dict.fromkeys(found))
+
+
+def pieces(pipeline: Pipeline) -> list[Pipeline]:
+    """Return programs that threshold one of a pipeline's inner planes each, those near the end first."""
+    planes = [i for i, s in enumerate(pipeline.steps) if registry.get(s.operator).output is Kind.GRAY]
+    # The intake alone is what the classics begin with.
+    parts = [pipeline.until(i) for i in reversed(planes)]
+    cut = [Pipeline([*part.steps, step("threshold", len(part) - 1)]) for part in parts if len(part) > 1]
+    return [piece for piece in cut if piece.form != pipeline.form]
+
+
+def lives_on(offered: Pipeline, answer: Pipeline) -> bool:
+    """Return whether a program, or the plane that its last threshold looks at, is part of an answer, up to numbers."""
+    there = {skeleton(answer.until(i)) for i in range(len(answer))}
+    planes = [i for i, s in enumerate(offered.steps) if registry.get(s.operator).output is Kind.GRAY]
+    last = skeleton(offered.until(planes[-1])) if planes else ()
+    return skeleton(offered) == skeleton(answer) or (len(last) > 1 and last in there)
+
+
+def with_warm_start(warm: WarmStart) -> Callable[[Vocabulary, Facts, Kind], list[Share]]:
+    """Return the usual proposers of a search, opened by the library's programs if there are any."""
+
+    def proposers(words: Vocabulary, facts: Facts, output: Kind) -> list[Share]:
+        usual = usual_proposers(words, facts, output)
+        # A proposer's place decides its random stream, so a cold start must not know of this one.
+        return [Share(warm, WHOLE), *usual] if warm.offered else usual
+
+    return proposers

@@ -1,0 +1,397 @@
+"""The library of solved tasks on disk: SQLite, or PostgreSQL for a lab; the same tables and the same statements.
+
+Tasks are kept as documents, with vectors beside them, so that the database can be searched without reading all
+documents. For each descriptor, one row says how many vectors there are and what they add up to: by that, whoever keeps
+an index of them knows in a moment whether it still is one.
+"""
+
+import struct
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    Engine,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    create_engine,
+    delete,
+    event,
+    func,
+    insert,
+    inspect,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from evoseg.store.database import StoreError
+
+APPLICATION = 0x65766C62
+"""`evlb`; tells a library from any other SQLite file."""
+WAIT_S = 60.0
+"""How long one process waits for another that is writing."""
+LOCK = 0x65766C62
+"""Number of the lock that whoever writes to a PostgreSQL library holds."""
+DIGEST = 16
+"""Bytes of the digests by which vectors are told apart."""
+CHUNK = 500
+"""Ids that one statement names at most."""
+
+_METADATA = MetaData()
+_LONG = BigInteger().with_variant(Integer(), "sqlite")
+
+STATE = Table(
+    "state",
+    _METADATA,
+    Column("key", Text, primary_key=True),
+    Column("number", _LONG, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+)
+TASK = Table(
+    "task",
+    _METADATA,
+    Column("number", _LONG, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("document", Text, nullable=False),
+    Column("origin", Text, nullable=False),
+    Column("added", Text, nullable=False),
+    sqlite_autoincrement=True,  # a number is never given twice, so an index can tell what is new
+)
+VECTOR = Table(
+    "vector",
+    _METADATA,
+    Column("descriptor", Text, primary_key=True),
+    Column("task", _LONG, primary_key=True, autoincrement=False),
+    Column("numbers", LargeBinary, nullable=False),
+)
+REUSE = Table(
+    "reuse",
+    _METADATA,
+    Column("number", _LONG, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("source", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("form", Text, nullable=False),
+    Column("scale", Float, nullable=False),
+    Column("retrieved", Float),
+    Column("refitted", Float, nullable=False),
+    Column("kept", Boolean),
+    Index("reuse_source", "source"),
+)
+VERSION = "version"
+
+
+def _first_tables(connection: Connection) -> None:
+    _METADATA.create_all(connection)
+
+
+MIGRATIONS = (_first_tables,)
+"""Number n brings a library from version n to n + 1; none is ever changed once it was released."""
+
+
+@dataclass(frozen=True)
+class TaskRow:
+    """A task as it is stored.
+
+    Attributes
+    ----------
+    id, name, document, origin : str
+        `document` is the task's YAML, `origin` says where it came from.
+    vectors : mapping of str to bytes
+        float32 numbers, little-endian, by descriptor.
+    """
+
+    id: str
+    name: str
+    document: str
+    origin: str
+    vectors: Mapping[str, bytes]
+
+
+@dataclass(frozen=True)
+class VectorState:
+    """What all vectors of a descriptor amount to: their count, and a digest that does not depend on their order."""
+
+    count: int
+    digest: bytes
+
+
+@final
+class LibraryStore:
+    """An open library. Every method is one transaction; several processes may have it open.
+
+    Parameters
+    ----------
+    where : Path or str
+        A SQLite file, which is made if need be, or the URL of a PostgreSQL database.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be opened, is none, or was made by a later version of evoseg.
+    """
+
+    def __init__(self, where: Path | str) -> None:
+        self.where = str(where)
+        self._engine = _engine(where)
+        try:
+            with self._mended():
+                self._migrate()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let the database go; idempotent."""
+        self._engine.dispose()
+
+    def add(self, rows: Sequence[TaskRow]) -> list[str]:
+        """Add tasks; return the ids of those that were not there yet."""
+        added = []
+        with self._writing() as connection:
+            for row in rows:
+                if connection.execute(select(TASK.c.number).where(TASK.c.id == row.id)).first() is not None:
+                    continue
+                values = {"id": row.id, "name": row.name, "document": row.document, "origin": row.origin}
+                done = connection.execute(insert(TASK).values(**values, added=_now()).returning(TASK.c.number))
+                number = done.scalar_one()
+                for descriptor, numbers in row.vectors.items():
+                    place = {"descriptor": descriptor, "task": number}
+                    connection.execute(insert(VECTOR).values(**place, numbers=numbers))
+                    _count(connection, descriptor, 1, vector_digest(number, numbers))
+                added.append(row.id)
+        return added
+
+    def remove(self, task: str) -> bool:
+        """Remove a task by its id, and what the ledger says of it; return whether it was there."""
+        with self._writing() as connection:
+            number = connection.execute(select(TASK.c.number).where(TASK.c.id == task)).scalar()
+            if number is None:
+                return False
+            vectors = connection.execute(select(VECTOR.c.descriptor, VECTOR.c.numbers).where(VECTOR.c.task == number))
+            for descriptor, numbers in vectors.all():
+                _count(connection, descriptor, -1, vector_digest(number, numbers))
+            connection.execute(delete(VECTOR).where(VECTOR.c.task == number))
+            connection.execute(delete(REUSE).where((REUSE.c.source == task) | (REUSE.c.target == task)))
+            connection.execute(delete(TASK).where(TASK.c.number == number))
+        return True
+
+    def names(self) -> list[tuple[str, str, str, str]]:
+        """Return id, name, origin and time of adding of all tasks, oldest first."""
+        with self._reading() as connection:
+            found = connection.execute(
+                select(TASK.c.id, TASK.c.name, TASK.c.origin, TASK.c.added).order_by(TASK.c.number)
+            )
+            return [(row.id, row.name, row.origin, row.added) for row in found]
+
+    def documents(self, ids: Sequence[str] | None = None) -> dict[str, str]:
+        """Return the documents of some tasks, or of all, by id."""
+        with self._reading() as connection:
+            query = select(TASK.c.id, TASK.c.document).order_by(TASK.c.number)
+            if ids is None:
+                return {row.id: row.document for row in connection.execute(query)}
+            found: dict[str, str] = {}
+            for some in _chunks(ids):
+                found |= {row.id: row.document for row in connection.execute(query.where(TASK.c.id.in_(some)))}
+            return found
+
+    def ids_of(self, numbers: Sequence[int]) -> dict[int, str]:
+        """Return the ids of tasks by their numbers."""
+        with self._reading() as connection:
+            found: dict[int, str] = {}
+            for some in _chunks(numbers):
+                rows = connection.execute(select(TASK.c.number, TASK.c.id).where(TASK.c.number.in_(some)))
+                found |= {row.number: row.id for row in rows}
+            return found
+
+    def vector_states(self) -> dict[str, VectorState]:
+        """Return what the vectors of each descriptor amount to."""
+        with self._reading() as connection:
+            rows = connection.execute(select(STATE).where(STATE.c.key != VERSION))
+            return {row.key: VectorState(row.number, row.digest) for row in rows if row.number > 0}
+
+    def vectors(self, descriptor: str, after: int = 0) -> tuple[VectorState, list[tuple[int, bytes]]]:
+        """Return a descriptor's state, and number and vector of each task that was added after a certain one."""
+        with self._reading() as connection:
+            row = connection.execute(select(STATE).where(STATE.c.key == descriptor)).first()
+            state = VectorState(row.number, row.digest) if row else VectorState(0, bytes(DIGEST))
+            query = select(VECTOR.c.task, VECTOR.c.numbers).where(VECTOR.c.descriptor == descriptor)
+            rows = connection.execute(query.where(VECTOR.c.task > after).order_by(VECTOR.c.task)).all()
+        return state, [(number, numbers) for number, numbers in rows]
+
+    def record(self, rows: Sequence[Mapping[str, Any]]) -> int:
+        """Add rows of the ledger; return how many were not there yet."""
+        n = 0
+        with self._writing() as connection:
+            for row in rows:
+                if connection.execute(select(REUSE.c.number).where(REUSE.c.id == row["id"])).first() is None:
+                    connection.execute(insert(REUSE).values(**row))
+                    n += 1
+        return n
+
+    def ledger(self, most: int | None = None) -> list[dict[str, Any]]:
+        """Return rows of the ledger, the newest first."""
+        with self._reading() as connection:
+            rows = connection.execute(select(REUSE).order_by(REUSE.c.number.desc()).limit(most)).all()
+        return [{k: v for k, v in row._asdict().items() if k not in ("number", "id")} for row in rows]
+
+    def count(self) -> tuple[int, int]:
+        """Return how many tasks and how many rows of the ledger there are."""
+        with self._reading() as connection:
+            tasks = connection.execute(select(func.count()).select_from(TASK)).scalar_one()
+            return tasks, connection.execute(select(func.count()).select_from(REUSE)).scalar_one()
+
+    def _migrate(self) -> None:
+        with self._transaction(writes=True) as connection:
+            if connection.dialect.name == "sqlite":
+                self._check_application(connection)
+            there = _version(connection)
+            if there > len(MIGRATIONS):
+                raise StoreError(
+                    f"{self._shown}: has version {there}, and this evoseg knows {len(MIGRATIONS)}. Use a later evoseg."
+                )
+            for migration in MIGRATIONS[there:]:
+                migration(connection)
+            if there < len(MIGRATIONS):
+                connection.execute(delete(STATE).where(STATE.c.key == VERSION))
+                connection.execute(insert(STATE).values(key=VERSION, number=len(MIGRATIONS), digest=b""))
+
+    def _check_application(self, connection: Connection) -> None:
+        """Refuse a SQLite file that something else has made; mark a new one."""
+        application = connection.execute(text("PRAGMA application_id")).scalar_one()
+        empty = not connection.execute(text("SELECT count(*) FROM sqlite_master")).scalar_one()
+        if application == 0 and empty:
+            connection.execute(text(f"PRAGMA application_id = {APPLICATION}"))
+        elif application != APPLICATION:
+            raise StoreError(f"{self._shown}: damaged, or not a library of evoseg.")
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with self._mended(), self._transaction(writes=False) as connection:
+            yield connection
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        with self._mended(), self._transaction(writes=True) as connection:
+            yield connection
+
+    @contextmanager
+    def _transaction(self, *, writes: bool) -> Iterator[Connection]:
+        """Begin one; whoever writes waits for all others who do, so that numbers are given in the order of commits."""
+        with self._engine.connect().execution_options(writes=writes) as connection, connection.begin():
+            if writes and connection.dialect.name == "postgresql":
+                connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
+            yield connection
+
+    @contextmanager
+    def _mended(self) -> Iterator[None]:
+        """Turn what the database complains of into one clear error."""
+        try:
+            yield
+        except SQLAlchemyError as error:
+            message = str(getattr(error, "orig", None) or error).splitlines()[0]
+            raise StoreError(f"{self._shown}: {_advice(message)}") from error
+
+    @property
+    def _shown(self) -> str:
+        """Where the library is, without a password."""
+        return self._engine.url.render_as_string(hide_password=True) if "://" in self.where else self.where
+
+
+def vector_digest(number: int, numbers: bytes) -> bytes:
+    """Return what one vector adds to the state of its descriptor."""
+    return blake2b(struct.pack("<q", number) + numbers, digest_size=DIGEST).digest()
+
+
+def combined(one: bytes, other: bytes) -> bytes:
+    """Add a digest to a sum of digests, or take it away again: the order does not matter."""
+    return bytes(a ^ b for a, b in zip(one, other, strict=True))
+
+
+def _engine(where: Path | str) -> Engine:
+    if "://" not in str(where):
+        path = Path(where)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"{path}: cannot be made ({error.strerror}).") from error
+        engine = create_engine(f"sqlite:///{path}", poolclass=NullPool, connect_args={"timeout": WAIT_S})
+        event.listen(engine, "connect", _prepare)
+        event.listen(engine, "begin", _begin)
+        return engine
+    try:
+        url = str(where)
+        scheme, _, rest = url.partition("://")
+        driver = "postgresql+psycopg" if scheme in ("postgres", "postgresql") else scheme
+        if not driver.startswith("postgresql+"):
+            raise StoreError(f"{scheme}://...: a library is a SQLite file or a postgresql:// URL.")
+        return create_engine(f"{driver}://{rest}", poolclass=NullPool, connect_args={"connect_timeout": 10})
+    except ArgumentError as error:
+        raise StoreError(f"the URL of the library cannot be read ({error}).") from error
+    except ModuleNotFoundError as error:
+        raise StoreError("PostgreSQL needs the package psycopg: pip install 'evoseg[postgres]'.") from error
+
+
+def _prepare(connection: Any, _: Any) -> None:
+    # By itself, pysqlite would begin a transaction only at the first write.
+    connection.isolation_level = None
+    # The classic journal: one plain file at rest, which can be copied, and shared drives are safer with it.
+    connection.execute("PRAGMA synchronous = FULL")
+
+
+def _begin(connection: Connection) -> None:
+    # A transaction that first reads and then writes would fail, not wait, if another came first.
+    writes = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _version(connection: Connection) -> int:
+    if not inspect(connection).has_table(STATE.name):
+        return 0
+    return connection.execute(select(STATE.c.number).where(STATE.c.key == VERSION)).scalar() or 0
+
+
+def _count(connection: Connection, descriptor: str, change: int, digest: bytes) -> None:
+    row = connection.execute(select(STATE).where(STATE.c.key == descriptor)).first()
+    if row is None:
+        connection.execute(insert(STATE).values(key=descriptor, number=change, digest=digest))
+    else:
+        total = combined(row.digest, digest)
+        where = STATE.c.key == descriptor
+        connection.execute(update(STATE).where(where).values(number=row.number + change, digest=total))
+
+
+def _chunks(ids: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(ids), CHUNK):
+        yield ids[start : start + CHUNK]
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
+
+
+def _advice(message: str) -> str:
+    if "full" in message or "disk I/O" in message:
+        return f"cannot be written ({message}). Make room; what is written already is safe."
+    if "locked" in message:
+        return f"another process has been writing for more than {WAIT_S:.0f} s ({message}). Try again later."
+    if "readonly" in message or "unable to open" in message or "connect" in message:
+        return f"cannot be opened ({message})."
+    return f"damaged ({message}). `evoseg library export` of an older copy, or a backup, brings the tasks back."

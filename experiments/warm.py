@@ -1,0 +1,221 @@
+#!/usr/bin/env python3
+"""Study (b): what a warm start saves. Equal budgets, leave-one-family-out, the library's evaluations counted.
+
+    python experiments/warm.py ../shared/datasets --out rows.jsonl [--continue] [--only a,b] [--seeds 5]
+        [--arms cold,random,popular,ours] [--evaluations 400]
+    python experiments/warm.py --table rows.jsonl
+
+One row per dataset, arm and seed. The curve of a row is the best search score after so many full evaluations; test
+scores are taken of the champion that a search of each budget in `AT` ends with, and choose nothing.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from evoseg.base.streams import stream
+from evoseg.data.dataset import Dataset
+from evoseg.data.splits import split
+from evoseg.evolve.binary import BinaryTask
+from evoseg.evolve.budget import Budget, Clock
+from evoseg.evolve.method import USUAL
+from evoseg.evolve.solve import SearchSettings, Solution, solve
+from evoseg.library.advice import Adviser, Candidate, problem_of, related
+from evoseg.library.retrieval import candidates_for, ranked
+from evoseg.library.seeds import seed_ledger, seed_tasks
+from evoseg.library.task import SolvedTask
+from evoseg.library.warm import Offer, WarmStart, with_warm_start
+
+DATASETS = (
+    "carotid_ultrasound",
+    "colon_polyps",
+    "crackforest",
+    "epfl_roads",
+    "glas_glands",
+    "idrid_exudates",
+    "leather_defects",
+    "magnetic_tile_crack",
+    "tile_defects",
+    "woven_fabric",
+)
+K = 5
+AT = (100, 400)
+"""Budgets in full evaluations, retrieved programs counted."""
+HURT = 0.02
+
+Arm = Callable[[SolvedTask, list[Candidate], Adviser, int], list[Candidate]]
+
+
+def cold(target: SolvedTask, pool: list[Candidate], adviser: Adviser, seed: int) -> list[Candidate]:
+    """Offer nothing."""
+    return []
+
+
+def at_random(target: SolvedTask, pool: list[Candidate], adviser: Adviser, seed: int) -> list[Candidate]:
+    """Offer any K tasks' best pipelines."""
+    best = [c for c in pool if c.stored.role == "best" and c.scale == 1.0]
+    return [best[i] for i in stream(seed, "warm", target.name).permutation(len(best))[:K]]
+
+
+def popular(target: SolvedTask, pool: list[Candidate], adviser: Adviser, seed: int) -> list[Candidate]:
+    """Offer the K pipelines that did best elsewhere."""
+    best = [c for c in pool if c.stored.role == "best" and c.scale == 1.0]
+    return sorted(best, key=lambda c: -adviser.popularity(c.key))[:K]
+
+
+def learned(target: SolvedTask, pool: list[Candidate], adviser: Adviser, seed: int) -> list[Candidate]:
+    """Offer the tasks' best pipelines that are nearest by learned descriptors, if the seeds have any."""
+    names = sorted(target.vectors)
+    best = [c for c in pool if c.stored.role == "best" and c.scale == 1.0 and names and names[0] in c.task.vectors]
+    return sorted(best, key=lambda c: -float(target.vectors[names[0]] @ c.task.vectors[names[0]]))[:K]
+
+
+def ours(target: SolvedTask, pool: list[Candidate], adviser: Adviser, seed: int) -> list[Candidate]:
+    """Offer what a search is offered."""
+    return [c for c, _ in ranked(adviser, problem_of(target), pool, K)]
+
+
+ARMS: dict[str, Arm] = {"cold": cold, "random": at_random, "popular": popular, "resnet": learned, "ours": ours}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One row of the study."""
+
+    root: Path
+    dataset: str
+    arm: str
+    seed: int
+    evaluations: int
+
+
+def run(trial: Trial) -> dict[str, Any]:
+    """Search with the budgets up to the one asked for, and return the row."""
+    tasks = seed_tasks()
+    target = next(t for t in tasks if t.name == trial.dataset)
+    strangers = {t.id: t for t in tasks if not related(t, target)}
+    rows = [r for r in seed_ledger() if r.source in strangers and r.target in strangers]
+    pool = candidates_for(problem_of(target), strangers.values())
+    chosen = ARMS[trial.arm](target, pool, Adviser(rows, strangers), trial.seed)
+    offers = [Offer(c.task.id, c.task.name, c.stored.role, c.stored.pipeline.form, c.scale, c.program) for c in chosen]
+    budgets = [at for at in AT if at < trial.evaluations] + [trial.evaluations]
+    found = {at: searched(trial, offers, at) for at in budgets}
+    last = found[trial.evaluations][0]
+    return {
+        "dataset": trial.dataset,
+        "arm": trial.arm,
+        "seed": trial.seed,
+        "evaluations": trial.evaluations,
+        "offered": [offer.name for offer in offers],
+        "curve": [[at, round(score, 4)] for at, _, score in last.progress.history],
+        "test": {str(at): round(test, 4) for at, (_, test) in found.items()},
+    }
+
+
+def searched(trial: Trial, offers: Sequence[Offer], evaluations: int) -> tuple[Solution, float]:
+    """Return a search and its champion's mean test score."""
+    budget = Budget(evaluations=evaluations)
+    dataset, task = Dataset(trial.root / trial.dataset), BinaryTask("iou")
+    method = replace(USUAL, proposers=with_warm_start(WarmStart(offers)))
+    settings = SearchSettings(budget, seed=trial.seed, workers=0)
+    with tempfile.TemporaryDirectory() as folder:
+        found = solve(dataset, split(dataset), task, settings, Path(folder), Clock(budget), method=method)
+    return found, float(task.score(found.test[found.champion.scored.pipeline]).mean())
+
+
+def table(rows: Iterable[dict[str, Any]]) -> str:
+    """Return, per arm, evaluations to the cold median, test scores by budget, and the share of datasets hurt."""
+    rows = list(rows)
+    budgets = sorted({int(at) for r in rows for at in r["test"]})
+    lines = [
+        "| arm | runs | evaluations to cold's median | as a share of cold's | "
+        + " | ".join(f"test at {at}" for at in budgets)
+        + " | hurt |",
+        "| --- " * (5 + len(budgets)) + "|",
+    ]
+    datasets = sorted({r["dataset"] for r in rows})
+    goals = {d: _middle(r["curve"][-1][1] for r in rows if r["dataset"] == d and r["arm"] == "cold") for d in datasets}
+    needed = {
+        (d, arm): _middle(_reached(r, goals[d]) for r in rows if r["dataset"] == d and r["arm"] == arm)
+        for d in datasets
+        for arm in ARMS
+    }
+    for arm in ARMS:
+        of_arm = [r for r in rows if r["arm"] == arm]
+        if not of_arm:
+            continue
+        at_least = [needed[d, arm] for d in datasets]
+        ratios = [needed[d, arm] / max(needed[d, "cold"], 1) for d in datasets if needed[d, "cold"] > 0]
+        tests = [_tests(rows, datasets, arm, str(at)) for at in budgets]
+        before = _tests(rows, datasets, "cold", str(budgets[-1]))
+        hurt = [a < b - HURT for a, b in zip(tests[-1], before, strict=True)]
+        scores = " | ".join(f"{statistics.mean(values):.3f}" for values in tests)
+        lines.append(
+            f"| {arm} | {len(of_arm)} | {_middle(at_least):.0f} | {_middle(ratios):.2f} | {scores} | "
+            f"{sum(hurt)} of {len(hurt)} |"
+        )
+    return "\n".join(lines)
+
+
+def _reached(row: dict[str, Any], goal: float) -> float:
+    """Return after how many evaluations a score was reached; one more than there were if it never was."""
+    return float(next((at for at, score in row["curve"] if score >= goal), row["evaluations"] + 1))
+
+
+def _tests(rows: Sequence[dict[str, Any]], datasets: Sequence[str], arm: str, at: str) -> list[float]:
+    return [_middle(r["test"].get(at, 0.0) for r in rows if r["dataset"] == d and r["arm"] == arm) for d in datasets]
+
+
+def _middle(values: Iterable[float]) -> float:
+    found = list(values)
+    return statistics.median(found) if found else 0.0
+
+
+def main() -> int:
+    """Run what is asked for and not there yet."""
+    ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ask.add_argument("root", type=Path, nargs="?", help="the folder that holds the datasets")
+    ask.add_argument("--out", type=Path)
+    ask.add_argument("--table", type=Path)
+    ask.add_argument("--continue", dest="go_on", action="store_true")
+    ask.add_argument("--only", default=",".join(DATASETS))
+    ask.add_argument("--arms", default="cold,random,popular,ours")
+    ask.add_argument("--seeds", type=int, default=5)
+    ask.add_argument("--evaluations", type=int, default=AT[-1])
+    asked = ask.parse_args()
+    if asked.table:
+        print(table(json.loads(line) for line in asked.table.read_text().splitlines()))
+        return 0
+    if asked.root is None or asked.out is None:
+        ask.error("give the folder of the datasets and --out FILE, or --table FILE")
+    if unknown := [arm for arm in asked.arms.split(",") if arm not in ARMS]:
+        ask.error(f"no such arm: {', '.join(unknown)}; there are {', '.join(ARMS)}")
+    if asked.out.exists() and not asked.go_on:
+        ask.error(f"{asked.out} exists; add --continue to go on with it, or name another file")
+    there = [json.loads(line) for line in asked.out.read_text().splitlines()] if asked.out.exists() else []
+    done = {(r["dataset"], r["arm"], r["seed"], r["evaluations"]) for r in there}
+    # Seeds outermost: a study that is cut short has every arm.
+    trials = [
+        Trial(asked.root, dataset, arm, seed, asked.evaluations)
+        for seed in range(asked.seeds)
+        for dataset in asked.only.split(",")
+        for arm in asked.arms.split(",")
+        if (dataset, arm, seed, asked.evaluations) not in done
+    ]
+    with asked.out.open("a") as out:
+        for n, trial in enumerate(trials, 1):
+            row = run(trial)
+            out.write(json.dumps(row) + "\n")
+            out.flush()
+            print(f"{n}/{len(trials)} {row['dataset']} {row['arm']} {row['seed']}: {row['test']}", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,164 @@
+"""Solved tasks on the command line: similar ones, searches that begin with them, and what is kept of a search."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import evoseg
+from evoseg.app.replaying import replay
+from evoseg.app.solved import open_library, similar
+from evoseg.base.errors import SettingsError
+from evoseg.data.scenes import draw_dataset
+from evoseg.library.files import write_task
+from tests.app.test_api import untimed
+from tests.app.test_runs import cut
+from tests.library.helpers import task
+
+N = 40
+
+
+@pytest.fixture(scope="module")
+def sibling(tmp_path_factory) -> Path:
+    """Return another sample of the scenes that `dataset` shows."""
+    return draw_dataset("nuclei", tmp_path_factory.mktemp("drawn") / "more_nuclei", 12, (60, 84), seed=8)
+
+
+def solved(folder: Path, **options) -> evoseg.Found:
+    return evoseg.search(folder, evaluations=N, workers=0, **options)
+
+
+def own_tasks(library: str = "default") -> list[str]:
+    with open_library(library) as shelf:
+        return [name for _, name, origin, _ in shelf.listed() if origin != "seed"]
+
+
+def test_a_search_remembers_its_task_and_a_sibling_begins_with_it(command, dataset, sibling):
+    first = solved(dataset)
+    assert own_tasks() == ["nuclei"]
+    second = solved(sibling)
+    reused = {entry["task"]: entry for entry in second.result["warm_start"]}
+    assert reused["nuclei"]["score"] is not None and reused["nuclei"]["digest"] == first.result["digest"]
+    with open_library() as shelf:
+        rows = [row for row in shelf.ledger() if row.target == shelf.find("more_nuclei").id]
+    assert len(rows) == len([e for e in second.result["warm_start"] if e["score"] is not None])
+    assert all(row.retrieved is not None and row.kept is not None for row in rows)
+    found = command("similar", sibling, "-k", "2", "--json")
+    assert json.loads(found.out)["similar"][0]["task"] in ("more_nuclei", "nuclei")
+
+
+def test_what_is_not_to_be_remembered_is_not(dataset):
+    solved(dataset, remember=False)
+    assert own_tasks() == []
+
+
+def test_a_cold_start_neither_asks_nor_tells_a_library(dataset, home):
+    found = solved(dataset, library="none")
+    assert found.result["warm_start"] == [] and "warm" not in found.result["proposers"]
+    assert not (home / "library.db").exists()
+
+
+def test_a_library_elsewhere_is_used_alone(command, dataset, tmp_path):
+    place = tmp_path / "lab" / "library.db"
+    assert command("search", dataset, "--evaluations", N, "--workers", 0, "--library", place).code == 0
+    assert own_tasks(str(place)) == ["nuclei"] and own_tasks() == []
+
+
+def test_the_summary_says_what_was_reused(command, dataset):
+    done = command("search", dataset, "--evaluations", N, "--workers", 0, "--no-remember")
+    assert "Programs of 5 solved tasks were tried first" in done.out
+
+
+def test_a_resumed_run_does_not_depend_on_what_the_library_holds_by_then(dataset, sibling, tmp_path):
+    solved(sibling)
+    whole = solved(dataset, out=tmp_path / "run", remember=False)
+    assert any(entry["task"] == "more_nuclei" for entry in whole.result["warm_start"])
+    cut(tmp_path / "run", 3)
+    with open_library() as shelf:
+        shelf.remove(shelf.find("more_nuclei"))
+    found = evoseg.resume(tmp_path / "run")
+    assert untimed(found.result) == untimed(whole.result)
+    assert replay(tmp_path / "run").difference is None
+
+
+def test_a_task_that_has_seen_a_test_image_is_left_out_and_said(command, dataset, tmp_path):
+    """The same images under a split of their own: what tests here was searched there."""
+    other = tmp_path / "other_split"
+    shutil.copytree(dataset, other)
+    before = solved(dataset)
+    assert own_tasks() == ["nuclei"]
+    tested = before.result["splits"]["search"][:3]
+    (other / "dataset.yaml").write_text(json.dumps({"splits": {"test": tested}}))
+    done = command("search", other, "--evaluations", N, "--workers", 0, "--json", "--no-remember")
+    entries = json.loads(done.out)["warm_start"]
+    assert {"task": "nuclei", "barred_by": tested[0]} in entries
+    assert "nuclei has seen the test image" in done.err
+    assert "nuclei" not in [entry["task"] for entry in entries if "score" in entry]
+
+
+def test_similar_says_why_and_what_it_cannot_know(command, dataset, tmp_path):
+    done = command("similar", dataset, "-k", "3")
+    assert done.code == 0 and "alike:" in done.out and "expected" in done.out
+    shutil.copytree(dataset / "images", tmp_path / "unlabelled" / "images")
+    bare = command("similar", tmp_path / "unlabelled", "-k", "3", "--json")
+    document = json.loads(bare.out)
+    assert len(document["similar"]) == 3 and "no mask" in document["without"][0]
+    assert all("masks-1" not in entry["similarity"] for entry in document["similar"])
+
+
+def test_similar_from_python_takes_arrays(dataset):
+    loaded = [evoseg.Dataset(dataset).load(stem) for stem in evoseg.Dataset(dataset).labelled[:4]]
+    found = evoseg.similar(([s.image for s in loaded], [s.mask for s in loaded]), k=2)
+    assert len(found.tasks) == 2 and found.tasks[0].why is not None
+    assert np.isclose(found.tasks[0].similarity["images-1"], found.as_json()["similar"][0]["similarity"]["images-1"])
+    with pytest.raises(SettingsError, match="k is 0"):
+        similar(dataset, k=0)
+
+
+def test_the_library_is_listed_shown_shared_and_pruned(command, tmp_path):
+    write_task(task("plates", 1), tmp_path / "plates.yaml")
+    assert command("library", "add", tmp_path / "plates.yaml").out == "1 task added\n"
+    assert command("library", "add", tmp_path / "plates.yaml").out == "0 tasks added, 1 there already\n"
+    listed = json.loads(command("library", "list", "--json").out)["tasks"]
+    assert listed[-1]["name"] == "plates" and listed[0]["origin"] == "seed"
+    assert "About plates" in command("library", "show", "plates").out
+    assert json.loads(command("library", "show", "plates", "--json").out)["metric"] == "iou"
+    assert command("library", "rebuild").out.startswith("images-1: 1 vectors")
+    assert command("library", "export", tmp_path / "out").code == 0
+    assert command("library", "export", tmp_path / "out").code == 1
+    assert command("library", "remove", "plates").code == 0
+    assert command("library", "import", tmp_path / "out").out == "1 task added\n"
+
+
+def test_two_libraries_are_merged_once(command, tmp_path):
+    write_task(task("plates", 1), tmp_path / "plates.yaml")
+    command("library", "add", tmp_path / "plates.yaml", "--library", tmp_path / "theirs.db")
+    assert command("library", "merge", tmp_path / "theirs.db").out.startswith("1 task added\n")
+    assert command("library", "merge", tmp_path / "theirs.db").out.startswith("0 tasks added, 1 there already\n")
+    assert own_tasks() == ["plates"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (("library", "show", "plats"), 2, "unknown task"),
+        (("library", "remove", "crackforest"), 2, "comes with evoseg"),
+        (("library", "merge", "nowhere.db"), 1, "no such file"),
+        (("library", "add", "nowhere.yaml"), 1, "nowhere.yaml"),
+        (("library", "list", "--library", "none"), 2, "'none'"),
+        (("library", "list", "--library", "mysql://x/y"), 1, "postgresql://"),
+        (("similar", "nowhere"), 1, "nowhere"),
+    ],
+)
+def test_what_cannot_be_is_one_clear_error(command, arguments, code, says):
+    done = command(*arguments)
+    assert (done.code, done.out) == (code, "") and says in done.err
+
+
+def test_a_damaged_library_is_said_and_can_be_done_without(command, dataset, home):
+    (home / "library.db").write_bytes(b"not a database, but as long as a header would be" * 100)
+    done = command("search", dataset, "--evaluations", N, "--workers", 0)
+    assert done.code == 1 and "library.db" in done.err and "Traceback" not in done.err
+    assert command("search", dataset, "--evaluations", N, "--workers", 0, "--library", "none").code == 0

@@ -1,0 +1,90 @@
+"""The studies of the library: a dataset is solved, its pipelines are tried on others, and tables are told by hand."""
+
+import importlib
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from evoseg.data.scenes import draw_dataset
+from evoseg.library.files import print_task, read_file, write_task
+from evoseg.library.seeds import seed_tasks
+
+FOLDER = Path(__file__).resolve().parents[2] / "experiments"
+
+
+@pytest.fixture
+def scripts(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    yield {name: importlib.import_module(name) for name in ("seeds", "transfer", "transfer_tables", "warm")}
+    for name in ("seeds", "transfer", "transfer_tables", "warm"):
+        sys.modules.pop(name, None)
+
+
+def test_a_dataset_is_solved_without_its_test_images_and_tried_on_itself(scripts, tmp_path):
+    folder = draw_dataset("nuclei", tmp_path / "drawn", 10, (64, 80), seed=3)
+    task = scripts["seeds"].solved(folder, 60, 0)
+    assert task.name == "drawn" and task.n_images == 7 == len(task.hashes)
+    write_task(task, tmp_path / "drawn.yaml")
+    assert print_task(read_file(tmp_path / "drawn.yaml")) == print_task(task)
+    forgetful = replace(task, statistics={})
+    assert print_task(scripts["seeds"].described(folder, forgetful)) == print_task(task)
+    (rows,) = scripts["transfer"].rows_of(folder, task, [task], 4)
+    best = next(r for r in rows if r["role"] == "best")
+    assert best["refitted"] >= best["retrieved"] > 0.3 and best["n_images"] == 4
+
+
+def rows_by_hand() -> list[dict]:
+    """Let every stranger reach half of a target's own score, and the first one all of it."""
+    tasks = seed_tasks()[:12]
+    return [
+        {
+            "target": t.name,
+            "source": s.name,
+            "role": "best",
+            "scale": 1.0,
+            "form": s.best.pipeline.form,
+            "retrieved": 0.1,
+            "refitted": 0.8 if s is t or s is tasks[0] else 0.4,
+        }
+        for t in tasks
+        for s in tasks
+    ]
+
+
+def test_the_table_tells_arms_apart(scripts):
+    text = scripts["transfer_tables"].tables(rows_by_hand(), seed_tasks()[:12])
+    cells = {line.split(" | ")[0].strip("| "): line.split(" | ") for line in text.splitlines()}
+    assert cells["popular"][1].startswith("0.9") and cells["oracle"][3].startswith("0.9")
+    assert 0.5 < float(cells["random"][1]) < 0.65
+
+
+def test_the_ledger_leaves_out_tasks_that_are_gone(scripts):
+    rows = [*rows_by_hand(), rows_by_hand()[0] | {"source": "gone"}]
+    assert len(scripts["transfer"].ledger_of(rows, seed_tasks()[:12])) == 144
+
+
+def test_a_warm_start_is_measured_by_the_cold_median(scripts):
+    def row(arm: str, seed: int, at: int, test: float) -> dict:
+        curve = [[1, 0.2], [at, 0.6]]
+        return {"dataset": "d", "arm": arm, "seed": seed, "evaluations": 100, "curve": curve, "test": {"100": test}}
+
+    rows = [row("cold", s, 80, 0.5) for s in range(3)] + [row("ours", s, 20, 0.4) for s in range(3)]
+    lines = scripts["warm"].table(json.loads(json.dumps(rows))).splitlines()
+    assert lines[2] == "| cold | 3 | 80 | 1.00 | 0.500 | 0 of 1 |"
+    assert lines[3] == "| ours | 3 | 20 | 0.25 | 0.400 | 1 of 1 |"
+
+
+def test_no_relative_of_a_target_is_offered_to_it(scripts):
+    target = seed_tasks()[0]
+    relative = replace(seed_tasks()[1], card=replace(seed_tasks()[1].card, family=target.card.family))
+    rows = rows_by_hand()
+    study = scripts["transfer_tables"].Study(
+        {t.name: t for t in (target, relative, *seed_tasks()[2:12])},
+        {},
+        [r for r in rows if r["target"] == target.name],
+    )
+    offered = {c.task.name for c in scripts["transfer_tables"]._candidates(study, target)}
+    assert not offered & {target.name, relative.name} and len(offered) >= 8

@@ -1,0 +1,110 @@
+"""The C++ form: what it carries and refuses; with a compiler and OpenCV, that it gives the same pixels."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from evoseg.app.exporting import exported
+from evoseg.base.kinds import Kind
+from evoseg.export import cpp, vectors
+from evoseg.export.excerpts import ExportError
+from evoseg.operators.registry import Operator, operators
+from evoseg.pipeline import Pipeline, Step, read_text
+from tests.operators.test_conformance import choices
+
+SIMPLE = "def pipeline(image):\n    return remove_small(threshold(flatten(channel(image))), area=30)\n"
+NOT_CARRIED = {"convex_hull", "entropy", "keep_elongated", "keep_round", "keep_solid", "lookup", "skeleton"}
+
+
+def on_drawing(op: Operator, values: tuple) -> Pipeline:
+    """Return a program that applies an operator to planes and masks of the drawn image."""
+    if op.inputs[0] is Kind.RAW:
+        return Pipeline([Step(op.name, (-1,), values)])
+    steps = [Step("channel", (-1,), (0,)), Step("channel", (-1,), (2,)), Step("sharpen", (0,), (2.0, 1.0))]
+    steps.append(Step("flatten", (1,), (20.0,)))
+    inputs = []
+    for slot, kind in enumerate(op.inputs):
+        if kind is Kind.MASK:
+            steps.append(Step("threshold", (slot % 2,), ((150, 110, 128)[slot % 3], "bright")))
+        inputs.append(len(steps) - 1 if kind is Kind.MASK else slot % 4)
+    return Pipeline([*steps, Step(op.name, tuple(inputs), values)])
+
+
+def built(source: str, folder: Path, *options: str) -> Path:
+    """Compile a file; skip the test where there is no compiler or no OpenCV."""
+    compiler = shutil.which("g++") or shutil.which("clang++")
+    include = next((p for p in ("/usr/include/opencv4", "/usr/local/include/opencv4") if Path(p).is_dir()), None)
+    if compiler is None or include is None:
+        pytest.skip("needs a C++ compiler and OpenCV; on Debian: apt-get install g++ libopencv-imgproc-dev")
+    file = folder / "program.cpp"
+    file.write_text(source)
+    command = [compiler, "-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror", f"-I{include}", *options, str(file)]
+    command += ["-o", str(folder / "program"), "-lopencv_imgproc", "-lopencv_core"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[:4000]
+    return folder / "program"
+
+
+def test_it_carries_what_it_says_and_refuses_the_rest_by_name():
+    assert {op.name for op in operators() if not cpp.carried(op)} == NOT_CARRIED
+    pipeline = read_text("def pipeline(image):\n    return skeleton(threshold(entropy(channel(image))))\n")
+    with pytest.raises(ExportError, match=r"'entropy', 'skeleton': not carried.*--to python.*--for cpp"):
+        exported(pipeline, "cpp")
+
+
+def test_a_file_holds_the_filters_that_it_needs_and_no_others():
+    source = exported(read_text(SIMPLE), "cpp")
+    assert "evoseg::remove_small(threshold_1, 30)" in source
+    assert "cv::Mat smooth(" in source
+    assert "gabor" not in source
+
+
+def test_fingerprints_are_fnv_1a():
+    # Of "a" and "foobar", from the algorithm's authors.
+    assert cpp.hash_of(np.frombuffer(b"a", np.uint8)) == 0xAF63DC4C8601EC8C
+    assert cpp.hash_of(np.frombuffer(b"foobar", np.uint8)) == 0x85944171F73967E8
+
+
+@pytest.mark.cpp
+def test_an_exported_file_passes_its_own_test(tmp_path):
+    program = built(exported(read_text(SIMPLE), "cpp"), tmp_path, "-DEVOSEG_SELF_TEST")
+    done = subprocess.run([program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "uint8: as expected\nuint16: as expected\n")
+
+
+@pytest.mark.cpp
+def test_a_file_that_gives_something_else_fails_its_own_test(tmp_path):
+    source = exported(read_text(SIMPLE), "cpp").replace("(threshold_1, 30)", "(threshold_1, 3000)")
+    done = subprocess.run([built(source, tmp_path, "-DEVOSEG_SELF_TEST")], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "DIFFERS" in done.stdout
+
+
+@pytest.mark.cpp
+def test_every_operator_gives_the_same_pixels_at_both_ends_of_its_ranges(tmp_path):
+    made = [(op, v, on_drawing(op, v)) for op in operators() if cpp.carried(op) for v in choices(op)]
+    functions = [cpp.function(pipeline, f"pipeline_{i}") for i, (_, _, pipeline) in enumerate(made)]
+    calls = "".join(f"    for (const auto& image : images) put(pipeline_{i}(image));\n" for i in range(len(made)))
+    main = (
+        "void put(const cv::Mat& m) { for (int r = 0; r < m.rows; ++r) std::fwrite(m.ptr(r), 1, m.cols, stdout); }\n"
+        f"int main() {{\n    const cv::Mat images[] = {{drawn_image(false), drawn_image(true)}};\n{calls}}}\n"
+    )
+    # fingerprint() is not called here.
+    source = cpp.INCLUDES + cpp.filters(p for *_, p in made) + cpp.DRAWING + "\n".join(functions) + main
+    found = subprocess.run([built(source, tmp_path, "-Wno-unused-function")], capture_output=True, check=True).stdout
+    size, place, apart = 96 * 131, 0, {}
+    for op, values, pipeline in made:
+        for depth in vectors.DEPTHS:
+            expected = pipeline(vectors.drawn_image(depth)).view(np.uint8)
+            actual = np.frombuffer(found, np.uint8, size, place).reshape(expected.shape)
+            place += size
+            difference = np.abs(actual.astype(int) - expected)
+            # Versions of OpenCV round float filters differently, now and then.
+            allowed = 1 if op.output is Kind.GRAY else 0
+            if difference.max() > allowed or (difference > 0).mean() > 0.001:
+                apart[op.name] = (values, depth, int(difference.max()), float((difference > 0).mean()))
+    assert place == len(found)
+    assert apart == {}

@@ -1,0 +1,121 @@
+"""Files of solved tasks: read as written, refused where wrong, and those that come with evoseg are fresh."""
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+
+from evoseg.library.files import (
+    MAX_BYTES,
+    TaskError,
+    document_of,
+    print_task,
+    read_file,
+    read_task,
+    task_of,
+    write_task,
+)
+from evoseg.library.ledger import LEDGER, Reuse, print_ledger, read_ledger, write_ledger
+from evoseg.library.remembering import stale
+from evoseg.library.seeds import seed_folder, seed_ledger, seed_tasks
+from tests.library.helpers import task
+
+
+def unit(n: int = 16) -> np.ndarray:
+    vector = np.arange(1, n + 1, dtype=np.float32)
+    return (vector / np.linalg.norm(vector)).astype(np.float16).astype(np.float32)
+
+
+def test_what_is_written_is_read(tmp_path):
+    there = task(vectors={"net-1": unit()})
+    write_task(there, tmp_path / "plates.yaml")
+    again = read_file(tmp_path / "plates.yaml")
+    assert print_task(again) == print_task(there) and again.id == there.id
+    assert np.array_equal(again.vectors["net-1"], there.vectors["net-1"])
+    assert task_of(json.loads(json.dumps(document_of(there)))).id == there.id
+
+
+def test_the_id_is_of_the_content_and_not_of_the_words():
+    assert task("a").id == task("b").id
+    assert task(score=0.7).id != task(score=0.8).id
+
+
+def changed(**entries) -> str:
+    return yaml.safe_dump(document_of(task()) | entries)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "key: value"),
+        ("[1, 2]", "key: value"),
+        ("a: [", "YAML"),
+        ("a: &x [1]\nb: *x", "alias"),
+        ("!!python/object/apply:os.system ['true']", "YAML"),
+        ("x" * (MAX_BYTES + 1), "larger than"),
+        ("[" * 5000, "YAML"),
+        (changed(evoseg=2), "form 2"),
+        (changed(extra=1), "extra"),
+        (changed(name="../../etc/passwd"), "name"),
+        (changed(metric="luck"), "luck"),
+        (changed(images={"count": 0, "channels": 1}), "count"),
+        (changed(images={"count": 1, "channels": float("nan")}), "channels"),
+        (changed(pipelines=[]), "no pipeline"),
+        (changed(pipelines=[{"role": "best", "score": 7, "text": "x"}]), "score is 7"),
+        (changed(pipelines=[{"role": "best", "score": 0.5, "text": "import os"}]), "pipeline 1"),
+        (changed(pipelines=[{"role": "boss", "score": 0.5, "text": "x"}]), "boss"),
+        (changed(seen=["zz"]), "seen"),
+        (changed(statistics={"masks": {"share": "much"}}), "share"),
+        (changed(vectors={"net": "!!"}), "base64"),
+        (changed(vectors={"net": "AAAAAA=="}), "unit length"),
+        (changed(card={"titel": "x"}), "did you mean title"),
+    ],
+)
+def test_a_strangers_file_that_is_wrong_is_refused_with_one_clear_error(tmp_path, text, says):
+    path = tmp_path / "strange.yaml"
+    path.write_text(text)
+    with pytest.raises(TaskError, match=r"strange\.yaml") as error:
+        read_file(path)
+    assert says in str(error.value)
+
+
+def test_numbers_of_an_unknown_descriptor_are_passed_over():
+    assert "moods" not in read_task(changed(statistics={"moods": {"joy": 1.0}})).statistics
+
+
+def test_every_seed_is_read_and_printed_as_it_is():
+    assert len(seed_tasks()) >= 20
+    for path in sorted(seed_folder().glob("*.yaml")):
+        assert print_task(read_file(path)) == path.read_text("utf-8"), path.name
+
+
+def test_seeds_were_scored_with_the_present_revisions_of_operators():
+    assert stale(seed_tasks()) == [], "run: make seeds"
+
+
+def test_the_seeds_ledger_is_about_the_seeds():
+    ids = {t.id for t in seed_tasks()}
+    forms = {(t.id, p.pipeline.form) for t in seed_tasks() for p in t.pipelines}
+    assert len(seed_ledger()) > 1000
+    assert all(r.target in ids and (r.source, r.form) in forms for r in seed_ledger()), "run: make seeds"
+
+
+def test_a_stale_revision_is_noticed():
+    old = print_task(task()).replace("gaussian@1", "gaussian@0")
+    assert stale([task()]) == []
+    assert stale([read_task(old)]) == ["plates, best: gaussian@0 is gaussian@1 now"]
+
+
+def test_a_ledger_is_read_as_written(tmp_path):
+    rows = [Reuse("a", "b", "f", 1.0, None, 0.5), Reuse("a", "c", "f", 0.213, 0.1, 0.5, True)]
+    write_ledger(rows, tmp_path / LEDGER)
+    assert read_ledger(tmp_path / LEDGER) == rows
+    assert read_ledger(tmp_path / "none.csv") == []
+
+
+@pytest.mark.parametrize("line", ["a,b,f,1,0.5", "a,b,f,x,,0.5,", "a,b,f,1,,nan,", "a,b,f,1,,0.5,7"])
+def test_a_line_that_is_no_row_is_named(tmp_path, line):
+    (tmp_path / LEDGER).write_text(print_ledger([]) + line + "\n")
+    with pytest.raises(TaskError, match="line 2"):
+        read_ledger(tmp_path / LEDGER)

@@ -1,0 +1,132 @@
+"""A warm start: whole programs first, parts only of those that beat the classics, and never too many."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.random import default_rng
+
+from evoseg.data.dataset import Dataset
+from evoseg.data.splits import split
+from evoseg.evolve.binary import BinaryTask
+from evoseg.evolve.budget import Budget, Clock
+from evoseg.evolve.method import USUAL
+from evoseg.evolve.ports import Scored, SearchView
+from evoseg.evolve.solve import SearchSettings, Solution, solve
+from evoseg.library.warm import OPENING, PIECES, WHOLE, Offer, WarmStart, lives_on, pieces, with_warm_start
+from evoseg.pipeline import Pipeline, read_text
+from tests.evolve.helpers import discs, facts_of, no_probe
+from tests.library.helpers import programs
+
+LONG = read_text(
+    """
+def pipeline(image):
+    a = channel(image, index=0)
+    b = gaussian(a, sigma=2.0)
+    c = flatten(b, sigma=20.0)
+    d = threshold(c, level=90)
+    return fill_holes(d)
+"""
+)
+
+
+def offer(program: Pipeline) -> Offer:
+    return Offer("id", "task", "best", program.form, 1.0, program)
+
+
+def scored(program: Pipeline, score: float, proposer: str = "") -> Scored:
+    scores = np.full(3, score)
+    return Scored(program, np.zeros((3, 4)), scores, scores, proposer)
+
+
+def view(*population: Scored) -> SearchView:
+    return SearchView(population, population, lambda n, rng: [], facts_of(discs()), no_probe)
+
+
+def opened(warm: WarmStart, *scores: float) -> None:
+    """Let the first generations pass; the offered programs get these scores."""
+    rng = default_rng(0)
+    whole = warm.ready(view(), 48, rng)
+    warm.learn([scored(p, s) for p, s in zip(whole, scores, strict=True)])
+    for _ in range(OPENING - 1):
+        assert warm.ready(view(), 48, rng) == []
+        warm.learn([])
+
+
+def test_whole_programs_come_first_and_once():
+    warm = WarmStart([offer(p) for p in (*programs(), *programs())])
+    assert warm.ready(view(), 48, default_rng(0)) == programs()
+
+
+def test_parts_follow_if_a_program_beats_the_classics():
+    warm = WarmStart([offer(LONG)])
+    opened(warm, 0.8)
+    found = warm.ready(view(scored(programs()[0], 0.5, "classic")), 48, default_rng(0))
+    assert found == pieces(LONG) and not warm.abstained
+    assert [s.operator for s in found[0].steps] == ["channel", "gaussian", "flatten", "threshold"]
+
+
+def test_it_abstains_if_none_does():
+    warm = WarmStart([offer(LONG)])
+    opened(warm, 0.5)
+    for _ in range(3):
+        assert warm.ready(view(scored(programs()[0], 0.6, "classic")), 48, default_rng(0)) == []
+    assert warm.abstained
+
+
+def test_its_share_is_capped():
+    many = [read_text(f"def pipeline(image):\n a = channel(image, index=0)\n b = gaussian(a, sigma={s}.0)\n"
+                      " return threshold(b, level=9)") for s in range(1, 21)]  # fmt: skip
+    warm = WarmStart([offer(p) for p in many])
+    assert len(warm.ready(view(), 48, default_rng(0))) == WHOLE
+    warm = WarmStart([offer(LONG), *(offer(p) for p in many[: WHOLE - 1])])
+    opened(warm, 0.9, *np.linspace(0.6, 0.8, WHOLE - 1))
+    assert len(warm.ready(view(), 48, default_rng(0))) <= PIECES
+
+
+def test_without_offers_it_is_silent():
+    warm = WarmStart([])
+    opened(warm)
+    assert warm.ready(view(), 48, default_rng(0)) == []
+
+
+def test_a_program_lives_on_in_what_is_built_of_its_last_plane():
+    longer = read_text(
+        """
+def pipeline(image):
+    a = channel(image, index=1)
+    b = gaussian(a, sigma=3.0)
+    c = flatten(b, sigma=10.0)
+    d = median(c, radius=2)
+    return threshold(d, level=70)
+"""
+    )
+    assert lives_on(LONG, longer) and lives_on(LONG, LONG)
+    assert not lives_on(longer, LONG) and not lives_on(programs()[2], LONG)
+
+
+def searched(dataset: Path, folder: Path, warm: WarmStart, evaluations: int) -> Solution:
+    opened_dataset, budget = Dataset(dataset), Budget(evaluations=evaluations)
+    return solve(
+        opened_dataset,
+        split(opened_dataset),
+        BinaryTask(),
+        SearchSettings(budget, seed=4, workers=0),
+        folder,
+        Clock(budget),
+        method=replace(USUAL, proposers=with_warm_start(warm)),
+    )
+
+
+def test_a_search_begins_with_what_solved_the_task_before(tmp_path):
+    from evoseg.data.scenes import draw_dataset
+
+    dataset = draw_dataset("nuclei", tmp_path / "nuclei", 10, (60, 84), seed=3)
+    cold = searched(dataset, tmp_path, WarmStart([]), 150)
+    answer = cold.champion.scored.pipeline
+    warm = WarmStart([offer(answer)])
+    again = searched(dataset, tmp_path, warm, 20)
+    assert again.progress.best_score >= cold.champion.scored.score - 1e-9
+    assert warm.heard[answer.form].proposer == "warm"
+    # The others keep their places.
+    assert {"classic", "warm"} <= {s.proposer for s in again.progress.population}

@@ -1,0 +1,114 @@
+"""Roles as files: what ships is right, what people write is checked, what they add is used."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from evoseg.app.agents import cast_of
+from evoseg.base.kinds import Kind
+from evoseg.base.resources import data_folder
+from evoseg.llm.roles import RoleError, read_cast, read_role
+from evoseg.llm.schedule import Schedule
+from evoseg.pipeline import read_text
+
+SHIPPED = data_folder("agents")
+GOOD = "---\nname: x\npurpose: y\noutput: programs\ninputs: [card]\n---\nWrite {{programs}}.\n"
+
+
+def test_the_five_roles_ship():
+    cast = cast_of(None)
+    assert set(cast.roles) == {"describe", "generate", "evolve", "tune", "critique"}
+    assert all(cast.roles[name].output == "programs" for name in ("generate", "evolve", "tune"))
+
+
+@pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.md")), ids=lambda path: path.name)
+def test_every_program_in_a_prompt_is_one(path):
+    for text in re.findall(r"```\n(.*?)```", path.read_text("utf-8"), re.DOTALL):
+        if "def pipeline" in text:
+            assert read_text(text).output is Kind.MASK
+
+
+def test_the_form_shows_two_programs():
+    assert cast_of(None).form.count("def pipeline(image):\n") == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Write programs.", "must begin with front matter"),
+        ("---\n: :\n- x\n---\n", "not YAML"),
+        ("---\n- x\n---\n", "`key: value` lines"),
+        ("---\nname: x\n---\n", "lacks purpose, output, inputs"),
+        (GOOD.replace("programs\ninputs", "program\ninputs"), "unknown output 'program'; did you mean programs"),
+        (GOOD.replace("[card]", "[cards]"), "unknown input 'cards'; did you mean card"),
+        (GOOD.replace("[card]", "card"), "inputs must be a list"),
+        (GOOD.replace("purpose", "tempo: 1\npurpose"), "unknown entry 'tempo'"),
+        (GOOD.replace("purpose", "temperature: 3\npurpose"), "temperature is 3; it must be a number from 0 to 2"),
+        (GOOD.replace("purpose", "max_tokens: 5\npurpose"), "max_tokens is 5"),
+        (GOOD + "{{operator}}", "unknown part 'operator'; did you mean operators"),
+    ],
+)
+def test_a_role_that_cannot_be_used_is_refused_by_file_and_fault(tmp_path, text, words):
+    file = tmp_path / "mine.md"
+    file.write_text(text)
+    with pytest.raises(RoleError, match=re.escape(words)) as error:
+        read_role(file)
+    assert str(error.value).startswith(f"{file}: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("otherwise: evolv", "unknown role 'evolv'; did you mean evolve"),
+        ("otherwise: critique", "critique gives no programs"),
+        ("every: {critique: -1}", "every cannot be"),
+        ("every: [critique]", "every cannot be"),
+        ("patience: many", "patience cannot be 'many'"),
+        ("warmup: 1.5", "warmup cannot be 1.5"),
+        ("impatience: 3", "unknown entry 'impatience'"),
+    ],
+)
+def test_a_schedule_that_cannot_be_used_is_refused(tmp_path, text, words):
+    (tmp_path / "schedule.yaml").write_text(text)
+    with pytest.raises(RoleError, match=re.escape(words)):
+        read_cast([SHIPPED, tmp_path])
+
+
+def test_a_folder_adds_roles_replaces_them_and_brings_prices(tmp_path):
+    (tmp_path / "generate.md").write_text(GOOD.replace("name: x", "name: generate"))
+    (tmp_path / "dream.md").write_text(GOOD.replace("name: x", "name: dream"))
+    (tmp_path / "schedule.yaml").write_text("every: {dream: 2}\n")
+    (tmp_path / "models.yaml").write_text("mine: {usd_in: 0, usd_out: 0}\n")
+    cast = read_cast([SHIPPED, tmp_path])
+    assert cast.roles["generate"].prompt == "Write {{programs}}."
+    assert cast.schedule.chain(4, dict.fromkeys(cast.roles, True)) == ("dream",)
+    assert cast.models["mine"].usd_in == 0 and "gpt-4.1" in cast.models
+
+
+def test_a_missing_folder_and_a_price_without_numbers_are_named(tmp_path):
+    with pytest.raises(RoleError, match="no such folder"):
+        read_cast([SHIPPED, tmp_path / "none"])
+    (tmp_path / "models.yaml").write_text("mine: {usd_in: cheap, usd_out: 0}\n")
+    with pytest.raises(RoleError, match="mine must have usd_in and usd_out"):
+        read_cast([SHIPPED, tmp_path])
+
+
+def test_the_schedule_warms_up_then_takes_turns():
+    gives = {"describe": False, "critique": False, "generate": True, "evolve": True, "tune": True}
+    plan = Schedule(opening=("describe",), warmup=2, every={"critique": 3, "generate": 4, "tune": 0})
+    assert [plan.chain(n, gives) for n in range(1, 8)] == [
+        ("describe", "generate"),
+        ("generate",),
+        ("evolve",),
+        ("evolve",),
+        ("critique", "evolve"),
+        ("generate",),
+        ("evolve",),
+    ]
+
+
+def test_the_readme_explains_every_entry():
+    text = Path(SHIPPED / "README.md").read_text("utf-8")
+    for name in Schedule.__dataclass_fields__:
+        assert f"`{name}`" in text, name

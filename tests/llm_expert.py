@@ -1,0 +1,150 @@
+"""A rule-based expert in the place of a language model: reads the data card and writes programs by a few rules."""
+
+import json
+import re
+from typing import Any
+
+
+def expert(request: dict[str, Any]) -> str:
+    """Return the answer to a request, as JSON."""
+    told = _told(request)
+    system = str(request["messages"][0]["content"])
+    if "Answer with: `summary`" in system:
+        return json.dumps(_description(told.get("card", {})))
+    if "Answer with `findings`" in system:
+        return json.dumps({"findings": ["the worst image differs from the others"], "advice": ["flatten it first"]})
+    texts = _crossed(told) if "by crossing and changing" in system else []
+    tried = {_form(entry["program"]) for entry in told.get("tried", [])}
+    fresh = [(name, text) for name, text in [*texts, *_recipes(told["card"])] if _form(text) not in tried]
+    found = [{"name": name, "idea": name, "program": text} for name, text in fresh[:4]]
+    return json.dumps({"programs": found or [{"name": "plain", "idea": "", "program": _plain(told["card"])}]})
+
+
+def _told(request: dict[str, Any]) -> dict[str, Any]:
+    """Return the JSON document of the first message from the user."""
+    content = next(m["content"] for m in request["messages"] if m["role"] == "user")
+    text = content if isinstance(content, str) else content[0]["text"]
+    document: dict[str, Any] = json.loads(text[text.index("\n\n{") :])
+    return document
+
+
+def _form(text: str) -> str:
+    """Return the operators of a program in their order: what the rules differ in."""
+    return " ".join(re.findall(r"([a-z_0-9]+)\(", text))
+
+
+def _description(card: dict[str, Any]) -> dict[str, Any]:
+    planes = card["planes"]
+    best = planes[0]["plane"] if planes else "no plane"
+    return {
+        "summary": f"{card['images']} images of {card['channels']} channels.",
+        "foreground": f"about {card['objects'].get('per_image', 0)} objects per image, clearest in {best}",
+        "cues": [p["plane"] for p in planes[:3]],
+        "difficulties": ["uneven light"] if planes and planes[0]["share_of_slow_variation"] > 0.5 else [],
+    }
+
+
+def _numbers(card: dict[str, Any]) -> tuple[float, int, int, float]:
+    """Return thickness, radius of a top-hat, area to remove, and sigma of a smoothing."""
+    objects = card["objects"]
+    thickness = float(objects.get("thickness_px", 8.0))
+    area = int(objects.get("area_px_10_50_90_percent", [30])[0])
+    return thickness, max(2, min(40, round(thickness))), max(2, min(5000, area // 2)), max(0.5, min(6.0, thickness / 6))
+
+
+def _program(*lines: str) -> str:
+    return "\n".join(["def pipeline(image):", *(f"    {line}" for line in lines)])
+
+
+def _plain(card: dict[str, Any]) -> str:
+    return _program(f"a = {card['planes'][0]['plane']}", "return threshold(a)")
+
+
+def _filters(card: dict[str, Any], sign: float) -> list[tuple[str, list[str]]]:
+    """Return filters that take a plane called a to one called b, the most fitting first."""
+    thickness, radius, _, smooth = _numbers(card)
+    polarity = "bright" if sign > 0 else "dark"
+    hat = "white_tophat" if sign > 0 else "black_tophat"
+    blurred = f"s = gaussian(a, sigma={smooth:.2g})"
+    scale = max(0.5, min(10.0, thickness / 3))
+    filters = [
+        ("top-hat", [blurred, f"b = {hat}(s, radius={radius})"]),
+        ("flattened", [blurred, f"b = flatten(s, sigma={max(8.0, min(60.0, 3 * thickness)):.3g})"]),
+        ("normalised", [blurred, f"b = local_normalise(s, radius={max(5, min(40, 2 * radius))})"]),
+        ("reconstructed", [blurred, *_reconstructed(polarity, radius)]),
+        ("difference of Gaussians", [f'b = dog(a, sigma={scale:.2g}, polarity="{polarity}")']),
+    ]
+    lines = [
+        ("ridges", [f'b = ridge_multiscale(a, sigma_low={max(0.7, scale / 2):.2g}, polarity="{polarity}")']),
+        ("lines", [f'b = oriented(a, width={max(1.0, min(12.0, thickness)):.2g}, polarity="{polarity}")']),
+    ]
+    texture = [("texture", [f"t = deviation(a, radius={max(2, min(20, radius // 2))})", "b = gaussian(t, sigma=3.0)"])]
+    long = card["objects"].get("area_over_squared_thickness", 1.0) > 6
+    found = lines + filters if long else filters + lines
+    weak = max((abs(p["objects_minus_rest"]) for p in card["planes"]), default=0.0) < 0.6
+    return texture + found if weak else found + texture
+
+
+def _reconstructed(polarity: str, radius: int) -> list[str]:
+    side = "r = s" if polarity == "bright" else "i = invert(s)"
+    source = "s" if polarity == "bright" else "i"
+    lines = [f"o = reconstruct_open({source}, radius={max(1, min(15, radius))})", f"b = subtract({source}, o)"]
+    return lines if side == "r = s" else [side, *lines]
+
+
+def _recipes(card: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return programs, the most promising first: filters on the best planes, alone and two together."""
+    _, _, area, _ = _numbers(card)
+    round_ones = card["objects"].get("area_over_squared_thickness", 1.0) < 3
+    tails = ["m = threshold(b)", f"n = remove_small(m, area={area})"]
+    tails += (
+        ["f = fill_holes(n)", "return open_mask(f, radius=1)"] if round_ones else ["return close_mask(n, radius=1)"]
+    )
+    planes = card["planes"][:3]
+    found = []
+    for rank, plane in enumerate(planes):
+        around, rest = plane["objects_minus_surroundings"], plane["objects_minus_rest"]
+        for place, (name, lines) in enumerate(_filters(card, around if abs(around) > abs(rest) / 2 else rest)):
+            text = _program(f"a = {plane['plane']}", *lines, *tails)
+            found.append((rank * 3 + place, f"{name} of {plane['plane']}", text))
+    if len(planes) > 1:
+        found += [(2 + i, name, text) for i, (name, text) in enumerate(_pairs(card, planes[0], planes[1], tails))]
+    return [(name[:80], text) for _, name, text in sorted(found, key=lambda entry: entry[0])]
+
+
+def _pairs(card: dict[str, Any], one: Any, other: Any, tails: list[str]) -> list[tuple[str, str]]:
+    """Return programs that join two planes in which objects are made bright."""
+    _, _, _, smooth = _numbers(card)
+    sides = []
+    for name, plane in (("p", one), ("q", other)):
+        call = f"{name} = gaussian({plane['plane']}, sigma={smooth:.2g})"
+        flip = [f"{name}1 = invert({name})"] if plane["objects_minus_rest"] < 0 else []
+        sides.append(([call, *flip], f"{name}1" if flip else name))
+    (first, a), (second, b) = sides
+    return [
+        (f"{how} of two planes", _program(*first, *second, f"b = {how}({a}, {b})", *tails))
+        for how in ("geometric_mean", "add", "minimum", "subtract")
+    ]
+
+
+def _crossed(told: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return programs that join the first two parents' masks."""
+    parents = [entry["program"] for entry in told.get("parents", [])][:3]
+    found = []
+    for i, one in enumerate(parents):
+        for other in parents[i + 1 :]:
+            for how in ("mask_and", "mask_or", "reconstruct_mask"):
+                first, a = _body(one, "u")
+                second, b = _body(other, "v")
+                found.append((f"{how} of two parents", _program(*first, *second, f"return {how}({a}, {b})")))
+    return found[:2]
+
+
+def _body(text: str, prefix: str) -> tuple[list[str], str]:
+    """Return the lines of a program with names of their own, and the name of its result."""
+    lines = [line.strip() for line in text.splitlines() if line.startswith("    ")]
+    names = [line.partition(" = ")[0] for line in lines[:-1]]
+    lines[-1] = lines[-1].replace("return ", "result = ", 1)
+    for name in sorted([*names, "result"], key=len, reverse=True):
+        lines = [re.sub(rf"\b{re.escape(name)}\b(?!\()", f"{prefix}_{name}", line) for line in lines]
+    return lines, f"{prefix}_result"
