@@ -57,7 +57,7 @@ def checkup() -> list[Finding]:
 
 
 def _needed() -> Iterator[Finding]:
-    from evoseg.app.found import versions
+    from evoseg.app.recording import versions
 
     for name, version in versions().items():
         yield Finding(name, OK, version)

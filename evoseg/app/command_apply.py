@@ -141,8 +141,7 @@ def score(
     import json
 
     from evoseg.app import scoring
-    from evoseg.app.datasets import opened
-    from evoseg.app.found import name_of
+    from evoseg.app.datasets import name_of, opened
     from evoseg.app.pipelines import read_pipeline
     from evoseg.app.tasks import check_names
 

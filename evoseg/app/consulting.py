@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from evoseg.app.agents import asker_of, cast_of, client_of, endpoint_of, material_of
-from evoseg.app.datasets import Data, opened
-from evoseg.app.found import name_of
+from evoseg.app.datasets import Data, name_of, opened
 from evoseg.app.pipelines import check_channels
 from evoseg.app.scoring import judged, scored_kind
 from evoseg.app.settings import LLM_USD, check_caps

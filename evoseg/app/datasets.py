@@ -32,3 +32,8 @@ def opened(data: Data) -> Dataset:
     if data.survey.faults:
         raise DatasetError(data.survey.faults[0])
     return data
+
+
+def name_of(dataset: Dataset) -> str:
+    """Return the name of a dataset: its folder's, or its title."""
+    return dataset.root.resolve().name if dataset.root else dataset.title

@@ -1,6 +1,5 @@
 """What a search returns, and the document that says the same in JSON."""
 
-import platform
 import shutil
 from base64 import b64encode
 from dataclasses import dataclass, field
@@ -12,6 +11,9 @@ from typing import Any
 import numpy as np
 
 from evoseg import __version__
+from evoseg.app.datasets import name_of
+from evoseg.app.kept import numbered
+from evoseg.app.recording import versions
 from evoseg.app.runs import FilesError, RunFolder, make_folder, refuse_existing
 from evoseg.app.scoring import interval
 from evoseg.app.settings import RunSettings
@@ -20,8 +22,6 @@ from evoseg.base.streams import stream
 from evoseg.data.dataset import Dataset
 from evoseg.evolve.finalists import Finalist, promise
 from evoseg.evolve.learning import learning_curve
-from evoseg.evolve.ports import Scored
-from evoseg.evolve.selection import Front
 from evoseg.evolve.solve import Solution
 from evoseg.library.warm import WarmStart, lives_on
 from evoseg.pipeline import Pipeline, print_text, read_text
@@ -239,11 +239,6 @@ def found_again(result: dict[str, Any], folder: RunFolder) -> Found:
         raise FilesError(f"{folder.name}: its result, by evoseg {version}, says nothing of {error}.") from None
 
 
-def name_of(dataset: Dataset) -> str:
-    """Return the name of a dataset: its folder's, or its title."""
-    return dataset.root.resolve().name if dataset.root else dataset.title
-
-
 def _document(finished: Finished, found: Found) -> dict[str, Any]:
     """Return the JSON document of a search; its keys are an interface."""
     solution, asked = finished.solution, finished.settings
@@ -344,35 +339,4 @@ def _finalist(finalist: Finalist) -> dict[str, Any]:
         "length": len(pipeline),
         "cost_ms_per_mpx": pipeline.cost,
         "digest": pipeline.digest,
-    }
-
-
-def numbered(front: Front) -> list[dict[str, Any]]:
-    """Return the members of a front as values that JSON knows; of those that are equal in every respect, the first."""
-    distinct: dict[tuple[float, int, int], Scored] = {}
-    for scored in front.members:
-        distinct.setdefault((round(scored.score, 3), len(scored.pipeline), round(scored.pipeline.cost)), scored)
-    return [
-        {
-            "number": number,
-            "search": scored.score,
-            "length": len(scored.pipeline),
-            "cost_ms_per_mpx": scored.pipeline.cost,
-            "digest": scored.pipeline.digest,
-            "pipeline": print_text(scored.pipeline),
-        }
-        for number, scored in enumerate(distinct.values(), 1)
-    ]
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of what decides a result."""
-    import cv2
-
-    return {
-        "evoseg": __version__,
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "opencv": cv2.__version__,
-        "platform": platform.platform(),
     }

@@ -5,11 +5,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evoseg.app.found import numbered
-from evoseg.app.recording import remove_scratch
-from evoseg.app.runs import DATABASE, PIPELINE, RESULT, FilesError, RunFolder, find_run, run_folder, runs_folder
+from evoseg.app.runs import (
+    DATABASE,
+    PIPELINE,
+    RESULT,
+    FilesError,
+    RunFolder,
+    find_run,
+    remove_scratch,
+    run_folder,
+    runs_folder,
+)
 from evoseg.base.errors import EvosegError
+from evoseg.evolve.ports import Scored
 from evoseg.evolve.selection import Front
+from evoseg.pipeline import print_text
 from evoseg.store.lock import RunLock
 from evoseg.store.runs import RunRecord, RunState, read_run, scored_in, state_of
 
@@ -161,3 +171,21 @@ def result_of(path: Path) -> dict[str, Any] | None:
     if not isinstance(document, dict):
         raise FilesError(f"{file}: not the result of a search.")
     return document
+
+
+def numbered(front: Front) -> list[dict[str, Any]]:
+    """Return the members of a front as values that JSON knows; of those that are equal in every respect, the first."""
+    distinct: dict[tuple[float, int, int], Scored] = {}
+    for scored in front.members:
+        distinct.setdefault((round(scored.score, 3), len(scored.pipeline), round(scored.pipeline.cost)), scored)
+    return [
+        {
+            "number": number,
+            "search": scored.score,
+            "length": len(scored.pipeline),
+            "cost_ms_per_mpx": scored.pipeline.cost,
+            "digest": scored.pipeline.digest,
+            "pipeline": print_text(scored.pipeline),
+        }
+        for number, scored in enumerate(distinct.values(), 1)
+    ]

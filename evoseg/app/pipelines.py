@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from evoseg.app.kept import champion_file, member
 from evoseg.app.runs import FilesError, find_run, write_whole
 from evoseg.base.errors import PipelineError
 from evoseg.pipeline import Pipeline, print_text, read_json, read_text, write_json
@@ -29,8 +30,6 @@ def read_pipeline(source: str | Path) -> Pipeline:
         return _parsed(source)
     path = _path(source)
     if isinstance(path, tuple):
-        from evoseg.app.kept import member
-
         return _parsed(member(*path))
     try:
         with path.open("rb") as file:
@@ -86,8 +85,6 @@ def _path(source: str | Path) -> Path | tuple[Path, int]:
         path = find_run(str(source))
     if not path.is_dir():
         return path
-    from evoseg.app.kept import champion_file
-
     return champion_file(path)
 
 

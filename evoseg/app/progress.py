@@ -7,7 +7,7 @@ from threading import Timer
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from evoseg.app.api import Status, Watch
+from evoseg.app.status import Status, Watch
 from evoseg.app.words import METRIC_WORDS
 
 if TYPE_CHECKING:

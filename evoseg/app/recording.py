@@ -1,15 +1,15 @@
 """What a run records of its settings and circumstances, and whether they still hold when it is taken up again."""
 
 import logging
-import shutil
-import tempfile
+import platform
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
-from evoseg.app.datasets import Data
-from evoseg.app.found import name_of, versions
+import numpy as np
+
+from evoseg import __version__
+from evoseg.app.datasets import Data, name_of
 from evoseg.app.settings import RunSettings
 from evoseg.base.errors import DatasetError, EvosegError
 from evoseg.data.dataset import Dataset
@@ -22,7 +22,6 @@ from evoseg.store.runs import RunRecord, now
 logger = logging.getLogger(__name__)
 
 _NAMED = 3
-_SCRATCH = "evoseg-"
 
 
 class ChangedError(EvosegError, ValueError):
@@ -131,18 +130,17 @@ def data_of(record: RunRecord, data: Data | None) -> Data:
     return record.dataset_path
 
 
-def remove_scratch(left: Mapping[str, Any]) -> None:
-    """Delete the packed images of a process that was killed, going by what it has left in its lock."""
-    folder = Path(str(left.get("scratch", "")))
-    # The name comes from a file that anybody may have written: nothing but our own scratch is ever deleted.
-    ours = folder.name.startswith(_SCRATCH) and folder.parent == Path(tempfile.gettempdir())
-    if ours and folder.is_dir() and not folder.is_symlink() and all(f.suffix == ".pack" for f in folder.iterdir()):
-        shutil.rmtree(folder, ignore_errors=True)
+def versions() -> dict[str, str]:
+    """Return the versions of what decides a result."""
+    import cv2
 
-
-def scratch() -> "tempfile.TemporaryDirectory[str]":
-    """Return a new folder for packed images."""
-    return tempfile.TemporaryDirectory(prefix=_SCRATCH, ignore_cleanup_errors=True)
+    return {
+        "evoseg": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "opencv": cv2.__version__,
+        "platform": platform.platform(),
+    }
 
 
 def _made_with(record: RunRecord) -> str:

@@ -7,8 +7,8 @@ from typing import Any
 
 from evoseg.app.agents import told_again
 from evoseg.app.datasets import Data, opened
-from evoseg.app.recording import data_of, refuse_other_dataset, refuse_other_operators, scratch, settings_of
-from evoseg.app.runs import run_folder
+from evoseg.app.recording import data_of, refuse_other_dataset, refuse_other_operators, settings_of
+from evoseg.app.runs import run_folder, scratch
 from evoseg.app.settings import checked_workers
 from evoseg.app.stopping import stoppable
 from evoseg.base.errors import EvosegError

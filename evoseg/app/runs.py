@@ -4,15 +4,19 @@ import os
 import re
 import secrets
 import shutil
+import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from evoseg.base.errors import EvosegError, unknown
 from evoseg.base.writing import whole_file
 
 PIPELINE, RESULT, TEST, CURVE, REPORT = "pipeline.evo", "result.json", "test.png", "curve.png", "report.html"
 DATABASE, LOCK = "run.db", "run.lock"
+_SCRATCH = "evoseg-"
 FILES = {"pipeline": PIPELINE, "result": RESULT, "test": TEST, "curve": CURVE, "report": REPORT}
 """What a search leaves, by the names that the result document uses."""
 
@@ -208,3 +212,17 @@ def refuse_existing(paths: list[Path], *, overwrite: bool) -> None:
             f"{taken[0]}{rest}: exists already and is left as it is. Choose another place, or allow it with "
             "--overwrite (overwrite=True)."
         )
+
+
+def remove_scratch(left: Mapping[str, Any]) -> None:
+    """Delete the packed images of a process that was killed, going by what it has left in its lock."""
+    folder = Path(str(left.get("scratch", "")))
+    # The name comes from a file that anybody may have written: nothing but our own scratch is ever deleted.
+    ours = folder.name.startswith(_SCRATCH) and folder.parent == Path(tempfile.gettempdir())
+    if ours and folder.is_dir() and not folder.is_symlink() and all(f.suffix == ".pack" for f in folder.iterdir()):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def scratch() -> "tempfile.TemporaryDirectory[str]":
+    """Return a new folder for packed images."""
+    return tempfile.TemporaryDirectory(prefix=_SCRATCH, ignore_cleanup_errors=True)

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evoseg.app.applying import inputs
-from evoseg.app.datasets import Data, opened
-from evoseg.app.found import name_of
+from evoseg.app.datasets import Data, name_of, opened
 from evoseg.app.runs import home
 from evoseg.app.settings import DEFAULT, NONE, RunSettings
 from evoseg.base.ahead import ahead

@@ -15,9 +15,9 @@ import yaml
 
 import evoseg
 from evoseg.app.agents import AgentStatus
-from evoseg.app.api import Status
 from evoseg.app.progress import worded
 from evoseg.app.replaying import replay
+from evoseg.app.status import Status
 from evoseg.base.errors import SettingsError
 from evoseg.pipeline import read_text
 from evoseg.store.calls import calls_of

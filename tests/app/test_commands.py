@@ -12,9 +12,9 @@ import pytest
 
 import evoseg
 from evoseg.app import demonstration
-from evoseg.app.api import Status
 from evoseg.app.progress import PlainLines
 from evoseg.app.settings import OPERATORS
+from evoseg.app.status import Status
 from evoseg.app.tasks import TASKS
 from evoseg.app.words import METRIC_WORDS
 from evoseg.data.files import read_image, read_mask, write_image

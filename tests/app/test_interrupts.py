@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import evoseg
-from evoseg.app import api
+from evoseg.app import api, session
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -93,12 +93,12 @@ def test_ctrl_c_before_the_first_candidate_leaves_a_run_that_can_be_resumed(data
         os.kill(os.getpid(), signal.SIGINT)
         return solve(*arguments, **options)
 
-    solve = api.solve
-    monkeypatch.setattr(api, "solve", interrupted)
+    solve = session.solve
+    monkeypatch.setattr(session, "solve", interrupted)
     with pytest.raises(KeyboardInterrupt):
         evoseg.search(dataset, evaluations=20, workers=0, out=tmp_path / "out")
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["run.db", "run.lock"]
-    monkeypatch.setattr(api, "solve", solve)
+    monkeypatch.setattr(session, "solve", solve)
     assert evoseg.resume(tmp_path / "out").evaluations == 20
 
 

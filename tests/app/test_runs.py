@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 import evoseg
-from evoseg.app import api, kept
+from evoseg.app import kept, session
 from evoseg.app.kept import front
 from evoseg.app.progress import PlainLines
-from evoseg.app.recording import remove_scratch
 from evoseg.app.replaying import replay
-from evoseg.app.runs import FilesError
+from evoseg.app.runs import FilesError, remove_scratch
+from evoseg.app.status import Status
 from evoseg.base.errors import DatasetError, EvosegError
 from evoseg.data.files import read_image, read_mask
 from evoseg.evolve import solve as solving
@@ -384,7 +384,7 @@ def interrupt_in(phase: str, monkeypatch: pytest.MonkeyPatch, times: int) -> Non
         "search": (Search, "_follow_epoch"),
         "finalists": (solving, "_finalists"),
         "proving": (solving, "_prove"),
-        "writing": (api, "judged"),
+        "writing": (session, "judged"),
     }[phase]
     monkeypatch.setattr(owner, name, first(getattr(owner, name)))
 
@@ -428,7 +428,7 @@ def test_ctrl_c_while_it_catches_up_keeps_the_results_that_are_there(command, br
     connection.close()
     before = (broken / "result.json").read_bytes()
 
-    def watch(status: api.Status) -> None:
+    def watch(status: Status) -> None:
         if status.doing == "resuming":
             os.kill(os.getpid(), signal.SIGINT)
 
