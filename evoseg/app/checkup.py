@@ -85,12 +85,16 @@ def _works(name: str, look: Callable[[], str]) -> Finding:
 
 def _filters() -> str:
     """Run every default operator on a drawn image."""
+    import numpy as np
+
     from evoseg.base.kinds import Kind
     from evoseg.export.vectors import drawn_image
     from evoseg.operators import registry
 
     image = drawn_image("uint8")
-    values = {Kind.RAW: image, Kind.GRAY: image[:, :, 0].copy(), Kind.MASK: image[:, :, 0] > 128}
+    gray = image[:, :, 0].copy()
+    labels = (gray > 128).astype(np.int32)
+    values = {Kind.RAW: image, Kind.GRAY: gray, Kind.MASK: labels > 0, Kind.LABELS: labels}
     for op in registry.operators():
         op.run(tuple(values[kind] for kind in op.inputs), tuple(p.default for p in op.parameters))
     return f"{len(registry.operators())} run on a drawn image"
@@ -105,7 +109,7 @@ def _worker() -> str:
 
     with tempfile.TemporaryDirectory(prefix="evoseg-doctor-") as folder:
         drawn = draw_dataset("nuclei", Path(folder) / "drawn", 12, (40, 50), seed=1)
-        search(drawn, evaluations=1, workers=1, library="none", out=Path(folder) / "run")
+        search(drawn, evaluations=1, workers=1, library="none", remember=False, out=Path(folder) / "run")
     return "a small search ran in a process of its own"
 
 

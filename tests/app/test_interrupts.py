@@ -38,7 +38,7 @@ def searching(dataset, scratch, tmp_path) -> Iterator[subprocess.Popen]:
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     try:
-        assert "candidates" in process.stderr.readline()
+        assert any("candidates" in line for line in process.stderr)
         yield process
     finally:
         process.kill()
