@@ -47,22 +47,23 @@ class PlainLines:
     def __init__(self) -> None:
         self._last_s = float("-inf")
         self._best = float("-inf")
-        self._doing = ""
+        self._doing = ("", "")
 
     def still_reading(self) -> None:
         """Say so, if nothing else has been said yet."""
-        if not self._doing:
+        if not any(self._doing):
             print(READING, file=sys.stderr, flush=True)
 
     def __call__(self, status: Status) -> None:
         """Print the status, or keep quiet."""
         silence_s = status.seconds - self._last_s
-        if status.doing == self._doing == "resuming":
+        doing = (status.doing, status.task)
+        if doing == self._doing and status.doing == "resuming":
             return
-        news = status.doing != self._doing or (status.best > self._best and silence_s >= LEAST_S)
+        news = doing != self._doing or (status.best > self._best and silence_s >= LEAST_S)
         if not news and silence_s < QUIET_S:
             return
-        self._last_s, self._best, self._doing = status.seconds, status.best, status.doing
+        self._last_s, self._best, self._doing = status.seconds, status.best, doing
         print(worded(status), file=sys.stderr, flush=True)
 
 

@@ -21,6 +21,7 @@ from evoseg.app.words import METRIC_WORDS, sheet_title
 from evoseg.base.errors import EvosegError
 from evoseg.data.dataset import Dataset
 from evoseg.data.splits import Splits
+from evoseg.evolve.binary import BinaryTask
 from evoseg.evolve.evaluator import AnyEvaluator
 from evoseg.evolve.jobs import Executor
 from evoseg.evolve.journal import Recorded, RecordedClock
@@ -144,8 +145,8 @@ class Session:
                 length=len(max(seen.best, key=lambda s: s.score).pipeline) if seen.best else 0,
                 seconds_left=None if asked.seconds is None else max(0.0, asked.seconds - seconds),
                 evaluations_left=None if asked.evaluations is None else max(0, asked.evaluations - seen.evaluations),
-                task=asked.task,
-                metric=asked.score,
+                task=seen.stage or asked.task,
+                metric=BinaryTask().metric if seen.stage else asked.score,
                 agent=None if self._staff is None else self._staff.status(seen),
             )
         )

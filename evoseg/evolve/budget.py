@@ -1,5 +1,7 @@
 """When a search ends: by time, by evaluations, by reaching a score, or by being asked to."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Event
 from time import monotonic
@@ -40,6 +42,11 @@ class Budget:
             if value is not None and not value > 0:
                 raise SettingsError(f"{name} is {value}; it must be positive.")
 
+    def part(self, share: float) -> "Budget":
+        """Return a share of it, which no score ends."""
+        evaluations = None if self.evaluations is None else max(1, round(share * self.evaluations))
+        return Budget(None if self.seconds is None else share * self.seconds, evaluations)
+
 
 class Clock:
     """Says whether a budget is spent, and why.
@@ -60,6 +67,15 @@ class Clock:
     def keep_back(self, seconds: float) -> None:
         """Keep another part of the time for what comes after the search."""
         self._reserve_s = seconds
+
+    @contextmanager
+    def part(self, share: float) -> Iterator[None]:
+        """Go by a share of the budget meanwhile."""
+        whole, self._budget = self._budget, self._budget.part(share)
+        try:
+            yield
+        finally:
+            self._budget = whole
 
     @property
     def seconds(self) -> float:

@@ -26,6 +26,7 @@ GENERATION = 48
 POPULATION = 96
 STAGNATION = 250
 """Full evaluations without a better candidate after which the population starts anew."""
+FOREGROUND = "foreground"
 LEADERS = 3
 """Candidates of an epoch that are remembered for epochs that build on earlier ones."""
 NOTHING = np.zeros(0)
@@ -70,6 +71,8 @@ class Progress:
         The baseline that an expert would have reached.
     credit : dict
         Improvements of the best score, by proposer.
+    stage : str
+        `FOREGROUND` while it searches for masks to begin with, else empty.
     """
 
     evaluations: int = 0
@@ -87,7 +90,13 @@ class Progress:
     credit: dict[str, float] = field(default_factory=dict)
     variants: dict[Skeleton, list[tuple[Floats, Floats]]] = field(default_factory=dict)
     origins: dict[Skeleton, str] = field(default_factory=dict)
+    stage: str = ""
     stopped_by: str = ""
+
+    def spent(self) -> "Progress":
+        """Return a beginning for the next stage, which counts on from here."""
+        counted = ("evaluations", "failed", "turned_away", "too_costly", "generation")
+        return Progress(**{name: getattr(self, name) for name in counted})
 
     @property
     def best_score(self) -> float:
@@ -120,6 +129,8 @@ class Search:
         Called with the progress after each generation.
     guests : sequence of Proposer
         Asked before all others, and drawing from streams of their own: one with nothing to say changes nothing.
+    progress : Progress, optional
+        What was done before.
     """
 
     def __init__(
@@ -137,6 +148,7 @@ class Search:
         max_cost: float = float("inf"),
         watch: Callable[[Progress], None] = lambda progress: None,
         guests: Sequence[Proposer] = (),
+        progress: Progress | None = None,
     ) -> None:
         self._task = task
         self._evaluator = evaluator
@@ -156,7 +168,7 @@ class Search:
         self._epoch_best: list[Scored] = []
         self._improved_at = 0
         self._losses: list[float] = []
-        self.progress = Progress()
+        self.progress = Progress() if progress is None else progress
 
     def run(self) -> Progress:
         """Search until the budget is spent; Ctrl-C ends it with the best so far."""

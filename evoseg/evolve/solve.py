@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,12 @@ from evoseg.evolve.classics import constants
 from evoseg.evolve.evaluator import AnyEvaluator, Evaluator, evenly_spaced
 from evoseg.evolve.facts import Facts, survey_images
 from evoseg.evolve.finalists import MOST, Finalist, champion, leave_one_out, nominate
+from evoseg.evolve.foreground import SHARE, foreground_of, lifted
 from evoseg.evolve.jobs import Executor, InProcess
-from evoseg.evolve.method import USUAL, Given, Method
+from evoseg.evolve.method import USUAL, Given, Method, usual_proposers
 from evoseg.evolve.ports import Failed, Floats, Proposer, Scored, Task
-from evoseg.evolve.search import GENERATION, Progress, Search, Share
+from evoseg.evolve.search import BEST, FOREGROUND, GENERATION, Progress, Search, Share
+from evoseg.evolve.selection import leading
 from evoseg.evolve.workers import Processes, WorkerSettings
 from evoseg.pipeline import Pipeline
 
@@ -140,44 +142,23 @@ def solve(
     facts = survey_images([task.image(item) for item in pack.items[:n_search]])
     sizes = {i: _pixels(task.image(item)) for i, item in enumerate(pack.items)}
     clock.keep_back(_time_to_prove(splits, sum(sizes.values()) / len(sizes), (clock.seconds - started) / len(sizes)))
+    ground = _Ground(sizes, n_search, copied, facts, settings, method, clock, watch, witness)
+    start = settings.start
+    masks = _masks(task, pack, ground)
+    if masks is not None:
+        start += lifted(masks.best, task.output)
     with _executor(task, pack, settings) as executor:
-
-        def on(name: str, first: int, end: int) -> AnyEvaluator:
-            return witness(name, Evaluator(task, executor, {i: sizes[i] for i in range(first, end)}), executor)
-
+        before = Progress() if masks is None else masks.spent()
+        progress = ground.search(task, executor, start, before, guests=guests)
         first_selection = n_search + len(copied)
-        evaluator, afterwards = on("search", 0, n_search), on("finalists", 0, n_search)
-        copies = on("copies", n_search, first_selection)
-        # Curves that are fitted to copies, too, lean less on how bright a single image happens to be.
-        probed = on("probes", 0, first_selection)
-        words = method.words(facts, task.output, optional=settings.optional_operators, without=settings.without)
-        shares = [Share(Given(settings.start), GENERATION), *method.proposers(words, facts, task.output)]
-        search = Search(
-            task,
-            evaluator,
-            copies,
-            copied,
-            probed,
-            shares,
-            facts,
-            clock,
-            settings.seed,
-            method.select,
-            settings.max_cost,
-            watch,
-            guests,
-        )
-        try:
-            # The small sums of the parent are quicker on one thread, and their last digits the same on any machine.
-            with threadpool_limits(1):
-                progress = search.run()
-        except KeyboardInterrupt:
-            clock.stop()
-            progress = search.progress
-            progress.stopped_by = "interrupt"
+        afterwards = ground.evaluator("finalists", task, executor, 0, n_search)
+        if not progress.best and clock.stopped:  # before the masks' programs had their turn
+            progress.best = leading([v for v in afterwards.evaluate(start) if isinstance(v, Scored)], BEST)
         if not progress.best:
             raise EvosegError(_why_nothing(progress, settings))
-        chosen_on = on("selection", first_selection, len(sizes)) if splits.selection else None
+        chosen_on = (
+            ground.evaluator("selection", task, executor, first_selection, len(sizes)) if splits.selection else None
+        )
         finalists = _finalists(progress, afterwards, chosen_on, facts, task, method.leave_out)
         reproducible = not getattr(executor, "n_killed", 0)
     best = champion(finalists)
@@ -187,6 +168,73 @@ def solve(
     proven = [best, *(f for f in finalists if f.role != "evolved" and f is not best)]
     test = _prove(dataset, splits.test, task, [f.scored.pipeline for f in proven], settings, folder, witness)
     return Solution(best, tuple(finalists), progress, splits, test, reproducible)
+
+
+def _masks(task: Task, pack: Pack, ground: "_Ground") -> Progress | None:
+    """Return what a search for the foreground has found; None where that is the task itself, or no part of it."""
+    simpler = foreground_of(task)
+    if simpler is None:
+        return None
+    with ground.clock.part(SHARE), _executor(simpler, pack, ground.settings) as executor:
+        usual = replace(ground, method=replace(ground.method, proposers=usual_proposers))
+        return usual.search(simpler, executor, (), Progress(stage=FOREGROUND), prefix=f"{FOREGROUND} ")
+
+
+@dataclass(frozen=True, eq=False)
+class _Ground:
+    """What the searches of one run stand on."""
+
+    sizes: Mapping[int, int]
+    n_search: int
+    copied: Sequence[int]
+    facts: Facts
+    settings: SearchSettings
+    method: Method
+    clock: Clock
+    watch: Callable[[Progress], None]
+    witness: Witness
+
+    def evaluator(self, name: str, task: Task, executor: Executor, first: int, end: int) -> AnyEvaluator:
+        """Return who judges on some of the images."""
+        return self.witness(name, Evaluator(task, executor, {i: self.sizes[i] for i in range(first, end)}), executor)
+
+    def search(
+        self,
+        task: Task,
+        executor: Executor,
+        start: Sequence[Pipeline],
+        progress: Progress,
+        prefix: str = "",
+        guests: Sequence[Proposer] = (),
+    ) -> Progress:
+        """Search until the budget is spent; Ctrl-C ends it with the best so far."""
+        settings, method, first_selection = self.settings, self.method, self.n_search + len(self.copied)
+        words = method.words(self.facts, task.output, optional=settings.optional_operators, without=settings.without)
+        search = Search(
+            task,
+            self.evaluator(f"{prefix}search", task, executor, 0, self.n_search),
+            self.evaluator(f"{prefix}copies", task, executor, self.n_search, first_selection),
+            self.copied,
+            # Curves that are fitted to copies, too, lean less on how bright a single image happens to be.
+            self.evaluator(f"{prefix}probes", task, executor, 0, first_selection),
+            [Share(Given(start), GENERATION), *method.proposers(words, self.facts, task.output)],
+            self.facts,
+            self.clock,
+            settings.seed,
+            method.select,
+            settings.max_cost,
+            self.watch,
+            guests,
+            progress,
+        )
+        try:
+            # The small sums of the parent are quicker on one thread, and their last digits the same on any machine.
+            with threadpool_limits(1):
+                return search.run()
+        except KeyboardInterrupt:
+            self.clock.stop()
+            search.progress.stopped_by = "interrupt"
+            return search.progress
 
 
 def _why_nothing(progress: Progress, settings: SearchSettings) -> str:

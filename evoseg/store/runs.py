@@ -21,8 +21,8 @@ from evoseg.store.database import ANSWER, ENTRY, RUN, StoreError
 from evoseg.store.lock import is_locked
 
 DATABASE = "run.db"
-SEARCH = "search.evaluate"
-"""Entries about candidates of the search itself."""
+SEARCH, FOREGROUND = "search.evaluate", "foreground search.evaluate"
+"""Entries about candidates of the search itself, and of the search for masks that comes before objects and points."""
 SHARE = 0.005
 """Of the time, that commits may take: one waits until the last was this share of the time since."""
 
@@ -137,10 +137,11 @@ def state_of(folder: Path) -> RunState:
     """
     with database.opened(folder / DATABASE) as connection:
         finished = _record(connection, folder).finished
-        ours = ENTRY.c.about == SEARCH
-        evaluations, best = connection.execute(
-            select(func.coalesce(func.sum(ENTRY.c.evaluations), 0), func.max(ENTRY.c.best)).where(ours)
-        ).one()
+        about = ENTRY.c.about
+        best = connection.execute(select(func.max(ENTRY.c.best)).where(about == SEARCH)).scalar_one()
+        evaluations = connection.execute(
+            select(func.coalesce(func.sum(ENTRY.c.evaluations), 0)).where(about.in_((SEARCH, FOREGROUND)))
+        ).scalar_one()
         seconds, entries = connection.execute(
             select(func.coalesce(func.max(ENTRY.c.seconds), 0.0), func.count()).select_from(ENTRY)
         ).one()
