@@ -17,6 +17,11 @@ runs = typer.Typer(
 _RUN = typer.Argument(metavar="RUN", help="Id or folder of a run.")
 _JSON = typer.Option("--json", help="Print one JSON document.")
 _WORKERS = typer.Option(help="Processes, 0 for none beside this one; as many as before.", show_default=False)
+_EXECUTOR = typer.Option(
+    metavar="dask://HOST:PORT",
+    help="What evaluates: a Dask cluster's scheduler, or local; as before.",
+    show_default=False,
+)
 _DATASET = typer.Option(help="Where the dataset is now, if it has moved.", show_default=False)
 
 
@@ -161,6 +166,7 @@ def _front_text(found: "Kept", programs: list[dict[str, Any]]) -> str:
 def resume_run(
     run: Annotated[str, _RUN],
     workers: Annotated[int | None, _WORKERS] = None,
+    executor: Annotated[str | None, _EXECUTOR] = None,
     dataset: Annotated[Path | None, _DATASET] = None,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
@@ -174,7 +180,7 @@ def resume_run(
     from evoseg.app.progress import shown
 
     with shown() as watch:
-        found = resume(run, dataset, workers=workers, progress=watch)
+        found = resume(run, dataset, workers=workers, executor=executor, progress=watch)
     report(found, as_json=as_json)
     raise typer.Exit(exit_code(found, None))
 
@@ -183,6 +189,7 @@ def resume_run(
 def replay_run(
     run: Annotated[str, _RUN],
     workers: Annotated[int | None, _WORKERS] = None,
+    executor: Annotated[str | None, _EXECUTOR] = None,
     dataset: Annotated[Path | None, _DATASET] = None,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
@@ -204,7 +211,7 @@ def replay_run(
             told = monotonic()
             print(f"{progress.evaluations} evaluations compared, all as recorded", file=sys.stderr, flush=True)
 
-    found = replay(run, dataset, workers=workers, progress=tell)
+    found = replay(run, dataset, workers=workers, executor=executor, progress=tell)
     if as_json:
         print(json.dumps(found.as_json(), indent=1))
     elif found.difference is None:

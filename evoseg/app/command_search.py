@@ -41,6 +41,9 @@ def search(
     workers: Annotated[
         int | None, typer.Option(help="Processes, 0 for none beside this one; one per core.", show_default=False)
     ] = None,
+    executor: Annotated[
+        str, typer.Option(metavar="dask://HOST:PORT", help="What evaluates: a Dask cluster's scheduler; local.")
+    ] = "local",
     operators: Annotated[
         str, typer.Option(help="default; all: those that need scikit-image too; cpp: those that --for cpp leaves.")
     ] = "default",
@@ -117,6 +120,7 @@ def search(
             target_score=target_score,
             seed=seed,
             workers=workers,
+            executor=executor,
             operators="cpp" if target == "cpp" else operators,
             start=start or (),
             max_ms_per_mpx=max_ms_per_mpx,
