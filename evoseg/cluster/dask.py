@@ -172,7 +172,7 @@ class Cluster:
             sleep(0.2)
 
     def gathered(self, futures: "Mapping[int, distributed.Future]") -> dict[int, Any]:
-        """Wait for futures; of those that failed, the value is None.
+        """Wait for futures; of those that failed or were forgotten, the value is None.
 
         Raises
         ------
@@ -182,9 +182,18 @@ class Cluster:
         begun = _begun(lambda: self._client.gather(dict(futures), errors="skip"))
         while not _wait(begun, LOOK_S):
             self.slots()
+            self.cancel(self._forgotten(list(futures.values())))
         if self._client.status != "running":
             raise ClusterError(f"{self._address}: the connection to the Dask scheduler is lost.")
         return self._result(begun)
+
+    def _forgotten(self, futures: "Sequence[distributed.Future]") -> "list[distributed.Future]":
+        """Return futures that no worker has, though there are some.
+
+        A task that was meant for a worker, and lost it when there was no other, waits for that address for ever.
+        """
+        at_work = {key for keys in self._asked(self._client.processing).values() for key in keys}
+        return [future for future in futures if future.status == "pending" and future.key not in at_work]
 
     def submit(self, slot: str, function: Callable[..., Any], *arguments: Any) -> "distributed.Future":
         """Have a function called, by another worker if this one is gone."""
@@ -192,6 +201,8 @@ class Cluster:
 
     def cancel(self, futures: "Sequence[distributed.Future]") -> None:
         """Let go of futures; whatever is being computed already ends within its own limits."""
+        if not futures:
+            return
         _wait(_begun(lambda: self._client.cancel(list(futures), force=True)), ANSWER_S)
 
     def _asked(self, call: Callable[[], R]) -> R:

@@ -5,12 +5,12 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-START_S = 120.0
+START_S = 60.0
 
 
 class LocalCluster:
@@ -19,7 +19,7 @@ class LocalCluster:
     Attributes
     ----------
     address : str
-        As in dask://HOST:PORT.
+        Dask's own, as tcp://HOST:PORT.
     workers : list of Popen
         Living and dead.
     """
@@ -31,15 +31,16 @@ class LocalCluster:
         self.scheduler = self._process(
             "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", file
         )
-        address = str(wait_until(lambda: file.is_file() and json.loads(file.read_text() or "{}").get("address")))
-        self._tcp = address
-        self.address = address.replace("tcp://", "dask://")
+        wait_until(lambda: file.is_file() and "address" in file.read_text())
+        self.address = str(json.loads(file.read_text())["address"])
 
     def start(self, n: int = 1, *options: object) -> "list[subprocess.Popen[bytes]]":
         """Start workers, one thread each if nothing else is said; return them at once."""
         options = options or ("--nthreads", 1)
         place = ("--local-directory", self._folder / "workers")
-        made = [self._process("worker", self._tcp, "--no-nanny", "--no-dashboard", *place, *options) for _ in range(n)]
+        made = [
+            self._process("worker", self.address, "--no-nanny", "--no-dashboard", *place, *options) for _ in range(n)
+        ]
         self.workers += made
         return made
 
@@ -47,8 +48,21 @@ class LocalCluster:
         """Wait until so many workers are there."""
         from distributed import Client
 
-        with Client(self._tcp, set_as_default=False, timeout=START_S) as client:
+        with Client(self.address, set_as_default=False, timeout=START_S) as client:
             client.wait_for_workers(n, timeout=START_S)
+
+    def living(self) -> "list[subprocess.Popen[bytes]]":
+        """Return the workers that have not ended."""
+        return [worker for worker in self.workers if worker.poll() is None]
+
+    def fill(self, n: int) -> None:
+        """Start workers until there are n."""
+        self.start(n - len(self.living()))
+        self.wait_for(n)
+
+    def packs(self, digest: str) -> list[Path]:
+        """Return the files in which workers keep a pack."""
+        return sorted(self._folder.rglob(f"{digest}.pack"))
 
     def close(self) -> None:
         """End all processes."""
@@ -68,18 +82,16 @@ def local_cluster(folder: Path, n_workers: int) -> Iterator[LocalCluster]:
     """Run a cluster as long as the block lasts."""
     cluster = LocalCluster(folder)
     try:
-        cluster.start(n_workers)
         if n_workers:
-            cluster.wait_for(n_workers)
+            cluster.fill(n_workers)
         yield cluster
     finally:
         cluster.close()
 
 
-def wait_until(found: "object", seconds: float = START_S) -> object:
-    """Ask until the answer is true, and return it."""
-    end = time.monotonic() + seconds
-    while not (answer := found()):  # type: ignore[operator]
+def wait_until(so: Callable[[], bool]) -> None:
+    """Ask until the answer is yes."""
+    end = time.monotonic() + START_S
+    while not so():
         assert time.monotonic() < end, "waited too long"
         time.sleep(0.05)
-    return answer
