@@ -18,8 +18,8 @@ _RUN = typer.Argument(metavar="RUN", help="Id or folder of a run.")
 _JSON = typer.Option("--json", help="Print one JSON document.")
 _WORKERS = typer.Option(help="Processes, 0 for none beside this one; as many as before.", show_default=False)
 _EXECUTOR = typer.Option(
-    metavar="dask://HOST:PORT",
-    help="What evaluates: a Dask cluster's scheduler, or local; as before.",
+    metavar="URL",
+    help="What evaluates: dask://HOST:PORT, a Dask cluster's scheduler; or local; as before.",
     show_default=False,
 )
 _DATASET = typer.Option(help="Where the dataset is now, if it has moved.", show_default=False)

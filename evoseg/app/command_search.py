@@ -42,7 +42,7 @@ def search(
         int | None, typer.Option(help="Processes, 0 for none beside this one; one per core.", show_default=False)
     ] = None,
     executor: Annotated[
-        str, typer.Option(metavar="dask://HOST:PORT", help="What evaluates: a Dask cluster's scheduler; local.")
+        str, typer.Option(metavar="URL", help="What evaluates: dask://HOST:PORT, a Dask cluster's scheduler; or local.")
     ] = "local",
     operators: Annotated[
         str, typer.Option(help="default; all: those that need scikit-image too; cpp: those that --for cpp leaves.")

@@ -164,9 +164,9 @@ def test_a_scheduler_that_is_gone_is_an_error(tmp_path, monkeypatch, number):
 
 
 def test_a_task_that_workers_cannot_read_is_an_error(cluster, tmp_path):
-    with executor(cluster, UnreadableTask(home=os.getpid()), pack(ramp(), tmp_path)) as dask_executor:
-        with pytest.raises(ClusterError, match=r"cannot read the task .*somebodys_notebook.* module"):
-            dask_executor.run([job(*GOOD)])
+    wanted = pytest.raises(ClusterError, match=r"cannot read the task .*somebodys_notebook.* module")
+    with wanted, executor(cluster, UnreadableTask(home=os.getpid()), pack(ramp(), tmp_path)) as dask_executor:
+        dask_executor.run([job(*GOOD)])
 
 
 def test_other_versions_are_an_error(cluster, monkeypatch):
@@ -218,9 +218,9 @@ def dashboard() -> Iterator[int]:
 @pytest.mark.parametrize("there", [nothing, silence, dashboard])
 def test_what_is_no_scheduler_is_an_error(there, monkeypatch):
     monkeypatch.setattr(dask, "CONNECT_S", 1.0)
-    with there() as port, pytest.raises(ClusterError, match="no Dask scheduler can be reached"):
-        with connected(f"tcp://127.0.0.1:{port}"):
-            pass
+    wanted = pytest.raises(ClusterError, match="no Dask scheduler can be reached")
+    with there() as port, wanted, connected(f"tcp://127.0.0.1:{port}"):
+        pass
 
 
 def test_children_that_nobody_asks_end(tmp_path, monkeypatch):
