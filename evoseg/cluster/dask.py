@@ -43,7 +43,6 @@ except ImportError as error:
         "searches on a Dask cluster need the package distributed. Install it with: pip install 'evoseg[dask]'"
     ) from error
 
-logger = logging.getLogger(__name__)
 R = TypeVar("R")
 
 CONNECT_S = 10.0
@@ -52,6 +51,8 @@ ANSWER_S = 30.0
 """For a reply of the scheduler."""
 NO_WORKER_S = 30.0
 """Without any worker, at the start or later: a nanny takes some seconds to replace one."""
+LEAVE_S = 5.0
+"""For letting go, also of what may not be there any more."""
 LOOK_S = 2.0
 """Between two looks at who is there."""
 PIECE_BYTES = 4 << 20
@@ -84,7 +85,7 @@ def connected(address: str) -> Iterator["Cluster"]:
             cluster.check()
             yield cluster
         finally:
-            _wait(_begun(client.close), CONNECT_S)
+            _wait(_begun(client.close), LEAVE_S)
     finally:
         loud.setLevel(level)
 
@@ -141,16 +142,22 @@ class Cluster:
         """
         self.slots()
         here = versions()
-        found = {"the Dask scheduler": self._asked(lambda: self._client.run_on_scheduler(versions))}
+        replies = {"the Dask scheduler": self._asked(self._scheduler_versions)}
         there = self._asked(lambda: self._client.run(versions, on_error="return"))
-        found |= {f"the Dask worker {address}": reply for address, reply in there.items()}
-        for who, reply in found.items():
-            if isinstance(reply, ImportError):
-                raise ClusterError(
-                    f"{who} cannot use evoseg ({reply}). Install the same evoseg[dask] for all parts of the cluster."
-                )
-            if isinstance(reply, Mapping) and (differ := differences(reply, here)):
+        replies |= {f"the Dask worker {address}": reply for address, reply in there.items()}
+        for who, reply in replies.items():
+            if isinstance(reply, OSError):
+                continue  # it has ended meanwhile
+            if isinstance(reply, Exception):
+                raise ClusterError(f"{who} cannot use evoseg ({reply}). Start the whole cluster from one environment.")
+            if differ := differences(reply, here):
                 raise ClusterError(other_versions(who, differ))
+
+    def _scheduler_versions(self) -> Any:
+        try:
+            return self._client.run_on_scheduler(versions)
+        except Exception as error:
+            return error
 
     def slots(self) -> list[str]:
         """Return the addresses of the workers that are there, each as often as it has threads; wait for the first.
@@ -203,7 +210,7 @@ class Cluster:
         """Let go of futures; whatever is being computed already ends within its own limits."""
         if not futures:
             return
-        _wait(_begun(lambda: self._client.cancel(list(futures), force=True)), ANSWER_S)
+        _wait(_begun(lambda: self._client.cancel(list(futures), force=True)), LEAVE_S)
 
     def _asked(self, call: Callable[[], R]) -> R:
         begun = _begun(call)
@@ -259,18 +266,17 @@ class DaskExecutor:
         """
         outcomes: dict[int, Outcome] = {}
         for attempt in range(ATTEMPTS):
-            waiting = [i for i in range(len(jobs)) if i not in outcomes]
-            if not waiting:
-                return [outcomes[i] for i in range(len(jobs))]
             if attempt or monotonic() - self._looked > LOOK_S:
                 self._look()
             wanting: dict[str, str] = {}
-            for i, reply in self._replies({i: jobs[i] for i in waiting}).items():
+            for i, reply in self._replies({i: job for i, job in enumerate(jobs) if i not in outcomes}).items():
                 if isinstance(reply, Wanting):
                     wanting[reply.process] = reply.address
                 else:
                     outcomes[i] = reply.outcome
                     self.n_killed += reply.n_killed
+            if len(outcomes) == len(jobs):
+                return [outcomes[i] for i in range(len(jobs))]
             for process, address in wanting.items():
                 self._send_pack(process, address)
         raise ClusterError(

@@ -22,10 +22,18 @@ class LocalCluster:
         Dask's own, as tcp://HOST:PORT.
     workers : list of Popen
         Living and dead.
+
+    Parameters
+    ----------
+    folder : Path
+        For logs and the workers' files.
+    without_evoseg : str
+        "scheduler" or "worker": a part that finds another package under that name.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, without_evoseg: str = "") -> None:
         self._folder = folder
+        self._without_evoseg = without_evoseg
         self.workers: list[subprocess.Popen[bytes]] = []
         file = folder / "scheduler.json"
         self.scheduler = self._process(
@@ -73,14 +81,19 @@ class LocalCluster:
     def _process(self, part: str, *options: object) -> "subprocess.Popen[bytes]":
         command = [sys.executable, "-m", f"distributed.cli.dask_{part}", *map(str, options)]
         with (self._folder / f"{part}.log").open("ab") as log:
-            environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])}
+            found = [str(ROOT), *filter(None, sys.path)]
+            if part == self._without_evoseg:
+                (nothing := self._folder / "nothing" / "evoseg").mkdir(parents=True, exist_ok=True)
+                (nothing / "__init__.py").touch()
+                found.insert(0, str(nothing.parent))
+            environment = os.environ | {"PYTHONPATH": os.pathsep.join(found)}
             return subprocess.Popen(command, stdout=log, stderr=log, env=environment)
 
 
 @contextmanager
-def local_cluster(folder: Path, n_workers: int) -> Iterator[LocalCluster]:
-    """Run a cluster as long as the block lasts."""
-    cluster = LocalCluster(folder)
+def local_cluster(folder: Path, n_workers: int, without_evoseg: str = "") -> Iterator[LocalCluster]:
+    """Run a cluster as long as the block lasts; one part of it may find no evoseg worth the name."""
+    cluster = LocalCluster(folder, without_evoseg)
     try:
         if n_workers:
             cluster.fill(n_workers)

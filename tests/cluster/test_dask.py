@@ -170,17 +170,23 @@ def test_a_task_that_workers_cannot_read_is_an_error(cluster, tmp_path):
 
 
 def test_other_versions_are_an_error(cluster, monkeypatch):
-    here = dask.versions()
-    monkeypatch.setattr(dask, "versions", lambda: here | {"numpy": "1.0"})
+    monkeypatch.setitem(remote.versions(), "numpy", "1.0")  # in this process alone
     with pytest.raises(ClusterError, match=f"numpy {np.__version__} instead of 1.0"), connected(cluster.address):
+        pass
+
+
+@pytest.mark.parametrize("part", ["scheduler", "worker"])
+def test_a_part_of_the_cluster_without_evoseg_is_an_error(tmp_path, monkeypatch, part):
+    monkeypatch.setattr(dask, "CONNECT_S", 5.0)
+    wanted = pytest.raises(ClusterError, match=f"the Dask {part}.* cannot use evoseg")
+    with local_cluster(tmp_path, 1, without_evoseg=part) as own, wanted, connected(own.address):
         pass
 
 
 def test_a_worker_that_joins_with_other_versions_is_an_error(cluster, tmp_path, monkeypatch):
     path = pack(ramp(), tmp_path)
     with connected(cluster.address) as connection:
-        here = dask.versions()
-        monkeypatch.setattr(dask, "versions", lambda: here | {"numpy": "1.0"})
+        monkeypatch.setitem(remote.versions(), "numpy", "1.0")
         with pytest.raises(ClusterError, match=r"the Dask worker tcp://\S+ has numpy"):
             connection.executor(BinaryTask(), Pack(path)).run([job(*GOOD)])
 
