@@ -47,12 +47,15 @@ def main() -> int:
     parser.add_argument("--every", type=float, default=2.0, help="mean time between two kills, s")
     parser.add_argument("--side", type=int, default=160, help="of the drawn images, px")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=30.0, help="after which nothing is killed any more")
+    parser.add_argument("--no-rates", action="store_true", help="only kill")
     asked = parser.parse_args()
     with TemporaryDirectory(prefix="dask-kills-") as name:
         folder = Path(name)
         os.environ["EVOSEG_HOME"] = str(folder / "home")
         data = draw_dataset("nuclei", folder / "nuclei", 12, (asked.side, asked.side + 24), seed=3)
-        rates(data, folder, asked.evaluations)
+        if not asked.no_rates:
+            rates(data, folder, asked.evaluations)
         counts = kills(data, folder, asked)
     print(
         f"{counts.kills} kills in {counts.runs} searches: {counts.equal} of {counts.runs} results equal to the local "
@@ -83,13 +86,14 @@ def kills(data: Path, folder: Path, asked: argparse.Namespace) -> Counts:
     children: list[psutil.Process] = []
     (place := folder / "kills").mkdir()
     with local_cluster(place, asked.workers) as cluster:
-        while counts.kills < asked.kills:
+        until = time.monotonic() + 60 * asked.minutes
+        while counts.kills < asked.kills and time.monotonic() < until:
             seed, before = counts.runs % 3, counts.kills
             if seed not in expected:
                 expected[seed] = untimed(search(data, asked.evaluations, workers=1, seed=seed).result)
             cluster.fill(asked.workers)
             over = threading.Event()
-            killer = threading.Thread(target=killing, args=(cluster, asked, rng, counts, children, over))
+            killer = threading.Thread(target=killing, args=(cluster, asked, rng, counts, children, over, until))
             killer.start()
             try:
                 address = cluster.address.replace("tcp:", "dask:")
@@ -115,15 +119,17 @@ def killing(
     counts: Counts,
     children: list[psutil.Process],
     over: threading.Event,
+    until: float,
 ) -> None:
     """Kill a worker that is in use now and then, note its children, and start another."""
-    while not over.wait(rng.expovariate(1 / asked.every)) and counts.kills < asked.kills:
-        at_work = {w: own for w in cluster.living() if (own := psutil.Process(w.pid).children(recursive=True))}
+    while not over.wait(rng.expovariate(1 / asked.every)) and counts.kills < asked.kills and time.monotonic() < until:
+        at_work = {w: own for w in cluster.living() if (own := w.children(recursive=True))}
         if not at_work:
             continue
         worker = rng.choice(list(at_work))
         children += at_work[worker]
         worker.kill()
+        worker.wait()
         counts.kills += 1
         cluster.start()
 

@@ -271,14 +271,14 @@ class DaskExecutor:
             wanting: dict[str, str] = {}
             for i, reply in self._replies({i: job for i, job in enumerate(jobs) if i not in outcomes}).items():
                 if isinstance(reply, Wanting):
-                    wanting[reply.process] = reply.address
+                    wanting[reply.worker] = reply.address
                 else:
                     outcomes[i] = reply.outcome
                     self.n_killed += reply.n_killed
             if len(outcomes) == len(jobs):
                 return [outcomes[i] for i in range(len(jobs))]
-            for process, address in wanting.items():
-                self._send_pack(process, address)
+            for worker, address in wanting.items():
+                self._send_pack(worker, address)
         raise ClusterError(
             f"{ATTEMPTS} attempts at a job have come to nothing: Dask workers end before they answer. Their own logs "
             "say why; a memory limit may be too low."
@@ -308,14 +308,14 @@ class DaskExecutor:
                 _raise_unless_killed(future.exception(timeout=ANSWER_S))
         return {i: pickle.loads(reply) for i, reply in replies.items() if reply is not None}
 
-    def _send_pack(self, process: str, address: str) -> None:
+    def _send_pack(self, worker: str, address: str) -> None:
         """Send the pack to a worker, in pieces; if it is killed meanwhile, whoever takes its place asks again."""
         size = self._pack.stat().st_size
         with self._pack.open("rb") as file:
             for at in range(0, size, PIECE_BYTES):
                 last = at + PIECE_BYTES >= size
-                piece = (process, self._hash, self._name, at, file.read(PIECE_BYTES), last)
-                future = self._cluster.submit(address, _receive, *piece)
+                piece = (self._hash, self._name, at, file.read(PIECE_BYTES), last)
+                future = self._cluster.submit(address, _receive, worker, *piece)
                 self._cluster.gathered({0: future})
                 if future.status == "error":
                     _raise_unless_killed(future.exception(timeout=ANSWER_S))
@@ -323,11 +323,13 @@ class DaskExecutor:
 
 def _answer(question: bytes) -> bytes:
     worker = distributed.get_worker()
-    return answer(question, _folder(worker), worker.address)
+    return answer(question, _folder(worker), worker.id, worker.address)
 
 
-def _receive(*piece: Any) -> None:
-    receive(_folder(distributed.get_worker()), *piece)
+def _receive(who: str, *piece: Any) -> None:
+    worker = distributed.get_worker()
+    if worker.id == who:  # a task may end up in another worker than it was meant for
+        receive(_folder(worker), *piece)
 
 
 def _folder(worker: "distributed.Worker") -> Path:

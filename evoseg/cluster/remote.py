@@ -15,7 +15,6 @@ from importlib import metadata
 from pathlib import Path
 from threading import Lock, Timer
 from time import monotonic
-from uuid import uuid4
 
 import cv2
 import numpy as np
@@ -27,8 +26,6 @@ from evoseg.evolve.ports import Task
 from evoseg.evolve.workers import Processes, WorkerError, WorkerSettings
 from evoseg.operators import registry
 
-PROCESS = uuid4().hex
-"""Tells this process from any other, also from one that had its address before."""
 IDLE_S = 60.0
 """After which a child that nobody has asked for ends; the searching machine may be gone without a word."""
 MOST_PACKS = 8
@@ -73,11 +70,11 @@ class Wanting:
 
     Attributes
     ----------
-    process, address : str
-        Which process of the worker, and where it is.
+    worker, address : str
+        Who it is, also if another had its address before, and where.
     """
 
-    process: str
+    worker: str
     address: str
 
 
@@ -107,7 +104,7 @@ def hash_of(path: Path) -> str:
         return file_digest(file, "sha256").hexdigest()
 
 
-def answer(question: bytes, folder: Path, address: str) -> bytes:
+def answer(question: bytes, folder: Path, worker: str, address: str) -> bytes:
     """Answer one job in a child process.
 
     Parameters
@@ -116,8 +113,8 @@ def answer(question: bytes, folder: Path, address: str) -> bytes:
         Pickled: a pickled `Kit`, and a `Job`.
     folder : Path
         Where this worker keeps its files.
-    address : str
-        Its own.
+    worker, address : str
+        Who it is, and where.
 
     Returns
     -------
@@ -140,7 +137,7 @@ def answer(question: bytes, folder: Path, address: str) -> bytes:
         raise ClusterError(other_versions(f"the Dask worker {address}", differ))
     pack = folder / f"{kit.pack}.pack"
     if not pack.is_file():
-        return pickle.dumps(Wanting(PROCESS, address))
+        return pickle.dumps(Wanting(worker, address))
     try:
         return pickle.dumps(_CHILDREN.answer(packed, lambda: Processes(kit.task, pack, kit.limits), job))
     except WorkerError as error:
@@ -152,13 +149,15 @@ def other_versions(who: str, differ: str) -> str:
     return f"{who} has {differ}: it would answer otherwise. Start the whole cluster from one environment."
 
 
-def receive(folder: Path, process: str, pack: str, part: str, at: int, data: bytes, last: bool) -> None:
+def receive(folder: Path, pack: str, part: str, at: int, data: bytes, last: bool) -> None:
     """Take a piece of a pack; with the last one, it appears under its hash.
 
     Parameters
     ----------
-    process : str
-        Whom it is for; anyone else leaves it, for a task may end up in another worker than it was meant for.
+    folder : Path
+        Where this worker keeps its files.
+    pack : str
+        sha256 of the whole.
     part : str
         Name of the file that the pieces gather in; no other sender's.
     at : int
@@ -169,8 +168,6 @@ def receive(folder: Path, process: str, pack: str, part: str, at: int, data: byt
     OSError
         If it cannot be written.
     """
-    if process != PROCESS:
-        return
     folder.mkdir(parents=True, exist_ok=True)
     partial, whole = folder / f"{part}.part", folder / f"{pack}.pack"
     with partial.open("r+b" if at else "wb") as file:

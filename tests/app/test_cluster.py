@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,7 +14,9 @@ import evoseg
 from evoseg.app.executing import check_executor
 from evoseg.app.status import Status
 from evoseg.base.errors import SettingsError
-from tests.cluster.local import LocalCluster, local_cluster
+
+if TYPE_CHECKING:
+    from tests.cluster.local import LocalCluster
 
 needs_dask = pytest.mark.skipif(
     find_spec("distributed") is None, reason="distributed is not installed: pip install 'evoseg[dask]'"
@@ -22,12 +25,14 @@ SMALL = ("--evaluations", "60", "--no-remember")
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory) -> Iterator[LocalCluster]:
+def cluster(tmp_path_factory) -> "Iterator[LocalCluster]":
+    from tests.cluster.local import local_cluster
+
     with local_cluster(tmp_path_factory.mktemp("cluster"), 2) as made:
         yield made
 
 
-def address_of(cluster: LocalCluster) -> str:
+def address_of(cluster: "LocalCluster") -> str:
     return cluster.address.replace("tcp://", "dask://")
 
 
@@ -47,6 +52,8 @@ def test_a_cluster_gives_the_result_of_this_machine(cluster, dataset, found, tmp
 
 @needs_dask
 def test_a_run_that_has_lost_its_cluster_is_resumed_here(command, dataset, found, tmp_path):
+    from tests.cluster.local import local_cluster
+
     run = tmp_path / "run"
     with local_cluster(tmp_path, 1) as own:
 
