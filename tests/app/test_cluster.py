@@ -13,7 +13,7 @@ import pytest
 import evoseg
 from evoseg.app.executing import check_executor
 from evoseg.app.status import Status
-from evoseg.base.errors import SettingsError
+from evoseg.base.errors import EvosegError, SettingsError
 
 if TYPE_CHECKING:
     from tests.cluster.local import LocalCluster
@@ -61,7 +61,7 @@ def test_a_run_that_has_lost_its_cluster_is_resumed_here(command, dataset, found
             if status.evaluations:
                 own.scheduler.kill()
 
-        with pytest.raises(evoseg.EvosegError, match="scheduler") as caught:
+        with pytest.raises(EvosegError, match="scheduler") as caught:
             evoseg.search(dataset, evaluations=60, remember=False, executor=address_of(own), out=run, progress=kill)
     assert any("runs resume" in note for note in caught.value.__notes__)
     again = command("runs", "resume", run)  # as before, where nothing is any more
