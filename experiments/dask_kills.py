@@ -58,7 +58,7 @@ def main() -> int:
             rates(data, folder, asked.evaluations)
         counts = kills(data, folder, asked)
     print(
-        f"{counts.kills} kills in {counts.runs} searches: {counts.equal} of {counts.runs} results equal to the local "
+        f"{counts.kills} kills, {counts.runs} searches: {counts.equal} of {counts.runs} results equal to the local "
         f"one in every bit, {counts.left} processes left behind"
     )
     return 0 if counts.equal == counts.runs and not counts.left else 1
