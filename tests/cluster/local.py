@@ -95,9 +95,9 @@ class LocalCluster:
     def _process(self, first: list[str], *arguments: str) -> "subprocess.Popen[str]":
         environment = os.environ | {"PYTHONPATH": os.pathsep.join([*first, str(ROOT), *filter(None, sys.path)])}
         pipe = subprocess.PIPE
-        return subprocess.Popen(
-            [sys.executable, *arguments], stdin=pipe, stdout=pipe, stderr=self._log, env=environment, text=True
-        )
+        # By -P, nothing of the folder that the tests are started in: it may be one with an evoseg.
+        command = [sys.executable, "-P", *arguments]
+        return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=self._log, env=environment, text=True)
 
 
 def _not_evoseg(folder: Path) -> str:

@@ -230,7 +230,7 @@ def test_what_is_no_scheduler_is_an_error(there, monkeypatch):
 
 
 def test_children_that_nobody_asks_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(remote, "IDLE_S", 0.2)
+    monkeypatch.setattr(remote, "IDLE_S", 5.0)
     path = pack(ramp(), tmp_path)
     folder = tmp_path / "kept"
     folder.mkdir()
