@@ -34,7 +34,7 @@ lint: $(VENV)/installed-dev  ## check style and types only
 	$(BIN)/mypy
 
 docs: $(VENV)/installed-dev  ## build the site in build/docs, warnings as errors
-	$(BIN)/python -m sphinx -q -W -b html docs build/docs
+	$(BIN)/python -m sphinx -q -W -E -b html docs build/docs
 	@echo "open build/docs/index.html"
 
 bench: $(VENV)/installed  ## measure speed

@@ -9,6 +9,7 @@ sys.path.insert(0, str(HERE))
 sys.path.insert(0, str(HERE.parent))
 
 from made import operators, python  # noqa: E402  (found beside this file)
+from sphinx.application import Sphinx  # noqa: E402
 
 from evoseg import __version__  # noqa: E402
 
@@ -35,14 +36,14 @@ html_copy_source = False
 html_show_sphinx = False
 
 
-def setup(app):
+def setup(app: Sphinx) -> None:
     """Make the pages of the reference before pages are looked for, and give every page a place."""
     operators.write(HERE / "reference" / "operators")
     python.write(HERE / "reference" / "python.md")
     app.connect("source-read", _with_new_pages)
 
 
-def _with_new_pages(app, name, source):
+def _with_new_pages(app: Sphinx, name: str, source: list[str]) -> None:
     """Put pages that index.md does not name where it says so, so that a new page appears without being listed."""
     if name == root_doc:
         named = set(re.findall(r"^[\w/-]+$", source[0], re.MULTILINE))
