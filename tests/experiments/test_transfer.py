@@ -2,24 +2,33 @@
 
 import importlib
 import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from evoseg.data.dataset import Dataset
 from evoseg.data.scenes import draw_dataset
+from evoseg.data.splits import split
+from evoseg.library.checkpoint import shipped
+from evoseg.library.describing import describe
+from evoseg.library.embedder import Embedder
 from evoseg.library.files import print_task, read_file, write_task
 from evoseg.library.seeds import seed_tasks
 
 FOLDER = Path(__file__).resolve().parents[2] / "experiments"
 
 
+SCRIPTS = ("seeds", "study_vectors", "transfer", "transfer_tables", "warm")
+
+
 @pytest.fixture
 def scripts(monkeypatch):
     monkeypatch.syspath_prepend(str(FOLDER))
-    yield {name: importlib.import_module(name) for name in ("seeds", "transfer", "transfer_tables", "warm")}
-    for name in ("seeds", "transfer", "transfer_tables", "warm"):
+    yield {name: importlib.import_module(name) for name in SCRIPTS}
+    for name in SCRIPTS:
         sys.modules.pop(name, None)
 
 
@@ -34,6 +43,26 @@ def test_a_dataset_is_solved_without_its_test_images_and_tried_on_itself(scripts
     (rows,) = scripts["transfer"].rows_of(folder, task, [task], 4)
     best = next(r for r in rows if r["role"] == "best")
     assert best["refitted"] >= best["retrieved"] > 0.3 and best["n_images"] == 4
+
+
+def test_a_study_takes_learned_vectors_by_weights_of_its_own_and_keeps_them(scripts, tmp_path):
+    folder = draw_dataset("nuclei", tmp_path / "drawn", 4, (64, 80), seed=3)
+    forgetful = replace(seed_tasks()[0], name="drawn", vectors={})
+    described_by, out = scripts["study_vectors"].described_by, tmp_path / "rows.jsonl"
+    (found,) = described_by([forgetful], shipped(), tmp_path, out)
+    whole = describe(Dataset(folder), split(Dataset(folder)).search, Embedder())
+    assert found.vectors.keys() == whole.vectors.keys()
+    assert all((found.vectors[name] == vector).all() for name, vector in whole.vectors.items())
+    assert found.id == forgetful.id and not out.exists()
+    shutil.rmtree(folder)
+    (again,) = described_by([forgetful], shipped(), tmp_path, out)
+    assert all((again.vectors[name] == vector).all() for name, vector in whole.vectors.items())
+
+
+def test_a_ledger_holds_what_the_tables_are_made_of(scripts):
+    tasks, rows = seed_tasks()[:12], rows_by_hand()
+    ledger = scripts["transfer"].ledger_of(rows, tasks)
+    assert scripts["transfer"].rows_in(ledger, tasks) == rows
 
 
 def rows_by_hand() -> list[dict]:
