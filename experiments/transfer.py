@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Study (a): every pipeline of the seed library on every other dataset, as it is and with its thresholds refitted.
+"""Study (a): every binary pipeline of the seed library on every other dataset, as it is and with thresholds refitted.
 
     python experiments/transfer.py ../shared/datasets --out rows.jsonl [--continue] [--images 5] [--only a,b]
     python experiments/transfer.py --ledger rows.jsonl        write pipelines_db/ledger.csv
@@ -22,8 +22,10 @@ from typing import Any
 
 import numpy as np
 from study_vectors import described_by  # beside this file
+from transfer_ideas import as_a_set, in_turn, near_shares  # beside this file
 from transfer_tables import tables  # beside this file
 
+from evoseg.base.kinds import Kind
 from evoseg.data.dataset import Dataset
 from evoseg.data.pack import write_pack
 from evoseg.data.splits import split
@@ -124,7 +126,7 @@ def main() -> int:
     ask.add_argument("--images", type=int, default=5)
     ask.add_argument("--only", default="")
     asked = ask.parse_args()
-    tasks = seed_tasks()
+    tasks = tuple(task for task in seed_tasks() if task.output is Kind.MASK)
     if asked.ledger:
         rows = [json.loads(line) for line in asked.ledger.read_text().splitlines()]
         write_ledger(ledger_of(rows, tasks), seed_folder() / LEDGER)
@@ -134,7 +136,8 @@ def main() -> int:
     if asked.weights:
         tasks = described_by(tasks, asked.weights, asked.root, asked.out)
     if asked.table:
-        print(tables(rows_in(seed_ledger(), tasks), tasks))
+        ideas = {"as a set": as_a_set, "shares near by": near_shares, "in turn": in_turn}
+        print(tables(rows_in(seed_ledger(), tasks), tasks, ideas))
         return 0
     if asked.out.exists() and not asked.go_on:
         ask.error(f"{asked.out} exists; add --continue to go on with it, or name another file")

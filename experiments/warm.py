@@ -24,6 +24,7 @@ from typing import Any
 
 from study_vectors import described_by  # beside this file
 
+from evoseg.base.kinds import Kind
 from evoseg.base.streams import stream
 from evoseg.data.dataset import Dataset
 from evoseg.data.splits import split
@@ -204,7 +205,7 @@ def main() -> int:
         ask.error(f"no such arm: {', '.join(unknown)}; there are {', '.join(ARMS)}")
     if asked.out.exists() and not asked.go_on:
         ask.error(f"{asked.out} exists; add --continue to go on with it, or name another file")
-    tasks = seed_tasks()
+    tasks = tuple(task for task in seed_tasks() if task.output is Kind.MASK)
     if asked.weights:
         tasks = described_by(tasks, asked.weights, asked.root, asked.out)
     there = [json.loads(line) for line in asked.out.read_text().splitlines()] if asked.out.exists() else []

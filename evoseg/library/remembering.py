@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 
 from evoseg import __version__
+from evoseg.base.kinds import Kind
 from evoseg.data.card import DatasetCard
 from evoseg.data.dataset import Dataset
 from evoseg.evolve.ports import Scored
 from evoseg.evolve.solve import Solution
 from evoseg.library.describing import Description, hashes_of
-from evoseg.library.task import ROLES, Card, SolvedTask, StoredPipeline, slug
+from evoseg.library.task import ROLES, TASKS, Card, SolvedTask, StoredPipeline, slug
 from evoseg.operators import registry
 from evoseg.pipeline import Pipeline
 
@@ -35,7 +36,7 @@ def solved_task(
     seen = (*solution.splits.search, *solution.splits.selection)
     return SolvedTask(
         name=slug(name),
-        card=card_of(dataset.card, dataset.title),
+        card=card_of(dataset.card, dataset.title, solution.champion.scored.pipeline.output),
         metric=metric,
         n_images=len(seen),
         channels=len(dataset.channels),
@@ -47,10 +48,17 @@ def solved_task(
     )
 
 
-def card_of(card: DatasetCard, title: str) -> Card:
-    """Return the words of a dataset's card that a solved task keeps."""
+def card_of(card: DatasetCard, title: str, output: Kind) -> Card:
+    """Return the words of a dataset's card that a solved task keeps.
+
+    Parameters
+    ----------
+    output : Kind
+        What the task was to give: of one dataset, foreground may have been sought, or objects.
+    """
     return Card(
         title=title,
+        task=next(name for name, kind in TASKS.items() if kind is output),
         modality=card.modality,
         domain=card.domain,
         foreground=card.foreground,

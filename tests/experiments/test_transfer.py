@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from evoseg.base.kinds import Kind
 from evoseg.data.dataset import Dataset
 from evoseg.data.scenes import draw_dataset
 from evoseg.data.splits import split
@@ -21,7 +22,8 @@ from evoseg.library.seeds import seed_tasks
 FOLDER = Path(__file__).resolve().parents[2] / "experiments"
 
 
-SCRIPTS = ("seeds", "study_vectors", "transfer", "transfer_tables", "warm")
+SCRIPTS = ("seeds", "study_vectors", "transfer", "transfer_ideas", "transfer_tables", "warm")
+BINARY = [task for task in seed_tasks() if task.output is Kind.MASK]
 
 
 @pytest.fixture
@@ -47,7 +49,7 @@ def test_a_dataset_is_solved_without_its_test_images_and_tried_on_itself(scripts
 
 def test_a_study_takes_learned_vectors_by_weights_of_its_own_and_keeps_them(scripts, tmp_path):
     folder = draw_dataset("nuclei", tmp_path / "drawn", 4, (64, 80), seed=3)
-    forgetful = replace(seed_tasks()[0], name="drawn", vectors={})
+    forgetful = replace(BINARY[0], name="drawn", vectors={})
     described_by, out = scripts["study_vectors"].described_by, tmp_path / "rows.jsonl"
     (found,) = described_by([forgetful], shipped(), tmp_path, out)
     whole = describe(Dataset(folder), split(Dataset(folder)).search, Embedder())
@@ -60,14 +62,14 @@ def test_a_study_takes_learned_vectors_by_weights_of_its_own_and_keeps_them(scri
 
 
 def test_a_ledger_holds_what_the_tables_are_made_of(scripts):
-    tasks, rows = seed_tasks()[:12], rows_by_hand()
+    tasks, rows = BINARY[:12], rows_by_hand()
     ledger = scripts["transfer"].ledger_of(rows, tasks)
     assert scripts["transfer"].rows_in(ledger, tasks) == rows
 
 
 def rows_by_hand() -> list[dict]:
     """Let every stranger reach half of a target's own score, and the first one all of it."""
-    tasks = seed_tasks()[:12]
+    tasks = BINARY[:12]
     return [
         {
             "target": t.name,
@@ -84,15 +86,17 @@ def rows_by_hand() -> list[dict]:
 
 
 def test_the_table_tells_arms_apart(scripts):
-    text = scripts["transfer_tables"].tables(rows_by_hand(), seed_tasks()[:12])
+    ideas = {name: getattr(scripts["transfer_ideas"], name) for name in ("as_a_set", "near_shares", "in_turn")}
+    text = scripts["transfer_tables"].tables(rows_by_hand(), BINARY[:12], ideas)
     cells = {line.split(" | ")[0].strip("| "): line.split(" | ") for line in text.splitlines()}
     assert cells["popular"][1].startswith("0.9") and cells["oracle"][3].startswith("0.9")
     assert 0.5 < float(cells["random"][1]) < 0.65
+    assert all(cells[name][1] == cells["oracle"][1] for name in ideas)
 
 
 def test_the_ledger_leaves_out_tasks_that_are_gone(scripts):
     rows = [*rows_by_hand(), rows_by_hand()[0] | {"source": "gone"}]
-    assert len(scripts["transfer"].ledger_of(rows, seed_tasks()[:12])) == 144
+    assert len(scripts["transfer"].ledger_of(rows, BINARY[:12])) == 144
 
 
 def test_a_warm_start_is_measured_by_the_cold_median(scripts):
@@ -107,11 +111,11 @@ def test_a_warm_start_is_measured_by_the_cold_median(scripts):
 
 
 def test_no_relative_of_a_target_is_offered_to_it(scripts):
-    target = seed_tasks()[0]
-    relative = replace(seed_tasks()[1], card=replace(seed_tasks()[1].card, family=target.card.family))
+    target = BINARY[0]
+    relative = replace(BINARY[1], card=replace(BINARY[1].card, family=target.card.family))
     rows = rows_by_hand()
     study = scripts["transfer_tables"].Study(
-        {t.name: t for t in (target, relative, *seed_tasks()[2:12])},
+        {t.name: t for t in (target, relative, *BINARY[2:12])},
         {},
         [r for r in rows if r["target"] == target.name],
     )
