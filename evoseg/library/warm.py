@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from numpy.random import Generator
 
 from evoseg.base.kinds import Kind
+from evoseg.evolve.classics import ENDINGS, chain
 from evoseg.evolve.facts import Facts
 from evoseg.evolve.growth import Vocabulary
 from evoseg.evolve.method import usual_proposers
@@ -15,7 +16,6 @@ from evoseg.evolve.selection import priced
 from evoseg.evolve.skeletons import skeleton
 from evoseg.operators import registry
 from evoseg.pipeline import Pipeline
-from evoseg.pipeline.value import step
 
 WHOLE = 12
 """Programs that are offered in a search's first generation at most: the others stay with classics and newcomers."""
@@ -112,11 +112,11 @@ class WarmStart:
 
 
 def pieces(pipeline: Pipeline) -> list[Pipeline]:
-    """Return programs that threshold one of a pipeline's inner planes each, those near the end first."""
+    """Return programs that make the shortest answer of one inner plane of a pipeline each, those near the end first."""
     planes = [i for i, s in enumerate(pipeline.steps) if registry.get(s.operator).output is Kind.GRAY]
     # The intake alone is what the classics begin with.
     parts = [pipeline.until(i) for i in reversed(planes)]
-    cut = [Pipeline([*part.steps, step("threshold", len(part) - 1)]) for part in parts if len(part) > 1]
+    cut = [chain(part, ENDINGS[pipeline.output]) for part in parts if len(part) > 1]
     return [piece for piece in cut if piece.form != pipeline.form]
 
 

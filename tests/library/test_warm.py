@@ -10,6 +10,7 @@ from evoseg.data.dataset import Dataset
 from evoseg.data.splits import split
 from evoseg.evolve.binary import BinaryTask
 from evoseg.evolve.budget import Budget, Clock
+from evoseg.evolve.classics import chain
 from evoseg.evolve.method import USUAL
 from evoseg.evolve.ports import Scored, SearchView
 from evoseg.evolve.solve import SearchSettings, Solution, solve
@@ -64,6 +65,11 @@ def test_parts_follow_if_a_program_beats_the_classics():
     found = warm.ready(view(scored(programs()[0], 0.5, "classic")), 48, default_rng(0))
     assert found == pieces(LONG) and not warm.abstained
     assert [s.operator for s in found[0].steps] == ["channel", "gaussian", "flatten", "threshold"]
+
+
+def test_parts_of_a_program_for_objects_give_objects():
+    parted = chain(LONG, [("components", {})])
+    assert [s.operator for s in pieces(parted)[0].steps][-2:] == ["threshold", "depth_watershed"]
 
 
 def test_it_abstains_if_none_does():
