@@ -9,7 +9,8 @@ from typing import Any
 
 from evoseg.app.applying import inputs
 from evoseg.app.datasets import Data, name_of, opened
-from evoseg.app.runs import home
+from evoseg.app.places import keep_place, places
+from evoseg.app.runs import FilesError, home
 from evoseg.app.settings import DEFAULT, NONE, RunSettings
 from evoseg.app.tasks import AUTO, decided, kind_called
 from evoseg.base.ahead import ahead
@@ -117,7 +118,9 @@ def remember(
         with closing(open_library(asked.library)) as library:
             library.add([task])
             library.record(rows)
-    except EvosegError as error:
+        if dataset.root is not None:
+            keep_place(task.id, dataset.root)
+    except (EvosegError, OSError) as error:
         logger.warning("this task could not be remembered: %s", error)
 
 
@@ -168,12 +171,19 @@ class Likeness:
         Tasks that were left out, with the test image of this dataset that each has seen.
     without : tuple of str
         What could not be compared, and why.
+    output : Kind
+        What is sought in the dataset.
+    stems : tuple of str
+        Images that were compared.
     """
 
     dataset: str
     tasks: tuple[Similar, ...]
     barred: Mapping[str, str]
     without: tuple[str, ...]
+    output: Kind
+    stems: tuple[str, ...]
+    _data: Dataset
 
     def as_json(self) -> dict[str, Any]:
         """Return it as values that JSON knows."""
@@ -183,6 +193,31 @@ class Likeness:
             "barred": dict(self.barred),
             "without": list(self.without),
         }
+
+    def save(self, path: str | Path) -> dict[str, str]:
+        """Write a picture of the dataset above those of the tasks whose images are known on this machine.
+
+        Returns
+        -------
+        dict of str to str
+            Tasks that are not shown, with the reason.
+
+        Raises
+        ------
+        FilesError
+            If it cannot be written.
+        EvosegError
+            If an image of the dataset cannot be read.
+        """
+        from evoseg.app.side_by_side import side_by_side
+
+        known = places(similar.task.id for similar in self.tasks)
+        missing = {s.task.name: "its images are not known here" for s in self.tasks if s.task.id not in known}
+        others = [(s.task.name, s.task.output, known[s.task.id]) for s in self.tasks if s.task.id in known]
+        try:
+            return missing | side_by_side(self._data, self.dataset, self.stems, others, self.output, Path(path))
+        except OSError as error:
+            raise FilesError(f"{path}: cannot be written ({error.strerror}).") from error
 
     def __str__(self) -> str:
         return "\n".join(_lines(self))
@@ -215,7 +250,8 @@ def similar(data: Data, k: int = K, *, task: str = AUTO, library: str = DEFAULT)
     with closing(open_library(library)) as shelf:
         description = describe(dataset, splits.search, embedder())
         found = retrieve(shelf, description, k, hashes_of(dataset, splits.test), output=output)
-    return Likeness(name_of(dataset), found.similar, found.barred, _without(description, found, output))
+    without = _without(description, found, output)
+    return Likeness(name_of(dataset), found.similar, found.barred, without, output, splits.search, dataset)
 
 
 def _wanted(dataset: Dataset, task: str) -> Kind:

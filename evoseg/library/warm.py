@@ -13,7 +13,7 @@ from evoseg.evolve.method import usual_proposers
 from evoseg.evolve.ports import Scored, SearchView, Verdict
 from evoseg.evolve.search import Share
 from evoseg.evolve.selection import priced
-from evoseg.evolve.skeletons import skeleton
+from evoseg.evolve.skeletons import skeleton, structures
 from evoseg.operators import registry
 from evoseg.pipeline import Pipeline
 
@@ -25,6 +25,8 @@ OPENING = 3
 """Generations after which all classic recipes have been scored, so that programs can be measured by them."""
 SURVIVORS = 3
 """Programs whose parts are offered at most, the best."""
+MOSTLY = 2 / 3
+"""Share of an answer's steps beyond which it is a program's descendant, even if its last plane has gone."""
 
 
 @dataclass(frozen=True)
@@ -121,11 +123,17 @@ def pieces(pipeline: Pipeline) -> list[Pipeline]:
 
 
 def lives_on(offered: Pipeline, answer: Pipeline) -> bool:
-    """Return whether a program, or the plane that its last threshold looks at, is part of an answer, up to numbers."""
-    there = {skeleton(answer.until(i)) for i in range(len(answer))}
+    """Return whether an answer comes from a program, up to numbers.
+
+    It does if the program or its last plane is part of it, or if more than two thirds of the answer's steps are the program's.
+    """
+    there = structures(answer)
     planes = [i for i, s in enumerate(offered.steps) if registry.get(s.operator).output is Kind.GRAY]
     last = skeleton(offered.until(planes[-1])) if planes else ()
-    return skeleton(offered) == skeleton(answer) or (len(last) > 1 and last in there)
+    if skeleton(offered) == skeleton(answer) or (len(last) > 1 and last in there):
+        return True
+    brought = set(structures(offered))
+    return sum(s in brought for s in there) > MOSTLY * len(there)
 
 
 def with_warm_start(warm: WarmStart) -> Callable[[Vocabulary, Facts, Kind], list[Share]]:

@@ -111,6 +111,11 @@ def pipeline(image):
     assert not lives_on(longer, LONG) and not lives_on(programs()[2], LONG)
 
 
+def test_a_program_lives_on_where_most_steps_are_its_own_though_its_last_plane_has_gone():
+    offered = chain(LONG.until(2), [("median", {}), ("threshold", {})])
+    assert lives_on(offered, LONG.until(3)) and not lives_on(offered, chain(LONG.until(1), [("threshold", {})]))
+
+
 def searched(dataset: Path, folder: Path, warm: WarmStart, evaluations: int) -> Solution:
     opened_dataset, budget = Dataset(dataset), Budget(evaluations=evaluations)
     return solve(
