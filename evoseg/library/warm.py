@@ -125,7 +125,7 @@ def pieces(pipeline: Pipeline) -> list[Pipeline]:
 def lives_on(offered: Pipeline, answer: Pipeline) -> bool:
     """Return whether an answer comes from a program, up to numbers.
 
-    It does if the program or its last plane is part of it, or if more than two thirds of the answer's steps are the program's.
+    It does if the program or its last plane is part of it, or if more than two thirds of its steps are the program's.
     """
     there = structures(answer)
     planes = [i for i, s in enumerate(offered.steps) if registry.get(s.operator).output is Kind.GRAY]
