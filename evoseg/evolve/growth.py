@@ -168,7 +168,7 @@ def useful(operators: Sequence[Operator], output: Kind) -> list[Operator]:
     kinds = {output}
     while more := {kind for op in operators if op.output in kinds for kind in op.inputs} - kinds:
         kinds |= more
-    return [op for op in operators if op.output in kinds]
+    return [op for op in operators if op.output in kinds and (not op.serves or output in op.serves)]
 
 
 def _defaults(operator: Operator) -> tuple[Value, ...]:

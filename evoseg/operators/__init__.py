@@ -17,6 +17,7 @@ from evoseg.operators import (  # noqa: F401  (imported for their registrations)
     morphology,
     points,
     ridges,
+    rings,
     smoothing,
     texture,
     thresholds,

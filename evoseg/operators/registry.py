@@ -39,6 +39,8 @@ class Operator:
         True if the order of the inputs does not matter.
     needs : tuple of str
         Packages beyond numpy and cv2; empty for the default set.
+    serves : tuple of Kind
+        Answers whose searches draw it; empty for all that can use it.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Operator:
     revision: int
     commutative: bool
     needs: tuple[str, ...]
+    serves: tuple[Kind, ...]
     _cost: Callable[[Params], float]
     _reach: Callable[[Params], int]
 
@@ -90,6 +93,7 @@ def operator(
     reach: int | Callable[[Params], int],
     commutative: bool = False,
     needs: tuple[str, ...] = (),
+    serves: tuple[Kind, ...] = (),
 ) -> Callable[[F], F]:
     """Register a function as an operator; its signature is the schema.
 
@@ -105,6 +109,8 @@ def operator(
         Whether the inputs may be swapped.
     needs : tuple of str
         Packages beyond numpy and cv2.
+    serves : tuple of Kind
+        Answers whose searches draw it; empty for all. Anybody may write it into any program.
 
     Raises
     ------
@@ -115,7 +121,7 @@ def operator(
     def register(function: F) -> F:
         cost_model = cost if callable(cost) else lambda _: cost
         reach_model = reach if callable(reach) else lambda _: reach
-        entry = _read(function, revision, cost_model, reach_model, commutative, needs)
+        entry = _read(function, revision, cost_model, reach_model, commutative, needs, serves)
         if entry.name in _OPERATORS:
             raise TypeError(f"operator {entry.name} is registered twice")
         _OPERATORS[entry.name] = entry
@@ -150,6 +156,7 @@ def _read(
     reach: Callable[[Params], int],
     commutative: bool,
     needs: tuple[str, ...],
+    serves: tuple[Kind, ...],
 ) -> Operator:
     hints = get_type_hints(function, include_extras=True)
     name = function.__name__
@@ -178,6 +185,7 @@ def _read(
         revision=revision,
         commutative=commutative,
         needs=needs,
+        serves=serves,
         _cost=cost,
         _reach=reach,
     )
