@@ -11,7 +11,7 @@ from evoseg.data.sources import Part, Source
 
 def parts_of(source: Source, stem: str) -> list[str]:
     """Return the parts that an image has, its own pixels first."""
-    every = ["image", *(f"planes/{name}" for name in source.planes), "mask", "known", "points"]
+    every = ["image", *(f"planes/{name}" for name in source.planes), "mask", "known", "points", "moving", "shift"]
     return [part for part in every if source.has(part, stem)]
 
 
@@ -25,7 +25,9 @@ def channels_of(source: Source, stems: Sequence[str]) -> tuple[str, ...]:
     """
     first: dict[tuple[str, ...], str] = {}
     for stem in stems:
-        first.setdefault(source.names("image", stem), source.where("image", stem))
+        for part in ("image", "moving"):
+            if source.has(part, stem):
+                first.setdefault(source.names(part, stem), source.where(part, stem))
     kinds = sorted(first, key=len, reverse=True)
     if len(kinds) > 1 and set(kinds) != {("R", "G", "B"), ("gray",)}:
         raise _unequal(first[kinds[0]], kinds[0], first[kinds[1]], kinds[1])
@@ -62,8 +64,10 @@ def mismatches(source: Source, stem: str, parts: Mapping[str, Part]) -> list[str
     for part, found in parts.items():
         if part == "points":
             faults += _outside(found, image)
+        elif part == "shift":
+            faults += _beyond(found, image)
         elif found.array.shape[:2] != rows_cols:
-            what = part.replace("planes/", "plane ")
+            what = "moving image" if part == "moving" else part.replace("planes/", "plane ")
             faults.append(
                 f"{found.where}: {what} is {found.array.shape[:2]} but {Path(image.where).name} is {rows_cols}; "
                 f"a {what} must match its image pixel for pixel. Re-export the {what} at the image's size."
@@ -80,5 +84,18 @@ def _outside(points: Part, image: Part) -> list[str]:
     said = (
         f"{points.where}: {beyond} of {len(points.array)} points lie outside {Path(image.where).name}, which has "
         f"{rows} rows and {cols} columns. Are y (row) and x (column) in the columns that the first line names?"
+    )
+    return [said]
+
+
+def _beyond(shift: Part, image: Part) -> list[str]:
+    """Say if a shift is more than half a side, which no correlation of these images could find."""
+    rows, cols = image.array.shape[:2]
+    dy, dx = np.abs(shift.array)
+    if dy <= rows // 2 and dx <= cols // 2:
+        return []
+    said = (
+        f"{shift.where}: {Path(image.where).stem} is shifted by ({shift.array[0]:g}, {shift.array[1]:g}) px, more than "
+        f"half of its {rows} rows or {cols} columns. Are dy and dx in pixels, and in the right columns?"
     )
     return [said]

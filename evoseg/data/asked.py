@@ -1,4 +1,4 @@
-"""What a dataset asks for: foreground, objects or points, by its card or by its truths."""
+"""What a dataset asks for: foreground, objects, points or shifts, by its card or by its truths."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from evoseg.data.card import DatasetCard
 from evoseg.data.survey import ImageFacts
 
-TASKS = ("binary", "instances", "points")
+TASKS = ("binary", "instances", "points", "registration")
 """Tasks that a folder can ask for."""
 
 _TOUCHING = 0.1
@@ -40,6 +40,8 @@ def asked(facts: Mapping[str, ImageFacts], card: DatasetCard) -> Asked:
     if card.task in TASKS:
         return Asked(card.task, "dataset.yaml says so")
     tallies = [fact.tally for fact in labelled if fact.tally is not None]
+    if any("moving" in fact.digests for fact in facts.values()):
+        return Asked("registration", "the folder holds pairs of images")
     if not tallies and labelled:
         return Asked("points", "the truths are points")
     several = [tally for tally in tallies if tally.n_values > 1]

@@ -25,6 +25,8 @@ class DatasetCard:
     ----------
     title, modality, domain, task, foreground, family, source, license, pixel_size, notes : str
         As written; "" if missing. `pixel_size` carries its unit, as in "4 nm".
+    radius : float or None
+        Within how many px a point matches a true one.
     groups : dict of str to str
         Group of a stem: images of one patient, slide or place, which no split may part.
     splits : dict of str to tuple of str
@@ -43,6 +45,7 @@ class DatasetCard:
     license: str = ""
     pixel_size: str = ""
     notes: str = ""
+    radius: float | None = None
     groups: dict[str, str] = field(default_factory=dict)
     splits: dict[str, tuple[str, ...]] = field(default_factory=dict)
     other_keys: tuple[str, ...] = ()
@@ -86,8 +89,10 @@ class _Walk:
     def card(self, root: yaml.Node) -> DatasetCard:
         entries = self.mapping(root, "the file")
         words = {word: self.text(entries[word], word) for word in _WORDS if word in entries}
-        others = tuple(key for key in entries if key not in (*_WORDS, "groups", "splits"))
+        others = tuple(key for key in entries if key not in (*_WORDS, "radius", "groups", "splits"))
         card = replace(DatasetCard(other_keys=others), **words)  # type: ignore[arg-type]
+        if "radius" in entries and not self.empty(entries["radius"]):
+            card = replace(card, radius=self.length(entries["radius"], "radius"))
         if "groups" in entries and not self.empty(entries["groups"]):
             card = replace(card, groups=self.groups(entries["groups"]))
         if "splits" in entries and not self.empty(entries["splits"]):
@@ -118,6 +123,17 @@ class _Walk:
                 node, f"{name} must be text, not a {_kind(node)}. Quote it if it holds brackets or colons."
             )
         return "" if self.empty(node) and node.value in ("", "~", "null") else str(node.value)
+
+    def length(self, node: yaml.Node, name: str) -> float:
+        """Read a length in px, with or without the unit."""
+        text = self.text(node, name).removesuffix("px").strip()
+        try:
+            length = float(text)
+        except ValueError:
+            length = 0.0
+        if not 0 < length < float("inf"):
+            raise self.fault(node, f"{name} must be a number of pixels above 0, not {text[:40]}.")
+        return length
 
     def stems(self, node: yaml.Node, name: str) -> tuple[str, ...]:
         if self.empty(node):

@@ -145,7 +145,7 @@ def _warnings(folder: Folder, found: Survey, labelled: Sequence[ImageFacts], spl
             warnings.append(f"{folder.masks[fact.stem]}: {share:.0f} % is foreground; is the mask inverted?")
     if warning := touching(found.facts, asked(found.facts, folder.card).task):
         warnings.append(warning)
-    truths = folder.masks | folder.points
+    truths = folder.masks.keys() | folder.points.keys() | folder.shifts.keys()
     unlabelled = [stem for stem in folder.images if stem not in truths]
     if unlabelled and truths:
         warnings.append(f"{len(unlabelled)} images have no mask and are not used: {_some(unlabelled)}.")
@@ -187,7 +187,7 @@ def _card(words: DatasetCard, found: Survey, labelled: Sequence[ImageFacts]) -> 
         card |= {"task": task.task, "task_because": task.why}
         if masks := [fact for fact in labelled if fact.tally is not None]:
             card |= _mask_figures(masks)
-        else:
+        elif task.task != "registration":
             card["points_per_image"] = {"median": float(np.median([fact.n_foreground for fact in labelled]))}
     card["digests"] = {fact.stem: fact.digests for fact in facts}
     card["digest"] = found.digest

@@ -37,6 +37,10 @@ class Sample:
         The mask file's own values, such as one number per object; `mask` is where they are above 0.
     points : float64 array of shape (n, 2) or None
         True places (row, col) in px; None if there are none on file.
+    moving : array like `image`, or None
+        The second image of a pair.
+    shift : float64 array of shape (2,) or None
+        (dy, dx) in px: what is at (row, col) in `image` is at (row + dy, col + dx) in `moving`.
     """
 
     stem: str
@@ -45,6 +49,8 @@ class Sample:
     known: NDArray[np.bool_] | None
     values: NDArray[Any] | None = field(default=None, repr=False)
     points: NDArray[np.float64] | None = field(default=None, repr=False)
+    moving: NDArray[Any] | None = field(default=None, repr=False)
+    shift: NDArray[np.float64] | None = field(default=None, repr=False)
 
     @property
     def labels(self) -> NDArray[np.int32] | None:
@@ -55,7 +61,7 @@ class Sample:
 @final
 @dataclass(frozen=True, init=False, eq=False, repr=False)
 class Dataset:
-    """Images with masks or points, from a folder or from arrays.
+    """Images with masks or points, or pairs of images, from a folder or from arrays.
 
     Building one checks names, pairs and `dataset.yaml`; pixels are read by `load`. `open_dataset` also reads every
     file once, `check` lists every fault.
@@ -94,6 +100,8 @@ class Dataset:
         names: Sequence[str] | None = None,
         title: str = "",
         points: Arrays | None = None,
+        moving: Arrays | None = None,
+        shifts: Arrays | None = None,
     ) -> Self:
         """Build a dataset from arrays, under the same rules as files.
 
@@ -109,6 +117,10 @@ class Dataset:
             Of the card.
         points : sequence or mapping like `images`, optional
             Each (n, 2), (row, col) in px; n may be 0.
+        moving : sequence or mapping like `images`, optional
+            The second image of each pair, of the same size.
+        shifts : sequence or mapping like `images`, optional
+            (dy, dx) of each pair, from the image to the moving one, px.
 
         Raises
         ------
@@ -116,7 +128,8 @@ class Dataset:
             If names, counts, dtypes or shapes do not fit.
         """
         dataset = cls.__new__(cls)
-        dataset._set(None, array_source(images, masks, known, points, names, title))
+        others = {"mask": masks, "known": known, "points": points, "moving": moving, "shift": shifts}
+        dataset._set(None, array_source(images, others, names, title))
         for stem in dataset.stems:
             dataset.load(stem)
         return dataset
@@ -207,11 +220,20 @@ def assemble(stem: str, parts: Mapping[str, Part], channels: tuple[str, ...]) ->
     planes = [part.array for name, part in parts.items() if name.startswith("planes/")]
     image = parts["image"].array
     own = len(channels) - sum(plane.shape[2] for plane in planes)
-    if image.shape[2] == 1 and own > 1:
-        image = np.repeat(image, own, axis=2)
+    image = _of_channels(image, own)
     if planes:
         image = np.concatenate([image, *planes], axis=2)
+    moving = _of_channels(parts["moving"].array, own) if "moving" in parts else None
+    if moving is not None:
+        dtype = np.result_type(image, moving)
+        image, moving = image.astype(dtype, copy=False), moving.astype(dtype, copy=False)
     values = parts["mask"].array if "mask" in parts else None
     known = parts["known"].array > 0 if "known" in parts else None
     points = parts["points"].array if "points" in parts else None
-    return Sample(stem, image, None if values is None else values > 0, known, values, points)
+    shift = parts["shift"].array.astype(np.float64) if "shift" in parts else None
+    return Sample(stem, image, None if values is None else values > 0, known, values, points, moving, shift)
+
+
+def _of_channels(image: NDArray[Any], n: int) -> NDArray[Any]:
+    """Return an image with n channels, equal ones if it is grey."""
+    return np.repeat(image, n, axis=2) if image.shape[2] == 1 and n > 1 else image

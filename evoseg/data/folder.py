@@ -7,6 +7,7 @@ from pathlib import Path
 from evoseg.base.errors import DatasetError
 from evoseg.data.card import DatasetCard, clean_stem, read_card
 from evoseg.data.formats import FOREIGN_SUFFIXES, FORMATS, SUFFIXES
+from evoseg.data.shifts import shifts_in
 
 MASK_FOLDERS = ("masks", "labels", "gt", "annotations")
 """Where masks may lie; one of them per dataset."""
@@ -36,6 +37,10 @@ class Folder:
     planes : dict of str to dict of str to Path
         Files by stem of each added plane.
     faults, warnings : tuple of str
+    moving : dict of str to Path
+        The second image of each pair, by stem.
+    shifts : dict of str to tuple of float
+        True shifts (dy, dx) of pairs, px, by stem.
     """
 
     root: Path
@@ -47,6 +52,8 @@ class Folder:
     planes: dict[str, dict[str, Path]]
     faults: tuple[str, ...]
     warnings: tuple[str, ...]
+    moving: dict[str, Path] = field(default_factory=dict)
+    shifts: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
 def scan(root: Path) -> Folder:
@@ -67,6 +74,8 @@ def scan(root: Path) -> Folder:
         card = read_card(root / "dataset.yaml")
     except DatasetError as error:
         notes.faults.append(str(error))
+    if (root / "pairs").is_dir() and not (root / "images").is_dir():
+        return _pairs(card, notes)
     images = _images(notes)
     points = _points(notes)
     masks = _masks(notes, bool(images), bool(points))
@@ -98,6 +107,37 @@ def _images(notes: _Notes) -> dict[str, Path]:
         return images
     notes.faults.append(f"{notes.root}: there is no images/ folder. Put the images in images/, their masks in masks/.")
     return {}
+
+
+def _pairs(card: DatasetCard, notes: _Notes) -> Folder:
+    """List pairs/fixed/ and pairs/moving/, and the shifts between them."""
+    folder = notes.root / "pairs"
+    images: dict[str, Path] = {}
+    moving: dict[str, Path] = {}
+    for name, files in (("fixed", images), ("moving", moving)):
+        if (folder / name).is_dir():
+            files |= _listing(folder / name, notes)
+        if not files:
+            notes.faults.append(
+                f"{folder / name}: holds no image. Put the first image of each pair in fixed/ and the second, under "
+                "the same name, in moving/."
+            )
+    for stem in (images.keys() ^ moving.keys()) if images and moving else ():
+        lone = images.get(stem) or moving[stem]
+        others = moving if stem in images else images
+        where = next(iter(others.values())).parent.name
+        notes.faults.append(f"{lone}: has no partner in {where}/; pairs have equal names. Add it, or remove this one.")
+    shifts: dict[str, tuple[float, float]] = {}
+    table = folder / "shifts.csv"
+    try:
+        shifts = shifts_in(table) if table.is_file() else {}
+    except DatasetError as error:
+        notes.faults.append(str(error))
+    for stem in sorted(shifts.keys() - images.keys()) if images else ():
+        notes.faults.append(f"{table}: names {stem}, which is not in fixed/. Correct or remove that line.")
+    _check_card(card, images, images, notes)
+    faults, warnings = tuple(sorted(notes.faults)), tuple(sorted(notes.warnings))
+    return Folder(notes.root, card, images, {}, {}, {}, {}, faults, warnings, moving, shifts)
 
 
 def _masks(notes: _Notes, any_image: bool, any_points: bool) -> dict[str, Path]:

@@ -26,7 +26,8 @@ def jittered(arrays: dict[str, NDArray[Any]], rng: Generator) -> dict[str, NDArr
     ----------
     arrays : dict
         ``image``, a `Raw` array of shape (M, N, C); any number of bool arrays of shape (M, N), such as ``mask``;
-        ``labels``, int32 (M, N), and ``points``, float64 (n, 2). Others are handed on as they are.
+        ``labels``, int32 (M, N), and ``points``, float64 (n, 2). Of a pair, ``moving`` has the image's shape, and is
+        scaled with it, as is ``shift``, float64 (2,). Others are handed on as they are.
 
     Returns
     -------
@@ -34,22 +35,18 @@ def jittered(arrays: dict[str, NDArray[Any]], rng: Generator) -> dict[str, NDArr
         The same keys and dtypes; sizes differ by the scale.
     """
     image = arrays["image"]
-    rows, cols, channels = image.shape
+    rows, cols = image.shape[:2]
     scale = 1 + rng.uniform(-SCALE, SCALE)
     size = (max(1, round(cols * scale)), max(1, round(rows * scale)))
-    values = _resized(image.astype(np.float32), size, cv2.INTER_LINEAR)
-    low, high = np.percentile(values[::4, ::4], (0.5, 99.5))
-    spread = max(float(high - low), 1e-6)
-    gains = np.exp(rng.normal(0, GAIN) + rng.normal(0, CAST, channels)).astype(np.float32)
-    # Gains turn about the dark end, so that a camera's black level stays what it is.
-    values = low + (values - low) * gains + np.float32(rng.normal(0, OFFSET) * spread)
-    noise = rng.standard_normal(values.shape, dtype=np.float32)
-    values += noise * np.float32(rng.uniform(0, NOISE) * spread)
-    copy: dict[str, NDArray[Any]] = {"image": _as_type(values, image.dtype)}
+    copy: dict[str, NDArray[Any]] = {"image": _seen(image, size, rng)}
     for key, plane in arrays.items():
         if key == "points":
             # Pixels are squares: the centre of the first lies half a pixel from the corner.
             copy[key] = (plane + 0.5) * (size[1] / rows, size[0] / cols) - 0.5
+        elif key == "shift":
+            copy[key] = plane * (size[1] / rows, size[0] / cols)
+        elif key == "moving":
+            copy[key] = _seen(plane, size, rng)
         elif key == "labels":
             copy[key] = cv2.resize(plane, size, interpolation=cv2.INTER_NEAREST)
         elif key != "image":
@@ -58,6 +55,20 @@ def jittered(arrays: dict[str, NDArray[Any]], rng: Generator) -> dict[str, NDArr
                 plane if same else _resized(plane.view(np.uint8)[:, :, None], size, cv2.INTER_NEAREST)[:, :, 0] > 0
             )
     return copy
+
+
+def _seen(image: NDArray[Any], size: tuple[int, int], rng: Generator) -> NDArray[Any]:
+    """Return an image at another size, in another light, with noise."""
+    channels = image.shape[2]
+    values = _resized(image.astype(np.float32), size, cv2.INTER_LINEAR)
+    low, high = np.percentile(values[::4, ::4], (0.5, 99.5))
+    spread = max(float(high - low), 1e-6)
+    gains = np.exp(rng.normal(0, GAIN) + rng.normal(0, CAST, channels)).astype(np.float32)
+    # Gains turn about the dark end, so that a camera's black level stays what it is.
+    values = low + (values - low) * gains + np.float32(rng.normal(0, OFFSET) * spread)
+    noise = rng.standard_normal(values.shape, dtype=np.float32)
+    values += noise * np.float32(rng.uniform(0, NOISE) * spread)
+    return _as_type(values, image.dtype)
 
 
 def _resized(planes: NDArray[Any], size: tuple[int, int], interpolation: int) -> NDArray[Any]:

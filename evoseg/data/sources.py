@@ -27,7 +27,7 @@ class Part:
         Path, or a name for an array, for messages.
     array : array
         Image or plane: uint8, uint16 or float32 (M, N, C). Mask or known area: numbers (M, N), counted where above 0.
-        Points: float64 (n, 2), (row, col) in px.
+        Points: float64 (n, 2), (row, col) in px. Shift: float64 (2,), (dy, dx) in px.
     names : tuple of str
         Of the channels; empty for masks.
     notes : tuple of str
@@ -44,7 +44,10 @@ class Part:
 
 
 class Source(Protocol):
-    """What a dataset is read from. Parts are "image", "mask", "known", "points" and "planes/NAME"."""
+    """What a dataset is read from.
+
+    Parts are "image", "mask", "known", "points" and "planes/NAME", and of pairs "moving" and "shift".
+    """
 
     card: DatasetCard
     stems: tuple[str, ...]
@@ -71,10 +74,12 @@ class FolderSource:
         self.folder = folder
         self.card = folder.card
         self.stems = tuple(sorted(folder.images))
-        self.labelled = tuple(stem for stem in self.stems if stem in folder.masks or stem in folder.points)
+        truths = folder.masks.keys() | folder.points.keys() | (folder.shifts.keys() & folder.moving.keys())
+        self.labelled = tuple(stem for stem in self.stems if stem in truths)
         self.planes = tuple(sorted(folder.planes))
         self._files: dict[str, dict[str, Path]] = {"image": folder.images, "mask": folder.masks, "known": folder.known}
-        self._files["points"] = folder.points
+        self._files |= {"points": folder.points, "moving": folder.moving}
+        self._files["shift"] = dict.fromkeys(folder.shifts, folder.root / "pairs" / "shifts.csv")
         self._files |= {f"planes/{name}": files for name, files in folder.planes.items()}
 
     def has(self, part: str, stem: str) -> bool:
@@ -92,6 +97,9 @@ class FolderSource:
     def read(self, part: str, stem: str) -> Part:
         """Read the file, once."""
         path = self._files[part][stem]
+        if part == "shift":
+            shift = np.array(self.folder.shifts[stem], np.float64)
+            return Part(str(path), shift, (), (), sha256(shift.tobytes()).hexdigest())
         data = read_bytes(path)
         digest = sha256(data).hexdigest()
         if part in ("mask", "known"):
@@ -110,7 +118,7 @@ class ArraySource:
     def __init__(self, parts: Mapping[str, Mapping[str, NDArray[Any]]], title: str) -> None:
         self.card = DatasetCard(title=title)
         self.stems = tuple(sorted(parts["image"]))
-        self.labelled = tuple(stem for stem in self.stems if stem in parts["mask"] or stem in parts["points"])
+        self.labelled = tuple(stem for stem in self.stems if any(stem in parts[p] for p in ("mask", "points", "shift")))
         self._arrays = parts
 
     def has(self, part: str, stem: str) -> bool:
@@ -130,7 +138,7 @@ class ArraySource:
         """Check the array and bring it to its form."""
         array, where = self._arrays[part][stem], self.where(part, stem)
         digest = sha256(f"{array.dtype.str}{array.shape}".encode() + np.ascontiguousarray(array).tobytes()).hexdigest()
-        if part in ("mask", "known", "points"):
+        if part in ("mask", "known", "points", "shift"):
             return Part(where, array, (), (), digest)
         image = native(where, array if array.ndim == 3 else array[..., None])
         return Part(where, np.ascontiguousarray(image), self.names(part, stem), (), digest)
@@ -140,9 +148,10 @@ Arrays = Sequence[NDArray[Any] | None] | Mapping[str, NDArray[Any]]
 """Arrays in order (None where one is missing), or by stem."""
 
 
-def array_source(images: Arrays, masks: Arrays | None, known: Arrays | None, points: Arrays | None,
-                 names: Sequence[str] | None, title: str) -> ArraySource:  # fmt: skip
-    """Build a source from arrays, pairing mappings by name and sequences by position."""
+def array_source(
+    images: Arrays, others: Mapping[str, Arrays | None], names: Sequence[str] | None, title: str
+) -> ArraySource:
+    """Build a source from arrays, pairing mappings by name and sequences by position; `others` are further parts."""
     if isinstance(images, Mapping):
         stems = [str(name) for name in images]
     else:
@@ -151,8 +160,7 @@ def array_source(images: Arrays, masks: Arrays | None, known: Arrays | None, poi
         raise DatasetError("no images: give at least one array.")
     if repeated := [stem for i, stem in enumerate(stems) if stem in stems[:i]]:
         raise DatasetError(f"image '{repeated[0]}' is given twice; names must differ.")
-    given = {"image": images, "mask": masks, "known": known, "points": points}
-    parts = {part: _by_stem(part, arrays, stems) for part, arrays in given.items()}
+    parts = {part: _by_stem(part, arrays, stems) for part, arrays in {"image": images, **others}.items()}
     for part, arrays in parts.items():
         for stem, array in arrays.items():
             _check_array(part, stem, array)
@@ -178,8 +186,12 @@ def _check_array(part: str, stem: str, array: NDArray[Any]) -> None:
         if array.ndim != 2 or array.shape[1] != 2 or array.dtype.kind not in "uif" or not np.isfinite(array).all():
             raise DatasetError(f"points '{stem}': {array.dtype} of shape {array.shape}; rows of (row, col) are needed.")
         return
-    ranks = (2, 3) if part == "image" else (2,)
-    form = "(M, N) or (M, N, C)" if part == "image" else "(M, N)"
+    if part == "shift":
+        if array.shape != (2,) or array.dtype.kind not in "uif" or not np.isfinite(array).all():
+            raise DatasetError(f"shift '{stem}': {array.dtype} of shape {array.shape}; (dy, dx) is needed.")
+        return
+    ranks = (2, 3) if part in ("image", "moving") else (2,)
+    form = "(M, N) or (M, N, C)" if part in ("image", "moving") else "(M, N)"
     if array.ndim not in ranks or not array.size or array.dtype.kind not in "buif":
         raise DatasetError(
             f"{part} '{stem}': {array.dtype} of shape {array.shape}; a non-empty array of shape {form} is needed."

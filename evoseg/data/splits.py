@@ -117,7 +117,7 @@ def near_duplicates(facts: Sequence[ImageFacts]) -> list[tuple[str, str]]:
     bonds: list[tuple[str, str]] = []
     first: dict[str, str] = {}
     for fact in facts:
-        digest = fact.digests["image"]
+        digest = fact.digests.get("moving", fact.digests["image"])  # many pairs may share their fixed image
         if digest in first:
             bonds.append((first[digest], fact.stem))
         first.setdefault(digest, fact.stem)

@@ -138,6 +138,10 @@ def _facts(source: Source, stem: str, parts: Mapping[str, Part]) -> ImageFacts:
     )
     known = parts["known"].array > 0 if "known" in parts else np.ones(facts.shape, bool)
     facts = replace(facts, n_known=int(known.sum()))
+    if "moving" in parts:
+        # Pairs of one scene look alike; what is to be found, the shift, is another.
+        facts = replace(facts, thumbnail=np.zeros_like(facts.thumbnail))
+        return replace(facts, labelled=True, n_foreground=1) if "shift" in parts else facts
     if "mask" not in parts:
         return replace(facts, labelled=True, n_foreground=len(parts["points"].array)) if "points" in parts else facts
     values = parts["mask"].array
