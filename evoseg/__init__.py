@@ -10,8 +10,10 @@ if TYPE_CHECKING:
     from evoseg.app.reporting import write_report
     from evoseg.app.segmenter import Segmenter
     from evoseg.app.solved import similar
+    from evoseg.base.kinds import Kind
     from evoseg.data.checking import check
-    from evoseg.data.dataset import Dataset
+    from evoseg.data.dataset import Dataset, Sample
+    from evoseg.evolve.plain import PlainTask
     from evoseg.pipeline.value import Pipeline
 
 __version__ = "0.1.0"
@@ -19,7 +21,10 @@ __version__ = "0.1.0"
 _HOMES = {
     "Dataset": "data.dataset",
     "Found": "app.found",
+    "Kind": "base.kinds",
     "Pipeline": "pipeline.value",
+    "PlainTask": "evolve.plain",
+    "Sample": "data.dataset",
     "Segmenter": "app.segmenter",
     "check": "data.checking",
     "read_pipeline": "app.pipelines",
@@ -33,7 +38,10 @@ _HOMES = {
 __all__ = [
     "Dataset",
     "Found",
+    "Kind",
     "Pipeline",
+    "PlainTask",
+    "Sample",
     "Segmenter",
     "__version__",
     "check",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from evoseg.app.scoring import truth_of
 from evoseg.app.settings import RunSettings, check_caps
 from evoseg.app.tasks import TaskKind
+from evoseg.base.errors import SettingsError
 from evoseg.base.kinds import Kind
 from evoseg.data.dataset import Dataset, Sample
 from evoseg.data.splits import Splits
@@ -188,6 +189,9 @@ def material_of(dataset: Dataset, stems: Sequence[str], kind: TaskKind, metric: 
     """Return what a model may learn of a task and of some images of its dataset."""
     from evoseg.llm.card import MOST_IMAGES
     from evoseg.llm.rounds import Material
+
+    if kind.output is Kind.GRAY:
+        raise SettingsError(f"{dataset.title}: data cards tell of masks, objects and points; its task is {kind.name}.")
 
     def samples() -> list[Sample]:
         return [dataset.load(stems[i]) for i in evenly_spaced(len(stems), MOST_IMAGES)]

@@ -21,11 +21,12 @@ from evoseg.app.session import Session
 from evoseg.app.settings import DEFAULT, LLM_CALLS, LLM_USD, Start, moved, run_settings
 from evoseg.app.solved import retrieved
 from evoseg.app.status import Watch
-from evoseg.app.tasks import decided
+from evoseg.app.tasks import decided, named, radius_for
 from evoseg.data.checking import report_of
 from evoseg.data.dataset import Dataset
 from evoseg.data.splits import split as split_of
 from evoseg.evolve.journal import RecordedClock
+from evoseg.evolve.own import try_out
 from evoseg.evolve.solve import RESERVE_S
 from evoseg.store.lock import RunLock
 from evoseg.store.runs import create_run, read_run
@@ -39,7 +40,7 @@ def search(
     data: Data,
     *,
     metric: str | None = None,
-    task: str = "auto",
+    task: str | Path = "auto",
     seconds: float | None = None,
     evaluations: int | None = None,
     target_score: float | None = None,
@@ -57,6 +58,7 @@ def search(
     llm_tokens: int | None = None,
     llm_usd: float | None = LLM_USD,
     roles: str | Path | None = None,
+    radius: float | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
     progress: Watch | None = None,
@@ -69,9 +71,10 @@ def search(
         A folder with images/ and masks/; or arrays, in order or by name.
     metric : str, optional
         What to maximise: iou, dice, mcc, f_beta, boundary_f or buffered_iou of foreground; ap50, ap or pq of instances;
-        f1 or f2 of points, within 6 px. By default the first of the task.
-    task : str
-        "binary", "instances" or "points"; "auto" for what the metric scores, or else for what the dataset sets.
+        f1 or f2 of points; closeness of shifts. By default the first of the task.
+    task : str or path
+        "binary", "instances", "points" or "registration"; "auto" for what the metric scores, or else for what the
+        dataset sets; or a Python file with a task of your own, which is run (docs/own-task.md).
     seconds, evaluations, target_score : optional
         When to end: wall time, candidates scored, or a score reached on the search images; 60 s if neither time nor
         evaluations are given. Only a budget of evaluations gives the same result on every machine.
@@ -101,6 +104,8 @@ def search(
         Caps on what it may cost. Where its price is unknown, tokens are capped instead of money.
     roles : path, optional
         Folder with roles that replace evoseg's own or join them (agents/README.md).
+    radius : float, optional
+        Within how many px a point matches a true one; by default what dataset.yaml says, or 6.
     out : path, optional
         Folder for the files of this run; by default a new one under $EVOSEG_HOME/runs.
     overwrite : bool
@@ -122,7 +127,7 @@ def search(
     """
     asked = run_settings(
         metric=metric,
-        task=task,
+        task=named(task),
         seconds=seconds,
         evaluations=evaluations,
         target_score=target_score,
@@ -140,13 +145,16 @@ def search(
         llm_usd=llm_usd,
         roles=roles,
         executor=executor,
+        radius=radius,
     )
     staff = staff_of(asked)
     clock = RecordedClock(asked.search_settings().budget, RESERVE_S)
     dataset = opened(data)
     kind, metric, choice = decided(asked.task, asked.metric, dataset)
-    asked = asked.decided(kind, metric)
-    for pipeline in asked.start:
+    asked = asked.decided(kind, metric, radius_for(kind, asked.radius, dataset))
+    if kind.own and dataset.labelled:
+        try_out(asked.the_task(), dataset.load(dataset.labelled[0]), Path(kind.name))
+    for pipeline in () if kind.own else asked.start:
         check_channels(pipeline, len(dataset.channels), f"{dataset.title}, with a pipeline to start from")
     splits = split_of(dataset)
     _warn(dataset)
@@ -173,6 +181,7 @@ def resume(
     *,
     workers: int | None = None,
     executor: str | None = None,
+    task: str | Path | None = None,
     progress: Watch | None = None,
 ) -> Found:
     """Go on with a run that was interrupted or killed, to what it would have found undisturbed.
@@ -189,6 +198,8 @@ def resume(
         Processes, by default as many as before; the result does not depend on it.
     executor : str, optional
         What evaluates, as for `search`; by default what did before.
+    task : path, optional
+        The file of a task of your own, if the run has one: only what you name is run.
     progress : callable, optional
         Called with a `Status` after each generation.
 
@@ -209,7 +220,7 @@ def resume(
         if read_run(folder.path).finished:
             raise FilesError(f"{folder.name}: this run is done; `evoseg runs show {folder.name}` shows what it found.")
         refuse_other_operators(record)
-        asked = moved(settings_of(record), executor, workers)
+        asked = moved(settings_of(record, task), executor, workers)
         staff = staff_of(asked)
         clock = RecordedClock(asked.search_settings().budget, RESERVE_S)
         dataset = opened(data_of(record, data))

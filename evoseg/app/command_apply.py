@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from statistics import median
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,7 @@ import typer
 if TYPE_CHECKING:
     from evoseg.app.applying import Applied
     from evoseg.app.scoring import Scores
+    from evoseg.pipeline import Pipeline
 
 _QUIET_S = 3.0
 """Shortest time between two lines about progress."""
@@ -37,7 +39,8 @@ def apply(
     """Segment images with a pipeline.
 
     Writes OUT/masks/NAME.png with 0 and 255, or OUT/masks/NAME.tif with a number per object (32 bits), or
-    OUT/points/NAME.csv; and OUT/overlays/NAME.png for eyes. Numbers stay as they are in the pipeline; nothing is
+    OUT/points/NAME.csv; and OUT/overlays/NAME.png for eyes. A pipeline for registration takes folders with pairs/, and
+    writes OUT/shifts.csv. Numbers stay as they are in the pipeline; nothing is
     fitted. Images that fail are named while the others go on; the exit code is then 1. TIFF images of any size are
     filtered band by band for masks.
     """
@@ -47,8 +50,14 @@ def apply(
     from evoseg.app.pipelines import read_pipeline
     from evoseg.app.runs import refuse_existing
     from evoseg.app.tables import ObjectTable
+    from evoseg.base.errors import PipelineError
+    from evoseg.base.kinds import Kind
 
     program = read_pipeline(pipeline)
+    if program.output is Kind.GRAY:
+        if table:
+            raise PipelineError("the pipeline gives planes for registration, which hold no objects. Leave out --table.")
+        raise typer.Exit(_register(program, images, out, workers, overwrite=overwrite, as_json=as_json))
     given = applying.inputs(images)
     refuse_existing([table] if table else [], overwrite=overwrite)
     watch = _Watch(len(given))
@@ -68,6 +77,35 @@ def apply(
     else:
         print(_applied_text(found, out, table))
     raise typer.Exit(1 if failed else 0)
+
+
+def _register(
+    program: "Pipeline", folders: list[Path], out: Path, workers: int, *, overwrite: bool, as_json: bool
+) -> int:
+    """Write the shifts of pairs of images and return the exit code."""
+    import json
+
+    from evoseg.app import registering
+    from evoseg.app.runs import make_folder, refuse_existing
+
+    refuse_existing([out.expanduser() / registering.TABLE], overwrite=overwrite)
+    shifts, found = registering.register(program, folders, workers), []
+    make_folder(out.expanduser())
+    for one in shifts:
+        found.append(one)
+        if one.fault:
+            print(f"error: {one.fault}", file=sys.stderr)
+    path = registering.write_shifts(found, out, overwrite=overwrite)
+    done = [one for one in found if not one.fault]
+    if as_json:
+        pairs = [
+            {"name": one.stem} | ({"fault": one.fault} if one.fault else {"dy": one.shift[0], "dx": one.shift[1]})
+            for one in found
+        ]
+        print(json.dumps({"pipeline": program.digest, "shifts": str(path.absolute()), "pairs": pairs}, indent=1))
+    else:
+        print(f"{len(done)} of {len(found)} pairs registered\nshifts    {path}")
+    return 0 if len(done) == len(found) else 1
 
 
 class _Watch:
@@ -127,8 +165,18 @@ def _applied_text(found: "list[Applied]", out: Path, table: Path | None) -> str:
 
 def score(
     pipeline: Annotated[str, _PIPELINE],
-    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Folder with images/ and masks/.")],
+    dataset: Annotated[
+        Path, typer.Argument(metavar="DATASET", help="Folder with images/ and masks/, points/, or pairs/.")
+    ],
     split: Annotated[str, typer.Option(help="test, search, selection or all: every labelled image.")] = "test",
+    task: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.py", help="A task of your own to score by; it is run.", show_default=False),
+    ] = None,
+    radius: Annotated[
+        float | None,
+        typer.Option(help="Within how many px points match; as in the run, or dataset.yaml, or 6.", show_default=False),
+    ] = None,
     metric: Annotated[
         str | None, typer.Option(help="Listed per image: iou, dice, mcc ...; ap50 ... of objects.", show_default=False)
     ] = None,
@@ -142,16 +190,18 @@ def score(
 
     from evoseg.app import scoring
     from evoseg.app.datasets import name_of, opened
+    from evoseg.app.kept import radius_of
     from evoseg.app.pipelines import read_pipeline
-    from evoseg.app.tasks import check_names
+    from evoseg.app.tasks import check_names, named
 
-    check_names("auto", metric)
+    own = None if task is None else named(task)
+    check_names(own or "auto", metric)
     program = read_pipeline(pipeline)
-    kind = scoring.scored_kind(program)
+    kind = scoring.scored_kind(program, own)
     check_names(kind.name, metric)
     metric = metric or kind.metrics[0]
     data = opened(dataset)
-    scores = scoring.score(program, data, split)
+    scores = scoring.score(program, data, split, task=own, radius=radius_of(pipeline) if radius is None else radius)
     per_image = scores.of(metric)
     if not as_json:
         print(_scores_text(scores, name_of(data), metric))
@@ -163,6 +213,7 @@ def score(
         "split": split,
         "n_images": len(per_image),
         "metric": metric,
+        "radius_px": scores.radius,
         "score": scores.mean[metric],
         "interval": scoring.interval(list(per_image.values())),
         "all_metrics": scores.mean,
@@ -173,15 +224,19 @@ def score(
 
 def _scores_text(scores: "Scores", name: str, metric: str) -> str:
     from evoseg.app.scoring import interval
-    from evoseg.app.words import METRIC_WORDS
+    from evoseg.app.words import METRIC_WORDS, within
+    from evoseg.metrics.shifts import error_px
 
     per_image = scores.of(metric)
     split = "labelled" if scores.split == "all" else scores.split
-    lines = [f"{name}: mean over {len(per_image)} {split} images"]
+    lines = [f"{name}: mean over {len(per_image)} {split} images{within(scores.radius)}"]
     for key, value in scores.mean.items():
         between = interval(list(scores.of(key).values()))
         note = f"  95 % interval {between[0]:.3f} to {between[1]:.3f}" if between else ""
         lines.append(f"  {METRIC_WORDS[key]:14s}{value:7.3f}{note}")
+    if metric == "closeness":
+        errors = [error_px(value) for value in per_image.values()]
+        lines.append(f"  shifts are off by {median(errors):.3f} px (median), at most {max(errors):.3f}")
     lines.append(f"{METRIC_WORDS[metric]} per image, worst first")
     lines += [f"  {value:7.3f}  {stem}" for stem, value in sorted(per_image.items(), key=lambda item: item[1])]
     return "\n".join(lines)

@@ -15,6 +15,10 @@ def report(
         Path | None, typer.Option(help="File to write; the run's report.html if left out.", show_default=False)
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out if it exists.")] = False,
+    task: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.py", help="The run's task, if it is one of your own.", show_default=False),
+    ] = None,
 ) -> None:
     """Write the report of a search anew.
 
@@ -22,4 +26,4 @@ def report(
     """
     from evoseg.app.reporting import write_report
 
-    print(write_report(run, dataset, out, overwrite=overwrite))
+    print(write_report(run, dataset, out, overwrite=overwrite, task=task))

@@ -22,6 +22,7 @@ _EXECUTOR = typer.Option(
     help="What evaluates: dask://HOST:PORT, a Dask cluster's scheduler; or local; as before.",
     show_default=False,
 )
+_TASK = typer.Option(metavar="FILE.py", help="The run's task, if it is one of your own.", show_default=False)
 _DATASET = typer.Option(help="Where the dataset is now, if it has moved.", show_default=False)
 
 
@@ -168,6 +169,7 @@ def resume_run(
     workers: Annotated[int | None, _WORKERS] = None,
     executor: Annotated[str | None, _EXECUTOR] = None,
     dataset: Annotated[Path | None, _DATASET] = None,
+    task: Annotated[Path | None, _TASK] = None,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """Go on with a run that was interrupted or killed.
@@ -180,7 +182,7 @@ def resume_run(
     from evoseg.app.progress import shown
 
     with shown() as watch:
-        found = resume(run, dataset, workers=workers, executor=executor, progress=watch)
+        found = resume(run, dataset, workers=workers, executor=executor, task=task, progress=watch)
     report(found, as_json=as_json)
     raise typer.Exit(exit_code(found, None))
 
@@ -191,6 +193,7 @@ def replay_run(
     workers: Annotated[int | None, _WORKERS] = None,
     executor: Annotated[str | None, _EXECUTOR] = None,
     dataset: Annotated[Path | None, _DATASET] = None,
+    task: Annotated[Path | None, _TASK] = None,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """Evaluate all candidates of a run once more and compare every bit.
@@ -211,7 +214,7 @@ def replay_run(
             told = monotonic()
             print(f"{progress.evaluations} evaluations compared, all as recorded", file=sys.stderr, flush=True)
 
-    found = replay(run, dataset, workers=workers, executor=executor, progress=tell)
+    found = replay(run, dataset, workers=workers, executor=executor, task=task, progress=tell)
     if as_json:
         print(json.dumps(found.as_json(), indent=1))
     elif found.difference is None:

@@ -11,17 +11,28 @@ if TYPE_CHECKING:
 
 
 def search(
-    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Folder with images/, and masks/ or points/.")],
+    dataset: Annotated[
+        Path, typer.Argument(metavar="DATASET", help="Folder with images/, and masks/ or points/; or with pairs/.")
+    ],
     task: Annotated[
         str,
-        typer.Option(help="binary, instances or points; auto: what the metric scores, or else what the folder holds."),
+        typer.Option(
+            help="binary, instances, points or registration; auto: what the metric scores, or else what the folder "
+            "holds; or a Python file with a task of your own, which is run."
+        ),
     ] = "auto",
     metric: Annotated[
         str | None,
         typer.Option(
             help="What to maximise. binary: iou (the default), dice, mcc, f_beta, boundary_f, buffered_iou; "
-            "instances: ap50, ap, pq; points, within 6 px: f1, f2.",
+            "instances: ap50, ap, pq; points: f1, f2; registration: closeness.",
             show_default=False,
+        ),
+    ] = None,
+    radius: Annotated[
+        float | None,
+        typer.Option(
+            help="Within how many px a point matches a true one; what dataset.yaml says, or 6.", show_default=False
         ),
     ] = None,
     seconds: Annotated[
@@ -132,6 +143,7 @@ def search(
             llm_tokens=llm_tokens,
             llm_usd=llm_usd,
             roles=roles,
+            radius=radius,
             out=out,
             overwrite=overwrite,
             progress=watch,

@@ -13,7 +13,7 @@ from evoseg.app.datasets import Data, name_of, opened
 from evoseg.app.pipelines import check_channels
 from evoseg.app.scoring import judged, scored_kind
 from evoseg.app.settings import LLM_USD, check_caps
-from evoseg.app.tasks import AUTO, check_names, decided
+from evoseg.app.tasks import AUTO, check_names, decided, radius_for
 from evoseg.app.words import METRIC_WORDS
 from evoseg.base.errors import EvosegError
 from evoseg.base.kinds import Kind
@@ -92,7 +92,8 @@ def critique(pipeline: Pipeline, data: Data, consultant: Consultant, metric: str
     check_channels(pipeline, len(dataset.channels), dataset.title)
     stems = split_of(dataset).search
     material = material_of(dataset, stems, kind, metric)
-    scores = np.array([found.scores[metric] for found in judged(pipeline, dataset, stems)])
+    seen = judged(pipeline, dataset, stems, kind=kind, radius=radius_for(kind, None, dataset))
+    scores = np.array([found.scores[metric] for found in seen])
     worst = [int(i) for i in scores.argsort(kind="stable")[:SHOWN]]
     best = {
         "program": shown_text(pipeline),

@@ -24,6 +24,7 @@ from evoseg.evolve.finalists import Finalist, promise
 from evoseg.evolve.learning import learning_curve
 from evoseg.evolve.solve import Solution
 from evoseg.library.warm import WarmStart, lives_on
+from evoseg.metrics.shifts import error_px
 from evoseg.pipeline import Pipeline, print_text, read_text
 
 _ROUND_S = 2
@@ -251,6 +252,7 @@ def _document(finished: Finished, found: Found) -> dict[str, Any]:
         "dataset_digest": finished.dataset.survey.digest,
         "task": asked.task,
         "metric": asked.metric,
+        "radius_px": asked.radius,
         "seed": asked.seed,
         "stopped_by": progress.stopped_by,
         "reproducible": solution.reproducible,
@@ -268,6 +270,7 @@ def _document(finished: Finished, found: Found) -> dict[str, Any]:
         "test_per_image": found.test_per_image,
         "search_per_image": dict(zip(splits.search, finished.champion.scored.scores.tolist(), strict=True)),
         "all_metrics_test": found.all_metrics_test,
+        "error_px_test": _errors(found),
         "cost_ms_per_mpx": pipeline.cost,
         "length": len(pipeline),
         **_work(finished),
@@ -280,6 +283,14 @@ def _document(finished: Finished, found: Found) -> dict[str, Any]:
         "versions": versions(),
         "files": {key: str(file) for key, file in found.files.items()},
     }
+
+
+def _errors(found: Found) -> dict[str, float] | None:
+    """Return the errors of shifts on the test images, in px; None for other tasks."""
+    if found.metric != "closeness" or not found.test_per_image:
+        return None
+    errors = [error_px(score) for score in found.test_per_image.values()]
+    return {"median": float(np.median(errors)), "mean": float(np.mean(errors)), "max": max(errors)}
 
 
 def _work(finished: Finished) -> dict[str, Any]:

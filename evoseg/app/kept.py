@@ -173,6 +173,14 @@ def result_of(path: Path) -> dict[str, Any] | None:
     return document
 
 
+def radius_of(source: str) -> float | None:
+    """Return within how many px points matched in the run that a pipeline is named by; None if it is no such run."""
+    path = Path(source.partition("#")[0]).expanduser()
+    folder = path if path.is_dir() else runs_folder() / path.name
+    found = (result_of(folder) or {}).get("radius_px")
+    return found if isinstance(found, int | float) else None
+
+
 def numbered(front: Front) -> list[dict[str, Any]]:
     """Return the members of a front as values that JSON knows; of those that are equal in every respect, the first."""
     distinct: dict[tuple[float, int, int], Scored] = {}

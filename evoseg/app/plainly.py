@@ -7,6 +7,7 @@ from evoseg.app.found import Found
 from evoseg.app.scoring import Judged
 from evoseg.app.summary import headline, verdict
 from evoseg.app.words import METRIC_WORDS
+from evoseg.metrics.shifts import error_px
 
 _RISING = 0.01
 """Gain from half of the masks to nearly all from which more are expected to help."""
@@ -38,10 +39,14 @@ def _what(found: Found) -> str:
 
 def _failures(found: Found, worst: Sequence[Judged]) -> str:
     """Say on which images it does worst, and whether it misses or marks too much there."""
-    missed, extra = sum(one.errors[0] for one in worst), sum(one.errors[1] for one in worst)
     names = ", ".join(one.sample.stem for one in worst)
     word = METRIC_WORDS[found.metric]
     scores = [one.scores[found.metric] for one in worst]
+    errors = [one.errors for one in worst if one.errors is not None]
+    if worst and not errors:
+        off = f", up to {error_px(min(scores)):.2f} px off" if found.metric == "closeness" else ""
+        return f"It does worst on {names} ({word} {min(scores):.2f} to {max(scores):.2f}{off})."
+    missed, extra = sum(missed for missed, _ in errors), sum(extra for _, extra in errors)
     fault = "it marks too little rather than too much"
     if extra > 2 * missed:
         fault = "it mostly marks what is not there"

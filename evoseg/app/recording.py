@@ -3,7 +3,7 @@
 import logging
 import platform
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from evoseg import __version__
 from evoseg.app.datasets import Data, name_of
 from evoseg.app.settings import RunSettings
+from evoseg.app.tasks import named
 from evoseg.base.errors import DatasetError, EvosegError
 from evoseg.data.dataset import Dataset
 from evoseg.data.splits import Splits
@@ -48,21 +49,34 @@ def record_of(run: str, asked: RunSettings, dataset: Dataset, splits: Splits) ->
     )
 
 
-def settings_of(record: RunRecord) -> RunSettings:
+def settings_of(record: RunRecord, task: str | Path | None = None) -> RunSettings:
     """Return the settings that a run was started with.
+
+    Parameters
+    ----------
+    task : path, optional
+        The file of the run's own task, as the user names it: a record alone never makes a program run.
 
     Raises
     ------
     ChangedError
-        If this version of evoseg does not know them.
+        If this version of evoseg does not know them, or the file of the task is another than then.
+    SettingsError
+        If the run has a task of the user's own that is not named.
     """
     known = {field.name for field in fields(RunSettings)}
-    if known != set(record.settings):
+    needed = {field.name for field in fields(RunSettings) if field.default is field.default_factory is MISSING}
+    if not needed <= set(record.settings) <= known:
         other = ", ".join(sorted(known ^ set(record.settings)))
         raise ChangedError(f"{record.id}: {_made_with(record)}, and its settings differ ({other}). Use that version.")
     start = tuple(read_text(text) for text in record.settings["start"])
     offers = tuple(Offer(**{**offer, "program": read_text(offer["program"])}) for offer in record.settings["offers"])
-    return RunSettings(**{**record.settings, "start": start, "offers": offers})
+    settings = RunSettings(**{**record.settings, "start": start, "offers": offers})
+    if task is not None:
+        settings = replace(settings, task=named(task))
+    if settings.kind.digest != settings.task_digest:
+        raise ChangedError(f"{record.id}: its task was {record.settings['task']}, and {task} is another program.")
+    return settings
 
 
 def refuse_other_operators(record: RunRecord) -> None:

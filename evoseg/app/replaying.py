@@ -64,6 +64,7 @@ def replay(
     *,
     workers: int | None = None,
     executor: str | None = None,
+    task: str | Path | None = None,
     progress: Callable[[Progress], None] = lambda progress: None,
 ) -> Replayed:
     """Search again as a run did, evaluate all candidates anew, and compare with the journal bit for bit.
@@ -80,6 +81,8 @@ def replay(
         Processes, by default as many as before.
     executor : str, optional
         What evaluates, as for `search`; by default what did before.
+    task : path, optional
+        The file of a task of your own, if the run has one.
     progress : callable, optional
         Called after each generation.
 
@@ -94,7 +97,7 @@ def replay(
     folder = run_folder(run)
     record = read_run(folder.path)
     refuse_other_operators(record)
-    asked = moved(settings_of(record), executor, workers)
+    asked = moved(settings_of(record, task), executor, workers)
     dataset = opened(data_of(record, data))
     splits = split_of(dataset)
     refuse_other_dataset(record, dataset, splits)

@@ -10,7 +10,7 @@ from evoseg.app.datasets import Data, opened
 from evoseg.app.found import Found, found_again
 from evoseg.app.kept import result_of
 from evoseg.app.plainly import in_short, why_shown
-from evoseg.app.recording import data_of, refuse_other_dataset
+from evoseg.app.recording import data_of, refuse_other_dataset, settings_of
 from evoseg.app.runs import REPORT, FilesError, RunFolder, refuse_existing, run_folder
 from evoseg.app.scoring import Judged, judged
 from evoseg.app.words import METRIC_WORDS
@@ -23,6 +23,7 @@ from evoseg.store.runs import read_run
 
 if TYPE_CHECKING:
     from evoseg.report.page import Chart, GalleryLine, Page, ScoreLine, StepLine
+    from evoseg.report.sheet import Row
 
 WORST, MIDDLE = 4, 3
 """Images of the gallery."""
@@ -40,7 +41,12 @@ def gallery_stems(scores: Mapping[str, float]) -> list[str]:
 
 
 def write_report(
-    run: str | Path, data: Data | None = None, out: str | Path | None = None, *, overwrite: bool = False
+    run: str | Path,
+    data: Data | None = None,
+    out: str | Path | None = None,
+    *,
+    overwrite: bool = False,
+    task: str | Path | None = None,
 ) -> Path:
     """Write the report of a run anew and return its path.
 
@@ -54,6 +60,8 @@ def write_report(
         The file, by default the run's own, which is replaced.
     overwrite : bool
         Whether `out` may exist.
+    task : path, optional
+        The file of a task of your own, if the run has one.
 
     Raises
     ------
@@ -75,7 +83,9 @@ def write_report(
     refuse_other_dataset(record, dataset, split_of(dataset))
     found = found_again(result, folder)
     scores = image_scores(found)
-    write_page(found, judged(found.pipeline, dataset, gallery_stems(scores)), path)
+    asked = settings_of(record, task)
+    shown = judged(found.pipeline, dataset, gallery_stems(scores), kind=asked.kind, radius=asked.radius)
+    write_page(found, shown, path)
     return path
 
 
@@ -95,6 +105,17 @@ def write_page(found: Found, shown: Iterable[Judged], path: Path) -> None:
     from evoseg.report import page
 
     page.write_page(page_of(found, list(shown)), path)
+
+
+def as_row(one: Judged, score: float | None = None) -> "Row":
+    """Return an image with outlines that can be drawn of its answer and truth; planes have none."""
+    from evoseg.report.overlays import drawable
+    from evoseg.report.sheet import Row
+
+    image = one.sample.image
+    truth = None if one.truth is None else drawable(one.truth, image.shape)
+    answer = np.zeros(image.shape[:2], bool) if one.answer.dtype == np.uint8 else drawable(one.answer, image.shape)
+    return Row(one.sample.stem, image, answer, truth, score)
 
 
 def page_of(found: Found, shown: Sequence[Judged]) -> "Page":
@@ -167,16 +188,14 @@ def _looks(reach: int) -> str:
 
 
 def _gallery(one: Judged, scores: Mapping[str, float]) -> "GalleryLine":
-    from evoseg.report.overlays import drawable
     from evoseg.report.page import GalleryLine
     from evoseg.report.pictures import answer_picture, both_picture, difference_picture, truth_picture
-    from evoseg.report.sheet import Row
 
-    sample = one.sample
-    answer, truth = (drawable(value, sample.image.shape) for value in (one.answer, one.truth))
-    row = Row(sample.stem, sample.image, answer, truth)
+    sample, row = one.sample, as_row(one)
+    if row.truth is None:
+        return GalleryLine(sample.stem, why_shown(sample.stem, scores), scores[sample.stem], (answer_picture(row),))
     # Pixels that differ say little of objects that were split or joined, and nothing of points.
-    compared = difference_picture(row, sample.known) if answer.dtype == np.bool_ else both_picture(row)
+    compared = difference_picture(row, sample.known) if row.answer.dtype == np.bool_ else both_picture(row)
     pictures = (truth_picture(row), answer_picture(row), compared)
     return GalleryLine(sample.stem, why_shown(sample.stem, scores), scores[sample.stem], pictures)
 

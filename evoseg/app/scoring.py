@@ -1,7 +1,7 @@
 """Score a finished pipeline on images, by every metric; nothing is refitted."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -9,13 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evoseg.app.pipelines import check_channels
-from evoseg.app.tasks import TaskKind, every_score, kind_for
+from evoseg.app.tasks import TaskKind, every_score, kind_called, kind_for, radius_for
 from evoseg.base.ahead import ahead
 from evoseg.base.errors import DatasetError, PipelineError, SettingsError, unknown
 from evoseg.base.kinds import Kind
 from evoseg.base.streams import stream
 from evoseg.data.dataset import Dataset, Sample
 from evoseg.data.splits import split as split_of
+from evoseg.evolve.ports import inputs_of
+from evoseg.evolve.ports import judged as judged_by
+from evoseg.metrics.shifts import shift_between
 from evoseg.pipeline import Pipeline
 
 SPLITS = ("test", "search", "selection", "all")
@@ -32,10 +35,13 @@ class Scores:
         Which images.
     per_image : dict of str to dict of str to float
         By stem, then by metric.
+    radius : float or None
+        Within how many px points matched; None for other tasks.
     """
 
     split: str
     per_image: dict[str, dict[str, float]]
+    radius: float | None = None
 
     @property
     def mean(self) -> dict[str, float]:
@@ -52,23 +58,36 @@ class Scores:
 class Judged:
     """An image with a pipeline's answer, the truth in the same form, the scores, and what is wrong.
 
-    `errors` are numbers of what was missed and of what is too much: of pixels for masks, of objects or points else.
+    The sample's image is what the pipeline was run on, the first of several. `errors` are numbers of what was missed
+    and of what is too much: of pixels for masks, of objects or points else; None where that means nothing. A shift is
+    shown as the place to which it takes the middle of the image.
     """
 
     sample: Sample
     answer: NDArray[Any]
-    truth: NDArray[Any]
+    truth: NDArray[Any] | None
     scores: dict[str, float]
-    errors: tuple[int, int]
+    errors: tuple[int, int] | None
 
 
-def score(pipeline: Pipeline, dataset: Dataset, split: str = "test") -> Scores:
+def score(
+    pipeline: Pipeline,
+    dataset: Dataset,
+    split: str = "test",
+    *,
+    task: str | None = None,
+    radius: float | None = None,
+) -> Scores:
     """Score a pipeline as it is on one split of a dataset.
 
     Parameters
     ----------
     split : "test", "search", "selection" or "all"
         "all" are all labelled images.
+    task : str, optional
+        As `evoseg.app.tasks.named` returns it; by default that whose pipelines give such values.
+    radius : float, optional
+        Within how many px points match; by default what the dataset says, or 6.
 
     Raises
     ------
@@ -77,9 +96,12 @@ def score(pipeline: Pipeline, dataset: Dataset, split: str = "test") -> Scores:
     PipelineError
         If what the pipeline gives cannot be scored, or it reads a channel that the images do not have.
     """
-    check_channels(pipeline, len(dataset.channels), dataset.title)
-    stems = stems_of(dataset, split)
-    return Scores(split, {found.sample.stem: found.scores for found in judged(pipeline, dataset, stems)})
+    kind = scored_kind(pipeline, task)
+    radius = radius_for(kind, radius, dataset)
+    if not kind.own:
+        check_channels(pipeline, len(dataset.channels), dataset.title)
+    found = judged(pipeline, dataset, stems_of(dataset, split), kind=kind, radius=radius)
+    return Scores(split, {one.sample.stem: one.scores for one in found}, radius)
 
 
 def stems_of(dataset: Dataset, split: str) -> tuple[str, ...]:
@@ -105,50 +127,76 @@ def stems_of(dataset: Dataset, split: str) -> tuple[str, ...]:
     return stems
 
 
-def judged(pipeline: Pipeline, dataset: Dataset, stems: Sequence[str], threads: int = 1) -> Iterator[Judged]:
+def judged(
+    pipeline: Pipeline,
+    dataset: Dataset,
+    stems: Sequence[str],
+    threads: int = 1,
+    *,
+    kind: TaskKind | None = None,
+    radius: float | None = None,
+) -> Iterator[Judged]:
     """Run a pipeline on labelled images, one after the other, and judge its answers.
 
     Parameters
     ----------
     threads : int
         How many images are worked on at a time.
+    kind : TaskKind, optional
+        By default that whose pipelines give such values.
+    radius : float, optional
+        Within how many px points match.
 
     Raises
     ------
     PipelineError
         If what the pipeline gives cannot be scored.
     """
-    kind = scored_kind(pipeline)
-    yield from ahead(partial(_judge, pipeline, kind, dataset), stems, threads)
+    kind = kind or scored_kind(pipeline)
+    yield from ahead(partial(_judge, pipeline, kind, radius, dataset), stems, threads)
 
 
-def scored_kind(pipeline: Pipeline) -> TaskKind:
-    """Return the kind of task that a pipeline answers.
+def scored_kind(pipeline: Pipeline, task: str | None = None) -> TaskKind:
+    """Return the kind of task that a pipeline answers, the named one if there is a name.
 
     Raises
     ------
     PipelineError
-        If there is none.
+        If there is none, or the pipeline gives something else.
     """
-    kind = kind_for(pipeline.output)
+    kind = kind_for(pipeline.output) if task is None else kind_called(task)
     if kind is None:
-        raise PipelineError(f"the pipeline gives a {pipeline.output} value; only masks and objects can be scored.")
+        raise PipelineError(f"the pipeline gives a {pipeline.output} value, which answers no task.")
+    if kind.output is not pipeline.output:
+        raise PipelineError(f"the pipeline gives a {pipeline.output} value; {kind.name} needs a {kind.output} value.")
     return kind
 
 
-def _judge(pipeline: Pipeline, kind: TaskKind, dataset: Dataset, stem: str) -> Judged:
+def _judge(pipeline: Pipeline, kind: TaskKind, radius: float | None, dataset: Dataset, stem: str) -> Judged:
     sample = dataset.load(stem)
-    truth = truth_of(sample, kind.output)
-    if truth is None:
+    if kind.truth is not None and not dataset.source.has(kind.truth[0], stem):
         raise DatasetError(f"{stem}: has no truth that a {kind.output} value can be compared with.")
-    answer = pipeline(sample.image)
     prepared: Any = None
     scores = {}
-    for name, task in every_score(kind):
-        prepared = task.truth(task.item(sample)) if prepared is None else prepared
-        counts = task.judge(answer, prepared)
+    for name, task in every_score(kind, radius):
+        if prepared is None:
+            item = task.item(sample)
+            inputs, prepared = inputs_of(task, item), task.truth(item)
+            answers = tuple(pipeline(image) for image in inputs)
+        counts = judged_by(task, answers, prepared)
         scores[name] = float(task.score(counts))
-    return Judged(sample, answer, truth, scores, _errors(kind.output, answer, truth, sample.known, counts))
+    seen, answer = replace(sample, image=inputs[0]), answers[0]
+    if kind.own:
+        # Whatever a task of one's own looks at: a truth of another size cannot be shown beside the answer.
+        truth = truth_of(sample, kind.output)
+        fits = truth is not None and (kind.output is Kind.POINTS or truth.shape == answer.shape)
+        return Judged(seen, answer, truth if fits else None, scores, None)
+    if sample.shift is not None:
+        found, middle = shift_between(*answers), (np.array(answer.shape) - 1) / 2
+        return Judged(seen, (middle + found)[None], (middle + sample.shift)[None], scores, None)
+    truth = truth_of(sample, kind.output)
+    assert truth is not None
+    return Judged(seen, answer, truth, scores, _errors(kind.output, answer, truth, sample.known, counts))
 
 
 def _errors(
@@ -167,7 +215,7 @@ def _errors(
 
 def truth_of(sample: Sample, output: Kind) -> NDArray[Any] | None:
     """Return a sample's truth as a kind of value, None if it has none."""
-    return {Kind.MASK: sample.mask, Kind.LABELS: sample.labels, Kind.POINTS: sample.points}[output]
+    return {Kind.MASK: sample.mask, Kind.LABELS: sample.labels, Kind.POINTS: sample.points}.get(output)
 
 
 def interval(scores: Sequence[float]) -> tuple[float, float] | None:

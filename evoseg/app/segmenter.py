@@ -102,14 +102,14 @@ class Segmenter:
         Raises
         ------
         SettingsError
-            If the metric is of points, which are not given as masks.
+            If the metric is of points or shifts, which are not given as masks.
         EvosegError
             As `evoseg.search`.
         """
-        if kind_scored_by(self.metric).output is Kind.POINTS:
+        if (output := kind_scored_by(self.metric).output) not in (Kind.MASK, Kind.LABELS):
             raise SettingsError(
-                f"metric is {self.metric}, which scores points; a Segmenter takes masks. Use evoseg.search with a "
-                "Dataset.from_arrays(images, points=...)."
+                f"metric is {self.metric}, which scores {'points' if output is Kind.POINTS else 'shifts'}; a Segmenter "
+                "takes masks. Use evoseg.search with a Dataset.from_arrays(images, points=...) or (moving=, shifts=)."
             )
         self.found_ = search((images, masks), **self.get_params())
         self.pipeline_ = self.found_.pipeline

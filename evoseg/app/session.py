@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -10,7 +11,7 @@ import numpy as np
 
 from evoseg.app.agents import Staff, at_work
 from evoseg.app.found import Finished, Found
-from evoseg.app.reporting import gallery_stems, write_page
+from evoseg.app.reporting import as_row, gallery_stems, write_page
 from evoseg.app.runs import CURVE, PIPELINE, REPORT, RESULT, TEST, RunFolder, scratch
 from evoseg.app.scoring import Judged, judged
 from evoseg.app.settings import RunSettings
@@ -156,7 +157,6 @@ class Session:
 
     def _finish(self, solution: Solution) -> Found:
         from evoseg.report.curve import curve
-        from evoseg.report.overlays import drawable
         from evoseg.report.sheet import Row, contact_sheet
 
         pipeline, on_test = solution.champion.scored.pipeline, bool(self._splits.test)
@@ -168,14 +168,13 @@ class Session:
         shown: list[Judged] = []
         metrics: dict[str, dict[str, float]] = {}
         metric = self._asked.score
-        for found in judged(pipeline, self._dataset, stems, max(1, self._asked.workers)):
+        for found in self._judged(pipeline, stems):
             stem = found.sample.stem
             metrics[stem] = found.scores
             if not np.isclose(here := found.scores[metric], scores[stem]):
                 logger.warning("%s scored %g here and %g in the search", stem, here, scores[stem])
             if stem in worst:
-                answer, truth = (drawable(a, found.sample.image.shape) for a in (found.answer, found.truth))
-                rows[stem] = Row(stem, found.sample.image, answer, truth, scores[stem])
+                rows[stem] = as_row(found, scores[stem])
             if stem in gallery:
                 shown.append(found)
         finished = Finished(
@@ -197,6 +196,11 @@ class Session:
         curve(_to_the_end(solution.progress), self._folder.path / CURVE, metric=word)
         write_page(result, shown, self._folder.path / REPORT)
         return result
+
+    def _judged(self, pipeline: Pipeline, stems: Sequence[str]) -> Iterator[Judged]:
+        asked = self._asked
+        threads = max(1, asked.workers)
+        return judged(pipeline, self._dataset, stems, threads, kind=asked.kind, radius=asked.radius)
 
     def _task_scores(self, solution: Solution) -> list[float]:
         """Return the champion's scores on the test images, or on the search images if there are none."""

@@ -72,6 +72,10 @@ class RunSettings:
         Caps; None is no cap of its own.
     roles : str or None
         Folder with roles that add to evoseg's own, or replace them.
+    radius : float or None
+        Within how many px points match; None for other tasks, or until a dataset has been looked at.
+    task_digest : str
+        sha256 of the file of a task of the user's own, whose path `task` is; "" for other tasks.
     """
 
     task: str
@@ -95,6 +99,8 @@ class RunSettings:
     llm_usd: float | None = LLM_USD
     roles: str | None = None
     executor: str = LOCAL
+    radius: float | None = None
+    task_digest: str = ""
 
     @property
     def kind(self) -> TaskKind:
@@ -109,23 +115,29 @@ class RunSettings:
 
     def the_task(self) -> Task:
         """Return the task as the search takes it."""
-        return self.kind.make(self.score)
+        return self.kind.task(self.score, self.radius)
 
-    def decided(self, kind: TaskKind, metric: str) -> "RunSettings":
-        """Return the settings with task and metric filled in.
+    def decided(self, kind: TaskKind, metric: str, radius: float | None) -> "RunSettings":
+        """Return the settings with task, metric and radius filled in.
 
         Raises
         ------
         SettingsError
-            If a pipeline to start from gives something else, or C++ files are to carry what they cannot.
+            If a pipeline to start from gives something else, C++ files are to carry what they cannot, or a language
+            model is to propose for a task that it is not told of.
         """
         _check_start(self.start, kind)
-        if self.operators == "cpp" and kind.output is not Kind.MASK:
+        if self.agent is not None and (kind.own or kind.output is Kind.GRAY):
             raise SettingsError(
-                f"exported C++ files carry pipelines that give masks; the task {kind.name} needs a {kind.output} value."
-                " Search without --for cpp (operators cpp); Python files carry it."
+                f"agent is {self.agent}, but a language model proposes for binary, instances and points only; the "
+                f"task is {kind.name}. Search without it."
             )
-        return replace(self, task=kind.name, metric=metric)
+        if self.operators == "cpp" and kind.output not in (Kind.MASK, Kind.GRAY):
+            raise SettingsError(
+                f"exported C++ files carry pipelines that give masks or planes; the task {kind.name} needs a "
+                f"{kind.output} value. Search without --for cpp (operators cpp); Python files carry it."
+            )
+        return replace(self, task=kind.name, metric=metric, radius=radius, task_digest=kind.digest)
 
     def search_settings(self) -> SearchSettings:
         """Return them as the search takes them."""
@@ -170,6 +182,7 @@ def run_settings(
     llm_usd: float | None = LLM_USD,
     roles: str | Path | None = None,
     executor: str = LOCAL,
+    radius: float | None = None,
 ) -> RunSettings:
     """Check what a caller asked for and fill in what was left open.
 
@@ -218,6 +231,7 @@ def run_settings(
         llm_usd=llm_usd,
         roles=None if roles is None else str(Path(roles).expanduser().absolute()),
         executor=executor,
+        radius=radius,
     )
 
 

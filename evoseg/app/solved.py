@@ -92,7 +92,7 @@ def retrieved(asked: RunSettings, dataset: Dataset, splits: Splits) -> tuple[Run
 
 def _kept(asked: RunSettings) -> bool:
     """Return whether solved tasks of this kind are kept in libraries."""
-    return asked.kind.output in METRICS
+    return asked.kind.output in METRICS and not asked.kind.own
 
 
 def remember(

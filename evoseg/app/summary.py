@@ -4,7 +4,7 @@ from textwrap import indent
 from typing import Any
 
 from evoseg.app.found import Found
-from evoseg.app.words import METRIC_WORDS
+from evoseg.app.words import METRIC_WORDS, within
 from evoseg.pipeline import print_text
 
 _STOPPED = {
@@ -34,7 +34,8 @@ def summary(found: Found) -> str:
 
 def headline(found: Found) -> str:
     """Say in one line how good the pipeline is, and how sure that is."""
-    name, word, n = found.result["dataset"], METRIC_WORDS[found.metric], found.result["n_images"]
+    name, n = found.result["dataset"], found.result["n_images"]
+    word = METRIC_WORDS[found.metric] + within(found.result.get("radius_px"))
     test = found.scores["test"]
     if test is None:
         return (
@@ -46,7 +47,9 @@ def headline(found: Found) -> str:
         low, high = found.interval_test
         between = f" (95 % interval {low:.3f} to {high:.3f})"
     images = "image" if n["test"] == 1 else "images"
-    return f"{name}: {word} {test:.3f}{between} on {n['test']} test {images} that the search never saw"
+    errors = found.result.get("error_px_test")
+    off = f"; shifts are off by {errors['median']:.2f} px (median), at most {errors['max']:.2f}" if errors else ""
+    return f"{name}: {word} {test:.3f}{between} on {n['test']} test {images} that the search never saw{off}"
 
 
 def _table(found: Found) -> str:

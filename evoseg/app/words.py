@@ -12,7 +12,14 @@ METRIC_WORDS = {
     "pq": "PQ",
     "f1": "F1",
     "f2": "F2",
+    "closeness": "closeness",
+    "score": "score",
 }
+
+
+def within(radius: float | None) -> str:
+    """Say within how many px points match; nothing of other tasks."""
+    return "" if radius is None else f" within {radius:g} px"
 
 
 def sheet_title(dataset: str, n: int, shown: int, score: float, metric: str, on_test: bool) -> str:

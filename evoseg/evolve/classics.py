@@ -87,14 +87,33 @@ PLACES: tuple[tuple[Call, ...], ...] = (
 )
 """Chains that follow an intake where points are wanted."""
 
+ALIGNING: tuple[tuple[Call, ...], ...] = (
+    *((_call("gaussian", sigma=s),) for s in (1.0, 3.0, 5.0)),
+    *((_call("bandpass", low=low, high=high),) for low, high in ((4.0, 16.0), (8.0, 32.0), (12.0, 60.0))),
+    *((_call("dog", sigma=s),) for s in (1.5, 3.0)),
+    (_call("median", radius=2),),
+    (_call("median", radius=1), _call("gaussian", sigma=2.0)),
+    (_call("flatten", sigma=24.0), _call("gaussian", sigma=2.0)),
+    (_call("gaussian", sigma=2.0), _call("sobel")),
+    (_call("gaussian", sigma=2.0), _call("local_normalise", radius=15)),
+    (_call("white_tophat", radius=7), _call("gaussian", sigma=1.5)),
+)
+"""Chains that follow an intake where images are to be registered."""
+
 ENDINGS: dict[Kind, tuple[Call, ...]] = {
     Kind.MASK: (("threshold", {}),),
     Kind.LABELS: (("threshold", {}), ("depth_watershed", {"depth": 1.0})),
     Kind.POINTS: (("peaks", {}),),
+    Kind.GRAY: (),
 }
 """The shortest way from a telling plane to an answer of a kind."""
 
-RECIPES_OF: dict[Kind, tuple[tuple[Call, ...], ...]] = {Kind.MASK: RECIPES, Kind.LABELS: OBJECTS, Kind.POINTS: PLACES}
+RECIPES_OF: dict[Kind, tuple[tuple[Call, ...], ...]] = {
+    Kind.MASK: RECIPES,
+    Kind.LABELS: OBJECTS,
+    Kind.POINTS: PLACES,
+    Kind.GRAY: ALIGNING,
+}
 
 CONSTANT_ENDINGS: dict[Kind, tuple[Call, ...]] = {
     Kind.MASK: (),
@@ -113,7 +132,7 @@ class Classics:
 
     def __init__(self, facts: Facts, output: Kind = Kind.MASK) -> None:
         self._recipes = RECIPES_OF[output]
-        self._intakes = intakes(facts)
+        self._intakes = intakes(facts, output)
         self._tried: dict[Pipeline, float] = {}
         plain: list[Call] = [("gaussian", {"sigma": 1.5}), *ENDINGS[output]]
         self._waiting = [chain(intake, plain) for intake in self._intakes]
@@ -144,8 +163,8 @@ def chain(intake: Pipeline, calls: Sequence[Call]) -> Pipeline:
     return Pipeline(steps)
 
 
-def intakes(facts: Facts) -> list[Pipeline]:
-    """Return plausible ways from these images to one plane."""
+def intakes(facts: Facts, output: Kind = Kind.MASK) -> list[Pipeline]:
+    """Return plausible ways from these images to one plane, for programs that return a kind of value."""
     found: list[Step] = []
     if facts.eight_bit and facts.channels >= 3:
         found += [step("plane", IMAGE, channel=colour) for colour in COLOURS]
@@ -155,6 +174,8 @@ def intakes(facts: Facts) -> list[Pipeline]:
             found.append(step("channel", IMAGE, index=index))
         if not facts.eight_bit:
             found += _windows(facts, index)
+            if output is Kind.POINTS:
+                found += [step("flatten_rings", IMAGE, index=index, high=high) for high in (10.0, 100.0)]
     return [Pipeline([s]) for s in found]
 
 
@@ -180,10 +201,13 @@ def _window(name: str, index: int, low: float, high: float, **others: Value) -> 
 
 
 def constants(facts: Facts, output: Kind) -> list[Pipeline]:
-    """Return the answers that need no image: everything, as one object or point where these are wanted, and nothing."""
-    if output not in CONSTANT_ENDINGS:
-        return []
+    """Return the answers that need no image: everything, as one object or point where these are wanted, and nothing.
+
+    Of planes, there is an empty one only; images that are registered by it are not shifted at all.
+    """
     intake = Pipeline([step("channel", IMAGE, index=0)])
+    if output is Kind.GRAY:
+        return [Pipeline([*intake.steps, step("difference", 0, 0)])]
     return [
         chain(intake, [("level", {"level": 255, "polarity": polarity}), *CONSTANT_ENDINGS[output]])
         for polarity in ("dark", "bright")

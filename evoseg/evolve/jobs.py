@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from evoseg.evolve.ports import Failed, Floats, Item, Task
+from evoseg.evolve.ports import Failed, Floats, Item, Task, inputs_of, judged
 from evoseg.operators import registry
 from evoseg.pipeline import IMAGE, Pipeline
 
@@ -95,22 +95,26 @@ class Executor(Protocol):
         ...
 
 
+Key = tuple[bytes, int, int]
+"""Digest of a sub-program, image, and which of the image's inputs."""
+
+
 class ValueCache:
     """Values of sub-programs by digest and image, least recently used out first, within a budget of bytes."""
 
     def __init__(self, budget: int) -> None:
         self._budget = budget
         self._held = 0
-        self._values: OrderedDict[tuple[bytes, int], NDArray[Any]] = OrderedDict()
+        self._values: OrderedDict[Key, NDArray[Any]] = OrderedDict()
 
-    def get(self, key: tuple[bytes, int]) -> NDArray[Any] | None:
+    def get(self, key: Key) -> NDArray[Any] | None:
         """Return the value, or None."""
         value = self._values.get(key)
         if value is not None:
             self._values.move_to_end(key)
         return value
 
-    def put(self, key: tuple[bytes, int], value: NDArray[Any]) -> None:
+    def put(self, key: Key, value: NDArray[Any]) -> None:
         """Keep the value, and drop the oldest ones beyond the budget; one that is too large alone is not kept."""
         if value.nbytes > self._budget:
             return
@@ -132,7 +136,7 @@ class InProcess:
         self._task = task
         self._items = items
         self._cache = ValueCache(cache_bytes)
-        self._prepared: dict[int, tuple[NDArray[Any], Any]] = {}
+        self._prepared: dict[int, tuple[tuple[NDArray[Any], ...], Any]] = {}
 
     def run(self, jobs: Sequence[Job]) -> list[Outcome]:
         """Run the jobs one after the other; no limit holds here."""
@@ -157,33 +161,39 @@ class InProcess:
         return Outcome(tuple(failures.get(i) or np.stack(part) for i, part in enumerate(parts)))
 
     def _measure(self, request: Request, image: int) -> Floats:
-        raw, truth = self._prepare(image)
+        inputs, truth = self._prepare(image)
         program = request.program
         step = program.steps[-1]
-        values = {IMAGE: raw}
         if request.measure is Measure.PROBE:
-            return self._task.probe(self._value(program, len(program) - 1, image, values), truth)
-        arrays = tuple(self._value(program, j, image, values) for j in step.inputs)
+            return self._task.probe(self._value(program, len(program) - 1, (image, 0), {IMAGE: inputs[0]}), truth)
+        arrays = []
+        for k, raw in enumerate(inputs):
+            values = {IMAGE: raw}
+            arrays.append(tuple(self._value(program, j, (image, k), values) for j in step.inputs))
         if request.measure is Measure.SURVEY:
-            return self._task.survey(arrays, truth)
+            found: Floats = np.sum([self._task.survey(planes, truth) for planes in arrays], axis=0)
+            return found
         # An answer is needed once, so it does not take the place of a value that will be used again.
-        return self._task.judge(registry.get(step.operator).run(arrays, step.params), truth)
+        operator = registry.get(step.operator)
+        return judged(self._task, tuple(operator.run(given, step.params) for given in arrays), truth)
 
-    def _prepare(self, image: int) -> tuple[NDArray[Any], Any]:
+    def _prepare(self, image: int) -> tuple[tuple[NDArray[Any], ...], Any]:
         if image not in self._prepared:
             item = self._items[image]
-            self._prepared[image] = (self._task.image(item), self._task.truth(item))
+            self._prepared[image] = (inputs_of(self._task, item), self._task.truth(item))
         return self._prepared[image]
 
-    def _value(self, program: Pipeline, index: int, image: int, values: dict[int, NDArray[Any]]) -> NDArray[Any]:
-        """Return the value of a step; `values` are those that this program has needed on this image so far."""
+    def _value(
+        self, program: Pipeline, index: int, place: tuple[int, int], values: dict[int, NDArray[Any]]
+    ) -> NDArray[Any]:
+        """Return the value of a step; `values` are those that this program has needed on this input so far."""
         if index in values:
             return values[index]
-        key = (program.digests[index], image)
+        key = (program.digests[index], *place)
         value = self._cache.get(key)
         if value is None:
             step = program.steps[index]
-            arrays = tuple(self._value(program, j, image, values) for j in step.inputs)
+            arrays = tuple(self._value(program, j, place, values) for j in step.inputs)
             value = registry.get(step.operator).run(arrays, step.params)
             self._cache.put(key, value)
         # Also held here: without room in the cache, a chain of x + x would double the work at every step.

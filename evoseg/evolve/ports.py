@@ -33,19 +33,23 @@ class Task(Protocol):
     def item(self, sample: Sample) -> dict[str, NDArray[Any]]:
         """Return the arrays of a labelled sample that the search is to hold: ``image``, and what `truth` needs.
 
-        Jittered copies are made of images, masks (bool), ``labels`` and ``points``; other arrays stay as they are.
+        Jittered copies are made of images (``image``, ``moving``), masks (bool), ``labels``, ``points`` and ``shift``;
+        other arrays stay as they are.
         """
         ...
 
-    def image(self, item: Item) -> NDArray[Any]:
-        """Return the `Raw` input of a pipeline."""
+    def image(self, item: Item) -> NDArray[Any] | tuple[NDArray[Any], ...]:
+        """Return the `Raw` input of a pipeline, or several of them.
+
+        A pipeline is then run on each: `judge` gets a tuple of outputs, surveys add up, probes look at the first.
+        """
         ...
 
     def truth(self, item: Item) -> Any:
         """Return what `judge` and `survey` need of the truth; made once per image and process."""
         ...
 
-    def judge(self, output: NDArray[Any], truth: Any) -> Floats:
+    def judge(self, output: Any, truth: Any) -> Floats:
         """Return statistics of shape (s,) of one output; those of one image's parts add up."""
         ...
 
@@ -77,6 +81,17 @@ class Task(Protocol):
             What `judge` would say; None if the scores are only a guess at its verdict.
         """
         ...
+
+
+def inputs_of(task: Task, item: Item) -> tuple[NDArray[Any], ...]:
+    """Return the inputs of a pipeline: one, or as many as the task looks at together."""
+    found = task.image(item)
+    return found if isinstance(found, tuple) else (found,)
+
+
+def judged(task: Task, outputs: tuple[Any, ...], truth: Any) -> Floats:
+    """Return a task's statistics of the outputs for all inputs."""
+    return task.judge(outputs[0] if len(outputs) == 1 else outputs, truth)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from evoseg.evolve.finalists import MOST, Finalist, champion, leave_one_out, nom
 from evoseg.evolve.foreground import SHARE, foreground_of, lifted
 from evoseg.evolve.jobs import Executor, InProcess
 from evoseg.evolve.method import USUAL, Given, Method, usual_proposers
-from evoseg.evolve.ports import Failed, Floats, Proposer, Scored, Task
+from evoseg.evolve.ports import Failed, Floats, Item, Proposer, Scored, Task, inputs_of
 from evoseg.evolve.search import BEST, FOREGROUND, GENERATION, Progress, Search, Share
 from evoseg.evolve.selection import leading
 from evoseg.evolve.workers import Processes, WorkerSettings
@@ -146,8 +146,8 @@ def solve(
     copied = evenly_spaced(n_search, method.copies)
     started = clock.seconds
     pack = _pack_with_copies(dataset, task, splits, copied, folder / "search.pack")
-    facts = survey_images([task.image(item) for item in pack.items[:n_search]])
-    sizes = {i: _pixels(task.image(item)) for i, item in enumerate(pack.items)}
+    facts = survey_images([image for item in pack.items[:n_search] for image in inputs_of(task, item)])
+    sizes = {i: _pixels(task, item) for i, item in enumerate(pack.items)}
     clock.keep_back(_time_to_prove(splits, sum(sizes.values()) / len(sizes), (clock.seconds - started) / len(sizes)))
     ground = _Ground(sizes, n_search, copied, facts, settings, method, clock, watch, witness)
     start = settings.start
@@ -298,7 +298,7 @@ def _prove(
         return {}
     pack = write_pack(folder / "test.pack", _read(dataset, task, stems))
     with closing(hire(task, pack)) as executor:
-        evaluator = Evaluator(task, executor, {i: _pixels(task.image(item)) for i, item in enumerate(pack.items)})
+        evaluator = Evaluator(task, executor, {i: _pixels(task, item) for i, item in enumerate(pack.items)})
         found = witness("test", evaluator, executor).judge(programs)
     for program, statistics in zip(programs, found, strict=True):
         if isinstance(statistics, Failed):
@@ -322,8 +322,8 @@ def _read(dataset: Dataset, task: Task, stems: Sequence[str]) -> Iterator[tuple[
     return zip(stems, ahead(lambda stem: task.item(dataset.load(stem)), stems), strict=True)
 
 
-def _pixels(image: NDArray[Any]) -> int:
-    return int(np.prod(image.shape[:2]))
+def _pixels(task: Task, item: Item) -> int:
+    return sum(image.shape[0] * image.shape[1] for image in inputs_of(task, item))
 
 
 def locally(workers: int, cache_bytes: int) -> Hire:

@@ -15,7 +15,7 @@ from evoseg.app.datasets import opened
 from evoseg.app.exporting import exported
 from evoseg.app.runs import FilesError, find_run, run_id
 from evoseg.app.scoring import interval, score
-from evoseg.base.errors import DatasetError, EvosegError, PipelineError, SettingsError
+from evoseg.base.errors import DatasetError, EvosegError, SettingsError
 from evoseg.data.files import read_image, read_mask
 from evoseg.export.excerpts import ExportError
 from evoseg.metrics.binary import METRICS
@@ -193,7 +193,7 @@ def test_the_answer_stays_below_the_highest_cost(dataset):
         ({"target_score": float("nan")}, "target_score is nan; scores are at most 1"),
         ({"target_score": 1.5}, "target_score is 1.5"),
         ({"max_ms_per_mpx": 0.0}, "max_ms_per_mpx is 0"),
-        ({"start": ["def pipeline(image):\n    return channel(image)\n"]}, "gives a gray value"),
+        ({"task": "binary", "start": ["def pipeline(image):\n    return channel(image)\n"]}, "gives a gray value"),
     ],
 )
 def test_a_setting_out_of_range_is_refused_before_anything_is_opened(settings, says, home):
@@ -260,7 +260,7 @@ def test_the_interval_is_the_bootstraps():
 def test_scoring_says_which_split_is_empty(dataset):
     with pytest.raises(DatasetError, match="selection split is empty"):
         score(evoseg.read_pipeline(SIMPLE), opened(dataset), "selection")
-    with pytest.raises(PipelineError, match="only masks and objects can be scored"):
+    with pytest.raises(DatasetError, match="has no truth that a gray value can be compared with"):
         score(evoseg.read_pipeline("def pipeline(image):\n    return channel(image)\n"), opened(dataset))
 
 

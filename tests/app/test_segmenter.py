@@ -59,7 +59,14 @@ def test_a_search_takes_every_parameter():
 
     names = set(evoseg.Segmenter().get_params())
     assert names <= set(signature(evoseg.search).parameters)
-    assert set(signature(evoseg.search).parameters) - names == {"data", "task", "start", "overwrite", "progress"}
+    assert set(signature(evoseg.search).parameters) - names == {
+        "data",
+        "task",
+        "start",
+        "overwrite",
+        "progress",
+        "radius",
+    }
 
 
 def test_it_travels_in_a_pickle(model, arrays):

@@ -57,7 +57,11 @@ def test_the_constants_of_points_are_one_in_the_middle_and_none():
     rows, cols = IMAGES["rgb"].shape[:2]
     assert one(IMAGES["rgb"]).tolist() == [[(rows - 1) / 2, (cols - 1) / 2]]
     assert none(IMAGES["rgb"]).shape == (0, 2)
-    assert constants(survey_images([IMAGES["rgb"]]), Kind.GRAY) == []
+
+
+def test_the_constant_of_planes_is_empty():
+    (nothing,) = constants(survey_images([IMAGES["rgb"]]), Kind.GRAY)
+    assert not nothing(IMAGES["rgb"]).any()
 
 
 def scored(pipeline: Pipeline, score: float) -> Scored:

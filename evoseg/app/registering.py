@@ -1,0 +1,82 @@
+"""Find the shifts of pairs of images with a pipeline, and write them as a table."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from evoseg.app.pipelines import check_channels
+from evoseg.app.runs import FilesError, write_whole
+from evoseg.base.ahead import ahead
+from evoseg.base.errors import DatasetError, PipelineError
+from evoseg.base.kinds import Kind
+from evoseg.data.agreement import channels_of, mismatches
+from evoseg.data.dataset import Dataset, assemble
+from evoseg.data.shifts import shifts_text
+from evoseg.metrics.shifts import shift_between
+from evoseg.pipeline import Pipeline
+
+TABLE = "shifts.csv"
+
+
+@dataclass(frozen=True)
+class Shifted:
+    """What became of one pair: its shift (dy, dx) in px, or why there is none."""
+
+    stem: str
+    shift: tuple[float, float] = (0.0, 0.0)
+    fault: str = ""
+
+
+def register(pipeline: Pipeline, folders: Sequence[str | Path], workers: int = 1) -> Iterator[Shifted]:
+    """Return the shift of each pair in folders with pairs/fixed/ and pairs/moving/; no table of shifts is needed.
+
+    A pair that cannot be read, or lacks a channel, is reported and the others go on.
+
+    Raises
+    ------
+    FilesError
+        If a folder holds no pairs, or two pairs have one name.
+    PipelineError
+        If the pipeline gives no plane.
+    """
+    if pipeline.output is not Kind.GRAY:
+        raise PipelineError(f"the pipeline gives a {pipeline.output} value; planes are needed to register images.")
+    pairs: dict[str, Dataset] = {}
+    for folder in folders:
+        data = Dataset(Path(folder).expanduser())
+        if not data.stems or not data.source.has("moving", data.stems[0]):
+            raise FilesError(f"{folder}: holds no pairs. Put them in {folder}/pairs/fixed/ and pairs/moving/.")
+        if twins := pairs.keys() & {*data.stems}:
+            raise FilesError(f"{folder}: {min(twins)} is in an earlier folder, too. Register the folders one by one.")
+        pairs |= dict.fromkeys(data.stems, data)
+    return ahead(partial(_shifted, pipeline, pairs), sorted(pairs), workers)
+
+
+def write_shifts(found: Sequence[Shifted], out: str | Path, *, overwrite: bool = False) -> Path:
+    """Write OUT/shifts.csv with the pairs that have a shift, as pairs/shifts.csv holds them, and return its path.
+
+    Raises
+    ------
+    FilesError
+        If it exists and `overwrite` is False, or cannot be written.
+    """
+    path = Path(out).expanduser() / TABLE
+    write_whole(path, shifts_text({one.stem: one.shift for one in found if not one.fault}), overwrite=overwrite)
+    return path
+
+
+def _shifted(pipeline: Pipeline, pairs: dict[str, Dataset], stem: str) -> Shifted:
+    source = pairs[stem].source
+    try:
+        # Pair by pair: one damaged file must not keep the others from being read.
+        parts = {part: source.read(part, stem) for part in ("image", "moving")}
+        if faults := mismatches(source, stem, parts):
+            raise DatasetError(faults[0])
+        sample = assemble(stem, parts, channels_of(source, (stem,)))
+        check_channels(pipeline, sample.image.shape[2], stem)
+    except (DatasetError, PipelineError) as error:
+        return Shifted(stem, fault=str(error))
+    assert sample.moving is not None
+    dy, dx = shift_between(pipeline(sample.image), pipeline(sample.moving))
+    return Shifted(stem, (float(dy), float(dx)))

@@ -1,0 +1,101 @@
+"""Pairs of images from the command line: search, score, apply, replay, report."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from numpy.random import default_rng
+
+import evoseg
+from evoseg.base.errors import SettingsError
+from evoseg.data.scenes import draw_pairs, element_maps
+from evoseg.data.shifts import shifts_in
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return draw_pairs(tmp_path_factory.mktemp("pairs") / "maps", 12, (40, 56), seed=4)
+
+
+@pytest.fixture(scope="module")
+def run(folder, tmp_path_factory):
+    return evoseg.search(folder, evaluations=60, workers=1, seed=1, out=tmp_path_factory.mktemp("run"))
+
+
+def test_pairs_are_searched_for_shifts(run):
+    assert (run.result["task"], run.metric, run.result["radius_px"]) == ("registration", "closeness", None)
+    assert run.scores["test"] > run.baselines_test["nothing"] + 0.4
+    errors = run.result["error_px_test"]
+    assert errors["median"] <= errors["max"] < 1
+    assert errors["max"] == pytest.approx(1 / min(run.test_per_image.values()) - 1)
+    assert run.pipeline.output is evoseg.Kind.GRAY
+
+
+def test_scores_name_the_error(command, run, folder):
+    done = command("score", run.files["pipeline"], folder)
+    assert done.code == 0
+    assert "shifts are off by" in done.out
+    document = json.loads(command("score", run.files["pipeline"], folder, "--json").out)
+    assert document["per_image"] == {stem: {"closeness": s} for stem, s in run.test_per_image.items()}
+
+
+def test_apply_writes_a_table_of_shifts(command, run, folder, tmp_path):
+    done = command("apply", run.files["pipeline"], folder, "--out", tmp_path)
+    assert done.code == 0
+    assert "12 of 12 pairs registered" in done.out
+    truth, found = shifts_in(folder / "pairs" / "shifts.csv"), shifts_in(tmp_path / "shifts.csv")
+    assert found.keys() == truth.keys()
+    assert np.median([np.hypot(*np.subtract(found[stem], truth[stem])) for stem in truth]) < 0.5
+    again = command("apply", run.files["pipeline"], folder, "--out", tmp_path)
+    assert (again.code, "exists already" in again.err) == (1, True)
+
+
+def test_a_damaged_pair_is_named_and_the_others_go_on(command, run, tmp_path):
+    folder = draw_pairs(tmp_path / "maps", 3, (40, 56), seed=4)
+    (folder / "pairs" / "shifts.csv").unlink()  # new pairs have none
+    (folder / "pairs" / "moving" / "maps_001.tif").write_bytes(b"no image")
+    done = command("apply", run.files["pipeline"], folder, "--out", tmp_path / "out", "--json")
+    assert done.code == 1
+    assert "maps_001.tif" in done.err
+    assert [sorted(pair) for pair in json.loads(done.out)["pairs"]][1] == ["fault", "name"]
+    with (tmp_path / "out" / "shifts.csv").open() as file:
+        assert [row["name"] for row in csv.DictReader(file)] == ["maps_000", "maps_002"]
+
+
+def test_what_is_no_pair_is_refused(command, run, dataset, tmp_path):
+    done = command("apply", run.files["pipeline"], dataset, "--out", tmp_path)
+    assert (done.code, "holds no pairs" in done.err) == (1, True)
+    done = command("search", dataset, "--task", "registration", "--evaluations", "1")
+    assert (done.code, "needs a line in pairs/shifts.csv" in done.err) == (2, True)
+
+
+def test_it_is_replayed_and_reported(command, run, tmp_path):
+    folder = run.files["result"].parent
+    assert "all as recorded" in command("runs", "replay", folder).out
+    assert command("report", folder, "--out", tmp_path / "report.html").code == 0
+    assert "px off" in (tmp_path / "report.html").read_text("utf-8")
+
+
+def test_what_filters_the_images_is_exported(command, run, tmp_path):
+    file = tmp_path / "filtering.py"
+    assert command("export", run.files["pipeline"], "--to", "python", "--out", file).code == 0
+    done = subprocess.run([sys.executable, file, "--self-test"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_pairs_come_from_arrays_too(tmp_path):
+    pairs = [element_maps(default_rng(seed), (40, 52)) for seed in range(6)]
+    data = evoseg.Dataset.from_arrays(
+        [p.fixed for p in pairs], moving=[p.moving for p in pairs], shifts=[p.shift for p in pairs]
+    )
+    found = evoseg.search(data, evaluations=12, workers=0, out=tmp_path)
+    assert found.result["task"] == "registration"
+
+
+def test_a_language_model_is_not_asked(folder, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    with pytest.raises(SettingsError, match="proposes for binary, instances and points only"):
+        evoseg.search(folder, evaluations=1, agent="openai:gpt-4.1-mini")

@@ -1,0 +1,115 @@
+"""A user's own task: run from its file, here and in workers, and only if it is what it was."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+from evoseg.base.errors import SettingsError
+from evoseg.data.dataset import Dataset
+from evoseg.data.pack import write_pack
+from evoseg.evolve.jobs import InProcess, Job, Request
+from evoseg.evolve.own import digest_of, load_task, try_out
+from evoseg.evolve.workers import Processes, WorkerSettings
+from evoseg.pipeline import read_text
+
+AREA = """
+import numpy as np
+from dataclasses import dataclass
+from evoseg import Kind, PlainTask
+
+@dataclass(frozen=True)
+class Task(PlainTask):
+    '''Right is who marks as much as the mask does.'''
+    output: Kind = Kind.MASK
+
+    def item(self, sample):
+        return {"image": sample.image, "share": np.array([sample.mask.mean()])}
+
+    def judge(self, output, truth):
+        return np.array([abs(output.mean() - truth["share"][0])])
+
+    def score(self, statistics):
+        return 1 - statistics[..., 0]
+"""
+HALF = "def pipeline(image):\n    channel_1 = channel(image, index=0)\n    return level(channel_1, level=127)\n"
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "area.py"
+    path.write_text(AREA)
+    return path
+
+
+@pytest.fixture
+def data():
+    ramp = np.tile(np.arange(0, 256, 4, dtype=np.uint8), (20, 1))
+    return Dataset.from_arrays([ramp, ramp[::-1].copy()], [ramp > 127, ramp > 63])
+
+
+def load(path):
+    return load_task(path, digest_of(path))
+
+
+def judged(executor):
+    try:
+        return executor.run([Job((Request(read_text(HALF)),), (0, 1), 60.0)])[0].results[0]
+    finally:
+        executor.close()
+
+
+def test_it_judges_here_and_in_a_worker(file, data, tmp_path):
+    task = load(file)
+    pack = write_pack(tmp_path / "own.pack", [(stem, task.item(data.load(stem))) for stem in data.stems])
+    here = judged(InProcess(task, pack.items, 1 << 20))
+    np.testing.assert_allclose(task.score(here), [1.0, 0.75], atol=0.02)
+    np.testing.assert_array_equal(judged(Processes(task, pack.path, WorkerSettings())), here)
+
+
+def test_it_travels_as_its_file_and_not_if_that_has_changed(file):
+    task = load(file)
+    sent = pickle.dumps(task)
+    assert pickle.loads(sent) is task
+    load_task.cache_clear()
+    file.write_text(AREA + "# changed\n")
+    with pytest.raises(SettingsError, match="has changed since the search began"):
+        pickle.loads(sent)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("x = 1\n", "holds no class named Task"),
+        ("x = 1\n\nraise KeyError('no')\n", "line 3: KeyError"),
+        ("class Task:\n  x =\n", "line 2: SyntaxError"),
+        ("import nothing_of_that_name\n", "line 1: ModuleNotFoundError"),
+        ("class Task:\n    pass\n", "Task has no method item"),
+        (AREA.replace("Kind = Kind.MASK", "str = 'mask'"), "Task.output must say what a pipeline returns"),
+        (AREA.replace("def judge", "def judges"), "TypeError: Can't instantiate abstract class"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said_with_its_line(tmp_path, text, words):
+    path = tmp_path / "wrong.py"
+    path.write_text(text)
+    with pytest.raises(SettingsError, match=words) as caught:
+        load(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(SettingsError, match="none.py: cannot be read"):
+        digest_of(tmp_path / "none.py")
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('{"image": sample.pixels}', r"line 12 with 000: AttributeError"),
+        ('{"image": sample.image.astype(float), "share": 1}', "image\\(\\) gives float64 of shape"),
+    ],
+)
+def test_it_is_tried_on_one_sample_before_a_search(file, data, line, words):
+    file.write_text(AREA.replace('{"image": sample.image, "share": np.array([sample.mask.mean()])}', line))
+    with pytest.raises(SettingsError, match=words):
+        try_out(load(file), data.load("000"), file)
