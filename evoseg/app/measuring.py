@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from evoseg.operators.components import pieces_across
+from evoseg.operators.labelling import pieces_across
 from evoseg.pipeline.bands import Rows
 
 STRIP = 1 << 24

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evoseg.base.kinds import Gray, Labels
-from evoseg.operators.components import label_moments
 from evoseg.operators.elements import disk_parts
+from evoseg.operators.labelling import label_moments
 from evoseg.operators.parameters import OneOf, Range
 from evoseg.operators.registry import WHOLE, operator
 from evoseg.operators.watershed import compact, consecutive, spread_labels

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from evoseg.base.kinds import Gray, Mask
-from evoseg.operators.components import component_labels, label_areas
+from evoseg.operators.labelling import component_labels, label_areas
 from evoseg.operators.parameters import Range
 from evoseg.operators.registry import WHOLE, operator
 from evoseg.operators.scales import BORDER, as_gray, box_cost

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evoseg.base.kinds import Gray, Mask
-from evoseg.operators.components import component_labels
+from evoseg.operators.labelling import component_labels
 from evoseg.operators.morphology import reconstruct_within
 from evoseg.operators.parameters import Fitted, OneOf, Range
 from evoseg.operators.registry import WHOLE, operator

@@ -21,8 +21,8 @@ from evoseg.app.status import Status
 from evoseg.base.errors import SettingsError
 from evoseg.pipeline import read_text
 from evoseg.store.calls import calls_of
+from tests.app.interrupted import cut
 from tests.app.test_api import copy_of, untimed
-from tests.app.test_runs import cut
 from tests.llm_server import ACTS, Server
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from evoseg.operators.components import are_largest, joined_roots, keep_by_area
+from evoseg.operators.labelling import are_largest, joined_roots, keep_by_area
 
 
 def blots(seed: int) -> np.ndarray:
