@@ -1,5 +1,6 @@
 """Masks to masks, object by object: objects are 8-connected, holes 4-connected."""
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import cv2
@@ -9,12 +10,15 @@ from numpy.typing import NDArray
 from evoseg.base.kinds import Mask
 from evoseg.operators.labelling import (
     are_largest,
+    are_round,
     component_labels,
     keep_by_area,
     label_areas,
-    label_moments,
+    label_sums,
+    moments,
     with_labels,
 )
+from evoseg.operators.measured import Measured, Params, Place, by_object
 from evoseg.operators.parameters import Range
 from evoseg.operators.registry import WHOLE, operator
 
@@ -22,7 +26,23 @@ MAX_OUTLINES = 300
 """Objects whose convex hull is looked at, the largest first; more would cost too much."""
 
 
-@operator(revision=1, cost=3.5, reach=WHOLE)
+def by_area(rule: Callable[[NDArray[np.int64], Params], NDArray[np.bool_]]) -> Measured:
+    """Return the form for large images of what `keep_by_area` does."""
+
+    def kept(sums: NDArray[np.float64], params: Params) -> NDArray[np.bool_]:
+        areas = sums[:, 0].astype(np.int64)
+        areas[0] = 0
+        return rule(areas, params)
+
+    return by_object(lambda n, labels, arrays, place, params: label_areas(n, labels, arrays[0]), kept)
+
+
+def between(areas: NDArray[np.int64], low: int, high: int) -> NDArray[np.bool_]:
+    """Mark areas between two, both included and in any order."""
+    return (areas >= min(low, high)) & (areas <= max(low, high))
+
+
+@operator(revision=1, cost=3.5, reach=WHOLE, measured=by_area(lambda areas, p: areas >= p["area"]))
 def remove_small(mask: Mask, *, area: Annotated[int, Range(2, 20000, unit="px2", log=True)] = 50) -> Mask:
     """Remove objects smaller than an area.
 
@@ -39,7 +59,7 @@ def remove_small(mask: Mask, *, area: Annotated[int, Range(2, 20000, unit="px2",
     return keep_by_area(mask, lambda areas: areas >= area)
 
 
-@operator(revision=1, cost=3.5, reach=WHOLE)
+@operator(revision=1, cost=3.5, reach=WHOLE, measured=by_area(lambda areas, p: areas <= p["area"]))
 def remove_large(mask: Mask, *, area: Annotated[int, Range(10, 200000, unit="px2", log=True)] = 2000) -> Mask:
     """Remove objects larger than an area.
 
@@ -56,7 +76,7 @@ def remove_large(mask: Mask, *, area: Annotated[int, Range(10, 200000, unit="px2
     return keep_by_area(mask, lambda areas: areas <= area)
 
 
-@operator(revision=1, cost=2.9, reach=WHOLE)
+@operator(revision=1, cost=2.9, reach=WHOLE, measured=by_area(lambda areas, p: between(areas, p["low"], p["high"])))
 def keep_area(
     mask: Mask,
     *,
@@ -75,10 +95,10 @@ def keep_area(
     -------
     bool array of shape (M, N)
     """
-    return keep_by_area(mask, lambda areas: (areas >= min(low, high)) & (areas <= max(low, high)))
+    return keep_by_area(mask, lambda areas: between(areas, low, high))
 
 
-@operator(revision=1, cost=3.0, reach=WHOLE)
+@operator(revision=1, cost=3.0, reach=WHOLE, measured=by_area(lambda areas, p: are_largest(areas, p["count"])))
 def keep_largest(mask: Mask, *, count: Annotated[int, Range(1, 50, log=True)] = 1) -> Mask:
     """Keep the largest objects.
 
@@ -95,7 +115,27 @@ def keep_largest(mask: Mask, *, count: Annotated[int, Range(1, 50, log=True)] = 
     return keep_by_area(mask, lambda areas: are_largest(areas, count))
 
 
-@operator(revision=1, cost=lambda p: 1.2 if p["area"] == 0 else 4.0, reach=WHOLE)
+def _edges(labels: NDArray[np.int32], place: Place, margin: int) -> NDArray[np.int32]:
+    """Return the labels of some rows that lie in the image's frame; some twice."""
+    above, below = max(0, margin - place.first), max(0, place.shape[0] - margin - place.first)
+    frame = (labels[:above], labels[below:], labels[:, :margin], labels[:, -margin:])
+    return np.concatenate([part.ravel() for part in frame])
+
+
+@operator(
+    revision=1,
+    cost=lambda p: 1.2 if p["area"] == 0 else 4.0,
+    reach=WHOLE,
+    measured=by_object(
+        lambda n, labels, arrays, place, p: np.stack(
+            [label_areas(n, labels, ~arrays[0]), np.bincount(_edges(labels, place, 1), minlength=n)], axis=1
+        ),
+        lambda sums, p: (sums[:, 1] == 0) & ((sums[:, 0] <= p["area"]) | (p["area"] == 0)),
+        mask=lambda arrays, p: ~arrays[0],
+        then=lambda holes, arrays: holes | arrays[0],
+        connectivity=4,
+    ),
+)
 def fill_holes(mask: Mask, *, area: Annotated[int, Range(0, 100000, unit="px2")] = 0) -> Mask:
     """Fill holes: background that does not reach the image's border.
 
@@ -129,7 +169,15 @@ def outside(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return background
 
 
-@operator(revision=1, cost=1.5, reach=WHOLE)
+@operator(
+    revision=1,
+    cost=1.5,
+    reach=WHOLE,
+    measured=by_object(
+        lambda n, labels, arrays, place, p: np.bincount(_edges(labels, place, p["margin"]), minlength=n),
+        lambda sums, p: sums[:, 0] == 0,
+    ),
+)
 def clear_border(mask: Mask, *, margin: Annotated[int, Range(1, 30, unit="px", log=True)] = 1) -> Mask:
     """Remove objects that touch the image's border.
 
@@ -150,7 +198,24 @@ def clear_border(mask: Mask, *, margin: Annotated[int, Range(1, 30, unit="px", l
     return with_labels(keep, labels, mask)
 
 
-@operator(revision=1, cost=9.0, reach=WHOLE)
+def are_elongated(sums: NDArray[np.float64], ratio: float) -> NDArray[np.bool_]:
+    """Mark objects whose axes have at least a ratio."""
+    _, rows, cols, both = moments(sums)
+    spread = np.hypot((rows - cols) / 2, both)
+    mean = (rows + cols) / 2
+    # The ratio of axes is the root of the ratio of variances; written as a product it needs no division.
+    return np.asarray(mean + spread >= ratio**2 * (mean - spread))
+
+
+@operator(
+    revision=1,
+    cost=9.0,
+    reach=WHOLE,
+    measured=by_object(
+        lambda n, labels, arrays, place, p: label_sums(n, labels, place.first),
+        lambda sums, p: are_elongated(sums, p["ratio"]),
+    ),
+)
 def keep_elongated(mask: Mask, *, ratio: Annotated[float, Range(1.1, 20, log=True)] = 3.0) -> Mask:
     """Keep objects that are longer than wide.
 
@@ -165,15 +230,18 @@ def keep_elongated(mask: Mask, *, ratio: Annotated[float, Range(1.1, 20, log=Tru
     bool array of shape (M, N)
     """
     n, labels = component_labels(mask)
-    _, rows, cols, both = label_moments(n, labels)
-    spread = np.hypot((rows - cols) / 2, both)
-    mean = (rows + cols) / 2
-    # The ratio of axes is the root of the ratio of variances; written as a product it needs no division.
-    keep = mean + spread >= ratio**2 * (mean - spread)
-    return with_labels(keep, labels, mask)
+    return with_labels(are_elongated(label_sums(n, labels), ratio), labels, mask)
 
 
-@operator(revision=1, cost=9.0, reach=WHOLE)
+@operator(
+    revision=1,
+    cost=9.0,
+    reach=WHOLE,
+    measured=by_object(
+        lambda n, labels, arrays, place, p: label_sums(n, labels, place.first),
+        lambda sums, p: are_round(sums, p["roundness"]),
+    ),
+)
 def keep_round(mask: Mask, *, roundness: Annotated[float, Range(0.1, 0.98)] = 0.8) -> Mask:
     """Keep objects that resemble a disk: compact, without holes.
 
@@ -193,9 +261,7 @@ def keep_round(mask: Mask, *, roundness: Annotated[float, Range(0.1, 0.98)] = 0.
     J. Žunić, K. Hirota, P. L. Rosin, Pattern Recognition 43(1), 2010. doi:10.1016/j.patcog.2009.06.017
     """
     n, labels = component_labels(mask)
-    area, rows, cols, _ = label_moments(n, labels)
-    keep = area >= roundness * 2 * np.pi * (rows + cols)
-    return with_labels(keep, labels, mask)
+    return with_labels(are_round(label_sums(n, labels), roundness), labels, mask)
 
 
 def largest_outlines(mask: NDArray[np.bool_]) -> list[NDArray[np.int32]]:
@@ -253,7 +319,16 @@ def convex_hull(mask: Mask) -> Mask:
     return filled.view(np.bool_)
 
 
-@operator(revision=1, cost=2.4, reach=WHOLE)
+@operator(
+    revision=1,
+    cost=2.4,
+    reach=WHOLE,
+    measured=by_object(
+        lambda n, labels, arrays, place, p: np.bincount(labels[arrays[0]], minlength=n),
+        lambda sums, p: sums[:, 0] > 0,
+        mask=lambda arrays, p: arrays[1],
+    ),
+)
 def reconstruct_mask(seed: Mask, limit: Mask) -> Mask:
     """Keep the objects of one mask that another one touches.
 

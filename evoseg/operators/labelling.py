@@ -3,7 +3,9 @@
 No operators here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import cv2
@@ -41,23 +43,11 @@ def with_labels(keep: NDArray[np.bool_], labels: NDArray[np.int32], mask: NDArra
     return result.reshape(mask.shape)
 
 
-def keep_by_area(
-    mask: NDArray[np.bool_], rule: Callable[[NDArray[np.int64]], NDArray[np.bool_]], strip: int = 1 << 24
-) -> NDArray[np.bool_]:
+def keep_by_area(mask: NDArray[np.bool_], rule: Callable[[NDArray[np.int64]], NDArray[np.bool_]]) -> NDArray[np.bool_]:
     """Keep the objects that a rule for their areas admits; area 0 stands for the background.
 
-    The most used filters come here, so the foreground's pixels are gathered only once. Labels take four bytes per
-    pixel: masks of more than two strips are labelled strip by strip, twice, and pieces that touch are counted as one.
-
-    Parameters
-    ----------
-    strip : int
-        Pixels of a strip, about.
+    The most used filters come here, so the foreground's pixels are gathered only once.
     """
-    height = max(2, strip // mask.shape[1] // 2 * 2)  # even: OpenCV numbers objects by pairs of rows
-    strips = [mask[top : top + height] for top in range(0, mask.shape[0], height)]
-    if len(strips) > 2:
-        return keep_across_strips(strips, rule)
     n, labels = component_labels(mask)
     places = np.flatnonzero(mask) if is_sparse(mask) else slice(None)
     owner = labels.ravel()[places]
@@ -70,52 +60,50 @@ def keep_by_area(
     return result.reshape(mask.shape)
 
 
-def keep_across_strips(
-    strips: list[NDArray[np.bool_]], rule: Callable[[NDArray[np.int64]], NDArray[np.bool_]]
-) -> NDArray[np.bool_]:
-    """Do what `keep_by_area` does for a mask in strips."""
-    root, areas = pieces_across(strips)
-    total = np.bincount(root, areas, root.size).astype(np.int64)
-    own = np.flatnonzero(root == np.arange(root.size))
-    keep = np.zeros(root.size, np.bool_)
-    keep[own] = rule(total[own])
-    keep[0] = False
-    keep = keep[root]
-    result, first = [], 0
-    for strip in strips:
-        n, labels = component_labels(strip)
-        result.append(np.take(np.concatenate(([False], keep[first + 1 : first + n])), labels))
-        first += n - 1
-    return np.concatenate(result)
+@dataclass(frozen=True, eq=False)
+class Pieces:
+    """What hangs together in one strip of a mask.
+
+    Attributes
+    ----------
+    n : int
+        How many.
+    top, bottom : int32 arrays of shape (N,)
+        The labels of the first and the last row, 0 for the background.
+    """
+
+    n: int
+    top: NDArray[np.int32]
+    bottom: NDArray[np.int32]
 
 
-def pieces_across(strips: list[NDArray[np.bool_]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Label strips on their own, and find which pieces hang together across their seams.
+def pieces_of(n: int, labels: NDArray[np.int32]) -> Pieces:
+    """Return the pieces of a strip, of its number of labels, background included, and the labels."""
+    return Pieces(n - 1, labels[0].copy(), labels[-1].copy())
+
+
+def joined_pieces(strips: Sequence[Pieces], connectivity: int = 8) -> NDArray[np.int64]:
+    """Find which pieces hang together across the seams of strips.
 
     Pieces are numbered from 1, strip after strip, in the order of their labels.
 
     Returns
     -------
-    root, areas : int64 arrays of shape (1 + n_pieces,)
-        The lowest number in a piece's object, and its pixels; both begin with 0 for the background.
+    int64 array of shape (1 + n_pieces,)
+        The lowest number in a piece's object; begins with 0 for the background.
     """
-    areas = [np.zeros(1, np.int64)]
-    joined: list[NDArray[np.int64]] = []
-    above: NDArray[np.int64] | None = None
-    first = 0
-    for strip in strips:
-        n, labels = component_labels(strip)
-        areas.append(label_areas(n, labels, strip)[1:])
-        if above is not None:
-            below = np.where(labels[0] > 0, labels[0] + np.int64(first), 0)
-            # 8-connected: each pixel touches the three below it.
-            for over, under in ((above, below), (above[1:], below[:-1]), (above[:-1], below[1:])):
-                touch = (over > 0) & (under > 0)
-                joined.append(np.unique(np.stack([over[touch], under[touch]], axis=1), axis=0))
-        above = np.where(labels[-1] > 0, labels[-1] + np.int64(first), 0)
-        first += n - 1
-    pairs = np.concatenate(joined) if joined else np.zeros((0, 2), np.int64)
-    return joined_roots(first + 1, pairs), np.concatenate(areas)
+    joined = [np.zeros((0, 2), np.int64)]
+    above, first = 0, 0
+    for over_strip, under_strip in pairwise(strips):
+        above, first = first, first + over_strip.n
+        over = np.where(over_strip.bottom > 0, over_strip.bottom + np.int64(above), 0)
+        under = np.where(under_strip.top > 0, under_strip.top + np.int64(first), 0)
+        # 8-connected: each pixel touches the three below it.
+        slanted = [(over[1:], under[:-1]), (over[:-1], under[1:])] if connectivity == 8 else []
+        for a, b in ((over, under), *slanted):
+            touch = (a > 0) & (b > 0)
+            joined.append(np.unique(np.stack([a[touch], b[touch]], axis=1), axis=0))
+    return joined_roots(1 + sum(strip.n for strip in strips), np.concatenate(joined))
 
 
 def joined_roots(n: int, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -139,18 +127,39 @@ def are_largest(areas: NDArray[np.int64], count: int) -> NDArray[np.bool_]:
     return largest
 
 
-def label_moments(n: int, labels: NDArray[np.int32]) -> tuple[NDArray[np.float64], ...]:
-    """Return per label its area and its variances along rows, along columns, and across both.
+def label_sums(n: int, labels: NDArray[np.int32], first: int = 0) -> NDArray[np.float64]:
+    """Return per label its area and its sums of rows, columns, their squares and their product, shape (n, 6).
 
-    Each pixel counts as a unit square, which adds 1/12 to the variances: a single pixel has a size too.
+    Parameters
+    ----------
+    first : int
+        Number of the first row.
     """
     places = np.flatnonzero(labels)
     owner = labels.ravel()[places]
     row, col = np.divmod(places, labels.shape[1])
-    area = np.maximum(np.bincount(owner, minlength=n), 1).astype(np.float64)
-    mean_row = np.bincount(owner, row, n) / area
-    mean_col = np.bincount(owner, col, n) / area
-    rows = np.bincount(owner, row * row, n) / area - mean_row**2 + 1 / 12
-    cols = np.bincount(owner, col * col, n) / area - mean_col**2 + 1 / 12
-    both = np.bincount(owner, row * col, n) / area - mean_row * mean_col
-    return area, rows, cols, both
+    row += first
+    area = np.bincount(owner, minlength=n)
+    return np.stack([area, *(np.bincount(owner, w, n) for w in (row, col, row * row, col * col, row * col))], axis=1)
+
+
+def moments(sums: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+    """Return areas and variances along rows, along columns, and across both, from what `label_sums` returns.
+
+    Each pixel counts as a unit square, which adds 1/12 to the variances: a single pixel has a size too.
+    """
+    area = np.maximum(sums[:, 0], 1)
+    mean_row, mean_col, rows, cols, both = (sums[:, 1:] / area[:, None]).T
+    return area, rows - mean_row**2 + 1 / 12, cols - mean_col**2 + 1 / 12, both - mean_row * mean_col
+
+
+def are_round(sums: NDArray[np.float64], roundness: float) -> NDArray[np.bool_]:
+    """Mark objects whose area is at least a share of that which a disk of their variances has.
+
+    Parameters
+    ----------
+    sums : float64 array of shape (n, 6)
+        As `label_sums` returns them.
+    """
+    area, rows, cols, _ = moments(sums)
+    return np.asarray(area >= roundness * 2 * np.pi * (rows + cols))

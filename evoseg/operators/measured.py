@@ -1,0 +1,162 @@
+"""Large images a few rows at a time, for operators that look at the whole image: all is measured, then rows are mapped.
+
+No operators here. Exported programs do without, since the pixels are the same either way.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from evoseg.operators.labelling import Pieces, component_labels, joined_pieces, pieces_of
+
+STRIP = 1 << 24
+"""Pixels of a strip, about; images of more than two are measured and mapped."""
+
+Arrays = tuple[NDArray[Any], ...]
+Params = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where some rows lie in their image.
+
+    Attributes
+    ----------
+    first : int
+        The first of them.
+    shape : tuple of int
+        (M, N) of the image.
+    number : int
+        Of the strip, among those that were measured.
+    """
+
+    first: int
+    shape: tuple[int, int]
+    number: int = 0
+
+
+@dataclass(frozen=True)
+class Measured:
+    """How an operator whose reach is the whole image works on some rows at a time.
+
+    Attributes
+    ----------
+    measure : callable (arrays, place, params) -> Any
+        Says of some rows what must be known of them; what it returns is small.
+    settle : callable (parts, params) -> Any
+        Draws the conclusion from all that was measured, in the order of the rows.
+    mapped : callable (arrays, settled, place, params) -> array
+        Returns the result for some rows.
+    anywhere : bool
+        Whether any rows can be mapped; if not, only the strips that were measured.
+    """
+
+    measure: Callable[[Arrays, Place, Params], Any]
+    settle: Callable[[Sequence[Any], Params], Any]
+    mapped: Callable[[Arrays, Any, Place, Params], NDArray[Any]]
+    anywhere: bool
+
+    def run(self, arrays: Arrays, params: Params, height: int) -> NDArray[Any]:
+        """Measure and map strip by strip.
+
+        Parameters
+        ----------
+        arrays : tuple of arrays of shape (M, N) or (M, N, C)
+        params : mapping of str to Any
+        height : int
+            Rows of a strip, even.
+        """
+        rows, cols = arrays[0].shape[:2]
+        tops = range(0, rows, height)
+        strips = [tuple(array[top : top + height] for array in arrays) for top in tops]
+        places = [Place(top, (rows, cols), number) for number, top in enumerate(tops)]
+        parts = [self.measure(strip, place, params) for strip, place in zip(strips, places, strict=True)]
+        settled = self.settle(parts, params)
+        result: NDArray[Any] | None = None
+        for strip, place in zip(strips, places, strict=True):
+            part = self.mapped(strip, settled, place, params)
+            if result is None:
+                result = np.empty((rows, cols), part.dtype)
+            result[place.first : place.first + height] = part
+        assert result is not None
+        return result
+
+
+def strip_rows(cols: int, strip: int = STRIP) -> int:
+    """Return how many rows a strip should have: an even number, since OpenCV numbers objects by pairs of rows."""
+    return max(2, strip // cols // 2 * 2)
+
+
+def level_counts(plane: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return how many pixels have each of 256 levels, exactly for strips of fewer than 2^24."""
+    return cv2.calcHist([plane], [0], None, [256], [0, 256]).ravel().astype(np.int64)
+
+
+def by_histogram(
+    find: Callable[[NDArray[np.int64], Params], Any], then: Callable[[NDArray[np.uint8], Any, Params], NDArray[Any]]
+) -> Measured:
+    """Return the form of an operator on a grey plane that needs to know its histogram only.
+
+    Parameters
+    ----------
+    find : callable (counts, params) -> Any
+        Gets how many pixels of the image have each of 256 levels.
+    then : callable (plane, found, params) -> array
+        Works pixel by pixel.
+    """
+    return Measured(
+        lambda arrays, place, params: level_counts(arrays[0]),
+        lambda parts, params: find(np.sum(parts, axis=0), params),
+        lambda arrays, found, place, params: then(arrays[0], found, params),
+        anywhere=True,
+    )
+
+
+def by_object(
+    table: Callable[[int, NDArray[np.int32], Arrays, Place, Params], NDArray[Any]],
+    value: Callable[[NDArray[np.float64], Params], NDArray[Any]],
+    *,
+    mask: Callable[[Arrays, Params], NDArray[np.bool_]] = lambda arrays, params: arrays[0],
+    then: Callable[[NDArray[Any], Arrays], NDArray[Any]] = lambda painted, arrays: painted,
+    connectivity: int = 8,
+) -> Measured:
+    """Return the form of an operator that gives every object of a mask a value, by what sums over its pixels tell.
+
+    Parameters
+    ----------
+    table : callable (n, labels, arrays, place, params) -> array of shape (n,) or (n, k)
+        Sums over the pixels of each label of some rows; they must be whole numbers to be exact.
+    value : callable (sums, params) -> array of shape (n,)
+        What each object becomes, from its sums, shape (n, k); the background is number 0 and becomes 0 anyway.
+    mask : callable (arrays, params) -> bool array of shape (M, N)
+        Whose objects; by default the first input's.
+    then : callable (painted, arrays) -> array
+        Makes the result of the values painted over the objects, 0 elsewhere.
+    connectivity : int
+        8 or 4.
+    """
+
+    def measure(arrays: Arrays, place: Place, params: Params) -> tuple[Pieces, NDArray[np.float64]]:
+        n, labels = component_labels(mask(arrays, params), connectivity)
+        sums = np.asarray(table(n, labels, arrays, place, params), np.float64)
+        return pieces_of(n, labels), sums.reshape(n, -1)[1:]
+
+    def settle(parts: Sequence[Any], params: Params) -> list[NDArray[Any]]:
+        root = joined_pieces([pieces for pieces, _ in parts], connectivity)
+        sums = np.concatenate([np.zeros((1, parts[0][1].shape[1])), *(part for _, part in parts)])
+        own, owner = np.unique(root, return_inverse=True)
+        totals: NDArray[Any] = np.stack([np.bincount(owner, column, own.size) for column in sums.T], axis=1)
+        values = value(totals, params)
+        values[0] = 0
+        each = np.split(values[owner][1:], np.cumsum([pieces.n for pieces, _ in parts])[:-1])
+        return [np.concatenate([values[:1], those]) for those in each]
+
+    def mapped(arrays: Arrays, settled: list[NDArray[Any]], place: Place, params: Params) -> NDArray[Any]:
+        labels = component_labels(mask(arrays, params), connectivity)[1]
+        return then(np.take(settled[place.number], labels), arrays)
+
+    return Measured(measure, settle, mapped, anywhere=False)
