@@ -24,7 +24,7 @@ from evoseg.data.agreement import channels_of, mismatches
 from evoseg.data.dataset import assemble
 from evoseg.data.files import read_header, read_image, write_labels, write_mask
 from evoseg.data.folder import scan, stem_of
-from evoseg.data.formats import FORMATS, LIMITS, SUFFIXES
+from evoseg.data.formats import FORMATS, SUFFIXES
 from evoseg.data.objects import points_text
 from evoseg.data.rows import HUGE, TiffRows, is_huge
 from evoseg.data.sources import FolderSource
@@ -139,7 +139,7 @@ def apply(
     OUT/points/<stem>.csv.
 
     An image that cannot be read or segmented is reported and the others go on. TIFF files of any size are read and
-    filtered in bands, where the answer is a mask; of those beyond what is read at once, one is worked on at a time.
+    filtered in bands; of those beyond what is read at once, one is worked on at a time.
 
     Parameters
     ----------
@@ -232,18 +232,10 @@ class _Work:
         )
 
     def _run(self, rows: AnyRows, stem: str) -> NDArray[Any]:
-        """Return the answer for an image; labels and points, which are numbered over the whole image, in one go."""
-        if self._pipeline.output is Kind.MASK:
-            if isinstance(rows, ArrayRows) and rows.shape[0] * rows.shape[1] < IN_BANDS:
-                return self._pipeline(rows.array)
-            return run_in_bands(self._pipeline, rows, partial(self._told, stem))
-        if isinstance(rows, ArrayRows):
+        """Return the answer for an image, a large one's band by band."""
+        if isinstance(rows, ArrayRows) and rows.shape[0] * rows.shape[1] < IN_BANDS:
             return self._pipeline(rows.array)
-        raise PipelineError(
-            f"{stem}: {rows.shape[0] * rows.shape[1] / 1e6:.0f} megapixels; images above {LIMITS.pixels / 1e6:.0f} are "
-            f"filtered in bands, by pipelines that give masks only; this one gives a {self._pipeline.output} value. "
-            "Cut the image into parts."
-        )
+        return run_in_bands(self._pipeline, rows, partial(self._told, stem))
 
 
 def _highest(labels: NDArray[Any]) -> int:

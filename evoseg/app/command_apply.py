@@ -39,7 +39,7 @@ def apply(
     Writes OUT/masks/NAME.png with 0 and 255, or OUT/masks/NAME.tif with a number per object (32 bits), or
     OUT/points/NAME.csv; and OUT/overlays/NAME.png for eyes. Numbers stay as they are in the pipeline; nothing is
     fitted. Images that fail are named while the others go on; the exit code is then 1. TIFF images of any size are
-    filtered band by band for masks.
+    filtered band by band.
     """
     import json
 
