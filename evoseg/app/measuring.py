@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from evoseg.operators.labelling import component_labels, joined_pieces, pieces_of
-from evoseg.operators.measured import STRIP, strip_rows
+from evoseg.operators.labelling import component_labels
+from evoseg.operators.measured import STRIP, joined_pieces, pieces_of, strip_rows
 from evoseg.pipeline.bands import Rows
 
 _COLUMNS = ("area_px", "centroid_row", "centroid_col", "first_row", "first_col", "last_row", "last_col")

@@ -96,7 +96,12 @@ def _kept(asked: RunSettings) -> bool:
 
 
 def remember(
-    asked: RunSettings, dataset: Dataset, solution: Solution, warm: WarmStart, description: Description | None
+    asked: RunSettings,
+    dataset: Dataset,
+    solution: Solution,
+    warm: WarmStart,
+    description: Description | None,
+    macros: Mapping[str, str],
 ) -> None:
     """Add a finished search to the library, and what became of the programs it began with to the ledger.
 
@@ -106,12 +111,14 @@ def remember(
     ----------
     description : Description or None
         From the beginning of the search; measured again if that was in another process.
+    macros : mapping of str to str
+        What a language model has named.
     """
     if not _kept(asked):
         return
     try:
         description = description or describe(dataset, solution.splits.search, embedder())
-        task = solved_task(dataset, solution, description, asked.score, name_of(dataset))
+        task = solved_task(dataset, solution, description, asked.score, name_of(dataset), macros=macros)
         if task is None:
             return
         rows = _reuses(asked, dataset, solution, warm, task.id)

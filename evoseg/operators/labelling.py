@@ -1,11 +1,9 @@
-"""What hangs together in a mask: its pieces numbered, their areas and spreads, also across the seams of strips.
+"""What hangs together in a mask: numbered, and its areas and spreads.
 
 No operators here.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Callable
 from typing import Any
 
 import cv2
@@ -58,66 +56,6 @@ def keep_by_area(mask: NDArray[np.bool_], rule: Callable[[NDArray[np.int64]], ND
     result = np.zeros(mask.size, np.bool_)
     result[places] = np.take(keep, owner)
     return result.reshape(mask.shape)
-
-
-@dataclass(frozen=True, eq=False)
-class Pieces:
-    """What hangs together in one strip of a mask.
-
-    Attributes
-    ----------
-    n : int
-        How many.
-    top, bottom : int32 arrays of shape (N,)
-        The labels of the first and the last row, 0 for the background.
-    """
-
-    n: int
-    top: NDArray[np.int32]
-    bottom: NDArray[np.int32]
-
-
-def pieces_of(n: int, labels: NDArray[np.int32]) -> Pieces:
-    """Return the pieces of a strip, of its number of labels, background included, and the labels."""
-    return Pieces(n - 1, labels[0].copy(), labels[-1].copy())
-
-
-def joined_pieces(strips: Sequence[Pieces], connectivity: int = 8) -> NDArray[np.int64]:
-    """Find which pieces hang together across the seams of strips.
-
-    Pieces are numbered from 1, strip after strip, in the order of their labels.
-
-    Returns
-    -------
-    int64 array of shape (1 + n_pieces,)
-        The lowest number in a piece's object; begins with 0 for the background.
-    """
-    joined = [np.zeros((0, 2), np.int64)]
-    above, first = 0, 0
-    for over_strip, under_strip in pairwise(strips):
-        above, first = first, first + over_strip.n
-        over = np.where(over_strip.bottom > 0, over_strip.bottom + np.int64(above), 0)
-        under = np.where(under_strip.top > 0, under_strip.top + np.int64(first), 0)
-        # 8-connected: each pixel touches the three below it.
-        slanted = [(over[1:], under[:-1]), (over[:-1], under[1:])] if connectivity == 8 else []
-        for a, b in ((over, under), *slanted):
-            touch = (a > 0) & (b > 0)
-            joined.append(np.unique(np.stack([a[touch], b[touch]], axis=1), axis=0))
-    return joined_roots(1 + sum(strip.n for strip in strips), np.concatenate(joined))
-
-
-def joined_roots(n: int, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return for each of n numbers the lowest of those that pairs join it with."""
-    root = np.arange(n)
-    while True:
-        # Both ends take the lower root, and everything that pointed to the higher one follows.
-        a, b = root[pairs[:, 0]], root[pairs[:, 1]]
-        if np.array_equal(a, b):
-            return root
-        low, high = np.minimum(a, b), np.maximum(a, b)
-        np.minimum.at(root, high, low)
-        while not np.array_equal(root, deeper := root[root]):
-            root = deeper
 
 
 def are_largest(areas: NDArray[np.int64], count: int) -> NDArray[np.bool_]:

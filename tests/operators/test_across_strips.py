@@ -10,8 +10,7 @@ from evoseg.base.kinds import Kind
 from evoseg.operators import registry
 from evoseg.operators.components import remove_small
 from evoseg.operators.histograms import equalising_table, otsu_level, triangle_level
-from evoseg.operators.labelling import joined_roots
-from evoseg.operators.measured import level_counts
+from evoseg.operators.measured import joined_roots, level_counts
 from evoseg.operators.registry import WHOLE, Operator
 from tests.pipeline.programs import values
 
