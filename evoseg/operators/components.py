@@ -37,6 +37,11 @@ def by_area(rule: Callable[[NDArray[np.int64], Params], NDArray[np.bool_]]) -> M
     return by_object(lambda n, labels, arrays, place, params: label_areas(n, labels, arrays[0]), kept)
 
 
+def by_shape(rule: Callable[[NDArray[np.float64], Params], NDArray[np.bool_]]) -> Measured:
+    """Return the form for large images of an operator that keeps objects by their moments."""
+    return by_object(lambda n, labels, arrays, place, params: label_sums(n, labels, place.first), rule)
+
+
 def between(areas: NDArray[np.int64], low: int, high: int) -> NDArray[np.bool_]:
     """Mark areas between two, both included and in any order."""
     return (areas >= min(low, high)) & (areas <= max(low, high))
@@ -211,10 +216,7 @@ def are_elongated(sums: NDArray[np.float64], ratio: float) -> NDArray[np.bool_]:
     revision=1,
     cost=9.0,
     reach=WHOLE,
-    measured=by_object(
-        lambda n, labels, arrays, place, p: label_sums(n, labels, place.first),
-        lambda sums, p: are_elongated(sums, p["ratio"]),
-    ),
+    measured=by_shape(lambda sums, p: are_elongated(sums, p["ratio"])),
 )
 def keep_elongated(mask: Mask, *, ratio: Annotated[float, Range(1.1, 20, log=True)] = 3.0) -> Mask:
     """Keep objects that are longer than wide.
@@ -237,10 +239,7 @@ def keep_elongated(mask: Mask, *, ratio: Annotated[float, Range(1.1, 20, log=Tru
     revision=1,
     cost=9.0,
     reach=WHOLE,
-    measured=by_object(
-        lambda n, labels, arrays, place, p: label_sums(n, labels, place.first),
-        lambda sums, p: are_round(sums, p["roundness"]),
-    ),
+    measured=by_shape(lambda sums, p: are_round(sums, p["roundness"])),
 )
 def keep_round(mask: Mask, *, roundness: Annotated[float, Range(0.1, 0.98)] = 0.8) -> Mask:
     """Keep objects that resemble a disk: compact, without holes.

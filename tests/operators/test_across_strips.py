@@ -1,5 +1,8 @@
 """Large images are measured and mapped strip by strip: the same pixels, whatever the strips are."""
 
+import re
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -90,3 +93,12 @@ def test_histograms_tell_what_opencv_makes_of_the_plane(seed: int) -> None:
     assert otsu_level(counts) == cv2.threshold(plane, 0, 255, cv2.THRESH_OTSU)[0]
     assert triangle_level(counts) == cv2.threshold(plane, 0, 255, cv2.THRESH_TRIANGLE)[0]
     np.testing.assert_array_equal(cv2.LUT(plane, equalising_table(counts)), cv2.equalizeHist(plane))
+
+
+def test_the_page_about_large_images_tells_the_operators_apart() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "apply.md").read_text("utf-8")
+    in_strips, whole = page.split("## Steps that look at the whole image")[1].split("- **Still run whole**")
+    whole = whole.split("\n\n")[0]
+    looking = [op for op in registry.operators() if op.reach(tuple(p.default for p in op.parameters)) == WHOLE]
+    assert {op.name for op in looking if op.measured is None} == set(re.findall(r"`(\w+)`", whole))
+    assert {op.name for op in looking if op.measured is not None} == set(re.findall(r"`(\w+)`", in_strips))
