@@ -1,6 +1,6 @@
-"""What OpenCV concludes from a plane's histogram, from the histogram alone.
+"""What is concluded from a plane's histogram.
 
-No operators here: they leave it to OpenCV, which is quicker where the plane is at hand. A test holds the two together.
+No operators here: where the plane is at hand, they leave to OpenCV what it can do. A test holds the two together.
 """
 
 import numpy as np
@@ -57,3 +57,25 @@ def equalising_table(counts: NDArray[np.int64]) -> NDArray[np.uint8]:
     above = np.cumsum(counts) - counts[first]
     table = np.rint(above.astype(np.float32) * scale)
     return np.clip(np.where(np.arange(256) > first, table, 0), 0, 255).astype(np.uint8)
+
+
+def kmeans_levels(counts: NDArray[np.float64], k: int, index: int) -> tuple[int, int]:
+    """Return the first level of a cluster and the first beyond it, of a histogram's counts."""
+    present = np.flatnonzero(counts)
+    below = np.concatenate(([0.0], np.cumsum(counts)))
+    weighted = np.concatenate(([0.0], np.cumsum(counts * np.arange(256))))
+    first, last = int(present[0]), int(present[-1])
+    centres = first + (last - first) * (np.arange(k) + 0.5) / k
+    edges = np.array([0] + [256] * k)
+    for _ in range(24):
+        # Bin edges[i] is the first level nearer to centre i than to centre i - 1.
+        inner = np.floor((centres[:-1] + centres[1:]) / 2).astype(int) + 1
+        moved = np.concatenate(([0], inner, [256]))
+        if np.array_equal(moved, edges):
+            break
+        edges = moved
+        n = below[edges[1:]] - below[edges[:-1]]
+        total = weighted[edges[1:]] - weighted[edges[:-1]]
+        centres = np.where(n > 0, total / np.maximum(n, 1), centres)
+    chosen = min(index, k - 1)
+    return int(edges[chosen]), int(edges[chosen + 1])

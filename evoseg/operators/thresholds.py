@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evoseg.base.kinds import Gray, Mask
-from evoseg.operators.histograms import otsu_level, triangle_level
+from evoseg.operators.histograms import kmeans_levels, otsu_level, triangle_level
 from evoseg.operators.labelling import component_labels
 from evoseg.operators.measured import Params, by_histogram, by_object
 from evoseg.operators.morphology import reconstruct_within
@@ -166,28 +166,6 @@ def triangle(
     """
     found, _ = cv2.threshold(plane, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_TRIANGLE)
     return beyond(plane, found + offset, polarity)
-
-
-def kmeans_levels(counts: NDArray[np.float64], k: int, index: int) -> tuple[int, int]:
-    """Return the first level of a cluster and the first beyond it, of a histogram's counts."""
-    present = np.flatnonzero(counts)
-    below = np.concatenate(([0.0], np.cumsum(counts)))
-    weighted = np.concatenate(([0.0], np.cumsum(counts * np.arange(256))))
-    first, last = int(present[0]), int(present[-1])
-    centres = first + (last - first) * (np.arange(k) + 0.5) / k
-    edges = np.array([0] + [256] * k)
-    for _ in range(24):
-        # Bin edges[i] is the first level nearer to centre i than to centre i - 1.
-        inner = np.floor((centres[:-1] + centres[1:]) / 2).astype(int) + 1
-        moved = np.concatenate(([0], inner, [256]))
-        if np.array_equal(moved, edges):
-            break
-        edges = moved
-        n = below[edges[1:]] - below[edges[:-1]]
-        total = weighted[edges[1:]] - weighted[edges[:-1]]
-        centres = np.where(n > 0, total / np.maximum(n, 1), centres)
-    chosen = min(index, k - 1)
-    return int(edges[chosen]), int(edges[chosen + 1])
 
 
 def within(plane: NDArray[np.uint8], levels: tuple[int, int]) -> NDArray[np.bool_]:
