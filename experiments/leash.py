@@ -74,7 +74,7 @@ def _trial(data: Path, home: Path, rng: random.Random, takes_s: float) -> tuple[
             if runs := list(home.glob("runs/*/run.db")):
                 command = ("runs", "resume", runs[0].parent.name)
         received = len(server.requests)
-    (run,) = home.glob("runs/*")
+    (run,) = (database.parent for database in home.glob("runs/*/run.db"))  # a kill may leave an empty folder, too
     rows = calls_of(run)
     # What the scripted endpoint says it has counted, however the run reckons.
     within = received <= len(rows) <= calls and sum(row.usd for row in rows) <= usd
