@@ -166,10 +166,6 @@ def test_a_search_for_cpp_uses_only_what_such_files_carry(command, dataset, tmp_
     assert result["settings"]["operators"] == "cpp"
     for program in (result["pipeline"], *(member["pipeline"] for member in result["front"])):
         assert "pipeline(const cv::Mat& image)" in exported(evoseg.read_pipeline(program), "cpp")
-    start = tmp_path / "start.evo"
-    start.write_text("def pipeline(image):\n    return threshold(entropy(channel(image)))\n")
-    with pytest.raises(ExportError, match="'entropy'"):
-        evoseg.search(dataset, evaluations=5, operators="cpp", start=[start])
 
 
 def test_the_answer_stays_below_the_highest_cost(dataset):

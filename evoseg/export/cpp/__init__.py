@@ -203,7 +203,7 @@ def _blocks() -> dict[str, str]:
     text = (files("evoseg.export.cpp") / "filters.cpp").read_text("utf-8")
     found = {}
     for block in text.strip().split("\n\n")[1:]:
-        first = re.match(r"(?:constexpr int|using|enum class|[\w:<>]+) (\w+)", block)
+        first = re.match(r"(?:constexpr int|using|enum class|struct|[\w:<>]+) (\w+)", block)
         assert first, block.splitlines()[0]
         found[first[1]] = block
     return found
