@@ -84,7 +84,7 @@ def search(
         it. A cluster has its own number of workers.
     operators : str
         "all" adds operators that need scikit-image; pipelines with those cannot be exported. "cpp" leaves out those
-        that exported C++ files do not carry.
+        that exported C++ files do not carry, "imagej" those that ImageJ macros do not.
     start : iterable of Pipeline, path or str
         Programs to begin with.
     max_ms_per_mpx : float, optional

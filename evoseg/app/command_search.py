@@ -45,12 +45,12 @@ def search(
         str, typer.Option(metavar="URL", help="What evaluates: dask://HOST:PORT, a Dask cluster's scheduler; or local.")
     ] = "local",
     operators: Annotated[
-        str, typer.Option(help="default; all: those that need scikit-image too; cpp: those that --for cpp leaves.")
+        str, typer.Option(help="default; all: those that need scikit-image too; cpp, imagej: as --for.")
     ] = "default",
     target: Annotated[
         str | None,
         typer.Option(
-            "--for", help="cpp: use only operators that exported C++ files carry; python: any.", show_default=False
+            "--for", help="cpp, imagej: use only operators that exported files carry; python: any.", show_default=False
         ),
     ] = None,
     start: Annotated[
@@ -97,15 +97,19 @@ def search(
     ends everything. After either, or a kill, `evoseg runs resume` goes on.
     """
     from evoseg.app.api import search as run_search
+    from evoseg.app.exporting import LANGUAGES
     from evoseg.app.progress import shown
     from evoseg.app.settings import check_score
     from evoseg.base.errors import SettingsError, unknown
 
     check_score("min_score", min_score)
-    if target not in (None, "cpp", "python"):
-        raise SettingsError(unknown("form to search for", target, ("cpp", "python")))
-    if target == "cpp" and operators == "all":
-        raise SettingsError("--operators all adds operators that C++ files do not carry. Leave it out with --for cpp.")
+    if target is not None and target not in ("python", *LANGUAGES):
+        raise SettingsError(unknown("form to search for", target, ("python", *LANGUAGES)))
+    if target in LANGUAGES and operators == "all":
+        raise SettingsError(
+            f"--operators all adds operators that {LANGUAGES[target].what} do not carry. Leave it out with --for "
+            f"{target}."
+        )
     if agent != "none":
         from evoseg.app.agents import estimate
 
@@ -121,7 +125,7 @@ def search(
             seed=seed,
             workers=workers,
             executor=executor,
-            operators="cpp" if target == "cpp" else operators,
+            operators=target if target in LANGUAGES else operators,
             start=start or (),
             max_ms_per_mpx=max_ms_per_mpx,
             library=library,

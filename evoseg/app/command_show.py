@@ -32,7 +32,7 @@ def export(
     pipeline: Annotated[str, _PIPELINE],
     to: Annotated[
         str,
-        typer.Option(help="python: one file for numpy and OpenCV; cpp: one for OpenCV; or json."),
+        typer.Option(help="python: one file for numpy and OpenCV; cpp: one for OpenCV; imagej: a macro; or json."),
     ],
     out: Annotated[Path | None, typer.Option(help="File to write; stdout if left out.", show_default=False)] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,

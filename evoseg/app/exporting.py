@@ -3,15 +3,19 @@
 from collections.abc import Callable
 
 from evoseg.base.errors import SettingsError, unknown
-from evoseg.export.cpp import export_cpp
+from evoseg.export import cpp, imagej
+from evoseg.export.blocks import Filters
 from evoseg.export.python import export_python
 from evoseg.pipeline import Pipeline, write_json
 
 EXPORTERS: dict[str, Callable[[Pipeline], str]] = {
     "python": export_python,
-    "cpp": export_cpp,
+    "cpp": cpp.export_cpp,
+    "imagej": imagej.export_imagej,
     "json": lambda pipeline: write_json(pipeline) + "\n",
 }
+LANGUAGES: dict[str, Filters] = {filters.target: filters for filters in (cpp.FILTERS, imagej.FILTERS)}
+"""Those that do not carry every pipeline."""
 
 
 def exported(pipeline: Pipeline, to: str) -> str:

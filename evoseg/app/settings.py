@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evoseg.app.executing import LOCAL, check_executor
+from evoseg.app.exporting import LANGUAGES
 from evoseg.app.pipelines import read_pipeline
 from evoseg.app.tasks import AUTO, TaskKind, check_names, kind_called, kind_for
 from evoseg.base.errors import SettingsError, unknown
@@ -15,7 +16,6 @@ from evoseg.base.kinds import Kind
 from evoseg.evolve.budget import Budget
 from evoseg.evolve.ports import Task
 from evoseg.evolve.solve import SearchSettings
-from evoseg.export.cpp import carried, filters
 from evoseg.library.warm import Offer
 from evoseg.operators import registry
 from evoseg.operators.registry import Operator
@@ -23,7 +23,7 @@ from evoseg.pipeline import Pipeline
 
 DEFAULT, NONE = "default", "none"
 """The user's own library, and none at all; anything else is a file or a URL."""
-OPERATORS = ("default", "all", "cpp")
+OPERATORS = ("default", "all", *LANGUAGES)
 SECONDS = 60.0
 """Budget of a search that was given none."""
 LLM_CALLS, LLM_USD = 20, 2.0
@@ -50,7 +50,7 @@ class RunSettings:
     executor : str
         "local", or the scheduler of a Dask cluster, as dask://HOST:PORT.
     operators : str
-        "default", "all", or "cpp" for those that exported C++ files carry.
+        "default", "all", or "cpp" or "imagej" for those that exported files of that language carry.
     max_ms_per_mpx : float or None
         Highest modelled cost of the answer.
     start : tuple of Pipeline
@@ -117,13 +117,14 @@ class RunSettings:
         Raises
         ------
         SettingsError
-            If a pipeline to start from gives something else, or C++ files are to carry what they cannot.
+            If a pipeline to start from gives something else, or exported files are to carry what they cannot.
         """
         _check_start(self.start, kind)
-        if self.operators == "cpp" and kind.output is not Kind.MASK:
+        if self.operators in LANGUAGES and kind.output is not Kind.MASK:
             raise SettingsError(
-                f"exported C++ files carry pipelines that give masks; the task {kind.name} needs a {kind.output} value."
-                " Search without --for cpp (operators cpp); Python files carry it."
+                f"exported {LANGUAGES[self.operators].what} carry pipelines that give masks; the task {kind.name} "
+                f"needs a {kind.output} value. Search without --for {self.operators} (operators {self.operators}); "
+                "Python files carry it."
             )
         return replace(self, task=kind.name, metric=metric)
 
@@ -178,7 +179,7 @@ def run_settings(
     SettingsError
         If a value is unknown or out of its range.
     ExportError
-        If a pipeline to start from uses what C++ files do not carry, and only that is to be used.
+        If a pipeline to start from uses what the language in `operators` does not carry.
     """
     check_names(task, metric)
     _one_of("operators", operators, OPERATORS)
@@ -191,8 +192,8 @@ def run_settings(
     check_caps(llm_calls, llm_tokens, llm_usd)
     begun = tuple(source if isinstance(source, Pipeline) else read_pipeline(source) for source in start)
     _check_start(begun, None if task == AUTO else kind_called(task))
-    if operators == "cpp" and begun:
-        filters(begun)
+    if operators in LANGUAGES:
+        LANGUAGES[operators].check(begun)
     check_executor(executor, workers)
     workers = min(cores(), MOST_WORKERS) if workers is None else checked_workers(workers)
     if seconds is None and evaluations is None:
@@ -285,7 +286,9 @@ def cores() -> int:
 
 def _left_out(operators: str) -> frozenset[str]:
     """Return the default operators that a choice leaves out."""
-    return frozenset(op.name for op in registry.operators() if operators == "cpp" and not carried(op))
+    if operators not in LANGUAGES:
+        return frozenset()
+    return frozenset(op.name for op in registry.operators() if not LANGUAGES[operators].carry(op))
 
 
 def _one_of(what: str, name: str, known: tuple[str, ...]) -> None:
