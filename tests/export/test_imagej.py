@@ -21,6 +21,7 @@ from tests.export.test_cpp import on_drawing
 from tests.operators.test_conformance import choices
 
 SIMPLE = "def pipeline(image):\n    return remove_small(threshold(flatten(channel(image))), area=30)\n"
+JAR = Path("/usr/share/java/ij.jar")
 NOT_CARRIED = {
     *("bilateral", "clahe", "window_flat"),
     *("gabor", "oriented", "line_open", "line_close", "line_tophat", "line_close_mask", "dilate_by", "erode_by"),
@@ -31,10 +32,9 @@ NOT_CARRIED = {
 
 def said_by_imagej(macro: Path, *arguments: str) -> str:
     """Run a macro behind a virtual screen; skip the test where there is no ImageJ. An error opens a window: no end."""
-    jar = next((p for p in ("/usr/share/java/ij.jar",) if Path(p).is_file()), None)
-    if jar is None or shutil.which("xvfb-run") is None:
+    if not JAR.is_file() or shutil.which("xvfb-run") is None:
         pytest.skip("needs ImageJ and Xvfb; on Debian: apt-get install imagej xvfb xauth")
-    command = ["timeout", "500", "xvfb-run", "-a", "java", "-jar", jar, "-batch", str(macro), *arguments]
+    command = ["timeout", "500", "xvfb-run", "-a", "java", "-jar", str(JAR), "-batch", str(macro), *arguments]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -82,6 +82,46 @@ def test_a_macro_segments_a_file_and_overwrites_nothing(tmp_path):
     found = cv2.imread(str(tmp_path / "cells.day1_mask.png"), cv2.IMREAD_UNCHANGED)
     assert np.array_equal(found, 255 * read_text(SIMPLE)(image).view(np.uint8))
     assert "exists already" in said_by_imagej(macro, str(tmp_path / "cells.day1.tif"))
+
+
+@pytest.mark.imagej
+def test_a_macro_takes_floats_several_channels_and_images_with_a_scale(tmp_path):
+    row, col = np.indices((31, 44))
+    planes = np.stack([300 * row + 40 * col, 900 * col + row, 1200 * row], axis=2).astype(np.uint16)
+    floats = ((row * col % 50) / np.float32(40)).astype(np.float32)[:, :, None]
+    floats[3, 5:9] = np.nan
+    several = read_text("def pipeline(image):\n    return threshold(window(image, index=1, high=30000.0), level=99)\n")
+    single = read_text("def pipeline(image):\n    return threshold(channel(image))\n")
+    sizes = read_text(
+        "def pipeline(image):\n    return level(component_area(level(channel(image), level=140)), level=40)\n"
+    )
+    macro = tmp_path / "kinds.ijm"
+    macro.write_text(f"""{imagej.PREPARED}
+        newImage("several", "16-bit composite-mode", 44, 31, 3, 1, 1);
+        for (y = 0; y < 31; y++) {{
+            for (x = 0; x < 44; x++) {{
+                setSlice(1); setPixel(x, y, 300 * y + 40 * x);
+                setSlice(2); setPixel(x, y, 900 * x + y);
+                setSlice(3); setPixel(x, y, 1200 * y);
+            }}
+        }}
+        selectImage(several(getImageID())); saveAs("PNG", "{tmp_path}/several.png");
+        newImage("single", "32-bit black", 44, 31, 1);
+        for (y = 0; y < 31; y++) {{
+            for (x = 0; x < 44; x++) setPixel(x, y, (x * y % 50) / 40);
+        }}
+        for (x = 5; x < 9; x++) setPixel(x, 3, NaN);
+        run("Set Scale...", "distance=4 known=1 unit=um");
+        image = getImageID();
+        selectImage(single(image)); saveAs("PNG", "{tmp_path}/single.png");
+        selectImage(sizes(image)); saveAs("PNG", "{tmp_path}/sizes.png");
+        {"".join(imagej.function(p, name) for p, name in ((several, "several"), (single, "single"), (sizes, "sizes")))}
+        {imagej.FILTERS.text([several, single, sizes])}""")
+    said_by_imagej(macro)
+    for name, pipeline, image in (("several", several, planes), ("single", single, floats), ("sizes", sizes, floats)):
+        found = cv2.imread(str(tmp_path / f"{name}.png"), cv2.IMREAD_UNCHANGED) > 0
+        assert found.any() and not found.all()
+        assert np.array_equal(found, pipeline(image)), name
 
 
 @pytest.mark.imagej

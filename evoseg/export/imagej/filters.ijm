@@ -1324,6 +1324,7 @@ function evoseg_keep_area(mask, low, high) {
 // Measures objects (8-connected): one line of the results table for each, with its area and a pixel of it.
 function measured(mask) {
     source = copied(mask);
+    run("Set Scale...", "distance=0");
     setThreshold(255, 255);
     run("Set Measurements...", "area redirect=None decimal=3");
     run("Analyze Particles...", "size=0-Infinity pixel show=Nothing display clear record");
