@@ -23,8 +23,9 @@ from evoseg.base.writing import whole_file
 from evoseg.data.agreement import channels_of, mismatches
 from evoseg.data.dataset import assemble
 from evoseg.data.files import read_header, read_image, write_labels, write_mask
-from evoseg.data.folder import scan, stem_of
+from evoseg.data.folder import scan
 from evoseg.data.formats import FORMATS, SUFFIXES
+from evoseg.data.listing import stem_of
 from evoseg.data.objects import points_text
 from evoseg.data.rows import HUGE, TiffRows, is_huge
 from evoseg.data.sources import FolderSource

@@ -29,6 +29,8 @@ class DatasetCard:
         Group of a stem: images of one patient, slide or place, which no split may part.
     splits : dict of str to tuple of str
         Stems under "train", "selection" and "test", as far as given.
+    splits_drawn : bool
+        `splits: draw`: the test is drawn, whatever split the folders have.
     other_keys : tuple of str
         Keys that mean nothing to evoseg.
     """
@@ -45,6 +47,7 @@ class DatasetCard:
     notes: str = ""
     groups: dict[str, str] = field(default_factory=dict)
     splits: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    splits_drawn: bool = False
     other_keys: tuple[str, ...] = ()
 
 
@@ -91,6 +94,8 @@ class _Walk:
         if "groups" in entries and not self.empty(entries["groups"]):
             card = replace(card, groups=self.groups(entries["groups"]))
         if "splits" in entries and not self.empty(entries["splits"]):
+            if entries["splits"].value == "draw":
+                return replace(card, splits_drawn=True)
             card = replace(card, splits=self.splits(entries["splits"]))
         return card
 

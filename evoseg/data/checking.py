@@ -35,6 +35,10 @@ class Report:
     card : dict
         The words of `dataset.yaml` and the figures of images and masks, ready for JSON; `digests` holds the sha256 of
         each part by stem, `digest` sums them up.
+    layout, because : str
+        What the folder was taken for, and why; no layout is "".
+    lacking : dict of str to str
+        What each layout would have needed, if none fits.
     splits : Splits or None
         What a search would use; None if faults prevent it.
     """
@@ -44,6 +48,9 @@ class Report:
     warnings: tuple[str, ...]
     card: dict[str, Any]
     splits: Splits | None
+    layout: str
+    because: str
+    lacking: dict[str, str]
 
     @property
     def ok(self) -> bool:
@@ -56,6 +63,7 @@ class Report:
         return {
             "dataset": str(self.root),
             "ok": self.ok,
+            "layout": {"name": self.layout, "because": self.because, "lacking": self.lacking},
             "faults": list(self.faults),
             "warnings": list(self.warnings),
             "card": self.card,
@@ -109,10 +117,18 @@ def _report(folder: Folder, found: Survey) -> Report:
         try:
             splits = split_facts(found.facts, folder.card)
         except DatasetError as error:
-            faults.append(str(error))
+            drawn = " Or write `splits: draw` into dataset.yaml: the test is then drawn from all images."
+            faults.append(f"{error}{drawn * folder.splits_of_layout}")
     warnings += _warnings(folder, found, labelled, splits)
     return Report(
-        folder.root, _relative(folder, faults), _relative(folder, warnings), _card(folder.card, found, labelled), splits
+        folder.root,
+        _relative(folder, faults),
+        _relative(folder, warnings),
+        _card(folder.card, found, labelled),
+        splits,
+        folder.layout,
+        folder.because,
+        folder.lacking,
     )
 
 
@@ -131,9 +147,8 @@ def _mask_faults(folder: Folder, labelled: Sequence[ImageFacts]) -> list[str]:
         )
     for fact in labelled:
         if not fact.n_known:
-            faults.append(
-                f"{folder.known[fact.stem]}: no pixel is known, so nothing could be scored. Remove or redraw it."
-            )
+            where = folder.known[fact.stem] if fact.stem in folder.known else folder.masks[fact.stem].path
+            faults.append(f"{where}: no pixel is known, so nothing could be scored. Remove or redraw it.")
     return faults
 
 
@@ -142,10 +157,10 @@ def _warnings(folder: Folder, found: Survey, labelled: Sequence[ImageFacts], spl
     for fact in labelled:
         if fact.tally is not None and fact.n_known and fact.n_foreground > _NEARLY_FULL * fact.n_known:
             share = 100 * fact.n_foreground / fact.n_known
-            warnings.append(f"{folder.masks[fact.stem]}: {share:.0f} % is foreground; is the mask inverted?")
+            warnings.append(f"{folder.masks[fact.stem].path}: {share:.0f} % is foreground; is the mask inverted?")
     if warning := touching(found.facts, asked(found.facts, folder.card).task):
         warnings.append(warning)
-    truths = folder.masks | folder.points
+    truths = {*folder.masks, *folder.points}
     unlabelled = [stem for stem in folder.images if stem not in truths]
     if unlabelled and truths:
         warnings.append(f"{len(unlabelled)} images have no mask and are not used: {_some(unlabelled)}.")
@@ -209,6 +224,11 @@ def _lines(report: Report) -> list[str]:
     """Word a report for a terminal."""
     card = report.card
     lines = [f"{report.root}: {card.get('title', '')}".rstrip(": ")]
+    if report.layout:
+        lines.append(f"  layout: {report.layout}, since {report.because}")
+    else:
+        lines.append("  layout: none is recognised; docs/folders.md shows each")
+        lines += [f"    {name} {why}" for name, why in report.lacking.items()]
     lines.append(
         f"  {card['n_images']} images, {card['n_labelled']} with a truth; channels {' '.join(card['channels'])}"
     )

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evoseg.base.errors import DatasetError, unknown
-from evoseg.data.agreement import channels_of, mismatches, parts_of
+from evoseg.data.agreement import channels_of, known_of, mismatches, parts_of
 from evoseg.data.card import DatasetCard
 from evoseg.data.folder import scan
 from evoseg.data.objects import objects_of
@@ -212,6 +212,5 @@ def assemble(stem: str, parts: Mapping[str, Part], channels: tuple[str, ...]) ->
     if planes:
         image = np.concatenate([image, *planes], axis=2)
     values = parts["mask"].array if "mask" in parts else None
-    known = parts["known"].array > 0 if "known" in parts else None
     points = parts["points"].array if "points" in parts else None
-    return Sample(stem, image, None if values is None else values > 0, known, values, points)
+    return Sample(stem, image, None if values is None else values > 0, known_of(parts), values, points)

@@ -73,7 +73,8 @@ class FolderSource:
         self.stems = tuple(sorted(folder.images))
         self.labelled = tuple(stem for stem in self.stems if stem in folder.masks or stem in folder.points)
         self.planes = tuple(sorted(folder.planes))
-        self._files: dict[str, dict[str, Path]] = {"image": folder.images, "mask": folder.masks, "known": folder.known}
+        self._files: dict[str, dict[str, Path]] = {"image": folder.images, "known": folder.known}
+        self._files["mask"] = {stem: mask.path for stem, mask in folder.masks.items()}
         self._files["points"] = folder.points
         self._files |= {f"planes/{name}": files for name, files in folder.planes.items()}
 
@@ -92,9 +93,12 @@ class FolderSource:
     def read(self, part: str, stem: str) -> Part:
         """Read the file, once."""
         path = self._files[part][stem]
+        if part == "mask":
+            mask = self.folder.masks[stem].read()
+            return Part(str(path), mask.array, (), (), mask.digest)
         data = read_bytes(path)
         digest = sha256(data).hexdigest()
-        if part in ("mask", "known"):
+        if part == "known":
             return Part(str(path), mask_values(path, data), (), (), digest)
         if part == "points":
             return Part(str(path), points_in(path, data), (), (), digest)

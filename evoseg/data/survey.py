@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from evoseg.base.ahead import ahead
 from evoseg.base.errors import DatasetError
-from evoseg.data.agreement import channels_of, mismatches, parts_of
+from evoseg.data.agreement import channels_of, known_of, mismatches, parts_of
 from evoseg.data.objects import Tally, tally
 from evoseg.data.sources import Part, Source
 
@@ -136,7 +136,8 @@ def _facts(source: Source, stem: str, parts: Mapping[str, Part]) -> ImageFacts:
         n_known=image.shape[0] * image.shape[1],
         notes=tuple(f"{part.where}: {note}." for part in parts.values() for note in part.notes),
     )
-    known = parts["known"].array > 0 if "known" in parts else np.ones(facts.shape, bool)
+    known = known_of(parts)
+    known = np.ones(facts.shape, bool) if known is None else known
     facts = replace(facts, n_known=int(known.sum()))
     if "mask" not in parts:
         return replace(facts, labelled=True, n_foreground=len(parts["points"].array)) if "points" in parts else facts
@@ -152,8 +153,8 @@ def _facts(source: Source, stem: str, parts: Mapping[str, Part]) -> ImageFacts:
 def _odd_values(mask: Part, numbered: bool) -> tuple[str, ...]:
     """Say what a mask's values hint at: soft edges, or marks for pixels to ignore."""
     values = mask.array
-    if values.dtype.kind in "if" and values.min() < 0:
-        return (f"{mask.where}: values below 0 count as background; to leave pixels out, use known/.",)
+    if values.dtype.kind == "f" and values.min() < 0:
+        return (f"{mask.where}: values below 0 count as background; to leave pixels out, save whole numbers.",)
     if values.dtype == np.uint8 and not numbered:
         n = len(np.unique(values))
         if n > 2:
