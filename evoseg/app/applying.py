@@ -23,8 +23,9 @@ from evoseg.base.writing import whole_file
 from evoseg.data.agreement import channels_of, mismatches
 from evoseg.data.dataset import assemble
 from evoseg.data.files import read_header, read_image, write_labels, write_mask
-from evoseg.data.folder import scan
+from evoseg.data.folder import Folder, scan
 from evoseg.data.formats import FORMATS, SUFFIXES
+from evoseg.data.layouts.plain import PLAIN
 from evoseg.data.listing import stem_of
 from evoseg.data.objects import points_text
 from evoseg.data.rows import HUGE, TiffRows, is_huge
@@ -104,7 +105,7 @@ Told = Callable[[str, float], None]
 def inputs(sources: Sequence[str | Path]) -> list[Input]:
     """List the images that files and folders hold.
 
-    A folder with images/ in it counts as a dataset, and its planes/ are added to the channels.
+    A folder that holds a dataset gives its images, without masks; its planes are added to the channels.
 
     Raises
     ------
@@ -264,14 +265,21 @@ def _every(rows: AnyRows, step: int) -> NDArray[Any]:
 
 def _images(source: Path) -> list[Input]:
     if source.is_dir():
-        if not (source / "images").is_dir():
-            return [_file(path) for path in _image_files(source)]
-        if (source / "planes").is_dir():
-            return _with_planes(source)
-        return [_file(path) for path in _image_files(source / "images")]
+        return _in_folder(source)
     if not source.exists():
         raise FilesError(f"{source}: no such file or folder.")
     return [_file(source)]
+
+
+def _in_folder(source: Path) -> list[Input]:
+    """List the images of a dataset, whatever its layout, or those that lie in a folder."""
+    folder = scan(source)
+    if folder.planes:
+        return _with_planes(folder)
+    if folder.images and folder.layout != PLAIN:
+        return [_file(path, stem) for stem, path in folder.images.items()]
+    inner = source / "images"
+    return [_file(path) for path in _image_files(inner if inner.is_dir() else source)]
 
 
 def _image_files(folder: Path) -> list[Path]:
@@ -282,17 +290,16 @@ def _image_files(folder: Path) -> list[Path]:
     )
 
 
-def _file(path: Path) -> Input:
-    return Input(stem_of(path.name), path, partial(_read, path), lambda: len(read_header(path, HUGE).names))
+def _file(path: Path, stem: str = "") -> Input:
+    return Input(stem or stem_of(path.name), path, partial(_read, path), lambda: len(read_header(path, HUGE).names))
 
 
 def _read(path: Path) -> AnyRows:
     return TiffRows(path) if is_huge(path) else ArrayRows(read_image(path))
 
 
-def _with_planes(root: Path) -> list[Input]:
+def _with_planes(folder: Folder) -> list[Input]:
     """List the images of a dataset whose planes are channels, too; it needs no masks."""
-    folder = scan(root)
     source = FolderSource(folder)
     channels = channels_of(source, source.stems)
     return [
