@@ -7,12 +7,12 @@ import typer
 
 
 def check(
-    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Folder with images/ and masks/.")],
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Folder with images and masks.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Say what is in a dataset, and every fault at once.
 
-    Figures, splits, faults and warnings. Exit code 1 if there is a fault.
+    The layout that was recognised, figures, splits, faults and warnings. Exit code 1 if there is a fault.
     """
     import json
 

@@ -71,6 +71,9 @@ def scan(root: Path) -> Folder:
         notes.faults.append(str(error))
     found = recognise(notes)
     files = found.files
+    if not notes.faults and not (files.masks or files.points):
+        what = "has a mask or points" if files.images else "is there"
+        notes.faults.append(f"{root}: the layout is {found.layout}, but no image {what}. Add what is missing.")
     _check_card(card, files.images, {*files.masks, *files.points}, notes)
     given = bool(files.splits) and not card.splits and not card.splits_drawn
     return Folder(

@@ -19,7 +19,7 @@ from evoseg.data.layouts.outlines import drawn
 from evoseg.data.listing import Notes, inside, is_image, stem_of
 from evoseg.data.truths import IGNORED, Region, Values, painted, put
 
-_MOST_BYTES = 512 * 2**20
+_MOST_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
