@@ -25,7 +25,7 @@ from evoseg.data.dataset import assemble
 from evoseg.data.files import read_header, read_image, write_labels, write_mask
 from evoseg.data.folder import Folder, scan
 from evoseg.data.formats import FORMATS, SUFFIXES
-from evoseg.data.layouts.plain import PLAIN
+from evoseg.data.layouts import plain
 from evoseg.data.listing import stem_of
 from evoseg.data.objects import points_text
 from evoseg.data.rows import HUGE, TiffRows, is_huge
@@ -276,7 +276,7 @@ def _in_folder(source: Path) -> list[Input]:
     folder = scan(source)
     if folder.planes:
         return _with_planes(folder)
-    if folder.images and folder.layout != PLAIN:
+    if folder.images and folder.layout != plain.LAYOUT.name:
         return [_file(path, stem) for stem, path in folder.images.items()]
     inner = source / "images"
     return [_file(path) for path in _image_files(inner if inner.is_dir() else source)]

@@ -172,6 +172,14 @@ class TestCellpose:
         assert "case_00_masks.png: case_00 has another mask, case_00_cp_masks.png" in said
         assert "case_1_masks.png: a mask without an image" in said and "does it belong to" in said
 
+    def test_images_beside_a_test_folder_are_for_training(self, tmp_path):
+        stems = list(DRAWN)
+        cellpose(tmp_path, {stem: DRAWN[stem] for stem in stems[:4]})
+        cellpose(tmp_path / "test", {stem: DRAWN[stem] for stem in stems[4:]})
+        report = check(tmp_path)
+        assert report.splits.test == tuple(stems[4:]) and report.splits.search == tuple(stems[:4])
+        assert report.ok and not report.warnings
+
 
 class TestDsb:
     def test_a_folder_needs_one_image_and_masks_of_its_size(self, tmp_path):
@@ -436,7 +444,11 @@ class TestCoco:
             ),
             ("images", {"id": 0, "file_name": "x.gif", "width": 9, "height": 4}, "images[0]: x.gif: no name"),
             ("images", {"id": 0, "file_name": "x.png", "width": 9, "height": 4}, "images[0]: x.png: no such file"),
-            ("images", {"id": 0, "file_name": "case_01.png", "width": 62, "height": 48}, "case_01.png is images[0]"),
+            (
+                "images",
+                {"id": 0, "file_name": "case_01.png", "width": 62, "height": 48},
+                "case_01.png has the id or the file of images[0]",
+            ),
             ("annotations", None, "annotations[0]: has no image_id"),
             ("annotations", {"image_id": 0, "iscrowd": "no"}, "annotations[0]: iscrowd is neither"),
             ("annotations", {"image_id": 99}, "1 annotations belong to the image 99, which is not listed"),
@@ -447,6 +459,15 @@ class TestCoco:
             found[key][0] = value
 
         assert said in faults(document(change))
+
+    def test_two_images_of_one_id_are_a_fault(self, document):
+        found = faults(document(lambda found: found["images"][3].update(id=0)))
+        assert "images[3]: case_03.png has the id or the file of images[0]" in found
+
+    def test_two_files_for_the_same_images_are_a_fault(self, document, tmp_path):
+        root = document(lambda found: None)
+        (root / "captions.json").write_text((root / "annotations" / "instances.json").read_text())
+        assert faults(root).startswith("annotations/instances.json: lists images and annotations, as ")
 
     def test_a_size_that_is_not_the_images_is_a_fault(self, document):
         found = faults(document(lambda found: found["images"][2].update(width=60)))

@@ -11,7 +11,7 @@ import numpy as np
 from evoseg.base.errors import DatasetError
 from evoseg.data.card import clean_stem
 from evoseg.data.formats import LIMITS, damaged, explained, read_bytes
-from evoseg.data.layouts.layout import Entry, Files, Layout, Look, entries_of, gathered, sides
+from evoseg.data.layouts.layout import SIDE_OF, Entry, Files, Layout, Look, entries_of, gathered, sides
 from evoseg.data.listing import Notes, clutter, inside, is_image, listing, nearest, stem_of
 from evoseg.data.truths import MaskFile, MaskSource, Values
 
@@ -24,7 +24,7 @@ _OTHERS = ("_flows", "_cp_output", "_outlines", "_cp_outlines")
 
 def look(root: Path) -> Look:
     """Take folders where masks lie beside images."""
-    names = [entry.name for side, _ in sides(root) for entry in entries_of(side) if entry.is_file()]
+    names = [entry.name for side, _ in _sides(root) for entry in entries_of(side) if entry.is_file()]
     images = [name for name in names if is_image(Path(name))]
     masks = [name for name in images if stem_of(name).endswith(_ENDINGS)]
     saved = [name for name in names if name.endswith(_SEG)]
@@ -37,7 +37,7 @@ def look(root: Path) -> Look:
 
 def read(notes: Notes) -> Files:
     """List images and masks of every side."""
-    return gathered([entry for side, split in sides(notes.root) for entry in _entries(side, split, notes)], notes)
+    return gathered([entry for side, split in _sides(notes.root) for entry in _entries(side, split, notes)], notes)
 
 
 LAYOUT = Layout("Cellpose", look)
@@ -71,6 +71,13 @@ class SavedArray:
         return Values(values.astype(dtype.newbyteorder("=")), sha256(data).hexdigest())
 
 
+def _sides(root: Path) -> list[tuple[Path, str]]:
+    """Return the folders of splits; images beside a folder test/ are for training."""
+    found = sides(root)
+    here = any(is_image(entry) and stem_of(entry.name).endswith(_ENDINGS) for entry in entries_of(root))
+    return [*found, (root, "train")] if here and found[0][0] != root else found
+
+
 def _entries(side: Path, split: str, notes: Notes) -> list[Entry]:
     files = listing(side, notes, _skipped)
     masks: dict[str, MaskSource] = {}
@@ -96,7 +103,12 @@ def _entries(side: Path, split: str, notes: Notes) -> list[Entry]:
 
 
 def _skipped(name: str) -> bool:
-    return clutter(name) or name.endswith(_SEG) or stem_of(name).endswith(_OTHERS) or name == "dataset.yaml"
+    return (
+        clutter(name)
+        or name.endswith(_SEG)
+        or stem_of(name).endswith(_OTHERS)
+        or name.lower() in {*SIDE_OF, "dataset.yaml"}
+    )
 
 
 def _without(stem: str, endings: tuple[str, ...]) -> str:

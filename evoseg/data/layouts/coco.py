@@ -108,41 +108,53 @@ def _candidates(root: Path) -> list[tuple[Path, str]]:
 
 
 def _read(documents: Sequence[_Document], notes: Notes) -> Files:
-    """List the images of every document, and note what is wrong with it."""
-    return gathered([entry for document in documents for entry in _entries(document, notes)], notes)
+    """List the images of every document, one per split, and note what is wrong with it."""
+    taken: dict[str, _Document] = {}
+    for document in documents:
+        if (first := taken.setdefault(document.split, document)) is not document:
+            notes.faults.append(f"{document.path}: lists images and annotations, as {first.path} does. Keep one.")
+    return gathered([entry for document in taken.values() for entry in _entries(document, notes)], notes)
 
 
 def _entries(document: _Document, notes: Notes) -> list[Entry]:
-    path, entries = document.path, []
+    """List the images of one document that can be used."""
+    entries: list[Entry] = []
     owned = _by_image(document, notes)
-    first: dict[Path, int] = {}
+    first: dict[int | str | Path, int] = {}
     for number, image in enumerate(document.images):
+        where = f"{document.path}: images[{number}]"
         try:
             identity, name, shape = _named(image)
-            file = _found(notes.root, path, name)
+            file = _found(notes.root, document.path, name)
         except DatasetError as error:
-            notes.faults.append(f"{path}: images[{number}]: {error}")
+            notes.faults.append(f"{where}: {error}")
             continue
-        if not inside(file, notes):
-            continue
-        if (before := first.setdefault(file, number)) != number:
-            notes.faults.append(f"{path}: images[{number}]: {file.name} is images[{before}] already. Keep one.")
-            continue
-        annotations = owned.pop(identity, [])
-        objects = tuple(one for one in annotations if not one.get("iscrowd"))
-        crowds = tuple(one for one in annotations if one.get("iscrowd"))
-        mask = Outlines(path, file.name, shape, objects, crowds)
-        entries.append(Entry(stem_of(file.name), file, mask, split=document.split))
+        before = min(first.setdefault(identity, number), first.setdefault(file, number))
+        if before != number:
+            notes.faults.append(
+                f"{where}: {file.name} has the id or the file of images[{before}]. Correct or remove it."
+            )
+        elif inside(file, notes):
+            annotations = owned.get(identity, [])
+            objects = tuple(one for one in annotations if not one.get("iscrowd"))
+            crowds = tuple(one for one in annotations if one.get("iscrowd"))
+            mask = Outlines(document.path, file.name, shape, objects, crowds)
+            entries.append(Entry(stem_of(file.name), file, mask, split=document.split))
+    _check_owners(document, owned, notes)
+    return entries
+
+
+def _check_owners(document: _Document, owned: dict[int | str, list[dict[str, Any]]], notes: Notes) -> None:
+    """Note annotations of images that are not listed, and say if there are several categories."""
     listed = {image.get("id") for image in document.images if isinstance(image, dict) and _is_id(image.get("id"))}
     for identity in owned.keys() - listed:
         notes.faults.append(
-            f"{path}: {len(owned[identity])} annotations belong to the image {legible(str(identity))}, which is not "
-            "listed. Correct image_id."
+            f"{document.path}: {len(owned[identity])} annotations belong to the image {legible(str(identity))}, which "
+            "is not listed. Correct image_id."
         )
-    categories = {str(one.get("category_id")) for one in document.annotations if isinstance(one, dict)}
+    categories = {str(one.get("category_id")) for some in owned.values() for one in some}
     if len(categories) > 1:
-        notes.warnings.append(f"{path}: objects of {len(categories)} categories; all of them count alike.")
-    return entries
+        notes.warnings.append(f"{document.path}: objects of {len(categories)} categories; all of them count alike.")
 
 
 def _by_image(document: _Document, notes: Notes) -> dict[int | str, list[dict[str, Any]]]:

@@ -1,6 +1,5 @@
 """What every layout shares: how it looks at a folder, and what it finds in it."""
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -117,8 +116,8 @@ def gathered(entries: Sequence[Entry], notes: Notes) -> Files:
 
 
 def _distinct(entries: Sequence[Entry], notes: Notes) -> dict[str, Entry]:
-    count = Counter(entry.stem.casefold() for entry in {entry.image: entry for entry in entries}.values())
-    plain = all(n == 1 for n in count.values())
+    names = {entry.image: entry.stem.casefold() for entry in entries}
+    plain = len(set(names.values())) == len(names)
     found: dict[str, Entry] = {}
     folded: dict[str, Path] = {}
     for entry in entries:

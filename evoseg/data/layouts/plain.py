@@ -11,7 +11,6 @@ from evoseg.data.layouts.layout import Files, Layout, Look, entries_of
 from evoseg.data.listing import Notes, clutter, inside, is_image, listing, nearest
 from evoseg.data.truths import MaskFile
 
-PLAIN = "plain"
 MASK_FOLDERS = ("masks", "labels", "gt", "annotations")
 """Where masks may lie; one of them per dataset."""
 
@@ -41,7 +40,7 @@ def read(notes: Notes) -> Files:
     return Files(images, {stem: MaskFile(path) for stem, path in masks.items()}, known, points, planes)
 
 
-LAYOUT = Layout(PLAIN, look)
+LAYOUT = Layout("plain", look)
 
 
 def _images(notes: Notes) -> dict[str, Path]:
