@@ -231,6 +231,11 @@ class TestNnunet:
         np.testing.assert_array_equal(sample.known, labels != 4)
         np.testing.assert_array_equal(sample.mask, (labels > 0) & (labels < 4))
 
+    def test_several_labels_are_said_to_be_classes(self, tmp_path):
+        nnunet(tmp_path, DRAWN)
+        (tmp_path / "dataset.json").write_text('{"labels": {"background": 0, "nucleus": 1, "debris": 2}}')
+        assert "dataset.json: its 2 labels are classes, not objects" in check(tmp_path).warnings[0]
+
     @pytest.mark.parametrize(
         ("text", "said"),
         [

@@ -18,10 +18,11 @@ _ENDS = (("Tr", "train"), ("Ts", "test"))
 
 @dataclass(frozen=True)
 class _Words:
-    """What dataset.json says: names of channels by number, and the value of pixels to leave out."""
+    """What dataset.json says: names of channels by number, the value of pixels to leave out, and how many classes."""
 
     channels: dict[int, str] = field(default_factory=dict)
     ignored: int | None = None
+    n_classes: int = 0
 
 
 def look(root: Path) -> Look:
@@ -95,10 +96,15 @@ def _words(notes: Notes) -> _Words:
         notes.warnings.append(f"{path}: is missing; channels have no names, and no value means 'ignore'.")
         return _Words()
     try:
-        return _parsed(path, json_in(path, _MOST_BYTES))
+        words = _parsed(path, json_in(path, _MOST_BYTES))
     except DatasetError as error:
         notes.faults.append(str(error))
         return _Words()
+    if words.n_classes > 1:
+        notes.warnings.append(
+            f"{path}: its {words.n_classes} labels are classes, not objects; --task binary takes them all for foreground."
+        )
+    return words
 
 
 def _parsed(path: Path, found: dict[str, Any]) -> _Words:
@@ -111,10 +117,11 @@ def _parsed(path: Path, found: dict[str, Any]) -> _Words:
         if name in channels.values():
             raise DatasetError(f"{path}: two channels are called {name}. Rename one.")
         channels[int(number)] = name
-    ignored = _object(path, found, "labels").get("ignore")
+    labels = _object(path, found, "labels")
+    ignored = labels.get("ignore")
     if ignored is not None and (not isinstance(ignored, int) or isinstance(ignored, bool)):
         raise DatasetError(f"{path}: labels: ignore is a {kind(ignored)}; the number of that label is needed.")
-    return _Words(channels, ignored)
+    return _Words(channels, ignored, len(labels.keys() - {"background", "ignore"}))
 
 
 def _object(path: Path, found: dict[str, Any], key: str) -> dict[str, Any]:
