@@ -102,7 +102,7 @@ def _words(notes: Notes) -> _Words:
         return _Words()
     if words.n_classes > 1:
         notes.warnings.append(
-            f"{path}: its {words.n_classes} labels are classes, not objects; --task binary takes them all for foreground."
+            f"{path}: its {words.n_classes} labels are classes, not objects; take --task binary for all of them."
         )
     return words
 
