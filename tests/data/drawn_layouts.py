@@ -30,7 +30,7 @@ def draw(n: int) -> Drawn:
             disc = np.zeros(SHAPE, np.uint8)
             cv2.circle(disc, (c, r), 6, 1, -1)
             labels[(disc > 0) & (labels == 0)] = number
-        image = np.where(labels > 0, 150, 60) + rng.normal(0, 8, SHAPE)
+        image = np.where(labels > 0, 150, 60) + rng.normal(0, 60, SHAPE)
         found[f"case_{i:02d}"] = (np.clip(image, 0, 255).astype(np.uint8), labels)
     return found
 
