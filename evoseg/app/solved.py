@@ -215,7 +215,11 @@ def similar(data: Data, k: int = K, *, library: str = DEFAULT) -> Likeness:
 
 def _with_or_without_masks(data: Data) -> Dataset:
     """Open a dataset; where there is no mask at all, some of its images."""
-    if not isinstance(data, str | Path) or scan(root := Path(data).expanduser()).masks:
+    if not isinstance(data, str | Path):
+        return opened(data)
+    root = Path(data).expanduser()
+    folder = scan(root)
+    if folder.masks or folder.scribbles:
         return opened(data)
     images = inputs([root])
     some = [images[i] for i in evenly_spaced(len(images), MOST_IMAGES)]

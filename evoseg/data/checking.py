@@ -1,5 +1,6 @@
 """Everything that is wrong with a dataset's folder, at once, and what is in it."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -124,16 +125,15 @@ def _relative(folder: Folder, messages: Sequence[str]) -> tuple[str, ...]:
 def _mask_faults(folder: Folder, labelled: Sequence[ImageFacts]) -> list[str]:
     faults = []
     if labelled and not any(fact.n_foreground for fact in labelled):
-        truths = "masks" if folder.masks else "lists of points"
+        truths = "masks" if folder.masks else "scribbles" if folder.scribbles else "lists of points"
         faults.append(
             f"{folder.root}: all {len(labelled)} {truths} are empty, so there is nothing to find. Check how they were "
             "exported."
         )
     for fact in labelled:
         if not fact.n_known:
-            faults.append(
-                f"{folder.known[fact.stem]}: no pixel is known, so nothing could be scored. Remove or redraw it."
-            )
+            where = (folder.known | folder.scribbles)[fact.stem]
+            faults.append(f"{where}: no pixel is known, so nothing could be scored. Remove or redraw it.")
     return faults
 
 
@@ -142,10 +142,11 @@ def _warnings(folder: Folder, found: Survey, labelled: Sequence[ImageFacts], spl
     for fact in labelled:
         if fact.tally is not None and fact.n_known and fact.n_foreground > _NEARLY_FULL * fact.n_known:
             share = 100 * fact.n_foreground / fact.n_known
-            warnings.append(f"{folder.masks[fact.stem]}: {share:.0f} % is foreground; is the mask inverted?")
+            path = folder.masks.get(fact.stem) or folder.scribbles[fact.stem]
+            warnings.append(f"{path}: {share:.0f} % is foreground; is the mask inverted?")
     if warning := touching(found.facts, asked(found.facts, folder.card).task):
         warnings.append(warning)
-    truths = folder.masks | folder.points
+    truths = folder.masks | folder.scribbles | folder.points
     unlabelled = [stem for stem in folder.images if stem not in truths]
     if unlabelled and truths:
         warnings.append(f"{len(unlabelled)} images have no mask and are not used: {_some(unlabelled)}.")
@@ -198,9 +199,10 @@ def _mask_figures(labelled: Sequence[ImageFacts]) -> dict[str, Any]:
     shares = [fact.n_foreground / max(fact.n_known, 1) for fact in labelled]
     areas = np.concatenate([fact.areas for fact in labelled])
     return {
+        "known_share": sum(fact.n_known for fact in labelled) / sum(math.prod(fact.shape) for fact in labelled),
         "foreground_share": {"mean": float(np.mean(shares)), "min": min(shares), "max": max(shares)},
         "n_empty_masks": sum(not fact.n_foreground for fact in labelled),
-        "objects_per_image": {"median": float(np.median([len(fact.areas) for fact in labelled]))},
+        "objects_per_image": {"median": float(np.median([len(fact.areas) for fact in labelled if fact.whole] or [0]))},
         "object_area_px": {"median": float(np.median(areas)) if len(areas) else 0.0},
     }
 
@@ -219,11 +221,13 @@ def _lines(report: Report) -> list[str]:
         lines.append(f"  {size} pixels, {' and '.join(card['dtypes'])}, values {low:g} to {high:g}")
     if "foreground_share" in card:
         share = card["foreground_share"]
-        lines.append(
-            f"  foreground {100 * share['mean']:.1f} % ({100 * share['min']:.1f} to {100 * share['max']:.1f}), "
-            f"{card['n_empty_masks']} empty masks; per image {card['objects_per_image']['median']:g} objects of "
-            f"{card['object_area_px']['median']:g} px (medians)"
-        )
+        line = f"  foreground {100 * share['mean']:.1f} % ({100 * share['min']:.1f} to {100 * share['max']:.1f})"
+        line += f", {card['n_empty_masks']} empty masks"
+        if n_objects := card["objects_per_image"]["median"]:
+            line += f"; per image {n_objects:g} objects of {card['object_area_px']['median']:g} px (medians)"
+        lines.append(line)
+        if card["known_share"] < 1:
+            lines.append(f"  {100 * card['known_share']:.1f} % of the pixels are known; only these count")
     if "points_per_image" in card:
         lines.append(f"  {card['points_per_image']['median']:g} points per image (median)")
     if "task_because" in card:

@@ -52,7 +52,8 @@ def read_image(path: str | Path) -> NDArray[Any]:
     """Read an image with its native values.
 
     8-bit, 16-bit and 32-bit float samples are kept. Other integers and doubles become float32, integers only where
-    that is exact; 1-bit images become 0 and 255; a palette becomes its colours. EXIF orientation is applied.
+    that is exact; 1-bit images become 0 and 255; a palette becomes its colours. A picture that says how viewers are to
+    turn it (EXIF, or TIFF's own entry) is turned, and so is a mask: all arrays are upright.
 
     Returns
     -------
@@ -78,8 +79,7 @@ def read_mask(path: str | Path) -> NDArray[np.bool_]:
     Raises
     ------
     DatasetError
-        As `read_image`; and for JPEG content with more than two values, rotated masks, and TIFF files that store white
-        as 0.
+        As `read_image`; and for JPEG content with more than two values, and TIFF files that store white as 0.
     """
     path = Path(path)
     return np.asarray(mask_values(path, read_bytes(path)) > 0)
@@ -129,15 +129,11 @@ def picture(path: Path, data: bytes, limits: Limits = LIMITS) -> Picture:
 def mask_values(path: Path, data: bytes, limits: Limits = LIMITS) -> NDArray[Any]:
     """Return the values of a mask file, shape (M, N), of any integer or float dtype: foreground is above 0.
 
-    Labels and palette indices are kept; of colours the largest channel counts, and alpha is ignored.
+    Labels and palette indices are kept; of colours the largest channel counts, and alpha is ignored. Masks are turned
+    upright by the same rule as images.
     """
     found = _decode(path, data, limits)
     head = found.header
-    if head.orientation != 1:
-        raise DatasetError(
-            f"{path}: the mask asks viewers to turn it (orientation {head.orientation}), so readers disagree about its "
-            "pixels. Save it upright, without that entry, as PNG."
-        )
     if head.white_is_zero:
         raise DatasetError(
             f"{path}: the mask stores white as 0, so readers disagree about which side is foreground. "
@@ -151,7 +147,7 @@ def mask_values(path: Path, data: bytes, limits: Limits = LIMITS) -> NDArray[Any
             f"{path}: a JPEG mask with {n} distinct values; its compression has changed pixels, most of them at the "
             "edges of objects. Re-export the mask as PNG."
         )
-    return values
+    return np.ascontiguousarray(_turned(values, head.orientation))
 
 
 def _decode(path: Path, data: bytes, limits: Limits) -> Decoded:

@@ -31,8 +31,8 @@ class Folder:
     ----------
     root : Path
     card : DatasetCard
-    images, masks, known, points : dict of str to Path
-        Files by stem.
+    images, masks, scribbles, known, points : dict of str to Path
+        Files by stem. No image has a mask and scribbles.
     planes : dict of str to dict of str to Path
         Files by stem of each added plane.
     faults, warnings : tuple of str
@@ -42,6 +42,7 @@ class Folder:
     card: DatasetCard
     images: dict[str, Path]
     masks: dict[str, Path]
+    scribbles: dict[str, Path]
     known: dict[str, Path]
     points: dict[str, Path]
     planes: dict[str, dict[str, Path]]
@@ -69,16 +70,23 @@ def scan(root: Path) -> Folder:
         notes.faults.append(str(error))
     images = _images(notes)
     points = _points(notes)
-    masks = _masks(notes, bool(images), bool(points))
+    scribbles = _listing(root / "scribbles", notes) if (root / "scribbles").is_dir() else {}
+    masks = _masks(notes, bool(images), bool(points or scribbles))
     known = _listing(root / "known", notes) if (root / "known").is_dir() else {}
     planes = _planes(notes, images)
-    for folder, files in (("mask", masks), ("known area", known), ("file of points", points)):
+    for other, word in ((masks, "mask"), (known, "known area")):
+        for stem in scribbles.keys() & other.keys():
+            notes.faults.append(
+                f"{scribbles[stem]}: there is a {word} of it too ({other[stem].parent.name}/), and scribbles say both "
+                "what is foreground and what is known. Keep one of them."
+            )
+    truths = {"mask": masks, "scribble": scribbles, "known area": known, "file of points": points}
+    for folder, files in truths.items():
         for stem in files.keys() - images.keys() if images else ():
             notes.faults.append(f"{files[stem]}: a {folder} without an image; {_nearest(stem, images)}")
-    _check_card(card, images, masks | points, notes)
-    return Folder(
-        root, card, images, masks, known, points, planes, tuple(sorted(notes.faults)), tuple(sorted(notes.warnings))
-    )
+    _check_card(card, images, masks | scribbles | points, notes)
+    faults, warnings = tuple(sorted(notes.faults)), tuple(sorted(notes.warnings))
+    return Folder(root, card, images, masks, scribbles, known, points, planes, faults, warnings)
 
 
 def stem_of(name: str) -> str:
@@ -100,7 +108,7 @@ def _images(notes: _Notes) -> dict[str, Path]:
     return {}
 
 
-def _masks(notes: _Notes, any_image: bool, any_points: bool) -> dict[str, Path]:
+def _masks(notes: _Notes, any_image: bool, any_other: bool) -> dict[str, Path]:
     found = [notes.root / name for name in MASK_FOLDERS if (notes.root / name).is_dir()]
     if len(found) > 1:
         notes.faults.append(
@@ -111,10 +119,11 @@ def _masks(notes: _Notes, any_image: bool, any_points: bool) -> dict[str, Path]:
         if not masks and any_image:
             notes.faults.append(f"{found[0]}: holds no mask. Put masks there, named as their images.")
         return masks
-    if not any_points:
+    if not any_other:
         notes.faults.append(
             f"{notes.root}: there is no masks/ folder; put a mask per image in masks/, named as its image (labels/, "
-            "gt/ and annotations/ are read too), or the places of objects in points/, as CSV files."
+            "gt/ and annotations/ are read too), strokes in scribbles/, or the places of objects in points/, as CSV "
+            "files."
         )
     return {}
 

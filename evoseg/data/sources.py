@@ -15,6 +15,7 @@ from evoseg.data.files import mask_values, native, picture, read_header
 from evoseg.data.folder import Folder
 from evoseg.data.formats import channel_names, read_bytes
 from evoseg.data.objects import points_in
+from evoseg.data.scribbles import from_scribbles
 
 
 @dataclass(frozen=True)
@@ -71,10 +72,16 @@ class FolderSource:
         self.folder = folder
         self.card = folder.card
         self.stems = tuple(sorted(folder.images))
-        self.labelled = tuple(stem for stem in self.stems if stem in folder.masks or stem in folder.points)
+        truths = folder.masks | folder.scribbles | folder.points
+        self.labelled = tuple(stem for stem in self.stems if stem in truths)
         self.planes = tuple(sorted(folder.planes))
-        self._files: dict[str, dict[str, Path]] = {"image": folder.images, "mask": folder.masks, "known": folder.known}
-        self._files["points"] = folder.points
+        # Strokes say both what is foreground and where that is known.
+        self._files: dict[str, dict[str, Path]] = {
+            "image": folder.images,
+            "mask": folder.masks | folder.scribbles,
+            "known": folder.known | folder.scribbles,
+            "points": folder.points,
+        }
         self._files |= {f"planes/{name}": files for name, files in folder.planes.items()}
 
     def has(self, part: str, stem: str) -> bool:
@@ -95,7 +102,10 @@ class FolderSource:
         data = read_bytes(path)
         digest = sha256(data).hexdigest()
         if part in ("mask", "known"):
-            return Part(str(path), mask_values(path, data), (), (), digest)
+            values = mask_values(path, data)
+            if stem in self.folder.scribbles:
+                values = from_scribbles(values, path)[part == "known"]
+            return Part(str(path), values, (), (), digest)
         if part == "points":
             return Part(str(path), points_in(path, data), (), (), digest)
         found = picture(path, data)
