@@ -1,8 +1,10 @@
 """Pipelines in other languages."""
 
+import json
 from collections.abc import Callable
 
 from evoseg.base.errors import SettingsError, unknown
+from evoseg.data.reading import PLAIN, Reading
 from evoseg.export.cpp import export_cpp
 from evoseg.export.python import export_python
 from evoseg.pipeline import Pipeline, write_json
@@ -14,8 +16,16 @@ EXPORTERS: dict[str, Callable[[Pipeline], str]] = {
 }
 
 
-def exported(pipeline: Pipeline, to: str) -> str:
+def exported(pipeline: Pipeline, to: str, reading: Reading = PLAIN) -> str:
     """Return the pipeline as text in the form `to`.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+    to : str
+        One of `EXPORTERS`.
+    reading : Reading
+        How the images were read that it was made for; the text says so.
 
     Raises
     ------
@@ -26,4 +36,11 @@ def exported(pipeline: Pipeline, to: str) -> str:
     """
     if to not in EXPORTERS:
         raise SettingsError(unknown("form", to, EXPORTERS))
-    return EXPORTERS[to](pipeline)
+    text = EXPORTERS[to](pipeline)
+    if not reading:
+        return text
+    if to == "json":
+        return json.dumps(json.loads(text) | {"reads": reading.chosen}) + "\n"
+    return (
+        f"{'//' if to == 'cpp' else '#'} Made for images that evoseg read with {reading}: give it such images.\n{text}"
+    )

@@ -92,7 +92,7 @@ def replay(
     refuse_other_operators(record)
     asked = settings_of(record)
     asked = asked if workers is None else replace(asked, workers=checked_workers(workers))
-    dataset = opened(data_of(record, data))
+    dataset = opened(data_of(record, data), asked.reading)
     splits = split_of(dataset)
     refuse_other_dataset(record, dataset, splits)
     settings = asked.search_settings()

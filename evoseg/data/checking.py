@@ -14,6 +14,7 @@ from evoseg.data.asked import asked, touching
 from evoseg.data.card import DatasetCard
 from evoseg.data.dataset import Dataset, first_faults
 from evoseg.data.folder import Folder, scan
+from evoseg.data.reading import PLAIN, Reading
 from evoseg.data.sources import FolderSource
 from evoseg.data.splits import Splits, near_duplicates, split_facts, straddling
 from evoseg.data.survey import ImageFacts, Survey, survey
@@ -67,8 +68,14 @@ class Report:
         return "\n".join(_lines(self))
 
 
-def check(path: str | Path) -> Report:
+def check(path: str | Path, reading: Reading = PLAIN) -> Report:
     """Read every file of a dataset once and list every fault.
+
+    Parameters
+    ----------
+    path : path
+    reading : Reading
+        Which page of its files, and which channels.
 
     Raises
     ------
@@ -77,18 +84,24 @@ def check(path: str | Path) -> Report:
     """
     root = Path(path)
     folder = scan(root)
-    return _report(folder, survey(FolderSource(folder)))
+    return _report(folder, survey(FolderSource(folder, reading)))
 
 
-def open_dataset(path: str | Path) -> Dataset:
+def open_dataset(path: str | Path, reading: Reading = PLAIN) -> Dataset:
     """Open a dataset that has no fault; every file is read once, and the dataset keeps what was found (`survey`).
+
+    Parameters
+    ----------
+    path : path
+    reading : Reading
+        Which page of its files, and which channels.
 
     Raises
     ------
     DatasetError
         One error with the first few faults of the folder.
     """
-    dataset = Dataset(path)
+    dataset = Dataset(path, reading)
     report = report_of(dataset)
     if report.faults:
         raise DatasetError(first_faults(report.root, report.faults))

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from evoseg.base.errors import DatasetError
 
 UNKNOWN, BACKGROUND = 0, 1
+HIGHEST_CLASS = 255
+"""Class images are 8-bit."""
 MOST_CLASSES = 32
 """Beyond this, values are shades of grey rather than classes."""
 

@@ -1,7 +1,7 @@
 """Where the parts of a sample come from: the files of a folder, or arrays in memory."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,6 +15,7 @@ from evoseg.data.files import mask_values, native, picture, read_header
 from evoseg.data.folder import Folder
 from evoseg.data.formats import channel_names, read_bytes
 from evoseg.data.objects import points_in
+from evoseg.data.reading import PLAIN, Reading
 from evoseg.data.scribbles import from_scribbles
 
 
@@ -51,6 +52,7 @@ class Source(Protocol):
     stems: tuple[str, ...]
     labelled: tuple[str, ...]
     planes: tuple[str, ...]
+    reading: Reading
 
     def has(self, part: str, stem: str) -> bool:
         """Return whether the part exists."""
@@ -66,10 +68,11 @@ class Source(Protocol):
 
 
 class FolderSource:
-    """Parts from the files of a folder."""
+    """Parts from the files of a folder, read as is said, or else as its card says."""
 
-    def __init__(self, folder: Folder) -> None:
+    def __init__(self, folder: Folder, reading: Reading = PLAIN) -> None:
         self.folder = folder
+        self.reading = replace(reading.or_else(folder.card.reading), value=0)
         self.card = folder.card
         self.stems = tuple(sorted(folder.images))
         truths = folder.masks | folder.scribbles | folder.points
@@ -94,28 +97,36 @@ class FolderSource:
 
     def names(self, part: str, stem: str) -> tuple[str, ...]:
         """Return the channel names in the file's header."""
-        return read_header(self._files[part][stem]).names
+        return read_header(self._files[part][stem], reading=self._reading(part)).names
 
     def read(self, part: str, stem: str) -> Part:
         """Read the file, once."""
         path = self._files[part][stem]
         data = read_bytes(path)
         digest = sha256(data).hexdigest()
+        reading = self._reading(part)
+        if reading and part != "points":
+            digest = sha256(f"{digest} {reading}".encode()).hexdigest()  # other pixels
         if part in ("mask", "known"):
-            values = mask_values(path, data)
+            values = mask_values(path, data, reading=reading)
             if stem in self.folder.scribbles:
                 values = from_scribbles(values, path)[part == "known"]
             return Part(str(path), values, (), (), digest)
         if part == "points":
             return Part(str(path), points_in(path, data), (), (), digest)
-        found = picture(path, data)
+        found = picture(path, data, reading=reading)
         return Part(str(path), found.image, found.names, found.notes, digest)
+
+    def _reading(self, part: str) -> Reading:
+        """Return how to read a part: pages are those of all files, channels those of images alone."""
+        return self.reading if part == "image" else replace(self.reading, channel="")
 
 
 class ArraySource:
     """Parts from arrays in memory, under the same rules as files."""
 
     planes: tuple[str, ...] = ()
+    reading: Reading = PLAIN
 
     def __init__(self, parts: Mapping[str, Mapping[str, NDArray[Any]]], title: str) -> None:
         self.card = DatasetCard(title=title)

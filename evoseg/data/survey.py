@@ -148,7 +148,8 @@ def _facts(source: Source, stem: str, parts: Mapping[str, Part]) -> ImageFacts:
     values = parts["mask"].array
     found = tally(np.where(known, values, 0))
     numbered = source.card.task == "instances" or (source.card.task == "" and found.numbered)
-    notes = facts.notes + _odd_values(parts["mask"], numbered)
+    classes = bool(source.card.classes or (found.values and not found.soft))
+    notes = facts.notes + _odd_values(parts["mask"], numbered or classes)
     foreground = (values > 0) & known
     facts = replace(facts, labelled=True, n_foreground=int(foreground.sum()), tally=found, notes=notes)
     if not is_whole(known):
@@ -161,12 +162,12 @@ def is_whole(known: NDArray[np.bool_] | None) -> bool:
     return known is None or bool(known.mean() >= WHOLE)
 
 
-def _odd_values(mask: Part, numbered: bool) -> tuple[str, ...]:
+def _odd_values(mask: Part, meant: bool) -> tuple[str, ...]:
     """Say what a mask's values hint at: soft edges, or marks for pixels to ignore."""
     values = mask.array
     if values.dtype.kind in "if" and values.min() < 0:
         return (f"{mask.where}: values below 0 count as background; to leave pixels out, use known/.",)
-    if values.dtype == np.uint8 and not numbered:
+    if values.dtype == np.uint8 and not meant:
         n = len(np.unique(values))
         if n > 2:
             return (f"{mask.where}: {n} distinct values; every value above 0 counts as foreground.",)
