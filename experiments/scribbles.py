@@ -129,8 +129,11 @@ def searched(data: Dataset, arm: str, arguments: argparse.Namespace) -> dict[str
 
 
 def table(lines: Sequence[dict[str, Any]]) -> str:
-    """Return the test scores as a table in Markdown, with the mean share of the full masks' score."""
-    scores = {(row["dataset"], row["arm"]): row["test"] for row in lines}
+    """Return the test scores, means over seeds, as a table in Markdown, with the share of the full masks' mean."""
+    rows: dict[tuple[str, str], list[float]] = {}
+    for row in lines:
+        rows.setdefault((row["dataset"], row["arm"]), []).append(row["test"])
+    scores = {key: float(np.mean(values)) for key, values in rows.items()}
     names = [name for name in dict.fromkeys(row["dataset"] for row in lines) if (name, "full") in scores]
     arms = [arm for arm in ARMS if any((name, arm) in scores for name in names)]
     out = [f"| dataset | {' | '.join(arms)} |", "| --- |" + " --- |" * len(arms)]

@@ -22,6 +22,7 @@ from evoseg.base.errors import DatasetError, EvosegError, PipelineError
 from evoseg.base.kinds import Kind
 from evoseg.base.writing import whole_file
 from evoseg.data.agreement import channels_of, mismatches
+from evoseg.data.card import read_card
 from evoseg.data.dataset import assemble
 from evoseg.data.files import read_header, read_image, write_image, write_labels, write_mask
 from evoseg.data.folder import scan, stem_of
@@ -297,6 +298,7 @@ def _images(source: Path, reading: Reading) -> list[Input]:
     if source.is_dir():
         if not (source / "images").is_dir():
             return [_file(path, reading) for path in _image_files(source)]
+        reading = reading.or_else(read_card(source / "dataset.yaml").reading)
         if (source / "planes").is_dir():
             return _with_planes(source, reading)
         return [_file(path, reading) for path in _image_files(source / "images")]

@@ -124,6 +124,8 @@ def decided(task: str, metric: str | None, dataset: Dataset) -> tuple[TaskKind, 
     else:
         choice = asked(dataset.survey.facts, dataset.card)
     kind = kind_called(choice.task)
+    if kind.output is Kind.LABELS and any(fact.strokes for fact in dataset.survey.facts.values()):
+        raise SettingsError(f"scribbles/ of {dataset.title} shows no whole objects. Take the task binary, or masks.")
     part, where = ("points", "points/") if kind.output is Kind.POINTS else ("mask", "masks/")
     if lacking := [stem for stem in dataset.labelled if not dataset.source.has(part, stem)]:
         raise SettingsError(

@@ -47,7 +47,7 @@ def asked(facts: Mapping[str, ImageFacts], card: DatasetCard) -> Asked:
         return Asked("points", "the truths are points")
     several = [tally for tally in tallies if tally.n_values > 1]
     # Strokes are classes, never objects.
-    numbered = [fact.tally for fact in labelled if fact.whole and fact.tally is not None and fact.tally.numbered]
+    numbered = [fact.tally for fact in labelled if not fact.strokes and fact.tally is not None and fact.tally.numbered]
     if len(numbered) > len(several) / 2:
         return Asked("instances", f"in {len(numbered)} of {len(tallies)} masks each value is one object", certain=False)
     if several and all(tally.values and not tally.soft for tally in tallies if tally.n_values):

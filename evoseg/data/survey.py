@@ -40,8 +40,10 @@ class ImageFacts:
     labelled : bool
     n_known, n_foreground : int
         Pixels; `n_foreground` counts known ones, or points where there is no mask.
+    strokes : bool
+        Whether the mask is scribbles.
     whole : bool
-        Whether so much is known that the mask shows whole objects. Scribbles do not.
+        Whether so much is known that the mask shows whole objects.
     areas : int array of shape (n,)
         Of the objects, px; of whole ones only.
     tally : Tally or None
@@ -60,6 +62,7 @@ class ImageFacts:
     labelled: bool = False
     n_known: int = 0
     n_foreground: int = 0
+    strokes: bool = False
     whole: bool = True
     areas: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     tally: Tally | None = None
@@ -147,11 +150,14 @@ def _facts(source: Source, stem: str, parts: Mapping[str, Part]) -> ImageFacts:
         return replace(facts, labelled=True, n_foreground=len(parts["points"].array)) if "points" in parts else facts
     values = parts["mask"].array
     found = tally(np.where(known, values, 0))
+    # Only scribbles say in one file what is foreground and what is known.
+    strokes = "known" in parts and parts["known"].where == parts["mask"].where
     numbered = source.card.task == "instances" or (source.card.task == "" and found.numbered)
     classes = bool(source.card.classes or (found.values and not found.soft))
     notes = facts.notes + _odd_values(parts["mask"], numbered or classes)
     foreground = (values > 0) & known
-    facts = replace(facts, labelled=True, n_foreground=int(foreground.sum()), tally=found, notes=notes)
+    n_foreground = int(foreground.sum())
+    facts = replace(facts, labelled=True, n_foreground=n_foreground, tally=found, notes=notes, strokes=strokes)
     if not is_whole(known):
         return replace(facts, whole=False)
     return replace(facts, areas=_areas(values, foreground, numbered))

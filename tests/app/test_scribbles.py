@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import evoseg
-from evoseg.base.errors import DatasetError
+from evoseg.base.errors import DatasetError, SettingsError
+from evoseg.data.asked import asked
 from evoseg.data.checking import check, open_dataset
 from evoseg.data.files import write_image, write_mask
 from evoseg.data.scribbles import from_scribbles
@@ -59,7 +60,7 @@ def test_scribbles_and_masks_make_one_dataset(tmp_path):
     assert scribbled.known.sum() == 2 * 45 + 2 * 20 and scribbled.mask.sum() == 2 * 20
     assert full.known is None and full.mask is not None and full.mask.sum() == 18 * 28
     facts = data.survey.facts["s0"]
-    assert not facts.whole and len(facts.areas) == 0 and facts.n_known == 130
+    assert facts.strokes and not facts.whole and len(facts.areas) == 0 and facts.n_known == 130
     report = check(tmp_path)
     assert report.ok and "of the pixels are known; only these count" in str(report)
     assert report.card["objects_per_image"] == {"median": 1.0}
@@ -80,6 +81,18 @@ def test_two_truths_of_one_image_are_a_fault(tmp_path):
     assert any("scribbles/s0.png: there is a mask of it too (masks/)" in fault for fault in faults)
     assert any("scribbles/s1.png: there is a known area of it too" in fault for fault in faults)
     assert any("scribbles/lone.png: a scribble without an image" in fault for fault in faults)
+
+
+def test_strokes_of_several_classes_are_no_objects(tmp_path):
+    root = folder(tmp_path, n=6)
+    drawn = np.zeros(SHAPE, np.uint8)
+    drawn[2:4, 5:50], drawn[16:18, 14:34], drawn[30:32, 14:34] = 1, 2, 3
+    for path in (root / "scribbles").iterdir():
+        write_image(path, drawn, overwrite=True)
+    data = open_dataset(root)
+    assert asked(data.survey.facts, data.card).task == "classes"
+    with pytest.raises(SettingsError, match="shows no whole objects"):
+        evoseg.search(data, task="instances", evaluations=4, workers=0, out=tmp_path / "run")
 
 
 def test_a_file_of_other_values_is_named(tmp_path):
