@@ -18,8 +18,9 @@ from evoseg.app.kept import result_of
 from evoseg.app.runs import CLASSES, FilesError, RunFolder, make_folder, run_id, runs_folder, write_whole
 from evoseg.app.settings import RunSettings, run_settings
 from evoseg.app.status import Watch
-from evoseg.app.tasks import sets_classes
+from evoseg.app.tasks import AUTO, check_names
 from evoseg.base.errors import DatasetError, SettingsError
+from evoseg.data.asked import CLASSES as TASK
 from evoseg.data.classes import classes_of, of_class
 from evoseg.data.dataset import Dataset
 from evoseg.data.reading import Reading
@@ -92,9 +93,10 @@ def search_classes(
         At the first Ctrl-C, with everything saved; `resume_classes` goes on.
     """
     settings = run_settings(**asked, reading=Reading(axes, str(page), str(channel)))
+    if settings.task not in (AUTO, TASK):
+        raise SettingsError(f"task is {settings.task}; a pipeline per class is the task {TASK}.")
+    check_names(TASK, settings.metric)
     dataset = opened(data, settings.reading)
-    if settings.task != "auto" and not sets_classes(settings.task, settings.metric, dataset):
-        raise SettingsError(f"task is {settings.task}; a pipeline per class is the task classes.")
     parts = _parts(dataset)
     shared = _share(replace(settings, task="binary"), len(parts))
     folder = Path(out).expanduser().absolute() if out else runs_folder() / run_id(name_of(dataset))
@@ -104,8 +106,16 @@ def search_classes(
             "--overwrite (overwrite=True); an unfinished search goes on with `evoseg runs resume`."
         )
     make_folder(folder)
-    for name, part in parts.items():
-        begin(shared, part, folder / name, overwrite=overwrite)
+    begun: list[RunFolder] = []
+    try:
+        for name, part in parts.items():
+            begun.append(begin(shared, part, folder / name, overwrite=overwrite).folder)
+    except BaseException:
+        for one in begun:
+            one.drop()
+        if not any(folder.iterdir()):
+            folder.rmdir()
+        raise
     _write(folder, _document(dataset, parts))
     logger.warning(
         "a pipeline for each of %d classes, with equal shares of the budget: %s", len(parts), ", ".join(parts)
@@ -164,7 +174,7 @@ def _document(dataset: Dataset, parts: Mapping[str, Dataset]) -> dict[str, Any]:
     """Return what is known before anything is found."""
     return {
         "evoseg": __version__,
-        "task": "classes",
+        "task": TASK,
         "dataset": name_of(dataset),
         "dataset_path": str(dataset.root.resolve()) if dataset.root else None,
         "reads": dataset.source.reading.chosen,

@@ -106,7 +106,16 @@ def classes_file(source: str | Path) -> Path | None:
             return None  # whoever reads it as a pipeline says what is wrong
     if path.is_dir():
         path /= CLASSES
-    return path if path.name.endswith(CLASSES) and path.is_file() else None
+    named = path.is_file() and (path.name == CLASSES or (path.suffix == ".json" and _names_classes(path)))
+    return path if named else None
+
+
+def _names_classes(path: Path) -> bool:
+    """Return whether a JSON file is a document of classes by another name."""
+    try:
+        return isinstance(read_document(path)["classes"], list)
+    except FilesError:
+        return False
 
 
 def read_document(path: Path) -> dict[str, Any]:
@@ -146,7 +155,7 @@ def read_classes(path: Path) -> ClassPipeline:
             ClassPart(int(e["value"]), str(e["name"]), read_text(e["pipeline"]), float(e["expected"]))
             for e in document["classes"]
         )
-        reading = Reading(**document.get("reads", {})).checked()
+        reading = Reading(**document.get("reads", {}))
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, PipelineError):
             raise

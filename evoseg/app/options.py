@@ -26,4 +26,4 @@ def chosen(axes: str, page: str, channel: str) -> "Reading":
     """
     from evoseg.data.reading import Reading
 
-    return Reading(axes, page, channel).checked()
+    return Reading(axes, page, channel)

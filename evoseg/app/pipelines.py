@@ -62,7 +62,7 @@ def _reading_in(text: str) -> Reading:
     if not text.lstrip().startswith("{"):
         return Reading.marked(text)
     try:
-        return Reading(**json.loads(text).get("reads", {})).checked()
+        return Reading(**json.loads(text).get("reads", {}))
     except (ValueError, TypeError) as error:
         raise PipelineError("what the document says under 'reads' cannot be understood. Remove it.") from error
 

@@ -59,13 +59,14 @@ def settings_of(record: RunRecord) -> RunSettings:
         If this version of evoseg does not know them.
     """
     known = {field.name for field in fields(RunSettings)}
-    if known != set(record.settings):
-        other = ", ".join(sorted(known ^ set(record.settings)))
+    recorded = {"reading": {}, **record.settings}  # runs from before stacks were read have nothing to say of them
+    if known != set(recorded):
+        other = ", ".join(sorted(known ^ set(recorded)))
         raise ChangedError(f"{record.id}: {_made_with(record)}, and its settings differ ({other}). Use that version.")
-    start = tuple(read_text(text) for text in record.settings["start"])
-    offers = tuple(Offer(**{**offer, "program": read_text(offer["program"])}) for offer in record.settings["offers"])
-    reading = Reading(**record.settings["reading"])
-    return RunSettings(**{**record.settings, "start": start, "offers": offers, "reading": reading})
+    start = tuple(read_text(text) for text in recorded["start"])
+    offers = tuple(Offer(**{**offer, "program": read_text(offer["program"])}) for offer in recorded["offers"])
+    reading = Reading(**recorded["reading"])
+    return RunSettings(**{**recorded, "start": start, "offers": offers, "reading": reading})
 
 
 def refuse_other_operators(record: RunRecord) -> None:

@@ -221,7 +221,7 @@ def run_settings(
         llm_tokens=llm_tokens,
         llm_usd=llm_usd,
         roles=None if roles is None else str(Path(roles).expanduser().absolute()),
-        reading=reading.checked(),
+        reading=reading,
     )
 
 

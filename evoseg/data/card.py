@@ -170,7 +170,7 @@ class _Walk:
         """Read `axes`, `page` and `channel`."""
         words = {key: self.text(node, key) for key, node in nodes.items()}
         try:
-            return Reading(words.get("axes", ""), words.get("page", ""), words.get("channel", "")).checked()
+            return Reading(words.get("axes", ""), words.get("page", ""), words.get("channel", ""))
         except SettingsError as error:
             raise self.fault(next(iter(nodes.values())), str(error)) from error
 

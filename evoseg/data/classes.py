@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 from hashlib import sha256
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evoseg.base.errors import DatasetError
 from evoseg.data.dataset import Dataset
@@ -81,5 +81,6 @@ class OneClass:
         found = self._source.read(part, stem)
         if part != "mask":
             return found
-        mask: Any = (found.array == self._value).astype(np.uint8)
+        mask: NDArray[np.int8] = (found.array == self._value).astype(np.int8)
+        mask[found.array < 0] = -1  # as in the other classes: no class at all
         return replace(found, array=mask, digest=sha256(f"{found.digest} {self._value}".encode()).hexdigest())

@@ -4,10 +4,10 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Self
 
 from evoseg.base.errors import DatasetError, SettingsError, unknown
 from evoseg.data.formats import channel_names
+from evoseg.data.scribbles import HIGHEST_CLASS
 
 _AXES = re.compile(r"[A-Z]{2,8}")
 _PAGE = re.compile(r"\d{1,9}|[A-Z]=\d{1,9}(,[A-Z]=\d{1,9})*")
@@ -35,6 +35,24 @@ class Reading:
     channel: str = ""
     value: int = 0
 
+    def __post_init__(self) -> None:
+        """Refuse words that cannot mean anything.
+
+        Raises
+        ------
+        SettingsError
+        """
+        axes, page, value = self.axes, self.page, self.value
+        for name, word in (("axes", axes), ("page", page), ("channel", self.channel)):
+            if not isinstance(word, str):
+                raise SettingsError(f"{name} is {word!r}; it must be text.")
+        if axes and (not _AXES.fullmatch(axes) or len(set(axes)) < len(axes) or not {"Y", "X"} <= set(axes)):
+            raise SettingsError(f"axes is '{axes}'; it must be one capital letter per axis, Y and X among them: CYX.")
+        if page and not _PAGE.fullmatch(page):
+            raise SettingsError(f"page is '{page}'; it must be a number from 0, or one per axis: T=0,Z=3.")
+        if type(value) is not int or not 0 <= value <= HIGHEST_CLASS:
+            raise SettingsError(f"value is {value!r}; classes are whole numbers from 1 to {HIGHEST_CLASS}.")
+
     def __bool__(self) -> bool:
         """Return whether anything is chosen."""
         return self != PLAIN
@@ -44,20 +62,6 @@ class Reading:
         return Reading(
             **{field.name: getattr(self, field.name) or getattr(other, field.name) for field in fields(self)}
         )
-
-    def checked(self) -> Self:
-        """Return this if its words can mean something.
-
-        Raises
-        ------
-        SettingsError
-        """
-        axes = self.axes
-        if axes and (not _AXES.fullmatch(axes) or len(set(axes)) < len(axes) or not {"Y", "X"} <= set(axes)):
-            raise SettingsError(f"axes is '{axes}'; it must be one capital letter per axis, Y and X among them: CYX.")
-        if self.page and not _PAGE.fullmatch(self.page):
-            raise SettingsError(f"page is '{self.page}'; it must be a number from 0, or one per axis: T=0,Z=3.")
-        return self
 
     def mark(self) -> str:
         """Return the line by which a pipeline's file remembers this; "" if nothing is chosen."""
@@ -73,7 +77,7 @@ class Reading:
         """Return what a pipeline's text remembers; nothing if it has no such line, or one that cannot be read."""
         line = next((line for line in text.splitlines() if line.startswith(_MARK)), _MARK + "{}")
         try:
-            return cls(**json.loads(line[len(_MARK) :])).checked()
+            return cls(**json.loads(line[len(_MARK) :]))
         except (ValueError, TypeError) as error:
             raise DatasetError(
                 f"the line '{line[:80]}' does not say how images are read. Correct or remove it."

@@ -9,7 +9,7 @@ import pytest
 import evoseg
 from evoseg.app.classes import ClassPart, ClassPipeline
 from evoseg.app.runs import FilesError
-from evoseg.base.errors import DatasetError
+from evoseg.base.errors import DatasetError, SettingsError
 from evoseg.data.checking import open_dataset
 from evoseg.data.classes import classes_of, of_class
 from evoseg.data.dataset import Dataset
@@ -198,6 +198,25 @@ def test_values_that_are_no_classes_are_refused(tmp_path):
     with pytest.raises(DatasetError, match="class class-4: none of the 6 images to search in"):
         evoseg.search_classes(Dataset.from_arrays(images, few), evaluations=4, workers=0, out=tmp_path / "a")
     assert not (tmp_path / "a").exists()
+
+
+def test_settings_that_do_not_go_together_leave_nothing_behind(folder, tmp_path):
+    for asked, said in (
+        ({"metric": "ap50"}, "ap50, which scores the task instances"),
+        ({"task": "points"}, "task is points"),
+    ):
+        with pytest.raises(SettingsError, match=said):
+            evoseg.search_classes(folder, evaluations=4, workers=0, out=tmp_path / "a", **asked)
+    with pytest.raises(SettingsError, match="library is 'no.txt'"):
+        evoseg.search_classes(folder, evaluations=4, workers=0, library="no.txt", out=tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+
+
+def test_the_document_can_be_taken_elsewhere(found, folder, tmp_path, command):
+    (tmp_path / "parts.json").write_text(found.file.read_text())
+    done = command("apply", tmp_path / "parts.json", folder / "images" / "s3.png", "--out", tmp_path / "out")
+    assert done.code == 0
+    assert np.array_equal(read_image(tmp_path / "out" / "masks" / "s3.png")[..., 0], found.pipeline(SCENES[3][0]))
 
 
 def test_a_damaged_document_is_one_clear_error(tmp_path):

@@ -98,18 +98,32 @@ def test_a_channel_of_any_file_can_be_chosen(tmp_path):
     rows.close()
 
 
-@pytest.mark.parametrize("words", [{"page": "x"}, {"page": "Z=1,"}, {"axes": "YXX"}, {"axes": "ZC"}, {"axes": "cyx"}])
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"page": "x"},
+        {"page": "Z=1,"},
+        {"axes": "YXX"},
+        {"axes": "ZC"},
+        {"axes": "cyx"},
+        {"page": 3},
+        {"channel": 0},
+        {"value": 256},
+        {"value": "1"},
+    ],
+)
 def test_words_that_mean_nothing_are_refused(words):
     with pytest.raises(SettingsError):
-        Reading(**words).checked()
+        Reading(**words)
 
 
 def test_what_is_chosen_is_remembered_in_a_line_of_text():
     reading = Reading(page="T=0,Z=3", channel='the "second"', value=2)
     assert Reading.marked(f"# evoseg 1: x\n{reading.mark()}def pipeline(image):\n") == reading
     assert Reading.marked("# evoseg 1: x\n") == PLAIN and PLAIN.mark() == ""
-    with pytest.raises(DatasetError, match="does not say how images are read"):
-        Reading.marked('# reads: {"pages": 3}\n')
+    for line in ('{"pages": 3}', '{"page": 3}', "[]", "{", '{"value": "x"}'):
+        with pytest.raises(DatasetError, match="does not say how images are read"):
+            Reading.marked(f"# reads: {line}\n")
 
 
 def test_a_dataset_of_stacks_says_its_page_in_its_card_or_is_told(tmp_path):
