@@ -22,7 +22,7 @@ ROWS = (
     {"report", "export"},
     {"llm"},
     {"library"},
-    {"store"},
+    {"store", "cluster"},
     {"evolve"},
     {"pipeline"},
     {"operators", "metrics", "data"},
@@ -30,7 +30,7 @@ ROWS = (
 )
 ROW_OF = {name: row for row, names in enumerate(ROWS) for name in names}
 CORE = ("evolve", "pipeline", "operators", "metrics", "data", "base")
-HEAVY = {"langchain", "langchain_core", "openai", "sqlalchemy", "typer", "faiss", "torch"}
+HEAVY = {"distributed", "langchain", "langchain_core", "openai", "sqlalchemy", "typer", "faiss", "torch"}
 
 
 def modules() -> list[Path]:
@@ -99,14 +99,22 @@ class WithoutPictures(ast.NodeTransformer):
         return None if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING" else node
 
 
-def test_only_the_store_knows_sqlalchemy():
-    users = {
-        path.relative_to(PACKAGE).parts[0]
+def users_of(package: str) -> set[str]:
+    return {
+        dotted(path)
         for path in modules()
         for _, name in imported(ast.parse(path.read_text("utf-8")), dotted(path), path.stem == "__init__")
-        if name.split(".")[0] == "sqlalchemy"
+        if name.split(".")[0] == package
     }
-    assert users == {"store"}
+
+
+def test_only_the_store_knows_sqlalchemy():
+    assert {name.split(".")[1] for name in users_of("sqlalchemy")} == {"store"}
+
+
+def test_only_one_module_knows_dask():
+    assert users_of("distributed") == {"evoseg.cluster.dask"}
+    assert not users_of("dask")
 
 
 def test_every_package_has_its_row():

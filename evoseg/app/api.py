@@ -6,6 +6,7 @@ from pathlib import Path
 
 from evoseg.app.agents import staff_of
 from evoseg.app.datasets import Data, name_of, opened
+from evoseg.app.executing import LOCAL, hired
 from evoseg.app.found import Found
 from evoseg.app.pipelines import check_channels
 from evoseg.app.recording import (
@@ -17,7 +18,7 @@ from evoseg.app.recording import (
 )
 from evoseg.app.runs import FilesError, RunFolder, open_run, remove_scratch, run_folder
 from evoseg.app.session import Session
-from evoseg.app.settings import DEFAULT, LLM_CALLS, LLM_USD, RunSettings, Start, checked_workers, run_settings
+from evoseg.app.settings import DEFAULT, LLM_CALLS, LLM_USD, RunSettings, Start, moved, run_settings
 from evoseg.app.solved import retrieved
 from evoseg.app.status import Watch
 from evoseg.app.tasks import decided, sets_classes
@@ -50,6 +51,7 @@ def search(
     target_score: float | None = None,
     seed: int = 0,
     workers: int | None = None,
+    executor: str = LOCAL,
     operators: str = "default",
     start: Start = (),
     max_ms_per_mpx: float | None = None,
@@ -87,6 +89,9 @@ def search(
         Of the search. The split into search and test images does not depend on it.
     workers : int, optional
         Processes, by default one per core; 0 runs everything in this one, for debugging.
+    executor : str
+        What evaluates: "local", or the scheduler of a Dask cluster, as dask://HOST:PORT; the result does not depend on
+        it. A cluster has its own number of workers.
     operators : str
         "all" adds operators that need scikit-image; pipelines with those cannot be exported. "cpp" leaves out those
         that exported C++ files do not carry.
@@ -128,8 +133,8 @@ def search(
     SeveralClassesError
         If the masks tell several classes and no task was named.
     EvosegError
-        For faults of the dataset (DatasetError), of a setting (SettingsError) or of the place for the files, or if
-        the search ended before any candidate was scored.
+        For faults of the dataset (DatasetError), of a setting (SettingsError), of the cluster (ClusterError) or of the
+        place for the files, or if the search ended before any candidate was scored.
     """
     asked = run_settings(
         metric=metric,
@@ -151,6 +156,7 @@ def search(
         llm_usd=llm_usd,
         roles=roles,
         reading=Reading(axes, str(page), str(channel)),
+        executor=executor,
     )
     staff = staff_of(asked)
     clock = RecordedClock(asked.search_settings().budget, RESERVE_S)
@@ -158,15 +164,18 @@ def search(
     if sets_classes(asked.task, asked.metric, dataset):
         raise SeveralClassesError(dataset)
     _warn(dataset)
-    begun = begin(asked, dataset, out, overwrite=overwrite)
-    the_search = Session(begun.asked, clock, dataset, begun.splits, begun.folder, progress, staff, begun.description)
-    with RunLock(begun.folder.path) as lock:
-        try:
-            return the_search.run(lock)
-        except Exception:
-            if not the_search.evaluated:
-                begun.folder.drop()
-            raise
+    with hired(asked.executor) as hire:
+        begun = begin(asked, dataset, out, overwrite=overwrite)
+        the_search = Session(
+            begun.asked, clock, dataset, begun.splits, begun.folder, progress, staff, begun.description, hire
+        )
+        with RunLock(begun.folder.path) as lock:
+            try:
+                return the_search.run(lock)
+            except Exception:
+                if not the_search.evaluated:
+                    begun.folder.drop()
+                raise
 
 
 @dataclass(frozen=True)
@@ -225,7 +234,12 @@ class SeveralClassesError(SettingsError):
 
 
 def resume(
-    run: str | Path, data: Data | None = None, *, workers: int | None = None, progress: Watch | None = None
+    run: str | Path,
+    data: Data | None = None,
+    *,
+    workers: int | None = None,
+    executor: str | None = None,
+    progress: Watch | None = None,
 ) -> Found:
     """Go on with a run that was interrupted or killed, to what it would have found undisturbed.
 
@@ -239,6 +253,8 @@ def resume(
         Its dataset, if that has moved or was given as arrays.
     workers : int, optional
         Processes, by default as many as before; the result does not depend on it.
+    executor : str, optional
+        What evaluates, as for `search`; by default what did before.
     progress : callable, optional
         Called with a `Status` after each generation.
 
@@ -259,14 +275,15 @@ def resume(
         if read_run(folder.path).finished:
             raise FilesError(f"{folder.name}: this run is done; `evoseg runs show {folder.name}` shows what it found.")
         refuse_other_operators(record)
-        asked = settings_of(record)
-        asked = asked if workers is None else replace(asked, workers=checked_workers(workers))
+        asked = moved(settings_of(record), executor, workers)
         staff = staff_of(asked)
         clock = RecordedClock(asked.search_settings().budget, RESERVE_S)
         dataset = opened(data_of(record, data), asked.reading)
         splits = split_of(dataset)
         refuse_other_dataset(record, dataset, splits)
-        return Session(asked, clock, dataset, splits, replace(folder, id=record.id), progress, staff).run(lock)
+        folder = replace(folder, id=record.id)
+        with hired(asked.executor) as hire:
+            return Session(asked, clock, dataset, splits, folder, progress, staff, hire=hire).run(lock)
 
 
 def _warn(dataset: Dataset) -> None:

@@ -120,11 +120,16 @@ def search_classes(
     logger.warning(
         "a pipeline for each of %d classes, with equal shares of the budget: %s", len(parts), ", ".join(parts)
     )
-    return _go_on(folder, dataset, None, progress)
+    return _go_on(folder, dataset, _Again(None, None, progress))
 
 
 def resume_classes(
-    folder: str | Path, data: Data | None = None, *, workers: int | None = None, progress: Watch | None = None
+    folder: str | Path,
+    data: Data | None = None,
+    *,
+    workers: int | None = None,
+    executor: str | None = None,
+    progress: Watch | None = None,
 ) -> FoundClasses:
     """Go on with a search for several classes that was interrupted or killed.
 
@@ -132,7 +137,7 @@ def resume_classes(
     ----------
     folder : path
         That holds classes.json.
-    data, workers, progress
+    data, workers, executor, progress
         As of `evoseg.resume`.
 
     Raises
@@ -146,7 +151,16 @@ def resume_classes(
     if where is None:
         raise DatasetError(f"{path}: its images were given as arrays; give them again, by evoseg.resume_classes.")
     dataset = opened(where, Reading(**document["reads"]))
-    return _go_on(path, dataset, workers, progress)
+    return _go_on(path, dataset, _Again(workers, executor, progress))
+
+
+@dataclass(frozen=True)
+class _Again:
+    """Where and under whose eyes runs go on; None for as before."""
+
+    workers: int | None
+    executor: str | None
+    progress: Watch | None
 
 
 def _parts(dataset: Dataset) -> dict[str, Dataset]:
@@ -186,12 +200,12 @@ def _write(folder: Path, document: dict[str, Any]) -> None:
     write_whole(folder / CLASSES, json.dumps(document, indent=1, allow_nan=False) + "\n", overwrite=True)
 
 
-def _go_on(folder: Path, dataset: Dataset, workers: int | None, progress: Watch | None) -> FoundClasses:
+def _go_on(folder: Path, dataset: Dataset, again: _Again) -> FoundClasses:
     """Finish the run of each class, and put together what they found."""
     document = read_document(folder / CLASSES)
     found: dict[str, Found] = {}
     for entry in document["classes"]:
-        found[entry["name"]] = _finished(folder / entry["name"], dataset, workers, progress)
+        found[entry["name"]] = _finished(folder / entry["name"], dataset, again)
     for entry in document["classes"]:
         one = found[entry["name"]]
         selection = one.scores["selection"]
@@ -211,19 +225,19 @@ def _go_on(folder: Path, dataset: Dataset, workers: int | None, progress: Watch 
     return FoundClasses(pipeline, found, metric, document["scores"], combined, folder / CLASSES, document)
 
 
-def _finished(path: Path, dataset: Dataset, workers: int | None, progress: Watch | None) -> Found:
+def _finished(path: Path, dataset: Dataset, again: _Again) -> Found:
     """Return what the run of one class found, searching for the rest of its budget if there is some left."""
     result = result_of(path) if read_run(path).finished else None
     if result is not None:
         return found_again(result, RunFolder(path.name, path, new=False))
-    again = f"go on with: evoseg runs resume {path.parent}"
+    note = f"go on with: evoseg runs resume {path.parent}"
     try:
-        found = resume(path, dataset, workers=workers, progress=progress)
+        found = resume(path, dataset, workers=again.workers, executor=again.executor, progress=again.progress)
     except KeyboardInterrupt as error:
-        error.add_note(again)
+        error.add_note(note)
         raise
     if found.result["stopped_by"] == "interrupt":
-        raise _interrupted(again)
+        raise _interrupted(note)
     return found
 
 

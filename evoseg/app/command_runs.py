@@ -19,6 +19,11 @@ runs = typer.Typer(
 _RUN = typer.Argument(metavar="RUN", help="Id or folder of a run.")
 _JSON = typer.Option("--json", help="Print one JSON document.")
 _WORKERS = typer.Option(help="Processes, 0 for none beside this one; as many as before.", show_default=False)
+_EXECUTOR = typer.Option(
+    metavar="URL",
+    help="What evaluates: dask://HOST:PORT, a Dask cluster's scheduler; or local; as before.",
+    show_default=False,
+)
 _DATASET = typer.Option(help="Where the dataset is now, if it has moved.", show_default=False)
 
 
@@ -163,6 +168,7 @@ def _front_text(found: "Kept", programs: list[dict[str, Any]]) -> str:
 def resume_run(
     run: Annotated[str, _RUN],
     workers: Annotated[int | None, _WORKERS] = None,
+    executor: Annotated[str | None, _EXECUTOR] = None,
     dataset: Annotated[Path | None, _DATASET] = None,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
@@ -181,9 +187,9 @@ def resume_run(
     classes = classes_file(run)
     with shown() as watch:
         if classes is None:
-            found = resume(run, dataset, workers=workers, progress=watch)
+            found = resume(run, dataset, workers=workers, executor=executor, progress=watch)
         else:
-            found = resume_classes(classes.parent, dataset, workers=workers, progress=watch)
+            found = resume_classes(classes.parent, dataset, workers=workers, executor=executor, progress=watch)
     report(found, as_json=as_json)
     raise typer.Exit(exit_code(found, None))
 
@@ -192,6 +198,7 @@ def resume_run(
 def replay_run(
     run: Annotated[str, _RUN],
     workers: Annotated[int | None, _WORKERS] = None,
+    executor: Annotated[str | None, _EXECUTOR] = None,
     dataset: Annotated[Path | None, _DATASET] = None,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
@@ -213,7 +220,7 @@ def replay_run(
             told = monotonic()
             print(f"{progress.evaluations} evaluations compared, all as recorded", file=sys.stderr, flush=True)
 
-    found = replay(run, dataset, workers=workers, progress=tell)
+    found = replay(run, dataset, workers=workers, executor=executor, progress=tell)
     if as_json:
         print(json.dumps(found.as_json(), indent=1))
     elif found.difference is None:

@@ -47,6 +47,9 @@ def search(
     workers: Annotated[
         int | None, typer.Option(help="Processes, 0 for none beside this one; one per core.", show_default=False)
     ] = None,
+    executor: Annotated[
+        str, typer.Option(metavar="URL", help="What evaluates: dask://HOST:PORT, a Dask cluster's scheduler; or local.")
+    ] = "local",
     operators: Annotated[
         str, typer.Option(help="default; all: those that need scikit-image too; cpp: those that --for cpp leaves.")
     ] = "default",
@@ -126,6 +129,7 @@ def search(
         "target_score": target_score,
         "seed": seed,
         "workers": workers,
+        "executor": executor,
         "operators": "cpp" if target == "cpp" else operators,
         "start": start or (),
         "max_ms_per_mpx": max_ms_per_mpx,

@@ -28,6 +28,7 @@ is exactly one document or empty. Nothing is overwritten without `--overwrite`.
 Results of a search go to a folder of their own under `$EVOSEG_HOME/runs` (by default in your user data folder), or to
 `--out`. Commands that take a pipeline accept a file, such a folder, or the id of a run; `RUN#3` is number 3 of its
 front (`evoseg runs show RUN --front`). A search that was interrupted or killed goes on with `evoseg runs resume RUN`.
+Searches on several machines: [cluster.md](cluster.md).
 """
 
 

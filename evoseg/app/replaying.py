@@ -7,9 +7,10 @@ from typing import Any
 
 from evoseg.app.agents import told_again
 from evoseg.app.datasets import Data, opened
+from evoseg.app.executing import hired
 from evoseg.app.recording import data_of, refuse_other_dataset, refuse_other_operators, settings_of
 from evoseg.app.runs import run_folder, scratch
-from evoseg.app.settings import checked_workers
+from evoseg.app.settings import moved
 from evoseg.app.stopping import stoppable
 from evoseg.base.errors import EvosegError
 from evoseg.data.splits import split as split_of
@@ -62,6 +63,7 @@ def replay(
     data: Data | None = None,
     *,
     workers: int | None = None,
+    executor: str | None = None,
     progress: Callable[[Progress], None] = lambda progress: None,
 ) -> Replayed:
     """Search again as a run did, evaluate all candidates anew, and compare with the journal bit for bit.
@@ -76,6 +78,8 @@ def replay(
         Its dataset, if that has moved or was given as arrays.
     workers : int, optional
         Processes, by default as many as before.
+    executor : str, optional
+        What evaluates, as for `search`; by default what did before.
     progress : callable, optional
         Called after each generation.
 
@@ -90,8 +94,7 @@ def replay(
     folder = run_folder(run)
     record = read_run(folder.path)
     refuse_other_operators(record)
-    asked = settings_of(record)
-    asked = asked if workers is None else replace(asked, workers=checked_workers(workers))
+    asked = moved(settings_of(record), executor, workers)
     dataset = opened(data_of(record, data), asked.reading)
     splits = split_of(dataset)
     refuse_other_dataset(record, dataset, splits)
@@ -104,7 +107,12 @@ def replay(
     # What the model has said is in the journal; nobody is asked.
     guests = [told_again(clock)] if asked.agent else []
     difference = None
-    with open_journal(folder.path) as journal, scratch() as packs, stoppable(clock):
+    with (
+        hired(asked.executor) as hire,
+        open_journal(folder.path) as journal,
+        scratch() as packs,
+        stoppable(clock),
+    ):
         clock.follow(journal, extend=False)
         try:
             solve(
@@ -118,6 +126,7 @@ def replay(
                 witness=checked,
                 method=replace(USUAL, proposers=with_warm_start(WarmStart(asked.offers))),
                 guests=guests,
+                hire=hire,
             )
         except EndOfJournal:
             pass

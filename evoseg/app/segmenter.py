@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from evoseg.app.api import search
 from evoseg.app.datasets import Arrays
+from evoseg.app.executing import LOCAL
 from evoseg.app.found import Found
 from evoseg.app.pipelines import check_channels
 from evoseg.app.settings import DEFAULT, LLM_CALLS, LLM_USD
@@ -52,6 +53,7 @@ class Segmenter:
         target_score: float | None = None,
         seed: int = 0,
         workers: int | None = None,
+        executor: str = LOCAL,
         operators: str = "default",
         max_ms_per_mpx: float | None = None,
         library: str = DEFAULT,
@@ -70,6 +72,7 @@ class Segmenter:
         self.target_score = target_score
         self.seed = seed
         self.workers = workers
+        self.executor = executor
         self.operators = operators
         self.max_ms_per_mpx = max_ms_per_mpx
         self.library = library

@@ -27,7 +27,7 @@ from evoseg.evolve.jobs import Executor
 from evoseg.evolve.journal import Recorded, RecordedClock
 from evoseg.evolve.method import USUAL
 from evoseg.evolve.search import Progress
-from evoseg.evolve.solve import Solution, solve
+from evoseg.evolve.solve import Hire, Solution, solve
 from evoseg.library.describing import Description
 from evoseg.library.warm import WarmStart, with_warm_start
 from evoseg.pipeline import Pipeline, print_text
@@ -52,6 +52,7 @@ class Session:
         watch: Watch | None,
         staff: Staff | None,
         description: Description | None = None,
+        hire: Hire | None = None,
     ) -> None:
         self._asked = asked
         self._clock = clock
@@ -66,6 +67,7 @@ class Session:
         self._saved = False
         self._warm = WarmStart(asked.offers)
         self._description = description
+        self._hire = hire
 
     @property
     def evaluated(self) -> bool:
@@ -104,6 +106,7 @@ class Session:
                 self._recorded,
                 replace(USUAL, proposers=with_warm_start(self._warm)),
                 guests=self._staff.guests if self._staff is not None else (),
+                hire=self._hire,
             )
         except EvosegError as error:
             if self._stopped.is_set() and not self._seen.best:

@@ -7,6 +7,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from evoseg.app.executing import LOCAL, check_executor
 from evoseg.app.pipelines import read_pipeline
 from evoseg.app.tasks import AUTO, TaskKind, check_names, kind_called, kind_for
 from evoseg.base.errors import SettingsError, unknown
@@ -47,7 +48,9 @@ class RunSettings:
         The budget; None is no limit.
     seed : int
     workers : int
-        Processes; 0 runs everything in this one.
+        Processes on this machine; 0 runs everything in this one.
+    executor : str
+        "local", or the scheduler of a Dask cluster, as dask://HOST:PORT.
     operators : str
         "default", "all", or "cpp" for those that exported C++ files carry.
     max_ms_per_mpx : float or None
@@ -96,6 +99,7 @@ class RunSettings:
     llm_usd: float | None = LLM_USD
     roles: str | None = None
     reading: Reading = PLAIN
+    executor: str = LOCAL
 
     @property
     def kind(self) -> TaskKind:
@@ -175,6 +179,7 @@ def run_settings(
     llm_usd: float | None = LLM_USD,
     roles: str | Path | None = None,
     reading: Reading = PLAIN,
+    executor: str = LOCAL,
 ) -> RunSettings:
     """Check what a caller asked for and fill in what was left open.
 
@@ -198,6 +203,7 @@ def run_settings(
     _check_start(begun, None if task in (AUTO, CLASSES) else kind_called(task))
     if operators == "cpp" and begun:
         filters(begun)
+    check_executor(executor, workers)
     workers = min(cores(), MOST_WORKERS) if workers is None else checked_workers(workers)
     if seconds is None and evaluations is None:
         seconds = SECONDS
@@ -222,6 +228,7 @@ def run_settings(
         llm_usd=llm_usd,
         roles=None if roles is None else str(Path(roles).expanduser().absolute()),
         reading=reading,
+        executor=executor,
     )
 
 
@@ -265,6 +272,19 @@ def checked_workers(workers: int) -> int:
             f"one. More than the {cores()} cores here gain nothing."
         )
     return workers
+
+
+def moved(asked: RunSettings, executor: str | None, workers: int | None) -> RunSettings:
+    """Return the settings with jobs done elsewhere, or by another number of processes here; None is as before.
+
+    Raises
+    ------
+    SettingsError
+        If the two do not go together, or one is none.
+    """
+    executor = asked.executor if executor is None else executor
+    check_executor(executor, workers)
+    return replace(asked, executor=executor, workers=asked.workers if workers is None else checked_workers(workers))
 
 
 def cores() -> int:

@@ -1,7 +1,7 @@
 """From a dataset to a proven pipeline: pack, search, choose, and only then open the test images."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,9 @@ class SearchSettings:
     cache_bytes: int = 1 << 30
 
 
+Hire = Callable[[Task, Pack], Executor]
+"""Makes what runs the jobs of a task on the items of a pack."""
+
 Witness = Callable[[str, AnyEvaluator, Executor], AnyEvaluator]
 """Called with each evaluator's name, itself and its executor; returns what is asked in its stead."""
 
@@ -115,6 +118,7 @@ def solve(
     witness: Witness = lambda name, evaluator, executor: evaluator,
     method: Method = USUAL,
     guests: Sequence[Proposer] = (),
+    hire: Hire | None = None,
 ) -> Solution:
     """Search on the search images, choose on the selection images, prove on the test images.
 
@@ -134,7 +138,10 @@ def solve(
         What the search is made of; for studies.
     guests : sequence of Proposer
         Others that may propose, such as a language model.
+    hire : callable
+        Makes what runs the jobs; by default processes on this machine, as many as the settings say.
     """
+    hire = hire or locally(settings.workers, settings.cache_bytes)
     n_search = len(splits.search)
     copied = evenly_spaced(n_search, method.copies)
     started = clock.seconds
@@ -144,10 +151,10 @@ def solve(
     clock.keep_back(_time_to_prove(splits, sum(sizes.values()) / len(sizes), (clock.seconds - started) / len(sizes)))
     ground = _Ground(sizes, n_search, copied, facts, settings, method, clock, watch, witness)
     start = settings.start
-    masks = _masks(task, pack, ground)
+    masks = _masks(task, pack, ground, hire)
     if masks is not None:
         start += lifted(masks.best, task.output)
-    with _executor(task, pack, settings) as executor:
+    with closing(hire(task, pack)) as executor:
         before = Progress() if masks is None else masks.spent()
         progress = ground.search(task, executor, start, before, guests=guests)
         first_selection = n_search + len(copied)
@@ -166,16 +173,16 @@ def solve(
         progress.stopped_by = "interrupt"  # while choosing
     found(best.scored.pipeline)
     proven = [best, *(f for f in finalists if f.role != "evolved" and f is not best)]
-    test = _prove(dataset, splits.test, task, [f.scored.pipeline for f in proven], settings, folder, witness)
+    test = _prove(dataset, splits.test, task, [f.scored.pipeline for f in proven], hire, folder, witness)
     return Solution(best, tuple(finalists), progress, splits, test, reproducible)
 
 
-def _masks(task: Task, pack: Pack, ground: "_Ground") -> Progress | None:
+def _masks(task: Task, pack: Pack, ground: "_Ground", hire: Hire) -> Progress | None:
     """Return what a search for the foreground has found; None where that is the task itself, or no part of it."""
     simpler = foreground_of(task)
     if simpler is None:
         return None
-    with ground.clock.part(SHARE), _executor(simpler, pack, ground.settings) as executor:
+    with ground.clock.part(SHARE), closing(hire(simpler, pack)) as executor:
         usual = replace(ground, method=replace(ground.method, proposers=usual_proposers))
         return usual.search(simpler, executor, (), Progress(stage=FOREGROUND), prefix=f"{FOREGROUND} ")
 
@@ -282,7 +289,7 @@ def _prove(
     stems: Sequence[str],
     task: Task,
     programs: list[Pipeline],
-    settings: SearchSettings,
+    hire: Hire,
     folder: Path,
     witness: Witness,
 ) -> dict[Pipeline, Floats]:
@@ -290,7 +297,7 @@ def _prove(
     if not stems:
         return {}
     pack = write_pack(folder / "test.pack", _read(dataset, task, stems))
-    with _executor(task, pack, settings) as executor:
+    with closing(hire(task, pack)) as executor:
         evaluator = Evaluator(task, executor, {i: _pixels(task.image(item)) for i, item in enumerate(pack.items)})
         found = witness("test", evaluator, executor).judge(programs)
     for program, statistics in zip(programs, found, strict=True):
@@ -319,15 +326,12 @@ def _pixels(image: NDArray[Any]) -> int:
     return int(np.prod(image.shape[:2]))
 
 
-@contextmanager
-def _executor(task: Task, pack: Pack, settings: SearchSettings) -> Iterator[Executor]:
-    executor: Executor
-    if settings.workers == 0:
-        executor = InProcess(task, pack.items, settings.cache_bytes)
-    else:
-        workers = WorkerSettings(settings.workers, settings.cache_bytes)
-        executor = Processes(task, pack.path, workers)
-    try:
-        yield executor
-    finally:
-        executor.close()
+def locally(workers: int, cache_bytes: int) -> Hire:
+    """Return what hires so many processes of this machine; 0 runs everything in this one."""
+
+    def hire(task: Task, pack: Pack) -> Executor:
+        if workers == 0:
+            return InProcess(task, pack.items, cache_bytes)
+        return Processes(task, pack.path, WorkerSettings(workers, cache_bytes))
+
+    return hire

@@ -1,0 +1,253 @@
+"""Jobs on a Dask cluster: exact answers, no harm from killed workers, and an end to every wait."""
+
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+pytest.importorskip("distributed", reason="distributed is not installed: pip install 'evoseg[dask]'")
+
+from evoseg.cluster import dask, remote
+from evoseg.cluster.dask import DaskExecutor, connected
+from evoseg.cluster.remote import ClusterError
+from evoseg.data.pack import Pack
+from evoseg.evolve.binary import BinaryTask
+from evoseg.evolve.jobs import InProcess, Job, Outcome, Request
+from evoseg.evolve.ports import Failed, Task
+from tests.cluster.local import LocalCluster, local_cluster, wait_until
+from tests.evolve import helpers
+from tests.evolve.helpers import NastyTask, SlowTask, UnreadableTask, marking, pack, ramp
+
+GOOD = [100, 50, 156, 200]
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory) -> Iterator[LocalCluster]:
+    with local_cluster(tmp_path_factory.mktemp("cluster"), 0) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(shared) -> LocalCluster:
+    """Return a cluster of two workers, with others for those that a test has killed."""
+    shared.fill(2)
+    return shared
+
+
+@contextmanager
+def executor(cluster: LocalCluster, task: Task, path: Path) -> Iterator[DaskExecutor]:
+    with connected(cluster.address) as connection:
+        yield connection.executor(task, Pack(path))
+
+
+def job(*marks: int, limit_s: float = 5.0) -> Job:
+    return Job(tuple(Request(marking(n)) for n in marks), (0,), limit_s)
+
+
+def counts(outcome: Outcome) -> list[list[float] | str]:
+    return [r.reason if isinstance(r, Failed) else r[0].tolist() for r in outcome.results]
+
+
+def expected(*marks: int) -> list[list[float]]:
+    return [r[0].tolist() for r in InProcess(BinaryTask(), ramp(), 0).run([job(*marks)])[0].results]
+
+
+def after(condition: Path, act) -> threading.Thread:
+    """Do something once a file is there."""
+
+    def wait() -> None:
+        wait_until(condition.exists)
+        act()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
+
+
+def test_jobs_come_back_in_order_with_the_answers_that_this_process_gives(cluster, tmp_path):
+    with executor(cluster, BinaryTask(), pack(ramp(), tmp_path)) as dask_executor:
+        assert dask_executor.n_workers == 2
+        outcomes = dask_executor.run([job(n, n + 1) for n in range(20, 40)])
+    assert [counts(o) for o in outcomes] == [expected(n, n + 1) for n in range(20, 40)]
+    assert outcomes[0].results[0].dtype == np.float64
+
+
+def test_equal_packs_are_sent_once(cluster, tmp_path):
+    image = np.random.default_rng(20260311).integers(0, 256, (1900, 2100, 3), np.uint8)  # in three pieces
+    items = [{"image": image, "mask": image[:, :, 0] > 100}]
+    kept = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        path = pack(items, tmp_path / name)
+        with executor(cluster, BinaryTask(), path) as dask_executor:
+            dask_executor.run([job(n) for n in GOOD])
+            found = cluster.packs(remote.hash_of(path))
+            kept.append({file: file.stat().st_ino for file in found})
+            assert all(file.read_bytes() == path.read_bytes() for file in found)
+    assert len(kept[0]) == 2
+    assert kept[0] == kept[1]
+
+
+@pytest.mark.parametrize("nasty", [helpers.EXITS, helpers.STUCK, helpers.HUGE, helpers.RAISES])
+def test_a_bad_candidate_costs_neither_others_nor_its_dask_worker(cluster, tmp_path, nasty):
+    living = cluster.living()
+    task = NastyTask(folder=str(tmp_path))
+    with executor(cluster, task, pack(ramp(), tmp_path)) as dask_executor:
+        (outcome,) = dask_executor.run([job(GOOD[0], nasty, GOOD[1], limit_s=2.0)])
+        assert [counts(o) for o in dask_executor.run([job(n) for n in GOOD])] == [expected(n) for n in GOOD]
+        # Limits are by the clock, so such a run is not reproducible; an error that was raised is.
+        assert (dask_executor.n_killed > 0) == (nasty in (helpers.EXITS, helpers.STUCK))
+    first, failed, last = outcome.results
+    assert isinstance(failed, Failed)
+    assert [first[0].tolist(), last[0].tolist()] == expected(*GOOD[:2])
+    assert cluster.living() == living
+
+
+def test_a_killed_dask_worker_costs_nothing_and_leaves_nothing_running(cluster, tmp_path):
+    task = SlowTask(folder=str(tmp_path), seconds=1.0)
+    children: list[psutil.Process] = []
+
+    def kill() -> None:
+        for worker in cluster.living():
+            children.extend(worker.children(recursive=True))
+            worker.kill()
+            worker.wait()
+        cluster.start(2)
+
+    with executor(cluster, task, pack(ramp(), tmp_path)) as dask_executor:
+        thread = after(tmp_path / "begun", kill)
+        outcomes = dask_executor.run([job(n, limit_s=60) for n in GOOD])
+        thread.join()
+        assert [counts(o) for o in outcomes] == [expected(n) for n in GOOD]
+        assert dask_executor.n_killed == 0
+    assert children
+    wait_until(lambda: not any(child.is_running() and child.status() != "zombie" for child in children))
+
+
+def test_an_interrupt_leaves_no_stale_answers(cluster, tmp_path):
+    task = SlowTask(folder=str(tmp_path), seconds=1.0)
+    with executor(cluster, task, pack(ramp(), tmp_path)) as dask_executor:
+        thread = after(tmp_path / "begun", lambda: os.kill(os.getpid(), signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            dask_executor.run([job(GOOD[0], limit_s=60)])
+        thread.join()
+        assert counts(dask_executor.run([job(GOOD[1], limit_s=60)])[0]) == expected(GOOD[1])
+
+
+def test_workers_that_are_all_gone_are_an_error(cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr(dask, "NO_WORKER_S", 2.0)
+    task = SlowTask(folder=str(tmp_path), seconds=1.0)
+    with executor(cluster, task, pack(ramp(), tmp_path)) as dask_executor:
+        thread = after(tmp_path / "begun", lambda: [worker.kill() for worker in cluster.living()])
+        with pytest.raises(ClusterError, match="no worker in 2 s"):
+            dask_executor.run([job(n, limit_s=60) for n in GOOD])
+        thread.join()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "frozen"])
+def test_a_scheduler_that_is_gone_is_an_error(tmp_path, monkeypatch, number):
+    monkeypatch.setattr(dask, "CONNECT_S", 5.0)
+    task = SlowTask(folder=str(tmp_path), seconds=1.0)
+    with local_cluster(tmp_path, 1) as own, executor(own, task, pack(ramp(), tmp_path)) as dask_executor:
+        monkeypatch.setattr(dask, "ANSWER_S", 3.0)
+        thread = after(tmp_path / "begun", lambda: os.kill(own.scheduler.pid, number))
+        with pytest.raises(ClusterError, match="scheduler"):
+            dask_executor.run([job(n, limit_s=60) for n in GOOD])
+        thread.join()
+
+
+def test_a_task_that_workers_cannot_read_is_an_error(cluster, tmp_path):
+    wanted = pytest.raises(ClusterError, match=r"cannot read the task .*somebodys_notebook.* module")
+    with wanted, executor(cluster, UnreadableTask(home=os.getpid()), pack(ramp(), tmp_path)) as dask_executor:
+        dask_executor.run([job(*GOOD)])
+
+
+def test_other_versions_are_an_error(cluster, monkeypatch):
+    monkeypatch.setitem(remote.versions(), "numpy", "1.0")  # in this process alone
+    with pytest.raises(ClusterError, match=f"numpy {np.__version__} instead of 1.0"), connected(cluster.address):
+        pass
+
+
+def test_a_scheduler_without_evoseg_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(dask, "CONNECT_S", 5.0)
+    wanted = pytest.raises(ClusterError, match="the Dask scheduler cannot use evoseg")
+    with local_cluster(tmp_path, 1, without_evoseg="scheduler") as own, wanted, connected(own.address):
+        pass
+
+
+def test_a_worker_that_joins_with_other_versions_is_an_error(cluster, tmp_path, monkeypatch):
+    path = pack(ramp(), tmp_path)
+    with connected(cluster.address) as connection:
+        monkeypatch.setitem(remote.versions(), "numpy", "1.0")
+        with pytest.raises(ClusterError, match=r"the Dask worker tcp://\S+ has numpy"):
+            connection.executor(BinaryTask(), Pack(path)).run([job(*GOOD)])
+
+
+def test_a_cluster_without_workers_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(dask, "NO_WORKER_S", 1.0)
+    with local_cluster(tmp_path, 0) as own, pytest.raises(ClusterError, match="no worker"), connected(own.address):
+        pass
+
+
+@contextmanager
+def nothing() -> Iterator[int]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        yield free.getsockname()[1]
+
+
+@contextmanager
+def silence() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+@contextmanager
+def dashboard() -> Iterator[int]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+        server.daemon_threads = True
+
+
+@pytest.mark.parametrize("there", [nothing, silence, dashboard])
+def test_what_is_no_scheduler_is_an_error(there, monkeypatch):
+    monkeypatch.setattr(dask, "CONNECT_S", 1.0)
+    wanted = pytest.raises(ClusterError, match="no Dask scheduler can be reached")
+    with there() as port, wanted, connected(f"tcp://127.0.0.1:{port}"):
+        pass
+
+
+def test_children_that_nobody_asks_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(remote, "IDLE_S", 5.0)
+    path = pack(ramp(), tmp_path)
+    folder = tmp_path / "kept"
+    folder.mkdir()
+    path.rename(folder / f"{(digest := remote.hash_of(path))}.pack")
+    kit = remote.Kit(digest, BinaryTask(), dask.WorkerSettings(), remote.versions())
+    before = set(psutil.Process().children())
+    remote.answer(remote.pickle.dumps((remote.pickle.dumps(kit), job(*GOOD))), folder, "me", "here")
+    assert set(psutil.Process().children()) - before
+    wait_until(lambda: not set(psutil.Process().children()) - before)
+
+
+def test_only_so_many_packs_are_kept_and_only_whole_ones(tmp_path):
+    for i in range(remote.MOST_PACKS + 2):
+        data = bytes([i])
+        digest = remote.sha256(data).hexdigest()
+        remote.receive(tmp_path, digest, "sender", 0, data, True)
+        os.utime(tmp_path / f"{digest}.pack", (i, i))
+    remote.receive(tmp_path, "not its hash", "sender", 0, b"torn", True)
+    kept = sorted(path.read_bytes()[0] for path in tmp_path.iterdir())
+    assert kept == list(range(2, remote.MOST_PACKS + 2))
