@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-postgres test-browser test-cpp lint bench seeds clean
+.PHONY: help demo test test-postgres test-browser test-cpp lint docs bench seeds clean
 
 help:  ## show this list
 	@echo "make TARGET, where TARGET is one of"
@@ -32,6 +32,10 @@ lint: $(VENV)/installed-dev  ## check style and types only
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(VENV)/installed-dev  ## build the site in build/docs, warnings as errors
+	$(BIN)/python -m sphinx -q -W -E -b html docs build/docs
+	@echo "open build/docs/index.html"
 
 bench: $(VENV)/installed  ## measure speed
 	@set -e; for script in benchmarks/*.py; do \

@@ -64,7 +64,8 @@ def _trial(data: Path, home: Path, rng: random.Random, takes_s: float) -> tuple[
         while True:
             process = _start(home, *command)
             try:
-                said, _ = process.communicate(timeout=rng.uniform(0.0, 1.3 * takes_s))
+                # Longer each time, or a machine that has become busier would never let it end.
+                said, _ = process.communicate(timeout=rng.uniform(0.0, 1.3 * takes_s * 1.1**n))
                 break
             except subprocess.TimeoutExpired:
                 process.kill()

@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""Study (a): every pipeline of the seed library on every other dataset, as it is and with its thresholds refitted.
+"""Study (a): every binary pipeline of the seed library on every other dataset, as it is and with thresholds refitted.
 
     python experiments/transfer.py ../shared/datasets --out rows.jsonl [--continue] [--images 5] [--only a,b]
     python experiments/transfer.py --ledger rows.jsonl        write pipelines_db/ledger.csv
-    python experiments/transfer.py --table rows.jsonl         the tables of docs/library.md
+    python experiments/transfer.py --table                    the tables of docs/library.md, from that ledger
+    python experiments/transfer.py ../shared/datasets --table --weights study.safetensors --out rows.jsonl
+        the same with learned vectors by other weights (kept in a file beside rows.jsonl)
 
 One row per target, source, pipeline and scale. All scores are on search images: no test image is opened. What is
 refitted is what a warm start refits, by the search's own evaluator, so a row is what one evaluation of a search gives.
@@ -14,12 +16,16 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from study_vectors import described_by  # beside this file
+from transfer_ideas import as_a_set, in_turn, near_shares  # beside this file
+from transfer_tables import tables  # beside this file
 
+from evoseg.base.kinds import Kind
 from evoseg.data.dataset import Dataset
 from evoseg.data.pack import write_pack
 from evoseg.data.splits import split
@@ -29,7 +35,7 @@ from evoseg.evolve.jobs import InProcess
 from evoseg.evolve.ports import Scored
 from evoseg.library.ledger import LEDGER, Reuse, write_ledger
 from evoseg.library.offers import candidates
-from evoseg.library.seeds import seed_folder, seed_tasks
+from evoseg.library.seeds import seed_folder, seed_ledger, seed_tasks
 from evoseg.library.task import SolvedTask
 from evoseg.pipeline import Pipeline
 
@@ -89,29 +95,50 @@ def ledger_of(rows: Sequence[dict[str, Any]], tasks: Sequence[SolvedTask]) -> li
     ]
 
 
+def rows_in(ledger: Iterable[Reuse], tasks: Iterable[SolvedTask]) -> list[dict[str, Any]]:
+    """Return a ledger as rows of the study."""
+    of = {task.id: task for task in tasks}
+    role = {(task.id, p.pipeline.form): p.role for task in of.values() for p in task.pipelines}
+    return [
+        {
+            "target": of[r.target].name,
+            "source": of[r.source].name,
+            "role": role[r.source, r.form],
+            "scale": r.scale,
+            "form": r.form,
+            "retrieved": r.retrieved,
+            "refitted": r.refitted,
+        }
+        for r in ledger
+        if r.target in of and (r.source, r.form) in role
+    ]
+
+
 def main() -> int:
     """Measure what is asked for and not there yet, or write what was measured."""
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ask.add_argument("root", type=Path, nargs="?", help="the folder that holds the datasets")
     ask.add_argument("--out", type=Path)
     ask.add_argument("--ledger", type=Path)
-    ask.add_argument("--table", type=Path)
+    ask.add_argument("--table", action="store_true")
+    ask.add_argument("--weights", type=Path)
     ask.add_argument("--continue", dest="go_on", action="store_true")
     ask.add_argument("--images", type=int, default=5)
     ask.add_argument("--only", default="")
     asked = ask.parse_args()
-    tasks = seed_tasks()
-    if asked.ledger or asked.table:
-        rows = [json.loads(line) for line in (asked.ledger or asked.table).read_text().splitlines()]
-        if asked.ledger:
-            write_ledger(ledger_of(rows, tasks), seed_folder() / LEDGER)
-        else:
-            from transfer_tables import tables  # beside this file
-
-            print(tables(rows, tasks))
+    tasks = tuple(task for task in seed_tasks() if task.output is Kind.MASK)
+    if asked.ledger:
+        rows = [json.loads(line) for line in asked.ledger.read_text().splitlines()]
+        write_ledger(ledger_of(rows, tasks), seed_folder() / LEDGER)
         return 0
-    if asked.root is None or asked.out is None:
-        ask.error("give the folder of the datasets and --out FILE, or --ledger FILE or --table FILE")
+    if (asked.root is None or asked.out is None) and (asked.weights or not asked.table):
+        ask.error("give the folder of the datasets and --out FILE, or --ledger FILE, or --table")
+    if asked.weights:
+        tasks = described_by(tasks, asked.weights, asked.root, asked.out)
+    if asked.table:
+        ideas = {"as a set": as_a_set, "shares near by": near_shares, "in turn": in_turn}
+        print(tables(rows_in(seed_ledger(), tasks), tasks, ideas))
+        return 0
     if asked.out.exists() and not asked.go_on:
         ask.error(f"{asked.out} exists; add --continue to go on with it, or name another file")
     there = [json.loads(line) for line in asked.out.read_text().splitlines()] if asked.out.exists() else []

@@ -88,10 +88,13 @@ def ours(study: Study, target: SolvedTask, candidates: list[Candidate]) -> list[
 
 def model(study: Study, target: SolvedTask, candidates: list[Candidate]) -> list[Candidate]:
     """Choose by expected scores alone, one pipeline of a task."""
-    expected = study.adviser(target).expected(problem_of(target), candidates)
-    order = sorted(range(len(candidates)), key=lambda i: -expected[i])
+    return distinct(candidates, study.adviser(target).expected(problem_of(target), candidates))
+
+
+def distinct(candidates: list[Candidate], merit: Sequence[float]) -> list[Candidate]:
+    """Return the best candidate of each task, the one of greatest merit first."""
     firsts: dict[str, Candidate] = {}
-    for i in order:
+    for i in sorted(range(len(candidates)), key=lambda i: -merit[i]):
         firsts.setdefault(candidates[i].task.id, candidates[i])
     return list(firsts.values())
 
@@ -101,13 +104,19 @@ def oracle(study: Study, target: SolvedTask, candidates: list[Candidate]) -> lis
     return sorted(candidates, key=lambda c: -study.of(target.name, c))
 
 
-def tables(rows: Sequence[dict[str, Any]], tasks: Sequence[SolvedTask]) -> str:
-    """Return the tables in Markdown."""
+def tables(rows: Sequence[dict[str, Any]], tasks: Sequence[SolvedTask], ideas: Mapping[str, Choice]) -> str:
+    """Return the tables in Markdown.
+
+    Parameters
+    ----------
+    ideas : mapping of str to Choice
+        Further ways to choose.
+    """
     score = {(r["target"], r["source"], r["role"], r["scale"] != 1.0): r["refitted"] for r in rows}
     study = Study({t.name: t for t in tasks}, score, rows)
     targets = [t for t in tasks if any(r["target"] == t.name for r in rows)]
     learned = sorted({name for t in tasks for name in t.vectors})
-    return "\n\n".join([_arms(study, targets, learned), _descriptors(study, targets), _shares(study, targets)])
+    return "\n\n".join([_arms(study, targets, learned, ideas), _descriptors(study, targets), _shares(study, targets)])
 
 
 def _candidates(study: Study, target: SolvedTask) -> list[Candidate]:
@@ -121,11 +130,12 @@ def _candidates(study: Study, target: SolvedTask) -> list[Candidate]:
     return found
 
 
-def _arms(study: Study, targets: Sequence[SolvedTask], learned: Sequence[str]) -> str:
+def _arms(study: Study, targets: Sequence[SolvedTask], learned: Sequence[str], ideas: Mapping[str, Choice]) -> str:
     arms: dict[str, Choice] = {
         "popular": popular,
         **{name: near(name) for name in ("images-1", *learned, "masks-1")},
         "model alone": model,
+        **ideas,
         "ours": ours,
         "oracle": oracle,
     }

@@ -2,14 +2,16 @@
 """Study (b): what a warm start saves. Equal budgets, leave-one-family-out, the library's evaluations counted.
 
     python experiments/warm.py ../shared/datasets --out rows.jsonl [--continue] [--only a,b] [--seeds 5]
-        [--arms cold,random,popular,ours] [--evaluations 400]
+        [--arms cold,random,popular,resnet,ours] [--evaluations 400] [--weights study.safetensors]
     python experiments/warm.py --table rows.jsonl
+
+With `--weights`, learned vectors are made anew with these weights for targets and sources (kept in a file beside
+`--out`); else those of the seed library serve, whose weights have seen some of the datasets.
 
 One row per dataset, arm and seed. The curve of a row is the best search score after so many full evaluations; test
 scores are taken of the champion that a search of each budget in `AT` ends with, and choose nothing.
 """
 
-import argparse
 import json
 import statistics
 import sys
@@ -19,6 +21,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from study import arms_of, asked_for, options, rows_in, trials_in  # beside this file
+from study_vectors import described_by
+
+from evoseg.base.kinds import Kind
 from evoseg.base.streams import stream
 from evoseg.data.dataset import Dataset
 from evoseg.data.splits import split
@@ -95,9 +101,8 @@ class Trial:
     evaluations: int
 
 
-def run(trial: Trial) -> dict[str, Any]:
+def run(trial: Trial, tasks: Sequence[SolvedTask]) -> dict[str, Any]:
     """Search with the budgets up to the one asked for, and return the row."""
-    tasks = seed_tasks()
     target = next(t for t in tasks if t.name == trial.dataset)
     strangers = {t.id: t for t in tasks if not related(t, target)}
     rows = [r for r in seed_ledger() if r.source in strangers and r.target in strangers]
@@ -112,6 +117,7 @@ def run(trial: Trial) -> dict[str, Any]:
         "arm": trial.arm,
         "seed": trial.seed,
         "evaluations": trial.evaluations,
+        "descriptors": sorted(target.vectors),
         "offered": [offer.name for offer in offers],
         "curve": [[at, round(score, 4)] for at, _, score in last.progress.history],
         "test": {str(at): round(test, 4) for at, (_, test) in found.items()},
@@ -179,38 +185,28 @@ def _middle(values: Iterable[float]) -> float:
 
 def main() -> int:
     """Run what is asked for and not there yet."""
-    ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ask.add_argument("root", type=Path, nargs="?", help="the folder that holds the datasets")
-    ask.add_argument("--out", type=Path)
-    ask.add_argument("--table", type=Path)
-    ask.add_argument("--continue", dest="go_on", action="store_true")
-    ask.add_argument("--only", default=",".join(DATASETS))
-    ask.add_argument("--arms", default="cold,random,popular,ours")
-    ask.add_argument("--seeds", type=int, default=5)
-    ask.add_argument("--evaluations", type=int, default=AT[-1])
-    asked = ask.parse_args()
-    if asked.table:
-        print(table(json.loads(line) for line in asked.table.read_text().splitlines()))
-        return 0
-    if asked.root is None or asked.out is None:
-        ask.error("give the folder of the datasets and --out FILE, or --table FILE")
-    if unknown := [arm for arm in asked.arms.split(",") if arm not in ARMS]:
-        ask.error(f"no such arm: {', '.join(unknown)}; there are {', '.join(ARMS)}")
-    if asked.out.exists() and not asked.go_on:
-        ask.error(f"{asked.out} exists; add --continue to go on with it, or name another file")
-    there = [json.loads(line) for line in asked.out.read_text().splitlines()] if asked.out.exists() else []
-    done = {(r["dataset"], r["arm"], r["seed"], r["evaluations"]) for r in there}
+    ask = options(__doc__, AT[-1], DATASETS)
+    ask.add_argument("--arms", default=",".join(ARMS))
+    ask.add_argument("--weights", type=Path)
+    asked = asked_for(ask, table)
+    arms, done = arms_of(ask, asked.arms, ARMS), trials_in(asked.out)
+    tasks = tuple(task for task in seed_tasks() if task.output is Kind.MASK)
+    if asked.weights:
+        tasks = described_by(tasks, asked.weights, asked.root, asked.out)
+    there = rows_in(asked.out)
+    if there and there[0].get("descriptors") != sorted(tasks[0].vectors):
+        ask.error(f"{asked.out} was made with other learned vectors; give the same --weights, or name another file")
     # Seeds outermost: a study that is cut short has every arm.
     trials = [
         Trial(asked.root, dataset, arm, seed, asked.evaluations)
         for seed in range(asked.seeds)
         for dataset in asked.only.split(",")
-        for arm in asked.arms.split(",")
+        for arm in arms
         if (dataset, arm, seed, asked.evaluations) not in done
     ]
     with asked.out.open("a") as out:
         for n, trial in enumerate(trials, 1):
-            row = run(trial)
+            row = run(trial, tasks)
             out.write(json.dumps(row) + "\n")
             out.flush()
             print(f"{n}/{len(trials)} {row['dataset']} {row['arm']} {row['seed']}: {row['test']}", file=sys.stderr)

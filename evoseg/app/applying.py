@@ -26,7 +26,7 @@ from evoseg.data.card import read_card
 from evoseg.data.dataset import assemble
 from evoseg.data.files import read_header, read_image, write_image, write_labels, write_mask
 from evoseg.data.folder import scan, stem_of
-from evoseg.data.formats import FORMATS, LIMITS, SUFFIXES
+from evoseg.data.formats import FORMATS, SUFFIXES
 from evoseg.data.objects import points_text
 from evoseg.data.reading import PLAIN, Reading
 from evoseg.data.rows import HUGE, TiffRows, is_huge
@@ -148,7 +148,7 @@ def apply(
     (int32), points OUT/points/<stem>.csv.
 
     An image that cannot be read or segmented is reported and the others go on. TIFF files of any size are read and
-    filtered in bands, where the answer is a mask; of those beyond what is read at once, one is worked on at a time.
+    filtered in bands; of those beyond what is read at once, one is worked on at a time.
 
     Parameters
     ----------
@@ -249,24 +249,15 @@ class _Work:
         )
 
     def _run(self, rows: AnyRows, stem: str) -> NDArray[Any]:
-        """Return the answer for an image."""
+        """Return the answer for an image, a large one's band by band."""
         if isinstance(self._pipeline, ClassPipeline):
             return self._pipeline.combined(lambda pipeline: self._run_one(pipeline, rows, stem))
         return self._run_one(self._pipeline, rows, stem)
 
     def _run_one(self, pipeline: Pipeline, rows: AnyRows, stem: str) -> NDArray[Any]:
-        """Return what a pipeline gives; labels and points, which are numbered over the whole image, in one go."""
-        if pipeline.output is Kind.MASK:
-            if isinstance(rows, ArrayRows) and rows.shape[0] * rows.shape[1] < IN_BANDS:
-                return pipeline(rows.array)
-            return run_in_bands(pipeline, rows, partial(self._told, stem))
-        if isinstance(rows, ArrayRows):
+        if isinstance(rows, ArrayRows) and rows.shape[0] * rows.shape[1] < IN_BANDS:
             return pipeline(rows.array)
-        raise PipelineError(
-            f"{stem}: {rows.shape[0] * rows.shape[1] / 1e6:.0f} megapixels; images above {LIMITS.pixels / 1e6:.0f} are "
-            f"filtered in bands, by pipelines that give masks only; this one gives a {pipeline.output} value. "
-            "Cut the image into parts."
-        )
+        return run_in_bands(pipeline, rows, partial(self._told, stem))
 
 
 def _highest(labels: NDArray[Any]) -> int:

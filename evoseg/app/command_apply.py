@@ -48,7 +48,7 @@ def apply(
     OUT/points/NAME.csv; and OUT/overlays/NAME.png for eyes. Of classes, OUT/masks/NAME.png holds the class of each
     pixel. Files are read as for the search, so its page and channel need not be named again. Numbers stay as they are
     in the pipeline; nothing is fitted. Images that fail are named while the others go on; the exit code is then 1.
-    TIFF images of any size are filtered band by band for masks.
+    TIFF images of any size are filtered band by band.
     """
     import json
 

@@ -15,16 +15,29 @@ def similar(
             metavar="URL", help="A library's file or postgresql:// URL; $EVOSEG_HOME/library.db.", show_default=False
         ),
     ] = "default",
+    task: Annotated[
+        str, typer.Option(metavar="TASK", help="auto (what the data ask for), binary, instances or points.")
+    ] = "auto",
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="Also draw a picture of these images and theirs.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out if it exists.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Show solved tasks that are like this one, and why.
 
     The order is by the score that a task's best suited pipeline is expected to reach here. Without masks, images alone
-    are compared.
+    are compared. A picture shows, below your images, those of the tasks that were solved on this machine.
     """
     import json
+    import sys
 
+    from evoseg.app.runs import refuse_existing
     from evoseg.app.solved import similar as find_similar
 
-    found = find_similar(dataset, k, library=library)
+    refuse_existing([out] if out else [], overwrite=overwrite)
+    found = find_similar(dataset, k, task=task, library=library)
     print(json.dumps(found.as_json(), indent=1) if as_json else found)
+    if out:
+        for name, reason in found.save(out).items():
+            print(f"not in the picture: {name}: {reason}", file=sys.stderr)

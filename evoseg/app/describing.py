@@ -25,6 +25,7 @@ def operator_json(op: Operator) -> dict[str, Any]:
         "needs": list(op.needs),
         "cost_ms_per_mpx": op.cost(defaults),
         "reach_px": _reach_json(op.reach(defaults)),
+        "measured": op.measured is not None,
     }
 
 
@@ -49,7 +50,9 @@ def operator_text(op: Operator) -> str:
     """Return an operator's documentation with the ranges of its parameters."""
     defaults = tuple(p.default for p in op.parameters)
     facts = f"family {op.family}, revision {op.revision}, {op.cost(defaults):.1f} ms per megapixel, "
-    facts += f"reach {_reach_words(op.reach(defaults))}"
+    facts += f"reach {reach_words(op.reach(defaults))}"
+    if op.measured is not None:
+        facts += ", large images measured and mapped in strips"
     lines = [signature(op), facts, "", cleandoc(op.function.__doc__ or "")]
     if op.parameters:
         lines += ["", "Ranges", "------"]
@@ -104,9 +107,9 @@ def pipeline_text(pipeline: Pipeline) -> str:
     width = max(len(op.name) for _, op in steps)
     lines = [print_text(pipeline), f"{'':{width + 5}s} ms/Mpx   reach"]
     for number, (s, op) in enumerate(steps, 1):
-        figures = f"{op.cost(s.params):7.1f} {_reach_words(op.reach(s.params)):>7s}"
+        figures = f"{op.cost(s.params):7.1f} {reach_words(op.reach(s.params)):>7s}"
         lines.append(f"{number:3d}  {op.name:{width}s} {figures}  {op.summary}")
-    total = f"{pipeline.cost:7.1f} {_reach_words(reaches(pipeline.steps)[-1]):>7s}"
+    total = f"{pipeline.cost:7.1f} {reach_words(reaches(pipeline.steps)[-1]):>7s}"
     lines += [f"     {'in all':{width}s} {total}", "", f"digest {pipeline.digest}"]
     return "\n".join(lines)
 
@@ -130,5 +133,6 @@ def _reach_json(reach: int) -> int | None:
     return None if reach == WHOLE else reach
 
 
-def _reach_words(reach: int) -> str:
+def reach_words(reach: int) -> str:
+    """Say how far an operator looks."""
     return "whole" if reach == WHOLE else f"{reach} px"

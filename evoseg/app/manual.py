@@ -35,11 +35,12 @@ Searches on several machines: [cluster.md](cluster.md).
 def manual() -> str:
     """Return the page; it wraps lines at 80 columns if the terminal has as many."""
     parts = [f"<!-- python -m evoseg.app.manual, typer {typer.__version__} -->", _INTRODUCTION]
-    parts += [f"## {' '.join(('evoseg', *words))}\n\n```\n{_help(words)}\n```\n" for words in _commands()]
+    parts += [f"## {' '.join(('evoseg', *words))}\n\n```\n{_help(words)}\n```\n" for words in commands()]
     return "\n".join(parts)
 
 
-def _commands() -> list[tuple[str, ...]]:
+def commands() -> list[tuple[str, ...]]:
+    """Return the words of every command, such as ("runs", "list")."""
     found: list[tuple[str, ...]] = [(str(getattr(c.callback, "__name__", c.name)),) for c in app.registered_commands]
     for group in app.registered_groups:
         assert group.typer_instance is not None

@@ -116,7 +116,8 @@ class Session:
         if solution.progress.stopped_by != "interrupt":
             journal.finish()
             if self._asked.remember:
-                remember_task(self._asked, self._dataset, solution, self._warm, self._description)
+                macros = {} if self._staff is None else self._staff.macros
+                remember_task(self._asked, self._dataset, solution, self._warm, self._description, macros)
         return found
 
     def _recorded(self, name: str, evaluator: AnyEvaluator, executor: Executor) -> AnyEvaluator:

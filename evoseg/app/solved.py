@@ -9,8 +9,10 @@ from typing import Any
 
 from evoseg.app.applying import inputs
 from evoseg.app.datasets import Data, name_of, opened
-from evoseg.app.runs import home
+from evoseg.app.places import keep_place, places
+from evoseg.app.runs import FilesError, home
 from evoseg.app.settings import DEFAULT, NONE, RunSettings
+from evoseg.app.tasks import AUTO, decided, kind_called
 from evoseg.base.ahead import ahead
 from evoseg.base.errors import EvosegError, SettingsError
 from evoseg.base.kinds import Kind
@@ -27,6 +29,7 @@ from evoseg.library.ledger import Reuse
 from evoseg.library.remembering import solved_task
 from evoseg.library.retrieval import Retrieved, Similar, retrieve
 from evoseg.library.shelf import Library
+from evoseg.library.task import METRICS, TASKS
 from evoseg.library.warm import Offer, WarmStart, lives_on
 
 logger = logging.getLogger(__name__)
@@ -70,7 +73,7 @@ def retrieved(asked: RunSettings, dataset: Dataset, splits: Splits) -> tuple[Run
     if asked.library == NONE:
         return asked, None
     if not _kept(asked):
-        logger.warning("the library holds solved binary tasks only, so this search for %s starts cold", asked.task)
+        logger.warning("libraries keep no solved tasks of %s, so this search starts cold", asked.task)
         return asked, None
     with closing(open_library(asked.library)) as library:
         description = describe(dataset, splits.search, embedder())
@@ -79,6 +82,7 @@ def retrieved(asked: RunSettings, dataset: Dataset, splits: Splits) -> tuple[Run
             description,
             K,
             hashes_of(dataset, splits.test),
+            output=asked.kind.output,
             usable=asked.usable,
         )
     for task, stem in found.barred.items():
@@ -87,35 +91,43 @@ def retrieved(asked: RunSettings, dataset: Dataset, splits: Splits) -> tuple[Run
 
 
 def _kept(asked: RunSettings) -> bool:
-    """Return whether solved tasks of this kind are kept in libraries, whose files hold masks and their metrics only."""
-    return asked.kind.output is Kind.MASK
+    """Return whether solved tasks of this kind are kept in libraries."""
+    return asked.kind.output in METRICS
 
 
 def remember(
-    asked: RunSettings, dataset: Dataset, solution: Solution, warm: WarmStart, description: Description | None
+    asked: RunSettings,
+    dataset: Dataset,
+    solution: Solution,
+    warm: WarmStart,
+    description: Description | None,
+    macros: Mapping[str, str],
 ) -> None:
     """Add a finished search to the library, and what became of the programs it began with to the ledger.
 
-    The result is safe by now: if the library cannot be written, that is said and no more. Only binary tasks are
-    remembered.
+    The result is safe by now: if the library cannot be written, that is said and no more.
 
     Parameters
     ----------
     description : Description or None
         From the beginning of the search; measured again if that was in another process.
+    macros : mapping of str to str
+        What a language model has named.
     """
     if not _kept(asked):
         return
     try:
         description = description or describe(dataset, solution.splits.search, embedder())
-        task = solved_task(dataset, solution, description, asked.score, name_of(dataset))
+        task = solved_task(dataset, solution, description, asked.score, name_of(dataset), macros=macros)
         if task is None:
             return
         rows = _reuses(asked, dataset, solution, warm, task.id)
         with closing(open_library(asked.library)) as library:
             library.add([task])
             library.record(rows)
-    except EvosegError as error:
+        if dataset.root is not None:
+            keep_place(task.id, dataset.root)
+    except (EvosegError, OSError) as error:
         logger.warning("this task could not be remembered: %s", error)
 
 
@@ -166,12 +178,19 @@ class Likeness:
         Tasks that were left out, with the test image of this dataset that each has seen.
     without : tuple of str
         What could not be compared, and why.
+    output : Kind
+        What is sought in the dataset.
+    stems : tuple of str
+        Images that were compared.
     """
 
     dataset: str
     tasks: tuple[Similar, ...]
     barred: Mapping[str, str]
     without: tuple[str, ...]
+    output: Kind
+    stems: tuple[str, ...]
+    _data: Dataset
 
     def as_json(self) -> dict[str, Any]:
         """Return it as values that JSON knows."""
@@ -182,11 +201,36 @@ class Likeness:
             "without": list(self.without),
         }
 
+    def save(self, path: str | Path) -> dict[str, str]:
+        """Write a picture of the dataset above those of the tasks whose images are known on this machine.
+
+        Returns
+        -------
+        dict of str to str
+            Tasks that are not shown, with the reason.
+
+        Raises
+        ------
+        FilesError
+            If it cannot be written.
+        EvosegError
+            If an image of the dataset cannot be read.
+        """
+        from evoseg.app.side_by_side import side_by_side
+
+        known = places(similar.task.id for similar in self.tasks)
+        missing = {s.task.name: "its images are not known here" for s in self.tasks if s.task.id not in known}
+        others = [(s.task.name, s.task.output, known[s.task.id]) for s in self.tasks if s.task.id in known]
+        try:
+            return missing | side_by_side(self._data, self.dataset, self.stems, others, self.output, Path(path))
+        except OSError as error:
+            raise FilesError(f"{path}: cannot be written ({error.strerror}).") from error
+
     def __str__(self) -> str:
         return "\n".join(_lines(self))
 
 
-def similar(data: Data, k: int = K, *, library: str = DEFAULT) -> Likeness:
+def similar(data: Data, k: int = K, *, task: str = AUTO, library: str = DEFAULT) -> Likeness:
     """Find solved tasks that are like a dataset, and say why.
 
     Parameters
@@ -195,6 +239,8 @@ def similar(data: Data, k: int = K, *, library: str = DEFAULT) -> Likeness:
         Without masks, images alone are compared.
     k : int
         How many tasks.
+    task : str
+        What is wanted, as of `search`; "auto" takes it from the data, and foreground where nothing is labelled.
     library : str
         As of `search`.
 
@@ -206,20 +252,39 @@ def similar(data: Data, k: int = K, *, library: str = DEFAULT) -> Likeness:
     if not 1 <= k <= MOST_K:
         raise SettingsError(f"k is {k}; it must be a number of tasks from 1 to {MOST_K}.")
     dataset = _with_or_without_masks(data)
+    output = _wanted(dataset, task)
     splits = split_of(dataset) if dataset.labelled else Splits(dataset.stems)
     with closing(open_library(library)) as shelf:
         description = describe(dataset, splits.search, embedder())
-        found = retrieve(shelf, description, k, hashes_of(dataset, splits.test))
-    return Likeness(name_of(dataset), found.similar, found.barred, _without(description, found))
+        found = retrieve(shelf, description, k, hashes_of(dataset, splits.test), output=output)
+    without = _without(description, found, output)
+    return Likeness(name_of(dataset), found.similar, found.barred, without, output, splits.search, dataset)
+
+
+def _wanted(dataset: Dataset, task: str) -> Kind:
+    """Return what is to be found in a dataset.
+
+    Raises
+    ------
+    SettingsError
+        If libraries keep no such tasks.
+    """
+    if dataset.labelled:
+        kind, _, _ = decided(task, None, dataset)
+    else:
+        kind = kind_called("binary" if task == AUTO else task)
+    if kind.output not in METRICS:
+        raise SettingsError(f"libraries keep no solved tasks of {kind.name}; take one of {', '.join(TASKS)}.")
+    return kind.output
 
 
 def _with_or_without_masks(data: Data) -> Dataset:
-    """Open a dataset; where there is no mask at all, some of its images."""
+    """Open a dataset; where nothing is labelled, some of its images."""
     if not isinstance(data, str | Path):
         return opened(data)
     root = Path(data).expanduser()
     folder = scan(root)
-    if folder.masks or folder.scribbles:
+    if folder.masks or folder.scribbles or folder.points:
         return opened(data)
     images = inputs([root])
     some = [images[i] for i in evenly_spaced(len(images), MOST_IMAGES)]
@@ -227,17 +292,20 @@ def _with_or_without_masks(data: Data) -> Dataset:
     return Dataset.from_arrays(arrays, title=root.resolve().name)
 
 
-def _without(description: Description, found: Retrieved) -> tuple[str, ...]:
+def _without(description: Description, found: Retrieved, output: Kind) -> tuple[str, ...]:
     words = []
     if "masks" not in description.statistics:
+        unknown = "points have no size" if output is Kind.POINTS else "no mask shows an object"
         words.append(
-            "no mask shows an object, so it is not known what is sought: size, shape and contrast are not compared, "
-            "lengths are not adapted, and expected scores are those of an average task"
+            f"{unknown}, so it is not known what is sought: size, shape and contrast are not compared, lengths are not "
+            "adapted, and expected scores are those of an average task"
         )
     if not description.vectors:
         words.append("no learned descriptor is installed: images are compared by their statistics only")
     if not found.learned:
-        words.append("the ledger is still thin: neighbours and popular tasks take turns, and no score is expected")
+        words.append(
+            "the ledger is thin for such tasks: neighbours and popular ones take turns, and no score is expected"
+        )
     return tuple(words)
 
 
@@ -249,6 +317,7 @@ def _similar_json(found: Similar) -> dict[str, Any]:
         "title": task.card.title,
         "modality": task.card.modality,
         "foreground": task.card.foreground,
+        "kind": task.card.task,
         "similarity": dict(found.similarity),
         "expected": found.expected,
         "own_score": task.best.score,
@@ -273,7 +342,8 @@ def _lines(found: Likeness) -> list[str]:
         )
         expected = "-" if similar.expected is None else f"{similar.expected:.2f}"
         lines.append(f"{similar.task.name:{width}s}  {close}  {expected:>8s}  {similar.task.best.score:.2f}")
-        about = ", ".join(w for w in (similar.task.card.foreground, similar.task.card.modality) if w)
+        card = similar.task.card
+        about = ", ".join(w for w in (card.foreground, card.modality, "" if card.task == "binary" else card.task) if w)
         lines += [f"    {about}"] if about else []
         lines += [f"    alike: {'; '.join(similar.why)}"] if similar.why else []
     lines += [

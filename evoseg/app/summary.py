@@ -144,7 +144,14 @@ def _reused(found: Found) -> list[str]:
     kept = [entry["task"] for entry in tried if entry["kept"]]
     if best["score"] <= classic:
         words += " So the search went on without their parts."
-    elif kept:
+        return [words, *left_out]
+    n, better = result["evaluations"], [at for at, _, score in result["history"] if score > best["score"]]
+    words += (
+        f" Nothing better was found before candidate {better[0]} of {n}."
+        if better
+        else (f" Nothing better was found among {n} candidates.")
+    )
+    if kept:
         words += f" What was reused lives on in the answer: {', '.join(dict.fromkeys(kept))}."
     else:
         words += " The answer is built of other parts."

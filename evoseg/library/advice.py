@@ -9,6 +9,7 @@ from math import log2
 import numpy as np
 from numpy.typing import NDArray
 
+from evoseg.evolve.classics import Call, chain
 from evoseg.library.features import LEAST, Vector
 from evoseg.library.images import IMAGES
 from evoseg.library.ledger import Reuse
@@ -76,16 +77,20 @@ class Candidate:
     stored : StoredPipeline
     scale : float
         By which its lengths are to be multiplied.
+    ending : tuple of calls
+        What is to follow it, where another kind of value is wanted.
     """
 
     task: SolvedTask
     stored: StoredPipeline
     scale: float
+    ending: tuple[Call, ...] = ()
 
     @cached_property
     def program(self) -> Pipeline:
         """The pipeline at this scale; made when asked for, since most candidates are never offered."""
-        return self.stored.pipeline if self.scale == 1.0 else rescale(self.stored.pipeline, self.scale)
+        scaled = self.stored.pipeline if self.scale == 1.0 else rescale(self.stored.pipeline, self.scale)
+        return chain(scaled, self.ending) if self.ending else scaled
 
     @property
     def key(self) -> tuple[str, bool]:

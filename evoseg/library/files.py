@@ -17,17 +17,18 @@ from evoseg.base.kinds import Kind
 from evoseg.base.writing import whole_file
 from evoseg.library.features import Vector
 from evoseg.library.hashes import BITS
-from evoseg.library.task import ROLES, STATISTICS, Card, SolvedTask, StoredPipeline
-from evoseg.metrics.binary import METRICS
+from evoseg.library.task import METRICS, ROLES, STATISTICS, TASKS, Card, SolvedTask, StoredPipeline
 from evoseg.pipeline import Pipeline, RevisionWarning, print_text, read_text
+from evoseg.pipeline.macros import macros_in
 
 FORM = 1
 MAX_BYTES = 256 * 1024
 MAX_TEXT = 2000
 MAX_IMAGES = 10_000
 MAX_PIPELINES = 8
+MAX_MACROS = 20
 MAX_DIM = 4096
-_KEYS = ("evoseg", "name", "card", "metric", "images", "statistics", "vectors", "pipelines", "seen", "origin")
+_KEYS = ("evoseg", "name", "card", "metric", "images", "statistics", "vectors", "pipelines", "seen", "origin", "macros")
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
@@ -44,7 +45,7 @@ def print_task(task: SolvedTask) -> str:
 
 def document_of(task: SolvedTask) -> dict[str, Any]:
     """Return a task as values that YAML and JSON know; `task_of` gives an equal one."""
-    return {
+    document: dict[str, Any] = {
         "evoseg": FORM,
         "name": task.name,
         "card": {key: value for key, value in vars(task.card).items() if value},
@@ -59,6 +60,7 @@ def document_of(task: SolvedTask) -> dict[str, Any]:
         "seen": list(task.hashes),
         "origin": task.origin,
     }
+    return document | ({"macros": list(task.macros.values())} if task.macros else {})
 
 
 class _BlockDumper(_Dumper):  # type: ignore[misc]
@@ -163,9 +165,12 @@ def _task(entries: Mapping[str, Any]) -> SolvedTask:
     card = _mapping(entries.get("card"), "card")
     _refuse_unknown(card, [field.name for field in fields(Card)], "entry of card")
     images = _mapping(entries.get("images"), "images")
+    task = _string(card.get("task", Card.task), "card: task")
+    if task not in TASKS:
+        raise TaskError(unknown("task", task, TASKS))
     metric = _string(entries.get("metric"), "metric")
-    if metric not in METRICS:
-        raise TaskError(unknown("metric", metric, METRICS))
+    if metric not in METRICS[TASKS[task]]:
+        raise TaskError(unknown("metric", metric, METRICS[TASKS[task]]))
     name = _string(entries.get("name"), "name")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}", name):
         raise TaskError(f"the name '{legible(name)}' is none: up to 80 letters, digits, dots, dashes and underscores.")
@@ -186,10 +191,24 @@ def _task(entries: Mapping[str, Any]) -> SolvedTask:
             _string(key, "vectors"): _vector(value, f"vectors: {legible(str(key))}")
             for key, value in _mapping(entries.get("vectors", {}), "vectors").items()
         },
-        pipelines=tuple(_pipeline(_mapping(entry, f"pipeline {i}"), i) for i, entry in enumerate(pipelines, 1)),
+        pipelines=tuple(
+            _pipeline(_mapping(entry, f"pipeline {i}"), i, TASKS[task]) for i, entry in enumerate(pipelines, 1)
+        ),
         hashes=tuple(hashes),
         origin=_string(entries.get("origin", ""), "origin"),
+        macros=_macros(_list(entries.get("macros", []), "macros", MAX_MACROS)),
     )
+
+
+def _macros(texts: list[Any]) -> dict[str, str]:
+    """Read definitions; their bodies are checked when a program calls them."""
+    found: dict[str, str] = {}
+    for number, text in enumerate(texts, 1):
+        try:
+            found |= macros_in(_string(text, f"macro {number}"))
+        except PipelineError as error:
+            raise TaskError(f"macro {number}: {error}") from error
+    return found
 
 
 def _statistics(entries: Mapping[str, Any]) -> dict[str, dict[str, float]]:
@@ -203,7 +222,7 @@ def _statistics(entries: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     return found
 
 
-def _pipeline(entry: Mapping[str, Any], number: int) -> StoredPipeline:
+def _pipeline(entry: Mapping[str, Any], number: int, output: Kind) -> StoredPipeline:
     where = f"pipeline {number}"
     _refuse_unknown(entry, ("role", "score", "cost_ms_per_mpx", "text"), f"entry of {where}")
     role = _string(entry.get("role"), f"{where}: role")
@@ -221,8 +240,8 @@ def _pipeline(entry: Mapping[str, Any], number: int) -> StoredPipeline:
             pipeline = read_text(text)
     except PipelineError as error:
         raise TaskError(f"{where}: {error}") from error
-    if pipeline.output is not Kind.MASK:
-        raise TaskError(f"{where}: gives a {pipeline.output} value; this task needs a mask.")
+    if pipeline.output is not output:
+        raise TaskError(f"{where}: gives a {pipeline.output} value; this task needs a {output} value.")
     return StoredPipeline(role, pipeline, score, _revisions(text, pipeline))
 
 

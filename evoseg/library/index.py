@@ -60,7 +60,8 @@ class VectorIndex:
         state, tail = _after(store, descriptor, dim, held.last if held else 0)
         grown = held is not None and len(tail.numbers) > max(LEAST_TAIL, TAIL * len(held.numbers))
         if held is None or grown or _sum(held.state, tail.state) != state:
-            state, held = _after(store, descriptor, dim, 0)
+            # Without a file, all vectors have been read already.
+            held = tail if held is None else _after(store, descriptor, dim, 0)[1]
             tail = _Held(held.numbers[:0], held.matrix[:0], held.last, VectorState(0, bytes(DIGEST)))
             if path is not None:
                 _write(path, held)

@@ -1,7 +1,9 @@
 """What a solved task has to offer to another: its pipelines as they are, and with lengths that follow the objects."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+from evoseg.base.kinds import Kind
+from evoseg.evolve.classics import Call
 from evoseg.library.advice import Candidate
 from evoseg.library.task import SolvedTask
 from evoseg.pipeline.rescaling import has_lengths
@@ -10,6 +12,13 @@ LEAST_CHANGE = 1.25
 """Ratio of object thickness from which a rescaled pipeline is offered, too; below, it is nearly the same."""
 MOST_CHANGE = 8.0
 """Beyond, the objects have little in common, and ranges would clip the lengths."""
+
+ENDINGS: Mapping[Kind, tuple[Call, ...]] = {
+    Kind.MASK: (),
+    Kind.LABELS: (("depth_watershed", {"depth": 1.0}),),
+    Kind.POINTS: (("centroids", {"area": 12}),),
+}
+"""What makes objects or places of foreground, so that tasks of foreground have something to offer to all kinds."""
 
 
 def scale_between(source: float | None, target: float | None) -> float:

@@ -1,14 +1,17 @@
 """Make a solved task of a search that has ended."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from evoseg import __version__
+from evoseg.base.kinds import Kind
 from evoseg.data.card import DatasetCard
 from evoseg.data.dataset import Dataset
 from evoseg.evolve.ports import Scored
 from evoseg.evolve.solve import Solution
 from evoseg.library.describing import Description, hashes_of
-from evoseg.library.task import ROLES, Card, SolvedTask, StoredPipeline, slug
+from evoseg.library.files import MAX_MACROS, MAX_TEXT
+from evoseg.library.task import ROLES, TASKS, Card, SolvedTask, StoredPipeline, slug
 from evoseg.operators import registry
 from evoseg.pipeline import Pipeline
 
@@ -17,7 +20,13 @@ ENOUGH = 0.8
 
 
 def solved_task(
-    dataset: Dataset, solution: Solution, description: Description, metric: str, name: str, origin: str = ""
+    dataset: Dataset,
+    solution: Solution,
+    description: Description,
+    metric: str,
+    name: str,
+    origin: str = "",
+    macros: Mapping[str, str] = MappingProxyType({}),
 ) -> SolvedTask | None:
     """Return what the library keeps of a search; None if it found nothing better than an answer without the image.
 
@@ -29,13 +38,15 @@ def solved_task(
         From which the task's short name is made.
     origin : str
         Who solved it, with which effort.
+    macros : mapping of str to str
+        Definitions that a language model named, the last `MAX_MACROS` of which are kept.
     """
     if solution.champion.role == "constant":
         return None
     seen = (*solution.splits.search, *solution.splits.selection)
     return SolvedTask(
         name=slug(name),
-        card=card_of(dataset.card, dataset.title),
+        card=card_of(dataset.card, dataset.title, solution.champion.scored.pipeline.output),
         metric=metric,
         n_images=len(seen),
         channels=len(dataset.channels),
@@ -44,13 +55,21 @@ def solved_task(
         pipelines=tuple(_chosen(solution)),
         hashes=tuple(digits for digits in hashes_of(dataset, seen).values() if digits is not None),
         origin=origin or f"evoseg {__version__}, {solution.progress.evaluations} evaluations",
+        macros=dict([item for item in macros.items() if len(item[1]) <= MAX_TEXT][-MAX_MACROS:]),
     )
 
 
-def card_of(card: DatasetCard, title: str) -> Card:
-    """Return the words of a dataset's card that a solved task keeps."""
+def card_of(card: DatasetCard, title: str, output: Kind) -> Card:
+    """Return the words of a dataset's card that a solved task keeps.
+
+    Parameters
+    ----------
+    output : Kind
+        What the task was to give: of one dataset, foreground may have been sought, or objects.
+    """
     return Card(
         title=title,
+        task=next(name for name, kind in TASKS.items() if kind is output),
         modality=card.modality,
         domain=card.domain,
         foreground=card.foreground,

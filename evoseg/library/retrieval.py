@@ -1,11 +1,13 @@
 """Retrieve: which solved tasks are like this one, and which of their pipelines are worth an evaluation."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from evoseg.base.kinds import Kind
 from evoseg.library.advice import Adviser, Candidate, Problem, similarity
 from evoseg.library.describing import Description
 from evoseg.library.hashes import first_seen
+from evoseg.library.offers import ENDINGS
 from evoseg.library.offers import candidates as of_task
 from evoseg.library.shelf import Library
 from evoseg.library.task import STATISTICS, SolvedTask
@@ -73,6 +75,7 @@ def retrieve(
     k: int,
     test: Mapping[str, str | None] | None = None,
     *,
+    output: Kind = Kind.MASK,
     usable: Callable[[Operator], bool] = needs_nothing,
 ) -> Retrieved:
     """Find the k solved tasks that promise most for a task.
@@ -83,19 +86,31 @@ def retrieve(
         Of the task at hand, as far as its test images are not concerned.
     test : mapping of str to str, optional
         Hashes of its test images by stem; a solved task that has seen one of them is barred.
+    output : Kind
+        What is wanted. Where tasks of that kind are fewer than k, those of foreground follow, with an ending.
     usable : callable
         Which operators offered pipelines may have.
     """
     problem = Problem(description.statistics, description.described, description.channels)
-    nearby = library.tasks([*library.seeds, *library.nearest(problem.vectors, NEAR), *library.adviser.sources])
-    barred = {i: stem for i, task in nearby.items() if (stem := first_seen(test or {}, task.hashes)) is not None}
-    allowed = [task for i, task in nearby.items() if i not in barred]
-    # What was tried on a barred task would tell of the test image, too.
-    adviser = library.adviser.without(barred) if barred else library.adviser
-    candidates = candidates_for(problem, allowed, usable)
-    chosen = ranked(adviser, problem, candidates, k)
-    similar = [_similar(problem, candidate, score) for candidate, score in chosen]
-    return Retrieved(tuple(similar), {nearby[i].name: stem for i, stem in barred.items()}, not adviser.thin)
+    similar: list[Similar] = []
+    names_barred: dict[str, str] = {}
+    for kind in dict.fromkeys((output, Kind.MASK)):
+        if len(similar) == k:
+            break
+        own = library.nearest(problem.vectors, NEAR, kind)
+        nearby = library.tasks([*library.seeds_of(kind), *own, *library.adviser(kind).sources])
+        barred = {i: stem for i, task in nearby.items() if (stem := first_seen(test or {}, task.hashes)) is not None}
+        names_barred |= {nearby[i].name: stem for i, stem in barred.items()}
+        allowed = [task for i, task in nearby.items() if i not in barred]
+        # What was tried on a barred task would tell of the test image, too.
+        adviser = library.adviser(kind).without(barred) if barred else library.adviser(kind)
+        candidates = candidates_for(problem, allowed, usable)
+        for candidate, score in ranked(adviser, problem, candidates, k - len(similar)):
+            if kind is output:
+                similar.append(_similar(problem, candidate, score))
+            else:
+                similar.append(_similar(problem, replace(candidate, ending=ENDINGS[output]), None))
+    return Retrieved(tuple(similar), names_barred, not library.adviser(output).thin)
 
 
 def candidates_for(
@@ -161,6 +176,7 @@ def _similar(problem: Problem, candidate: Candidate, expected: float | None) -> 
         program=candidate.program,
         expected=score,
         similarity=close,
+        macros=task.macros,
     )
     return Similar(task, offer, close, tuple(_why(problem, task)))
 

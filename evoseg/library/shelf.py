@@ -10,6 +10,7 @@ from typing import Self, final
 import numpy as np
 
 from evoseg.base.errors import SettingsError, unknown
+from evoseg.base.kinds import Kind
 from evoseg.library.advice import Adviser
 from evoseg.library.describing import Description
 from evoseg.library.features import Vector
@@ -50,7 +51,7 @@ class Library:
         self._seeds = {task.id: task for task in seed_tasks()}
         self._indices: dict[str, VectorIndex] = {}
         self._read: dict[str, SolvedTask] = {}
-        self._adviser: Adviser | None = None
+        self._advisers: dict[Kind, Adviser] = {}
 
     def __enter__(self) -> Self:
         """Return the library."""
@@ -68,6 +69,10 @@ class Library:
     def seeds(self) -> Mapping[str, SolvedTask]:
         """The tasks that come with evoseg, by id."""
         return self._seeds
+
+    def seeds_of(self, output: Kind) -> list[str]:
+        """Return the ids of the tasks that come with evoseg and give a kind of value."""
+        return [i for i, task in self._seeds.items() if task.output is output]
 
     def listed(self) -> list[tuple[str, str, str, str]]:
         """Return id, name, origin and time of adding of all tasks: seeds first, then the user's own, oldest first."""
@@ -138,37 +143,38 @@ class Library:
 
     def record(self, rows: Iterable[Reuse]) -> int:
         """Write rows to the ledger; return how many were new."""
-        self._adviser = None
+        self._advisers.clear()
         return self._store.record([{"id": row.id, **vars(row)} for row in rows])
 
     def ledger(self) -> list[Reuse]:
         """Return what is known of stored pipelines on other tasks."""
         return [*seed_ledger(), *(Reuse(**row) for row in reversed(self._store.ledger(MOST_ROWS)))]
 
-    @property
-    def adviser(self) -> Adviser:
-        """What the ledger teaches; learned once."""
-        if self._adviser is None:
+    def adviser(self, output: Kind) -> Adviser:
+        """Return what the ledger teaches about tasks of one kind among themselves; learned once."""
+        if output not in self._advisers:
             rows = self.ledger()
-            self._adviser = Adviser(rows, self.tasks(i for row in rows for i in (row.source, row.target)))
-        return self._adviser
+            tasks = self.tasks(i for row in rows for i in (row.source, row.target))
+            self._advisers[output] = Adviser(rows, {i: task for i, task in tasks.items() if task.output is output})
+        return self._advisers[output]
 
     def counts(self) -> tuple[int, int]:
         """Return how many tasks and rows of the ledger the database holds, without the seeds."""
         return self._store.count()
 
-    def nearest(self, vectors: Mapping[str, Vector], k: int) -> list[str]:
-        """Return the ids of the user's own tasks that are nearest by any of some descriptors, the k best by each."""
+    def nearest(self, vectors: Mapping[str, Vector], k: int, output: Kind = Kind.MASK) -> list[str]:
+        """Return the ids of the user's own tasks of a kind that are nearest by some descriptors, the k best by each."""
         numbers: set[int] = set()
         for descriptor, vector in vectors.items():
-            numbers |= {n for n, _ in self._index(descriptor, len(vector)).nearest(vector, k)}
+            numbers |= {n for n, _ in self._index(_shelved(descriptor, output), len(vector)).nearest(vector, k)}
         return list(self._store.ids_of(sorted(numbers)).values())
 
-    def ready(self, description: Description) -> None:
+    def ready(self, description: Description, output: Kind = Kind.MASK) -> None:
         """Load or make what a query like this one needs, now rather than at the first one."""
-        for descriptor, vector in description.described.items():
-            self._index(descriptor, len(vector))
-        self.tasks(self.adviser.sources)
+        for kind in dict.fromkeys((output, Kind.MASK)):
+            for descriptor, vector in description.described.items():
+                self._index(_shelved(descriptor, kind), len(vector))
+            self.tasks(self.adviser(kind).sources)
 
     def rebuild(self) -> dict[str, int]:
         """Make all indices anew; return how many vectors each holds.
@@ -188,7 +194,7 @@ class Library:
     def _forget(self) -> None:
         """Let go of what was derived from the tasks."""
         self._indices.clear()
-        self._adviser = None
+        self._advisers.clear()
 
     def _dimensions(self) -> dict[str, int]:
         """Return the dimension of each descriptor that the database holds, by its first vector."""
@@ -212,8 +218,18 @@ class Library:
         return path
 
 
+def _shelved(descriptor: str, output: Kind) -> str:
+    """Return the name under which the database keeps a descriptor's vectors of one kind of task.
+
+    Kinds are kept apart, so that few tasks of one are found among very many of another.
+    """
+    return descriptor if output is Kind.MASK else f"{descriptor}/{output}"
+
+
 def _row(task: SolvedTask, origin: str) -> TaskRow:
-    vectors = {name: np.asarray(vector, "<f4").tobytes() for name, vector in task.described.items()}
+    vectors = {
+        _shelved(name, task.output): np.asarray(vector, "<f4").tobytes() for name, vector in task.described.items()
+    }
     document = json.dumps(document_of(task), ensure_ascii=False)  # reads a hundred times as fast as YAML
     return TaskRow(task.id, task.name, document, origin, vectors)
 

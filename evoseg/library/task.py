@@ -1,19 +1,29 @@
 """A solved task: what it was, what its images and objects are like, and the pipelines that solved it."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
 
+from evoseg.base.kinds import Kind
 from evoseg.library.features import Descriptor, Vector
 from evoseg.library.images import IMAGES
 from evoseg.library.masks import MASKS
+from evoseg.metrics import binary, instances, points
 from evoseg.pipeline import Pipeline, print_text
 
 STATISTICS: Mapping[str, Descriptor] = {"images": IMAGES, "masks": MASKS}
 """The descriptors made of named numbers, by the names under which tasks hold these numbers."""
 ROLES = ("best", "short", "cheap")
+METRICS: Mapping[Kind, Collection[str]] = {
+    Kind.MASK: binary.METRICS,
+    Kind.LABELS: instances.METRICS,
+    Kind.POINTS: points.METRICS,
+}
+"""What tasks that a library keeps are scored by, by the kind of value that their pipelines give."""
+TASKS: Mapping[str, Kind] = {"binary": Kind.MASK, "instances": Kind.LABELS, "points": Kind.POINTS}
+"""These kinds by the names that cards have for them."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +32,10 @@ class Card:
 
     Attributes
     ----------
-    title, modality, domain, foreground, task, family, source, license : str
+    title, modality, domain, foreground, family, source, license : str
         As in `dataset.yaml`. Tasks of one `family` come from one origin, such as one sensor.
+    task : str
+        One of `TASKS`.
     """
 
     title: str = ""
@@ -81,6 +93,8 @@ class SolvedTask:
         Of the images that the search has seen (`evoseg.library.hashes`).
     origin : str
         Who solved it, how and when; not part of the identity.
+    macros : mapping of str to str
+        Definitions that a language model named on the way, by name; not part of the identity.
     """
 
     name: str
@@ -93,6 +107,7 @@ class SolvedTask:
     pipelines: tuple[StoredPipeline, ...]
     hashes: tuple[str, ...]
     origin: str = field(default="", compare=False)
+    macros: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @cached_property
     def id(self) -> str:
@@ -107,6 +122,11 @@ class SolvedTask:
     def best(self) -> StoredPipeline:
         """The best pipeline."""
         return self.pipelines[0]
+
+    @property
+    def output(self) -> Kind:
+        """What its pipelines give."""
+        return TASKS[self.card.task]
 
     @property
     def thickness(self) -> float | None:

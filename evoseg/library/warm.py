@@ -6,16 +6,16 @@ from dataclasses import dataclass, field
 from numpy.random import Generator
 
 from evoseg.base.kinds import Kind
+from evoseg.evolve.classics import ENDINGS, chain
 from evoseg.evolve.facts import Facts
 from evoseg.evolve.growth import Vocabulary
 from evoseg.evolve.method import usual_proposers
 from evoseg.evolve.ports import Scored, SearchView, Verdict
 from evoseg.evolve.search import Share
 from evoseg.evolve.selection import priced
-from evoseg.evolve.skeletons import skeleton
+from evoseg.evolve.skeletons import skeleton, structures
 from evoseg.operators import registry
 from evoseg.pipeline import Pipeline
-from evoseg.pipeline.value import step
 
 WHOLE = 12
 """Programs that are offered in a search's first generation at most: the others stay with classics and newcomers."""
@@ -25,6 +25,8 @@ OPENING = 3
 """Generations after which all classic recipes have been scored, so that programs can be measured by them."""
 SURVIVORS = 3
 """Programs whose parts are offered at most, the best."""
+MOSTLY = 2 / 3
+"""Share of an answer's steps beyond which it is a program's descendant, even if its last plane has gone."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class Offer:
         Score that it was expected to reach once refitted; None if nothing is known.
     similarity : mapping of str to float
         Of the tasks, by descriptor.
+    macros : mapping of str to str
+        Of the solved task, for a language model.
     """
 
     task: str
@@ -55,6 +59,7 @@ class Offer:
     program: Pipeline
     expected: float | None = None
     similarity: Mapping[str, float] = field(default_factory=dict)
+    macros: Mapping[str, str] = field(default_factory=dict)
 
 
 class WarmStart:
@@ -112,20 +117,26 @@ class WarmStart:
 
 
 def pieces(pipeline: Pipeline) -> list[Pipeline]:
-    """Return programs that threshold one of a pipeline's inner planes each, those near the end first."""
+    """Return programs that make the shortest answer of one inner plane of a pipeline each, those near the end first."""
     planes = [i for i, s in enumerate(pipeline.steps) if registry.get(s.operator).output is Kind.GRAY]
     # The intake alone is what the classics begin with.
     parts = [pipeline.until(i) for i in reversed(planes)]
-    cut = [Pipeline([*part.steps, step("threshold", len(part) - 1)]) for part in parts if len(part) > 1]
+    cut = [chain(part, ENDINGS[pipeline.output]) for part in parts if len(part) > 1]
     return [piece for piece in cut if piece.form != pipeline.form]
 
 
 def lives_on(offered: Pipeline, answer: Pipeline) -> bool:
-    """Return whether a program, or the plane that its last threshold looks at, is part of an answer, up to numbers."""
-    there = {skeleton(answer.until(i)) for i in range(len(answer))}
+    """Return whether an answer comes from a program, up to numbers.
+
+    It does if the program or its last plane is part of it, or if more than two thirds of its steps are the program's.
+    """
+    there = structures(answer)
     planes = [i for i, s in enumerate(offered.steps) if registry.get(s.operator).output is Kind.GRAY]
     last = skeleton(offered.until(planes[-1])) if planes else ()
-    return skeleton(offered) == skeleton(answer) or (len(last) > 1 and last in there)
+    if skeleton(offered) == skeleton(answer) or (len(last) > 1 and last in there):
+        return True
+    brought = set(structures(offered))
+    return sum(s in brought for s in there) > MOSTLY * len(there)
 
 
 def with_warm_start(warm: WarmStart) -> Callable[[Vocabulary, Facts, Kind], list[Share]]:

@@ -1,6 +1,6 @@
 """The one list of operators. `@operator` is the only way in; whatever needs a list iterates over this one."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from inspect import Parameter as SignatureParameter
@@ -9,10 +9,10 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 from evoseg.base.errors import PipelineError, unknown
 from evoseg.base.kinds import Kind, kind_of
+from evoseg.operators.measured import STRIP, Measured, Params, strip_rows
 from evoseg.operators.parameters import Fitted, Numbers, OneOf, Parameter, Range, Value
 from evoseg.operators.strips import LARGE, WORTH, in_strips, strip_height
 
-Params = Mapping[str, Any]
 F = TypeVar("F", bound=Callable[..., Any])
 
 WHOLE = -1
@@ -39,6 +39,8 @@ class Operator:
         True if the order of the inputs does not matter.
     needs : tuple of str
         Packages beyond numpy and cv2; empty for the default set.
+    measured : Measured or None
+        How large images are worked on some rows at a time, if the reach is `WHOLE`; None if they never are.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Operator:
     revision: int
     commutative: bool
     needs: tuple[str, ...]
+    measured: Measured | None
     _cost: Callable[[Params], float]
     _reach: Callable[[Params], int]
 
@@ -67,9 +70,12 @@ class Operator:
         return self._reach(self.named(values))
 
     def run(self, arrays: tuple[Any, ...], values: tuple[Value, ...]) -> Any:
-        """Apply the operator; a large image in strips, if its reach is finite, with the same pixels."""
-        whole = partial(self.function, **self.named(values))
+        """Apply the operator; to a large image in strips, if that can be done, with the same pixels."""
+        params = self.named(values)
+        whole = partial(self.function, **params)
         rows, cols = arrays[0].shape[:2]
+        if self.measured is not None and rows * cols > 2 * STRIP:
+            return self.measured.run(arrays, params, strip_rows(cols))
         if rows * cols < LARGE or self.cost(values) < WORTH or (reach := self.reach(values)) == WHOLE:
             return whole(*arrays)
         return in_strips(whole, arrays, reach, strip_height(cols, reach))
@@ -90,6 +96,7 @@ def operator(
     reach: int | Callable[[Params], int],
     commutative: bool = False,
     needs: tuple[str, ...] = (),
+    measured: Measured | None = None,
 ) -> Callable[[F], F]:
     """Register a function as an operator; its signature is the schema.
 
@@ -105,6 +112,8 @@ def operator(
         Whether the inputs may be swapped.
     needs : tuple of str
         Packages beyond numpy and cv2.
+    measured : Measured, optional
+        The form for large images of an operator whose reach is `WHOLE`.
 
     Raises
     ------
@@ -115,7 +124,7 @@ def operator(
     def register(function: F) -> F:
         cost_model = cost if callable(cost) else lambda _: cost
         reach_model = reach if callable(reach) else lambda _: reach
-        entry = _read(function, revision, cost_model, reach_model, commutative, needs)
+        entry = _read(function, revision, cost_model, reach_model, commutative, needs, measured)
         if entry.name in _OPERATORS:
             raise TypeError(f"operator {entry.name} is registered twice")
         _OPERATORS[entry.name] = entry
@@ -150,6 +159,7 @@ def _read(
     reach: Callable[[Params], int],
     commutative: bool,
     needs: tuple[str, ...],
+    measured: Measured | None,
 ) -> Operator:
     hints = get_type_hints(function, include_extras=True)
     name = function.__name__
@@ -178,6 +188,7 @@ def _read(
         revision=revision,
         commutative=commutative,
         needs=needs,
+        measured=measured,
         _cost=cost,
         _reach=reach,
     )

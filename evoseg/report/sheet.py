@@ -51,7 +51,13 @@ class Row:
 
 
 def contact_sheet(
-    rows: Sequence[Row], path: Path | str, columns: int = 4, *, title: str = "", metric: str = "IoU"
+    rows: Sequence[Row],
+    path: Path | str,
+    columns: int = 4,
+    *,
+    title: str = "",
+    metric: str = "IoU",
+    answered: bool = True,
 ) -> None:
     """Write a PNG with every image, the outlines of truth and answer, and a caption below each.
 
@@ -67,6 +73,8 @@ def contact_sheet(
         Printed above the images.
     metric : str
         Name of the score, for the captions.
+    answered : bool
+        Whether there are answers; else only truths are explained.
     """
     columns = max(1, min(columns, len(rows)))
     width, height = _cell_size(rows)
@@ -75,7 +83,7 @@ def contact_sheet(
     sheet_height = _HEADER + lines * (height + _CAPTION + _GAP) + _MARGIN - _GAP
     sheet = Image.new("RGB", (sheet_width, sheet_height), _PAPER)
     pen = ImageDraw.Draw(sheet)
-    legend = _legend(pen, sheet_width - _MARGIN, any(row.truth is not None for row in rows))
+    legend = _legend(pen, sheet_width - _MARGIN, any(row.truth is not None for row in rows), answered)
     font = _font(19)
     pen.text((_MARGIN, _HEADER // 2), _fitted(title, font, legend - 2 * _MARGIN), _INK, font, "lm")
     pictures = ahead(lambda row: _picture(row, width, height), rows)
@@ -122,10 +130,11 @@ def _caption(pen: ImageDraw.ImageDraw, row: Row, metric: str, place: tuple[int, 
     pen.text((left, middle), _fitted(row.stem, _font(15), room), _FAINT, _font(15), "lm")
 
 
-def _legend(pen: ImageDraw.ImageDraw, right: int, with_truth: bool) -> float:
+def _legend(pen: ImageDraw.ImageDraw, right: int, with_truth: bool, answered: bool) -> float:
     """Draw the meaning of the colours, ending at `right`; return where it begins."""
     font = _font(15)
-    entries = [("truth", TRUTH), ("answer", ANSWER), ("both", BOTH)] if with_truth else [("answer", ANSWER)]
+    entries = [("truth", TRUTH)] * with_truth + [("answer", ANSWER)] * answered
+    entries += [("both", BOTH)] * (with_truth and answered)
     x = float(right)
     for name, colour in reversed(entries):
         x -= pen.textlength(name, font)

@@ -10,6 +10,7 @@ import pytest
 import tifffile
 
 import evoseg
+from evoseg.app.solved import open_library
 from evoseg.data.files import write_image, write_labels
 from tests.evolve.test_instances import SCENES
 
@@ -91,3 +92,17 @@ def test_a_run_of_objects_is_resumed_and_replayed_as_any(folder, tmp_path, comma
     assert command("search", folder, "--evaluations", 12, "--workers", 0, "--out", out).code == 0
     done = command("runs", "replay", out, "--json")
     assert done.code == 0 and json.loads(done.out)["identical"] is True
+
+
+def test_a_search_for_objects_is_remembered_and_begins_the_next_one(folder):
+    first = evoseg.search(folder, evaluations=40, workers=0)
+    # Masks and what is made of them come first.
+    second = evoseg.search(folder, evaluations=120, workers=0, seed=1)
+    entries = {entry["task"]: entry for entry in second.result["warm_start"]}
+    assert entries["discs"]["digest"] == first.result["digest"] and entries["discs"]["score"] > 0.3
+    assert [name for name in entries if name.endswith("_instances")] and len(entries) == 5
+    with open_library() as shelf:
+        own = {task.id: task for task in shelf.own()}
+        assert {task.card.task for task in own.values()} == {"instances"}
+        rows = [row for row in shelf.ledger() if row.target in own]
+    assert rows and all(row.retrieved is not None for row in rows)

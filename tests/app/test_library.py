@@ -2,19 +2,22 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import evoseg
 from evoseg.app.replaying import replay
 from evoseg.app.solved import open_library, similar
+from evoseg.app.summary import summary
 from evoseg.base.errors import SettingsError
 from evoseg.data.scenes import draw_dataset
 from evoseg.library.files import write_task
+from tests.app.interrupted import cut
 from tests.app.test_api import untimed
-from tests.app.test_runs import cut
 from tests.library.helpers import task
 
 N = 40
@@ -47,6 +50,37 @@ def test_a_search_remembers_its_task_and_a_sibling_begins_with_it(command, datas
     assert all(row.retrieved is not None and row.kept is not None for row in rows)
     found = command("similar", sibling, "-k", "2", "--json")
     assert json.loads(found.out)["similar"][0]["task"] in ("more_nuclei", "nuclei")
+
+
+@pytest.mark.parametrize(
+    ("score", "history", "says"),
+    [
+        (0.6, [[5, 1.0, 0.6], [33, 2.0, 0.7]], "Nothing better was found before candidate 33 of 40."),
+        (0.7, [[5, 1.0, 0.7]], "Nothing better was found among 40 candidates."),
+        (0.4, [[5, 1.0, 0.5]], "So the search went on without their parts."),
+    ],
+)
+def test_the_summary_says_what_reuse_has_saved(dataset, score, history, says):
+    found = solved(dataset)
+    reused = [{"task": "plates", "score": score, "kept": False}]
+    finalists = [{"role": "classic", "search": 0.5}]
+    told = found.result | {"warm_start": reused, "history": history, "evaluations": 40, "finalists": finalists}
+    assert says in summary(replace(found, result=told))
+
+
+def test_a_picture_shows_the_images_that_are_known_here(command, dataset, sibling, tmp_path, home):
+    solved(sibling)
+    picture = tmp_path / "like.png"
+    done = command("similar", dataset, "-k", 3, "--out", picture)
+    assert done.code == 0 and "more_nuclei: " not in done.err
+    assert done.err.count("not in the picture") == 2
+    both = np.asarray(Image.open(picture)).shape
+    assert command("similar", dataset, "--out", picture).code == 1
+    shutil.rmtree(home / "places")
+    done = command("similar", dataset, "-k", 3, "--out", picture, "--overwrite")
+    assert done.err.count("not in the picture") == 3
+    alone = np.asarray(Image.open(picture)).shape
+    assert both[1] == alone[1] and both[0] > 1.5 * alone[0]
 
 
 def test_what_is_not_to_be_remembered_is_not(dataset):

@@ -12,6 +12,7 @@ from PIL import Image
 
 from evoseg.base.errors import DatasetError
 from evoseg.data.dataset import Dataset
+from tests.data.written import put
 
 RNG = default_rng(20260311)
 SHAPE = (13, 17)  # Non-square on purpose: swapped axes must fail.
@@ -23,14 +24,6 @@ def gray(shape=SHAPE):
 
 def rgb(shape=SHAPE):
     return RNG.integers(0, 256, (*shape, 3), np.uint8)
-
-
-def put(path, array):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".tif":
-        tifffile.imwrite(path, array)
-    else:
-        Image.fromarray(array).save(path)
 
 
 def folder(root, stems=("a", "b", "c"), image=gray):

@@ -3,13 +3,15 @@
 import numpy as np
 import pytest
 
+from evoseg.base.kinds import Kind
 from evoseg.library.advice import Adviser, Problem, problem_of
 from evoseg.library.describing import Description
 from evoseg.library.ledger import Reuse
 from evoseg.library.offers import scale_between
 from evoseg.library.retrieval import candidates_for, ranked, retrieve
 from evoseg.library.shelf import Library
-from evoseg.library.task import SolvedTask
+from evoseg.library.task import Card, SolvedTask, StoredPipeline
+from evoseg.pipeline import read_text
 from tests.library.helpers import statistics, task
 
 
@@ -101,3 +103,32 @@ def test_a_task_that_has_seen_a_test_image_is_barred_and_named(tmp_path):
         assert open_to_all.similar[0].task.name == "spy" and not open_to_all.barred
         kept = retrieve(library, description, 3, {"image_7": there.hashes[0]})
     assert "spy" not in [s.task.name for s in kept.similar] and kept.barred == {"spy": "image_7"}
+
+
+def objects(name: str, seed: int) -> SolvedTask:
+    """Make a task of objects."""
+    text = "def pipeline(image):\n a = channel(image, index=0)\n b = threshold(a, level=9)\n return components(b)"
+    stored = StoredPipeline("best", read_text(text), 0.6, {"channel": 1, "threshold": 1, "components": 1})
+    return task(name, seed, card=Card(task="instances"), metric="ap50", pipelines=(stored,))
+
+
+def test_tasks_of_the_wanted_kind_come_first_and_foreground_is_parted_into_objects(tmp_path):
+    there, foreground = objects("cells", 500), task("plates", 500)
+    description = Description(there.statistics, {}, 3)
+    with Library(tmp_path / "library.db") as library:
+        n_seeds = len(library.seeds_of(Kind.LABELS))
+        library.add([there, foreground])
+        found = retrieve(library, description, n_seeds + 3, output=Kind.LABELS)
+        kinds = [s.task.card.task for s in found.similar]
+        assert kinds == ["instances"] * (n_seeds + 1) + ["binary"] * 2
+        assert all(s.offer.program.output is Kind.LABELS for s in found.similar)
+        assert found.similar[0].task.id == there.id and found.similar[n_seeds + 1].task.id == foreground.id
+        assert "cells" not in [s.task.name for s in retrieve(library, description, 10).similar]
+
+
+def test_few_tasks_of_one_kind_are_found_among_many_of_another(tmp_path):
+    there = objects("cells", 7)
+    with Library(tmp_path / "library.db") as library:
+        library.add([there, *(task(f"t{seed}", 7, score=0.001 * seed) for seed in range(20))])
+        assert library.nearest(there.described, 5, Kind.LABELS) == [there.id]
+        assert there.id not in library.nearest(there.described, 30)

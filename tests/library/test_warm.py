@@ -10,6 +10,7 @@ from evoseg.data.dataset import Dataset
 from evoseg.data.splits import split
 from evoseg.evolve.binary import BinaryTask
 from evoseg.evolve.budget import Budget, Clock
+from evoseg.evolve.classics import chain
 from evoseg.evolve.method import USUAL
 from evoseg.evolve.ports import Scored, SearchView
 from evoseg.evolve.solve import SearchSettings, Solution, solve
@@ -66,6 +67,11 @@ def test_parts_follow_if_a_program_beats_the_classics():
     assert [s.operator for s in found[0].steps] == ["channel", "gaussian", "flatten", "threshold"]
 
 
+def test_parts_of_a_program_for_objects_give_objects():
+    parted = chain(LONG, [("components", {})])
+    assert [s.operator for s in pieces(parted)[0].steps][-2:] == ["threshold", "depth_watershed"]
+
+
 def test_it_abstains_if_none_does():
     warm = WarmStart([offer(LONG)])
     opened(warm, 0.5)
@@ -103,6 +109,11 @@ def pipeline(image):
     )
     assert lives_on(LONG, longer) and lives_on(LONG, LONG)
     assert not lives_on(longer, LONG) and not lives_on(programs()[2], LONG)
+
+
+def test_a_program_lives_on_where_most_steps_are_its_own_though_its_last_plane_has_gone():
+    offered = chain(LONG.until(2), [("median", {}), ("threshold", {})])
+    assert lives_on(offered, LONG.until(3)) and not lives_on(offered, chain(LONG.until(1), [("threshold", {})]))
 
 
 def searched(dataset: Path, folder: Path, warm: WarmStart, evaluations: int) -> Solution:
