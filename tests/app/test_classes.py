@@ -200,6 +200,10 @@ def test_values_that_are_no_classes_are_refused(tmp_path):
     assert not (tmp_path / "a").exists()
 
 
+def test_similar_tasks_of_classes_are_those_of_masks(folder):
+    assert len(evoseg.similar(folder, 2).tasks) == 2
+
+
 def test_settings_that_do_not_go_together_leave_nothing_behind(folder, tmp_path):
     for asked, said in (
         ({"metric": "ap50"}, "ap50, which scores the task instances"),
