@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from evoseg.app.api import resume, search
+    from evoseg.app.class_search import FoundClasses, resume_classes, search_classes
     from evoseg.app.found import Found
     from evoseg.app.pipelines import read_pipeline, write_pipeline
     from evoseg.app.reporting import write_report
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from evoseg.app.solved import similar
     from evoseg.data.checking import check
     from evoseg.data.dataset import Dataset
+    from evoseg.data.reading import Reading
     from evoseg.pipeline.value import Pipeline
 
 __version__ = "0.1.0"
@@ -19,12 +21,16 @@ __version__ = "0.1.0"
 _HOMES = {
     "Dataset": "data.dataset",
     "Found": "app.found",
+    "FoundClasses": "app.class_search",
     "Pipeline": "pipeline.value",
+    "Reading": "data.reading",
     "Segmenter": "app.segmenter",
     "check": "data.checking",
     "read_pipeline": "app.pipelines",
     "resume": "app.api",
+    "resume_classes": "app.class_search",
     "search": "app.api",
+    "search_classes": "app.class_search",
     "similar": "app.solved",
     "write_pipeline": "app.pipelines",
     "write_report": "app.reporting",
@@ -33,13 +39,17 @@ _HOMES = {
 __all__ = [
     "Dataset",
     "Found",
+    "FoundClasses",
     "Pipeline",
+    "Reading",
     "Segmenter",
     "__version__",
     "check",
     "read_pipeline",
     "resume",
+    "resume_classes",
     "search",
+    "search_classes",
     "similar",
     "write_pipeline",
     "write_report",

@@ -7,16 +7,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from evoseg.app.options import AXES, CHANNEL, PAGE, chosen
+
 if TYPE_CHECKING:
     from evoseg.app.applying import Applied
+    from evoseg.app.classes import ClassPipeline
     from evoseg.app.scoring import Scores
+    from evoseg.data.dataset import Dataset
 
 _QUIET_S = 3.0
 """Shortest time between two lines about progress."""
 
 _PIPELINE = typer.Argument(
     metavar="PIPELINE",
-    help="Pipeline file (.evo or .json), or folder or id of a run; RUN#3 is number 3 of its front.",
+    help="Pipeline file (.evo or .json), or folder or id of a run; RUN#3 is number 3 of its front. Of a search for "
+    "classes, its folder, id or classes.json.",
 )
 
 
@@ -31,25 +36,29 @@ def apply(
         Path | None,
         typer.Option(metavar="FILE.csv", help="Write measurements of every object.", show_default=False),
     ] = None,
+    axes: Annotated[str, AXES] = "",
+    page: Annotated[str, PAGE] = "",
+    channel: Annotated[str, CHANNEL] = "",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace masks, overlays and table.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Segment images with a pipeline.
 
     Writes OUT/masks/NAME.png with 0 and 255, or OUT/masks/NAME.tif with a number per object (32 bits), or
-    OUT/points/NAME.csv; and OUT/overlays/NAME.png for eyes. Numbers stay as they are in the pipeline; nothing is
-    fitted. Images that fail are named while the others go on; the exit code is then 1. TIFF images of any size are
-    filtered band by band.
+    OUT/points/NAME.csv; and OUT/overlays/NAME.png for eyes. Of classes, OUT/masks/NAME.png holds the class of each
+    pixel. Files are read as for the search, so its page and channel need not be named again. Numbers stay as they are
+    in the pipeline; nothing is fitted. Images that fail are named while the others go on; the exit code is then 1.
+    TIFF images of any size are filtered band by band.
     """
     import json
 
     from evoseg.app import applying
-    from evoseg.app.pipelines import read_pipeline
+    from evoseg.app.classes import read_program
     from evoseg.app.runs import refuse_existing
     from evoseg.app.tables import ObjectTable
 
-    program = read_pipeline(pipeline)
-    given = applying.inputs(images)
+    program, reading = read_program(pipeline)
+    given = applying.inputs(images, chosen(axes, page, channel).or_else(reading))
     refuse_existing([table] if table else [], overwrite=overwrite)
     watch = _Watch(len(given))
     results = applying.apply(
@@ -132,25 +141,32 @@ def score(
     metric: Annotated[
         str | None, typer.Option(help="Listed per image: iou, dice, mcc ...; ap50 ... of objects.", show_default=False)
     ] = None,
+    axes: Annotated[str, AXES] = "",
+    page: Annotated[str, PAGE] = "",
+    channel: Annotated[str, CHANNEL] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Score a pipeline on a dataset.
 
-    By every metric, and image by image. Numbers stay as they are in the pipeline; nothing is fitted.
+    By every metric, and image by image. Numbers stay as they are in the pipeline; nothing is fitted. Of classes, each
+    is scored as foreground in the image of classes.
     """
     import json
 
     from evoseg.app import scoring
+    from evoseg.app.classes import ClassPipeline, read_program
     from evoseg.app.datasets import name_of, opened
-    from evoseg.app.pipelines import read_pipeline
     from evoseg.app.tasks import check_names
 
     check_names("auto", metric)
-    program = read_pipeline(pipeline)
+    program, reading = read_program(pipeline)
+    data = opened(dataset, chosen(axes, page, channel).or_else(reading))
+    if isinstance(program, ClassPipeline):
+        print(_class_scores(program, data, split, metric or "iou", as_json=as_json))
+        return
     kind = scoring.scored_kind(program)
     check_names(kind.name, metric)
     metric = metric or kind.metrics[0]
-    data = opened(dataset)
     scores = scoring.score(program, data, split)
     per_image = scores.of(metric)
     if not as_json:
@@ -169,6 +185,27 @@ def score(
         "per_image": scores.per_image,
     }
     print(json.dumps(document, indent=1))
+
+
+def _class_scores(program: "ClassPipeline", data: "Dataset", split: str, metric: str, *, as_json: bool) -> str:
+    import json
+
+    from evoseg.app.classes import mean_of, score_classes
+    from evoseg.app.datasets import name_of
+    from evoseg.app.tasks import check_names
+    from evoseg.app.words import METRIC_WORDS
+
+    check_names("binary", metric)
+    per_image = score_classes(program, data, split, metric)
+    by_class = {name: sum(scores.values()) / len(scores) for name, scores in per_image.items()}
+    n_images = len(next(iter(per_image.values())))
+    if as_json:
+        document = {"dataset": name_of(data), "digest": program.digest, "split": split, "n_images": n_images}
+        document |= {"metric": metric, "score": mean_of(per_image), "by_class": by_class, "per_image": per_image}
+        return json.dumps(document, indent=1)
+    lines = [f"{name_of(data)}: {METRIC_WORDS[metric]} of classes, mean over {n_images} images of the split {split}"]
+    lines += [f"  {value:7.3f}  {name}" for name, value in by_class.items()]
+    return "\n".join([*lines, f"  {mean_of(per_image):7.3f}  mean of the classes"])
 
 
 def _scores_text(scores: "Scores", name: str, metric: str) -> str:

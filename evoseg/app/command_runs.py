@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from evoseg.app.class_search import FoundClasses
+    from evoseg.app.found import Found
     from evoseg.app.kept import Kept
     from evoseg.evolve.search import Progress
 
@@ -176,11 +178,18 @@ def resume_run(
     is searched.
     """
     from evoseg.app.api import resume
+    from evoseg.app.class_search import resume_classes
+    from evoseg.app.classes import classes_file
     from evoseg.app.command_search import exit_code, report
     from evoseg.app.progress import shown
 
+    found: Found | FoundClasses
+    classes = classes_file(run)
     with shown() as watch:
-        found = resume(run, dataset, workers=workers, executor=executor, progress=watch)
+        if classes is None:
+            found = resume(run, dataset, workers=workers, executor=executor, progress=watch)
+        else:
+            found = resume_classes(classes.parent, dataset, workers=workers, executor=executor, progress=watch)
     report(found, as_json=as_json)
     raise typer.Exit(exit_code(found, None))
 

@@ -2,11 +2,14 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from evoseg.app.options import AXES, CHANNEL, PAGE
+
 if TYPE_CHECKING:
+    from evoseg.app.class_search import FoundClasses
     from evoseg.app.found import Found
 
 
@@ -14,7 +17,10 @@ def search(
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Folder with images/, and masks/ or points/.")],
     task: Annotated[
         str,
-        typer.Option(help="binary, instances or points; auto: what the metric scores, or else what the folder holds."),
+        typer.Option(
+            help="binary, instances, points or classes (a pipeline each); auto: what the metric scores, or else what "
+            "the folder holds."
+        ),
     ] = "auto",
     metric: Annotated[
         str | None,
@@ -85,6 +91,9 @@ def search(
     roles: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Roles that replace or join evoseg's own.", show_default=False)
     ] = None,
+    axes: Annotated[str, AXES] = "",
+    page: Annotated[str, PAGE] = "",
+    channel: Annotated[str, CHANNEL] = "",
     out: Annotated[
         Path | None, typer.Option(help="Folder for the results; $EVOSEG_HOME/runs/ID.", show_default=False)
     ] = None,
@@ -96,7 +105,9 @@ def search(
     It is proven on images that the search never saw. Ctrl-C ends the search with the best so far; pressed again, it
     ends everything. After either, or a kill, `evoseg runs resume` goes on.
     """
+    from evoseg.app.api import SeveralClassesError
     from evoseg.app.api import search as run_search
+    from evoseg.app.class_search import search_classes
     from evoseg.app.exporting import LANGUAGES
     from evoseg.app.progress import shown
     from evoseg.app.settings import check_score
@@ -114,51 +125,59 @@ def search(
         from evoseg.app.agents import estimate
 
         print(estimate(agent, base_url, llm_calls, llm_tokens, llm_usd, roles), file=sys.stderr)
+    settings: dict[str, Any] = {
+        "metric": metric,
+        "task": task,
+        "seconds": seconds,
+        "evaluations": evaluations,
+        "target_score": target_score,
+        "seed": seed,
+        "workers": workers,
+        "executor": executor,
+        "operators": target if target in LANGUAGES else operators,
+        "start": start or (),
+        "max_ms_per_mpx": max_ms_per_mpx,
+        "library": library,
+        "remember": not no_remember,
+        "agent": agent,
+        "base_url": base_url,
+        "llm_calls": llm_calls,
+        "llm_tokens": llm_tokens,
+        "llm_usd": llm_usd,
+        "roles": roles,
+        "axes": axes,
+        "page": page,
+        "channel": channel,
+        "out": out,
+        "overwrite": overwrite,
+    }
+    found: Found | FoundClasses
     with shown() as watch:
-        found = run_search(
-            dataset,
-            metric=metric,
-            task=task,
-            seconds=seconds,
-            evaluations=evaluations,
-            target_score=target_score,
-            seed=seed,
-            workers=workers,
-            executor=executor,
-            operators=target if target in LANGUAGES else operators,
-            start=start or (),
-            max_ms_per_mpx=max_ms_per_mpx,
-            library=library,
-            remember=not no_remember,
-            agent=agent,
-            base_url=base_url,
-            llm_calls=llm_calls,
-            llm_tokens=llm_tokens,
-            llm_usd=llm_usd,
-            roles=roles,
-            out=out,
-            overwrite=overwrite,
-            progress=watch,
-        )
+        try:
+            found = run_search(dataset, progress=watch, **settings)
+        except SeveralClassesError as error:
+            found = search_classes(error.dataset, progress=watch, **settings)
     report(found, as_json=as_json)
     raise typer.Exit(exit_code(found, min_score))
 
 
-def report(found: "Found", *, as_json: bool) -> None:
+def report(found: "Found | FoundClasses", *, as_json: bool) -> None:
     """Print a search's result on stdout."""
     import json
 
-    from evoseg.app.summary import summary
+    from evoseg.app.found import Found
+    from evoseg.app.summary import classes_summary, summary
 
-    print(json.dumps(found.result, indent=1, allow_nan=False) if as_json else summary(found))
+    words = summary(found) if isinstance(found, Found) else classes_summary(found)
+    print(json.dumps(found.result, indent=1, allow_nan=False) if as_json else words)
 
 
-def exit_code(found: "Found", min_score: float | None) -> int:
+def exit_code(found: "Found | FoundClasses", min_score: float | None) -> int:
     """Return 130 after an interrupt, 3 below the wanted score, else 0, and say why on stderr."""
-    if found.result["stopped_by"] == "interrupt":
+    if found.result.get("stopped_by") == "interrupt":
         from evoseg.app.runs import run_folder
 
-        folder = found.files["pipeline"].parent
+        folder = Path(found.result["files"]["pipeline"]).parent
         name = run_folder(folder).name
         print(f"interrupted; everything is saved in {folder}; go on with: evoseg runs resume {name}", file=sys.stderr)
         return 130

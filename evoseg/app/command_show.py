@@ -41,10 +41,10 @@ def export(
     import sys
 
     from evoseg.app.exporting import exported
-    from evoseg.app.pipelines import read_pipeline
+    from evoseg.app.pipelines import read_pipeline, reading_of
     from evoseg.app.runs import make_folder, write_whole
 
-    text = exported(read_pipeline(pipeline), to)
+    text = exported(read_pipeline(pipeline), to, reading_of(pipeline))
     if out is None:
         sys.stdout.write(text)
         return

@@ -1,8 +1,10 @@
 """Pipelines in other languages."""
 
+import json
 from collections.abc import Callable
 
 from evoseg.base.errors import SettingsError, unknown
+from evoseg.data.reading import PLAIN, Reading
 from evoseg.export import cpp, imagej
 from evoseg.export.blocks import Filters
 from evoseg.export.python import export_python
@@ -18,8 +20,16 @@ LANGUAGES: dict[str, Filters] = {filters.target: filters for filters in (cpp.FIL
 """Those that do not carry every pipeline."""
 
 
-def exported(pipeline: Pipeline, to: str) -> str:
+def exported(pipeline: Pipeline, to: str, reading: Reading = PLAIN) -> str:
     """Return the pipeline as text in the form `to`.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+    to : str
+        One of `EXPORTERS`.
+    reading : Reading
+        How the images were read that it was made for; the text says so.
 
     Raises
     ------
@@ -30,4 +40,11 @@ def exported(pipeline: Pipeline, to: str) -> str:
     """
     if to not in EXPORTERS:
         raise SettingsError(unknown("form", to, EXPORTERS))
-    return EXPORTERS[to](pipeline)
+    text = EXPORTERS[to](pipeline)
+    if not reading:
+        return text
+    if to == "json":
+        return json.dumps(json.loads(text) | {"reads": reading.chosen}) + "\n"
+    return (
+        f"{'#' if to == 'python' else '//'} Made for images that evoseg read with {reading}: give it such images.\n{text}"
+    )

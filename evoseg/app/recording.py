@@ -3,7 +3,7 @@
 import logging
 import platform
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from evoseg.app.datasets import Data, name_of
 from evoseg.app.settings import RunSettings
 from evoseg.base.errors import DatasetError, EvosegError
 from evoseg.data.dataset import Dataset
+from evoseg.data.reading import Reading
 from evoseg.data.splits import Splits
 from evoseg.library.warm import Offer
 from evoseg.operators import registry
@@ -41,6 +42,7 @@ def record_of(run: str, asked: RunSettings, dataset: Dataset, splits: Splits) ->
         | {
             "start": [print_text(pipeline) for pipeline in asked.start],
             "offers": [vars(offer) | {"program": print_text(offer.program)} for offer in asked.offers],
+            "reading": asdict(asked.reading),
         },
         revisions=_revisions(),
         versions=versions(),
@@ -57,12 +59,14 @@ def settings_of(record: RunRecord) -> RunSettings:
         If this version of evoseg does not know them.
     """
     known = {field.name for field in fields(RunSettings)}
-    if known != set(record.settings):
-        other = ", ".join(sorted(known ^ set(record.settings)))
+    recorded = {"reading": {}, **record.settings}  # runs from before stacks were read have nothing to say of them
+    if known != set(recorded):
+        other = ", ".join(sorted(known ^ set(recorded)))
         raise ChangedError(f"{record.id}: {_made_with(record)}, and its settings differ ({other}). Use that version.")
-    start = tuple(read_text(text) for text in record.settings["start"])
-    offers = tuple(Offer(**{**offer, "program": read_text(offer["program"])}) for offer in record.settings["offers"])
-    return RunSettings(**{**record.settings, "start": start, "offers": offers})
+    start = tuple(read_text(text) for text in recorded["start"])
+    offers = tuple(Offer(**{**offer, "program": read_text(offer["program"])}) for offer in recorded["offers"])
+    reading = Reading(**recorded["reading"])
+    return RunSettings(**{**recorded, "start": start, "offers": offers, "reading": reading})
 
 
 def refuse_other_operators(record: RunRecord) -> None:

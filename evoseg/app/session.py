@@ -134,7 +134,8 @@ class Session:
         if self._staff is not None:
             self._staff.close()
         self._folder.clear()
-        self._folder.write(PIPELINE, print_text(pipeline))
+        first, rest = print_text(pipeline).split("\n", 1)
+        self._folder.write(PIPELINE, f"{first}\n{self._asked.reading.mark()}{rest}")
         self._saved = True
         self._tell("proving")
 

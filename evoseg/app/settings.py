@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ from evoseg.app.pipelines import read_pipeline
 from evoseg.app.tasks import AUTO, TaskKind, check_names, kind_called, kind_for
 from evoseg.base.errors import SettingsError, unknown
 from evoseg.base.kinds import Kind
+from evoseg.data.asked import CLASSES
+from evoseg.data.reading import PLAIN, Reading
 from evoseg.evolve.budget import Budget
 from evoseg.evolve.ports import Task
 from evoseg.evolve.solve import SearchSettings
@@ -72,6 +74,8 @@ class RunSettings:
         Caps; None is no cap of its own.
     roles : str or None
         Folder with roles that add to evoseg's own, or replace them.
+    reading : Reading
+        Which page and channels of the files, and which class of the masks.
     """
 
     task: str
@@ -94,6 +98,7 @@ class RunSettings:
     llm_tokens: int | None = None
     llm_usd: float | None = LLM_USD
     roles: str | None = None
+    reading: Reading = PLAIN
     executor: str = LOCAL
 
     @property
@@ -147,21 +152,25 @@ class RunSettings:
     def as_json(self) -> dict[str, Any]:
         """Return them as values that JSON knows; pipelines by their digests."""
         programs = {"start": self.start, "offers": [offer.program for offer in self.offers]}
-        return vars(self) | {name: [p.digest for p in listed] for name, listed in programs.items()}
+        return (
+            vars(self)
+            | {name: [p.digest for p in listed] for name, listed in programs.items()}
+            | {"reading": asdict(self.reading)}
+        )
 
 
 def run_settings(
     *,
-    metric: str | None,
-    task: str,
-    seconds: float | None,
-    evaluations: int | None,
-    target_score: float | None,
-    seed: int,
-    workers: int | None,
-    operators: str,
-    start: Start,
-    max_ms_per_mpx: float | None,
+    metric: str | None = None,
+    task: str = AUTO,
+    seconds: float | None = None,
+    evaluations: int | None = None,
+    target_score: float | None = None,
+    seed: int = 0,
+    workers: int | None = None,
+    operators: str = "default",
+    start: Start = (),
+    max_ms_per_mpx: float | None = None,
     library: str = DEFAULT,
     remember: bool = True,
     agent: str | None = None,
@@ -170,6 +179,7 @@ def run_settings(
     llm_tokens: int | None = None,
     llm_usd: float | None = LLM_USD,
     roles: str | Path | None = None,
+    reading: Reading = PLAIN,
     executor: str = LOCAL,
 ) -> RunSettings:
     """Check what a caller asked for and fill in what was left open.
@@ -191,7 +201,7 @@ def run_settings(
         raise SettingsError(f"max_ms_per_mpx is {max_ms_per_mpx:g}; it must be positive.")
     check_caps(llm_calls, llm_tokens, llm_usd)
     begun = tuple(source if isinstance(source, Pipeline) else read_pipeline(source) for source in start)
-    _check_start(begun, None if task == AUTO else kind_called(task))
+    _check_start(begun, None if task in (AUTO, CLASSES) else kind_called(task))
     if operators in LANGUAGES:
         LANGUAGES[operators].check(begun)
     check_executor(executor, workers)
@@ -218,6 +228,7 @@ def run_settings(
         llm_tokens=llm_tokens,
         llm_usd=llm_usd,
         roles=None if roles is None else str(Path(roles).expanduser().absolute()),
+        reading=reading,
         executor=executor,
     )
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from evoseg.base.errors import SettingsError, unknown
 from evoseg.base.kinds import Kind
-from evoseg.data.asked import Asked, asked
+from evoseg.data.asked import CLASSES, Asked, asked
 from evoseg.data.dataset import Dataset
 from evoseg.evolve.binary import BinaryTask
 from evoseg.evolve.instances import InstanceTask
@@ -43,6 +43,7 @@ TASKS = {
     )
 }
 AUTO = "auto"
+_BINARY = "binary"
 
 
 def kind_called(name: str) -> TaskKind:
@@ -54,7 +55,7 @@ def kind_called(name: str) -> TaskKind:
         If there is none.
     """
     if name not in TASKS:
-        raise SettingsError(unknown("task", name, (AUTO, *TASKS)))
+        raise SettingsError(unknown("task", name, (AUTO, *TASKS, CLASSES)))
     return TASKS[name]
 
 
@@ -84,13 +85,27 @@ def check_names(task: str, metric: str | None) -> None:
     ------
     SettingsError
     """
-    wanted = None if task == AUTO else kind_called(task)
+    wanted = None if task == AUTO else kind_called(_BINARY if task == CLASSES else task)
     if metric is not None and wanted not in (None, kind_scored_by(metric)):
         assert wanted is not None
         raise SettingsError(
             f"metric is {metric}, which scores the task {kind_scored_by(metric).name}, not {task}; that has "
             f"{', '.join(wanted.metrics)}."
         )
+
+
+def sets_classes(task: str, metric: str | None, dataset: Dataset) -> bool:
+    """Return whether a pipeline per class is wanted: it was asked for, or is what the dataset sets.
+
+    Raises
+    ------
+    SettingsError
+        If a name is unknown, or they do not go together.
+    """
+    check_names(task, metric)
+    if task != AUTO or (metric is not None and kind_scored_by(metric).name != _BINARY):
+        return task == CLASSES
+    return asked(dataset.survey.facts, dataset.card).task == CLASSES
 
 
 def decided(task: str, metric: str | None, dataset: Dataset) -> tuple[TaskKind, str, Asked]:
@@ -109,6 +124,8 @@ def decided(task: str, metric: str | None, dataset: Dataset) -> tuple[TaskKind, 
     else:
         choice = asked(dataset.survey.facts, dataset.card)
     kind = kind_called(choice.task)
+    if kind.output is Kind.LABELS and any(fact.strokes for fact in dataset.survey.facts.values()):
+        raise SettingsError(f"scribbles/ of {dataset.title} shows no whole objects. Take the task binary, or masks.")
     part, where = ("points", "points/") if kind.output is Kind.POINTS else ("mask", "masks/")
     if lacking := [stem for stem in dataset.labelled if not dataset.source.has(part, stem)]:
         raise SettingsError(

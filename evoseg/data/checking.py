@@ -1,5 +1,6 @@
 """Everything that is wrong with a dataset's folder, at once, and what is in it."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from evoseg.data.asked import asked, touching
 from evoseg.data.card import DatasetCard
 from evoseg.data.dataset import Dataset, first_faults
 from evoseg.data.folder import Folder, scan
+from evoseg.data.reading import PLAIN, Reading
 from evoseg.data.sources import FolderSource
 from evoseg.data.splits import Splits, near_duplicates, split_facts, straddling
 from evoseg.data.survey import ImageFacts, Survey, survey
@@ -74,8 +76,14 @@ class Report:
         return "\n".join(_lines(self))
 
 
-def check(path: str | Path) -> Report:
+def check(path: str | Path, reading: Reading = PLAIN) -> Report:
     """Read every file of a dataset once and list every fault.
+
+    Parameters
+    ----------
+    path : path
+    reading : Reading
+        Which page of its files, and which channels.
 
     Raises
     ------
@@ -84,18 +92,24 @@ def check(path: str | Path) -> Report:
     """
     root = Path(path)
     folder = scan(root)
-    return _report(folder, survey(FolderSource(folder)))
+    return _report(folder, survey(FolderSource(folder, reading)))
 
 
-def open_dataset(path: str | Path) -> Dataset:
+def open_dataset(path: str | Path, reading: Reading = PLAIN) -> Dataset:
     """Open a dataset that has no fault; every file is read once, and the dataset keeps what was found (`survey`).
+
+    Parameters
+    ----------
+    path : path
+    reading : Reading
+        Which page of its files, and which channels.
 
     Raises
     ------
     DatasetError
         One error with the first few faults of the folder.
     """
-    dataset = Dataset(path)
+    dataset = Dataset(path, reading)
     report = report_of(dataset)
     if report.faults:
         raise DatasetError(first_faults(report.root, report.faults))
@@ -213,9 +227,10 @@ def _mask_figures(labelled: Sequence[ImageFacts]) -> dict[str, Any]:
     shares = [fact.n_foreground / max(fact.n_known, 1) for fact in labelled]
     areas = np.concatenate([fact.areas for fact in labelled])
     return {
+        "known_share": sum(fact.n_known for fact in labelled) / sum(math.prod(fact.shape) for fact in labelled),
         "foreground_share": {"mean": float(np.mean(shares)), "min": min(shares), "max": max(shares)},
         "n_empty_masks": sum(not fact.n_foreground for fact in labelled),
-        "objects_per_image": {"median": float(np.median([len(fact.areas) for fact in labelled]))},
+        "objects_per_image": {"median": float(np.median([len(fact.areas) for fact in labelled if fact.whole] or [0]))},
         "object_area_px": {"median": float(np.median(areas)) if len(areas) else 0.0},
     }
 
@@ -239,11 +254,13 @@ def _lines(report: Report) -> list[str]:
         lines.append(f"  {size} pixels, {' and '.join(card['dtypes'])}, values {low:g} to {high:g}")
     if "foreground_share" in card:
         share = card["foreground_share"]
-        lines.append(
-            f"  foreground {100 * share['mean']:.1f} % ({100 * share['min']:.1f} to {100 * share['max']:.1f}), "
-            f"{card['n_empty_masks']} empty masks; per image {card['objects_per_image']['median']:g} objects of "
-            f"{card['object_area_px']['median']:g} px (medians)"
-        )
+        line = f"  foreground {100 * share['mean']:.1f} % ({100 * share['min']:.1f} to {100 * share['max']:.1f})"
+        line += f", {card['n_empty_masks']} empty masks"
+        if n_objects := card["objects_per_image"]["median"]:
+            line += f"; per image {n_objects:g} objects of {card['object_area_px']['median']:g} px (medians)"
+        lines.append(line)
+        if card["known_share"] < 1:
+            lines.append(f"  {100 * card['known_share']:.1f} % of the pixels are known; only these count")
     if "points_per_image" in card:
         lines.append(f"  {card['points_per_image']['median']:g} points per image (median)")
     if "task_because" in card:

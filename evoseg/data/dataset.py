@@ -14,6 +14,7 @@ from evoseg.data.agreement import channels_of, known_of, mismatches, parts_of
 from evoseg.data.card import DatasetCard
 from evoseg.data.folder import scan
 from evoseg.data.objects import objects_of
+from evoseg.data.reading import PLAIN, Reading
 from evoseg.data.sources import Arrays, FolderSource, Part, Source, array_source
 from evoseg.data.survey import Survey, survey
 
@@ -71,8 +72,14 @@ class Dataset:
     root: Path | None
     source: Source
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, reading: Reading = PLAIN) -> None:
         """Look through a folder.
+
+        Parameters
+        ----------
+        path : path
+        reading : Reading
+            Which page of its files, and which channels; what is left open, `dataset.yaml` may say.
 
         Raises
         ------
@@ -83,7 +90,14 @@ class Dataset:
         folder = scan(root)
         if folder.faults:
             raise DatasetError(first_faults(root, folder.faults))
-        self._set(root, FolderSource(folder))
+        self._set(root, FolderSource(folder, reading))
+
+    @classmethod
+    def from_source(cls, root: Path | None, source: Source) -> Self:
+        """Return the dataset that a source holds."""
+        dataset = cls.__new__(cls)
+        dataset._set(root, source)
+        return dataset
 
     @classmethod
     def from_arrays(
@@ -115,8 +129,7 @@ class Dataset:
         DatasetError
             If names, counts, dtypes or shapes do not fit.
         """
-        dataset = cls.__new__(cls)
-        dataset._set(None, array_source(images, masks, known, points, names, title))
+        dataset = cls.from_source(None, array_source(images, masks, known, points, names, title))
         for stem in dataset.stems:
             dataset.load(stem)
         return dataset

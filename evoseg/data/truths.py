@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from evoseg.base.errors import DatasetError
 from evoseg.data.files import mask_values, read_header
 from evoseg.data.formats import read_bytes
+from evoseg.data.reading import Reading
+from evoseg.data.scribbles import from_scribbles
 
 IGNORED = -1
 """Value of pixels to leave out."""
@@ -27,6 +29,12 @@ class Values(NamedTuple):
     digest: str
 
 
+def digest_of(data: bytes, reading: Reading) -> str:
+    """Return a checksum of a file's pixels: of its bytes, and of how they are read where that is chosen."""
+    digest = sha256(data).hexdigest()
+    return sha256(f"{digest} {reading}".encode()).hexdigest() if reading else digest
+
+
 class MaskSource(Protocol):
     """Something that a mask is read from."""
 
@@ -34,8 +42,8 @@ class MaskSource(Protocol):
     def path(self) -> Path:
         """File or folder, for messages."""
 
-    def read(self) -> Values:
-        """Return the mask, or raise a DatasetError about it."""
+    def read(self, reading: Reading) -> Values:
+        """Return the mask, of the chosen page if files hold several, or raise a DatasetError about it."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +53,26 @@ class MaskFile:
     path: Path
     ignored: int | None = None
 
-    def read(self) -> Values:
+    def read(self, reading: Reading) -> Values:
         """Read the file, once."""
         data = read_bytes(self.path)
-        values = mask_values(self.path, data)
+        values = mask_values(self.path, data, reading=reading)
         if self.ignored is not None:
             values = np.where(values == self.ignored, IGNORED, values.astype(np.int32))
-        return Values(values, sha256(data).hexdigest())
+        return Values(values, digest_of(data, reading))
+
+
+@dataclass(frozen=True)
+class Scribbles:
+    """Strokes in an image file: 0 where nothing is drawn, 1 for background, 2 for foreground, then further classes."""
+
+    path: Path
+
+    def read(self, reading: Reading) -> Values:
+        """Read the file, once; where nothing is drawn, pixels are left out."""
+        data = read_bytes(self.path)
+        mask, known = from_scribbles(mask_values(self.path, data, reading=reading), self.path)
+        return Values(np.where(known, mask.astype(np.int16), np.int16(IGNORED)), digest_of(data, reading))
 
 
 @dataclass(frozen=True)
@@ -60,9 +81,9 @@ class EmptyMask:
 
     path: Path
 
-    def read(self) -> Values:
+    def read(self, reading: Reading) -> Values:
         """Return zeros of the image's size."""
-        header = read_header(self.path)
+        header = read_header(self.path, reading=reading)
         # From 5 on, orientations exchange rows and columns.
         shape = header.shape if header.orientation < 5 else header.shape[::-1]
         return Values(np.zeros(shape, np.uint8), sha256(f"empty {shape}".encode()).hexdigest())
@@ -76,13 +97,13 @@ class ObjectFiles:
     files: tuple[Path, ...]
     numbered: bool = True
 
-    def read(self) -> Values:
+    def read(self, reading: Reading) -> Values:
         """Read all files; what is above 0 becomes 1, 2, ... in the order of the files, or 255."""
         first: tuple[int, ...] | None = None
         regions, digests = [], []
         for path in self.files:
             data = read_bytes(path)
-            inside = mask_values(path, data) > 0
+            inside = mask_values(path, data, reading=reading) > 0
             first = first or inside.shape
             if inside.shape != first:
                 raise DatasetError(
@@ -90,7 +111,7 @@ class ObjectFiles:
                     "its size. Re-export them."
                 )
             regions.append(region(inside))
-            digests.append(sha256(data).hexdigest())
+            digests.append(digest_of(data, reading))
         assert first is not None, "listed with at least one file"
         labels = painted((first[0], first[1]), regions)
         values = labels if self.numbered else np.where(labels > 0, np.uint8(255), np.uint8(0))

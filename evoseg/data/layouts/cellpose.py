@@ -13,6 +13,7 @@ from evoseg.data.card import clean_stem
 from evoseg.data.formats import LIMITS, damaged, explained, read_bytes
 from evoseg.data.layouts.layout import SIDE_OF, Entry, Files, Layout, Look, entries_of, gathered, sides
 from evoseg.data.listing import Notes, clutter, inside, is_image, listing, nearest, stem_of
+from evoseg.data.reading import Reading
 from evoseg.data.truths import MaskFile, MaskSource, Values
 
 _ENDINGS = ("_cp_masks", "_masks")
@@ -49,7 +50,7 @@ class SavedArray:
 
     path: Path
 
-    def read(self) -> Values:
+    def read(self, reading: Reading) -> Values:
         """Read the array, of whole numbers and shape (M, N)."""
         data = read_bytes(self.path)
         with explained(self.path):

@@ -17,6 +17,7 @@ from evoseg.data.layouts.documents import file_called, json_in, kind
 from evoseg.data.layouts.layout import SIDE_OF, Entry, Files, Layout, Look, entries_of, gathered, sides
 from evoseg.data.layouts.outlines import drawn
 from evoseg.data.listing import Notes, inside, is_image, stem_of
+from evoseg.data.reading import Reading
 from evoseg.data.truths import IGNORED, Region, Values, painted, put
 
 _MOST_BYTES = 256 * 2**20
@@ -44,7 +45,7 @@ class Outlines:
     objects: tuple[dict[str, Any], ...] = field(repr=False)
     crowds: tuple[dict[str, Any], ...] = field(repr=False)
 
-    def read(self) -> Values:
+    def read(self, reading: Reading) -> Values:
         """Draw the objects, numbered in the order of the file."""
         labels = painted(self.shape, [self._region(one) for one in self.objects])
         crowds = np.zeros(self.shape, np.int32)

@@ -9,10 +9,11 @@ from evoseg.data.card import clean_stem
 from evoseg.data.formats import FORMATS
 from evoseg.data.layouts.layout import Files, Layout, Look, entries_of
 from evoseg.data.listing import Notes, clutter, inside, is_image, listing, nearest
-from evoseg.data.truths import MaskFile
+from evoseg.data.truths import MaskFile, MaskSource, Scribbles
 
 MASK_FOLDERS = ("masks", "labels", "gt", "annotations")
 """Where masks may lie; one of them per dataset."""
+SCRIBBLES = "scribbles"
 
 
 def look(root: Path) -> Look:
@@ -21,7 +22,7 @@ def look(root: Path) -> Look:
         return Look("needs images/, and masks/ with files of equal names")
     found = [name for name in MASK_FOLDERS if (root / name).is_dir()]
     found = [name for name in found if name != "annotations" or any(map(is_image, entries_of(root / name)))]
-    truths = [*found, *(["points"] if (root / "points").is_dir() else [])]
+    truths = [*found, *(name for name in (SCRIBBLES, "points") if (root / name).is_dir())]
     if not truths:
         return Look("needs masks/ beside images/, with files of equal names")
     return Look(f"images/ lies beside {' and '.join(f'{name}/' for name in truths)}", read)
@@ -31,13 +32,22 @@ def read(notes: Notes) -> Files:
     """List the files by stem."""
     images = _images(notes)
     points = _points(notes)
-    masks = _masks(notes, bool(images), bool(points))
+    scribbles = listing(notes.root / SCRIBBLES, notes) if (notes.root / SCRIBBLES).is_dir() else {}
+    masks = _masks(notes, bool(images), bool(points or scribbles))
     known = listing(notes.root / "known", notes) if (notes.root / "known").is_dir() else {}
     planes = _planes(notes, images)
-    for folder, files in (("mask", masks), ("known area", known), ("file of points", points)):
+    for other, word in ((masks, "mask"), (known, "known area")):
+        for stem in scribbles.keys() & other.keys():
+            notes.faults.append(
+                f"{scribbles[stem]}: there is a {word} of it too ({other[stem].parent.name}/), and scribbles say both "
+                "what is foreground and what is known. Keep one of them."
+            )
+    truths = {"mask": masks, "scribble": scribbles, "known area": known, "file of points": points}
+    for folder, files in truths.items():
         for stem in files.keys() - images.keys() if images else ():
             notes.faults.append(f"{files[stem]}: a {folder} without an image; {nearest(stem, images)}")
-    return Files(images, {stem: MaskFile(path) for stem, path in masks.items()}, known, points, planes)
+    read: dict[str, MaskSource] = {stem: Scribbles(path) for stem, path in scribbles.items()}
+    return Files(images, read | {stem: MaskFile(path) for stem, path in masks.items()}, known, points, planes)
 
 
 LAYOUT = Layout("plain", look)
@@ -54,7 +64,7 @@ def _images(notes: Notes) -> dict[str, Path]:
     return {}
 
 
-def _masks(notes: Notes, any_image: bool, any_points: bool) -> dict[str, Path]:
+def _masks(notes: Notes, any_image: bool, any_other: bool) -> dict[str, Path]:
     found = [notes.root / name for name in MASK_FOLDERS if (notes.root / name).is_dir()]
     if len(found) > 1:
         notes.faults.append(
@@ -65,10 +75,11 @@ def _masks(notes: Notes, any_image: bool, any_points: bool) -> dict[str, Path]:
         if not masks and any_image:
             notes.faults.append(f"{found[0]}: holds no mask. Put masks there, named as their images.")
         return masks
-    if not any_points:
+    if not any_other:
         notes.faults.append(
             f"{notes.root}: there is no masks/ folder; put a mask per image in masks/, named as its image (labels/, "
-            "gt/ and annotations/ are read too), or the places of objects in points/, as CSV files."
+            "gt/ and annotations/ are read too), strokes in scribbles/, or the places of objects in points/, as CSV "
+            "files."
         )
     return {}
 
