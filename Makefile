@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-postgres test-browser test-cpp lint docs bench seeds clean
+.PHONY: help demo test test-postgres test-browser test-cpp test-imagej lint docs bench seeds clean
 
 help:  ## show this list
 	@echo "make TARGET, where TARGET is one of"
@@ -27,6 +27,9 @@ test-browser: $(VENV)/installed-dev  ## look at the report in headless Chromium 
 
 test-cpp: $(VENV)/installed-dev  ## compile and compare (on Debian: apt-get install g++ libopencv-imgproc-dev)
 	$(BIN)/python -m pytest -q -rs -m cpp tests/export/test_cpp.py
+
+test-imagej: $(VENV)/installed-dev  ## run macros in ImageJ and compare (on Debian: apt-get install imagej xvfb xauth)
+	$(BIN)/python -m pytest -q -rs -m imagej tests/export/test_imagej.py
 
 lint: $(VENV)/installed-dev  ## check style and types only
 	$(BIN)/ruff check .

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from evoseg.app.api import resume, search
+    from evoseg.app.class_search import FoundClasses, resume_classes, search_classes
     from evoseg.app.found import Found
     from evoseg.app.pipelines import read_pipeline, write_pipeline
     from evoseg.app.reporting import write_report
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from evoseg.base.kinds import Kind
     from evoseg.data.checking import check
     from evoseg.data.dataset import Dataset, Sample
+    from evoseg.data.reading import Reading
     from evoseg.evolve.plain import PlainTask
     from evoseg.pipeline.value import Pipeline
 
@@ -21,15 +23,19 @@ __version__ = "0.1.0"
 _HOMES = {
     "Dataset": "data.dataset",
     "Found": "app.found",
+    "FoundClasses": "app.class_search",
     "Kind": "base.kinds",
     "Pipeline": "pipeline.value",
     "PlainTask": "evolve.plain",
+    "Reading": "data.reading",
     "Sample": "data.dataset",
     "Segmenter": "app.segmenter",
     "check": "data.checking",
     "read_pipeline": "app.pipelines",
     "resume": "app.api",
+    "resume_classes": "app.class_search",
     "search": "app.api",
+    "search_classes": "app.class_search",
     "similar": "app.solved",
     "write_pipeline": "app.pipelines",
     "write_report": "app.reporting",
@@ -38,16 +44,20 @@ _HOMES = {
 __all__ = [
     "Dataset",
     "Found",
+    "FoundClasses",
     "Kind",
     "Pipeline",
     "PlainTask",
+    "Reading",
     "Sample",
     "Segmenter",
     "__version__",
     "check",
     "read_pipeline",
     "resume",
+    "resume_classes",
     "search",
+    "search_classes",
     "similar",
     "write_pipeline",
     "write_report",

@@ -9,7 +9,6 @@ One row per dataset, arm and seed is written as soon as it is known; --continue 
 arm has the same number of full evaluations. Test scores are reported, never used to choose anything.
 """
 
-import argparse
 import json
 import statistics
 import sys
@@ -24,6 +23,7 @@ from typing import Any
 
 import numpy as np
 from numpy.random import Generator
+from study import arms_of, asked_for, options, trials_in  # beside this file
 
 from evoseg.base.errors import PipelineError
 from evoseg.base.kinds import Kind
@@ -45,16 +45,6 @@ from evoseg.evolve.variation import Newcomers
 from evoseg.pipeline import IMAGE, Pipeline, Step
 from evoseg.pipeline.value import step
 
-DATASETS = (
-    "crackforest",
-    "drive_vessels",
-    "dsb2018_fluo",
-    "glas_glands",
-    "isbi2012_em",
-    "magnetic_tile_blowhole",
-    "neu_patches",
-    "ni_superalloy",
-)
 TOURNAMENT = 7
 ALWAYS = sys.maxsize
 
@@ -219,34 +209,17 @@ def table(rows: Iterable[dict[str, Any]]) -> str:
 
 def main() -> int:
     """Run what is asked for and not there yet."""
-    ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ask.add_argument("root", type=Path, nargs="?", help="the folder that holds the datasets")
-    ask.add_argument("--out", type=Path)
-    ask.add_argument("--table", type=Path)
-    ask.add_argument("--continue", dest="go_on", action="store_true")
-    ask.add_argument("--only", default=",".join(DATASETS))
+    ask = options(__doc__, 1000)
     ask.add_argument("--arms", default=",".join(ARMS))
-    ask.add_argument("--seeds", type=int, default=5)
-    ask.add_argument("--evaluations", type=int, default=1000)
     ask.add_argument("--processes", type=int, default=2)
-    asked = ask.parse_args()
-    if asked.table:
-        print(table(json.loads(line) for line in asked.table.read_text().splitlines()))
-        return 0
-    if asked.root is None or asked.out is None:
-        ask.error("give the folder of the datasets and --out FILE, or --table FILE")
-    if unknown := [arm for arm in asked.arms.split(",") if arm not in ARMS]:
-        ask.error(f"no such arm: {', '.join(unknown)}; there are {', '.join(ARMS)}")
-    if asked.out.exists() and not asked.go_on:
-        ask.error(f"{asked.out} exists; add --continue to go on with it, or name another file")
-    there = [json.loads(line) for line in asked.out.read_text().splitlines()] if asked.out.exists() else []
-    done = {(r["dataset"], r["arm"], r["seed"], r["evaluations"]) for r in there}
+    asked = asked_for(ask, table)
+    arms, done = arms_of(ask, asked.arms, ARMS), trials_in(asked.out)
     # Seeds outermost: a study that is cut short has every arm.
     trials = [
         Trial(asked.root, dataset, arm, seed, asked.evaluations)
         for seed in range(asked.seeds)
         for dataset in asked.only.split(",")
-        for arm in asked.arms.split(",")
+        for arm in arms
         if (dataset, arm, seed, asked.evaluations) not in done
     ]
     with ExitStack() as stack:

@@ -25,19 +25,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for the scripted endpoint, which is no part of evoseg
 
+from study import asked_for, options, trials_in  # beside this file
+
 import evoseg
 from tests.llm_server import Server
 
-DATASETS = (
-    "crackforest",
-    "drive_vessels",
-    "dsb2018_fluo",
-    "glas_glands",
-    "isbi2012_em",
-    "magnetic_tile_blowhole",
-    "neu_patches",
-    "ni_superalloy",
-)
 WITHOUT, WITH = "without", "with"
 
 
@@ -96,28 +88,13 @@ def _line(name: str, seeds: str, cells: list[float]) -> str:
 
 def main() -> int:
     """Run what is asked for and not there yet."""
-    ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ask.add_argument("root", type=Path, nargs="?", help="the folder that holds the datasets")
-    ask.add_argument("--out", type=Path)
-    ask.add_argument("--table", type=Path)
-    ask.add_argument("--continue", dest="go_on", action="store_true")
-    ask.add_argument("--only", default=",".join(DATASETS))
-    ask.add_argument("--seeds", type=int, default=5)
-    ask.add_argument("--evaluations", type=int, default=300)
+    ask = options(__doc__, 300)
     ask.add_argument("--agent", default="")
     ask.add_argument("--base-url")
     ask.add_argument("--calls", type=int, default=12)
     ask.add_argument("--usd", type=float, default=5.0)
-    asked = ask.parse_args()
-    if asked.table:
-        print(table(json.loads(line) for line in asked.table.read_text().splitlines()))
-        return 0
-    if asked.root is None or asked.out is None:
-        ask.error("give the folder of the datasets and --out FILE, or --table FILE")
-    if asked.out.exists() and not asked.go_on:
-        ask.error(f"{asked.out} exists; add --continue to go on with it, or name another file")
-    there = [json.loads(line) for line in asked.out.read_text().splitlines()] if asked.out.exists() else []
-    done = {(r["dataset"], r["arm"], r["seed"], r["evaluations"]) for r in there}
+    asked = asked_for(ask, table)
+    done = trials_in(asked.out)
     with ExitStack() as stack:
         os.environ.setdefault("EVOSEG_HOME", stack.enter_context(tempfile.TemporaryDirectory()))
         out, url = stack.enter_context(asked.out.open("a")), asked.base_url

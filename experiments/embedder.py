@@ -36,8 +36,8 @@ from torch.nn import functional
 from evoseg.base.streams import stream
 from evoseg.data.card import DatasetCard, read_card
 from evoseg.data.files import read_image
-from evoseg.data.folder import stem_of
 from evoseg.data.formats import SUFFIXES
+from evoseg.data.listing import stem_of
 from evoseg.data.scenes import SCENES
 from evoseg.library.embedder import TILE, prepared, three, to_bytes, window
 from evoseg.library.resnet import SLIM, ResNet

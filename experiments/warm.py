@@ -12,7 +12,6 @@ One row per dataset, arm and seed. The curve of a row is the best search score a
 scores are taken of the champion that a search of each budget in `AT` ends with, and choose nothing.
 """
 
-import argparse
 import json
 import statistics
 import sys
@@ -22,7 +21,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from study_vectors import described_by  # beside this file
+from study import arms_of, asked_for, options, rows_in, trials_in  # beside this file
+from study_vectors import described_by
 
 from evoseg.base.kinds import Kind
 from evoseg.base.streams import stream
@@ -185,39 +185,23 @@ def _middle(values: Iterable[float]) -> float:
 
 def main() -> int:
     """Run what is asked for and not there yet."""
-    ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ask.add_argument("root", type=Path, nargs="?", help="the folder that holds the datasets")
-    ask.add_argument("--out", type=Path)
-    ask.add_argument("--table", type=Path)
-    ask.add_argument("--continue", dest="go_on", action="store_true")
-    ask.add_argument("--only", default=",".join(DATASETS))
+    ask = options(__doc__, AT[-1], DATASETS)
     ask.add_argument("--arms", default=",".join(ARMS))
     ask.add_argument("--weights", type=Path)
-    ask.add_argument("--seeds", type=int, default=5)
-    ask.add_argument("--evaluations", type=int, default=AT[-1])
-    asked = ask.parse_args()
-    if asked.table:
-        print(table(json.loads(line) for line in asked.table.read_text().splitlines()))
-        return 0
-    if asked.root is None or asked.out is None:
-        ask.error("give the folder of the datasets and --out FILE, or --table FILE")
-    if unknown := [arm for arm in asked.arms.split(",") if arm not in ARMS]:
-        ask.error(f"no such arm: {', '.join(unknown)}; there are {', '.join(ARMS)}")
-    if asked.out.exists() and not asked.go_on:
-        ask.error(f"{asked.out} exists; add --continue to go on with it, or name another file")
+    asked = asked_for(ask, table)
+    arms, done = arms_of(ask, asked.arms, ARMS), trials_in(asked.out)
     tasks = tuple(task for task in seed_tasks() if task.output is Kind.MASK)
     if asked.weights:
         tasks = described_by(tasks, asked.weights, asked.root, asked.out)
-    there = [json.loads(line) for line in asked.out.read_text().splitlines()] if asked.out.exists() else []
+    there = rows_in(asked.out)
     if there and there[0].get("descriptors") != sorted(tasks[0].vectors):
         ask.error(f"{asked.out} was made with other learned vectors; give the same --weights, or name another file")
-    done = {(r["dataset"], r["arm"], r["seed"], r["evaluations"]) for r in there}
     # Seeds outermost: a study that is cut short has every arm.
     trials = [
         Trial(asked.root, dataset, arm, seed, asked.evaluations)
         for seed in range(asked.seeds)
         for dataset in asked.only.split(",")
-        for arm in asked.arms.split(",")
+        for arm in arms
         if (dataset, arm, seed, asked.evaluations) not in done
     ]
     with asked.out.open("a") as out:

@@ -236,8 +236,11 @@ def _fails(status: int, code: str, **headers: str) -> Callable[..., None]:
     return lambda handler, request: handler.error(status, code, **headers)
 
 
+MACRO = "def spots(a):\n    return white_tophat(a, radius=4)"
+
 ACTS: dict[str, Callable[..., None]] = {
     "expert": _expert,
+    "macro": _says(programs(f"{MACRO}\n\ndef pipeline(image):\n    return threshold(spots(channel(image)))")),
     "only text": _only_text,
     "only tools": _only_tools,
     "401": _fails(401, "invalid_api_key"),

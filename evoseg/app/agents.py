@@ -81,6 +81,11 @@ class Staff:
         spent, gains = self.purse.spent, sum(seen.credit.values())
         return AgentStatus(spent.calls, spent.usd, seen.credit.get(self.agent.name, 0.0) / gains if gains else 0.0)
 
+    @property
+    def macros(self) -> Mapping[str, str]:
+        """What the model has named, as definitions by name."""
+        return {} if self.agent is None else self.agent.macros
+
     def close(self) -> None:
         """Ask no more; what was under way is lost, and counted as it was reserved."""
         if self.agent is not None:
@@ -120,6 +125,11 @@ class Staff:
             "champion_ancestry": own.get(self.agent.name, 0.0),
             "macros": self.agent.macros,
         }
+
+
+def given_macros(asked: RunSettings) -> dict[str, str]:
+    """Return the macros that come with what the library offers; of two with one name that of the better offer."""
+    return {name: text for offer in reversed(asked.offers) for name, text in offer.macros.items()}
 
 
 def staff_of(asked: RunSettings) -> Staff | None:
@@ -171,7 +181,7 @@ def at_work(
             staff.client.close()
 
         desk = Desk(rounds, end, staff.client.release)
-        staff.agent = Agent(staff.cast, clock.arrival, lambda: not clock.replaying, desk)
+        staff.agent = Agent(staff.cast, clock.arrival, lambda: not clock.replaying, desk, given_macros(asked))
         try:
             yield
         finally:
@@ -307,7 +317,8 @@ def estimate(
 def _price(facts: "ModelFacts | None", calls: int, read: int, written: int) -> str:
     if facts is None:
         return "its price is unknown, so tokens are capped instead of money"
-    return f"all calls together about ${calls * (read * facts.usd_in + written * facts.usd_out) / 1e6:.2f}"
+    about = f"all calls together about ${calls * (read * facts.usd_in + written * facts.usd_out) / 1e6:.2f}"
+    return f"{about} by prices of {facts.as_of}, which may be stale" if facts.as_of else about
 
 
 def _typical(cast: "Cast", operators: list[Operator]) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 """Search from Python: from images and masks to a proven pipeline, in one call, and on from where a run was cut."""
 
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evoseg.app.agents import staff_of
@@ -16,18 +16,24 @@ from evoseg.app.recording import (
     refuse_other_operators,
     settings_of,
 )
-from evoseg.app.runs import FilesError, open_run, remove_scratch, run_folder
+from evoseg.app.runs import FilesError, RunFolder, open_run, remove_scratch, run_folder
 from evoseg.app.session import Session
-from evoseg.app.settings import DEFAULT, LLM_CALLS, LLM_USD, Start, moved, run_settings
+from evoseg.app.settings import DEFAULT, LLM_CALLS, LLM_USD, RunSettings, Start, moved, run_settings
 from evoseg.app.solved import retrieved
 from evoseg.app.status import Watch
-from evoseg.app.tasks import decided, named, radius_for
+from evoseg.app.tasks import decided, named, radius_for, sets_classes
+from evoseg.base.errors import SettingsError
 from evoseg.data.checking import report_of
+from evoseg.data.classes import classes_of
 from evoseg.data.dataset import Dataset
+from evoseg.data.reading import Reading
+from evoseg.data.sources import FolderSource
+from evoseg.data.splits import Splits
 from evoseg.data.splits import split as split_of
 from evoseg.evolve.journal import RecordedClock
 from evoseg.evolve.own import try_out
 from evoseg.evolve.solve import RESERVE_S
+from evoseg.library.describing import Description
 from evoseg.store.lock import RunLock
 from evoseg.store.runs import create_run, read_run
 
@@ -59,6 +65,9 @@ def search(
     llm_usd: float | None = LLM_USD,
     roles: str | Path | None = None,
     radius: float | None = None,
+    axes: str = "",
+    page: int | str = "",
+    channel: int | str = "",
     out: str | Path | None = None,
     overwrite: bool = False,
     progress: Watch | None = None,
@@ -74,7 +83,8 @@ def search(
         f1 or f2 of points; closeness of shifts. By default the first of the task.
     task : str or path
         "binary", "instances", "points" or "registration"; "auto" for what the metric scores, or else for what the
-        dataset sets; or a Python file with a task of your own, which is run (docs/own-task.md).
+        dataset sets; or a Python file with a task of your own, which is run (docs/own-task.md). For "classes", a
+        pipeline each, there is `search_classes`.
     seconds, evaluations, target_score : optional
         When to end: wall time, candidates scored, or a score reached on the search images; 60 s if neither time nor
         evaluations are given. Only a budget of evaluations gives the same result on every machine.
@@ -87,7 +97,7 @@ def search(
         it. A cluster has its own number of workers.
     operators : str
         "all" adds operators that need scikit-image; pipelines with those cannot be exported. "cpp" leaves out those
-        that exported C++ files do not carry.
+        that exported C++ files do not carry, "imagej" those that ImageJ macros do not.
     start : iterable of Pipeline, path or str
         Programs to begin with.
     max_ms_per_mpx : float, optional
@@ -106,6 +116,10 @@ def search(
         Folder with roles that replace evoseg's own or join them (agents/README.md).
     radius : float, optional
         Within how many px a point matches a true one; by default what dataset.yaml says, or 6.
+    axes, page, channel : optional
+        How files of a folder are read that hold several images: the axes of stacks that are silent or wrong about
+        them, as "CYX"; the page, counted from 0, as 3 or "T=0,Z=3"; and the channels, by number from 0 or by name.
+        What is left out, dataset.yaml may say. The run remembers it.
     out : path, optional
         Folder for the files of this run; by default a new one under $EVOSEG_HOME/runs.
     overwrite : bool
@@ -121,6 +135,8 @@ def search(
 
     Raises
     ------
+    SeveralClassesError
+        If the masks tell several classes and no task was named.
     EvosegError
         For faults of the dataset (DatasetError), of a setting (SettingsError), of the cluster (ClusterError) or of the
         place for the files, or if the search ended before any candidate was scored.
@@ -144,35 +160,86 @@ def search(
         llm_tokens=llm_tokens,
         llm_usd=llm_usd,
         roles=roles,
+        reading=Reading(axes, str(page), str(channel)),
         executor=executor,
         radius=radius,
     )
     staff = staff_of(asked)
     clock = RecordedClock(asked.search_settings().budget, RESERVE_S)
-    dataset = opened(data)
+    dataset = opened(data, asked.reading)
+    if sets_classes(asked.task, asked.metric, dataset):
+        raise SeveralClassesError(dataset)
+    _warn(dataset)
+    with hired(asked.executor) as hire:
+        begun = begin(asked, dataset, out, overwrite=overwrite)
+        the_search = Session(
+            begun.asked, clock, dataset, begun.splits, begun.folder, progress, staff, begun.description, hire
+        )
+        with RunLock(begun.folder.path) as lock:
+            try:
+                return the_search.run(lock)
+            except Exception:
+                if not the_search.evaluated:
+                    begun.folder.drop()
+                raise
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A run that is on record, with what it was decided to do; nothing has been searched yet."""
+
+    folder: RunFolder
+    asked: RunSettings
+    splits: Splits
+    description: Description | None
+
+
+def begin(asked: RunSettings, dataset: Dataset, out: str | Path | None, *, overwrite: bool) -> Begun:
+    """Decide what is open, ask the library, and put a run on record.
+
+    Raises
+    ------
+    EvosegError
+        As `search`.
+    """
     kind, metric, choice = decided(asked.task, asked.metric, dataset)
     asked = asked.decided(kind, metric, radius_for(kind, asked.radius, dataset))
+    asked = replace(asked, reading=dataset.source.reading)
     if kind.own and dataset.labelled:
         try_out(asked.the_task(), dataset.load(dataset.labelled[0]), Path(kind.name))
     for pipeline in () if kind.own else asked.start:
         check_channels(pipeline, len(dataset.channels), f"{dataset.title}, with a pipeline to start from")
     splits = split_of(dataset)
-    _warn(dataset)
     asked, description = retrieved(asked, dataset, splits)
     if not choice.certain:
         logger.warning("the task is taken to be %s, since %s; --task says otherwise", choice.task, choice.why)
-    with hired(asked.executor) as hire:
-        folder = open_run(name_of(dataset), out, overwrite=overwrite)
-        the_search = Session(asked, clock, dataset, splits, folder, progress, staff, description, hire)
-        with RunLock(folder.path) as lock:
-            try:
-                folder.clear()
-                create_run(folder.path, record_of(folder.id, asked, dataset, splits))
-                return the_search.run(lock)
-            except Exception:
-                if not the_search.evaluated:
-                    folder.drop()
-                raise
+    folder = open_run(name_of(dataset), out, overwrite=overwrite)
+    with RunLock(folder.path):
+        try:
+            folder.clear()
+            create_run(folder.path, record_of(folder.id, asked, dataset, splits))
+        except Exception:
+            folder.drop()
+            raise
+    return Begun(folder, asked, splits, description)
+
+
+class SeveralClassesError(SettingsError):
+    """A search for one pipeline where the masks ask for one per class.
+
+    Attributes
+    ----------
+    dataset : Dataset
+        As it was opened.
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        said = ", ".join(f"{name} ({value})" for value, name in classes_of(dataset).items())
+        super().__init__(
+            f"{dataset.title}: the masks tell the classes {said}. evoseg.search_classes makes a pipeline for each; "
+            "with task='binary' every value above 0 is foreground."
+        )
+        self.dataset = dataset
 
 
 def resume(
@@ -223,7 +290,7 @@ def resume(
         asked = moved(settings_of(record, task), executor, workers)
         staff = staff_of(asked)
         clock = RecordedClock(asked.search_settings().budget, RESERVE_S)
-        dataset = opened(data_of(record, data))
+        dataset = opened(data_of(record, data), asked.reading)
         splits = split_of(dataset)
         refuse_other_dataset(record, dataset, splits)
         folder = replace(folder, id=record.id)
@@ -233,7 +300,7 @@ def resume(
 
 def _warn(dataset: Dataset) -> None:
     """Log what a check of the folder warns of, the first few."""
-    warnings = report_of(dataset).warnings if dataset.root else ()
+    warnings = report_of(dataset).warnings if isinstance(dataset.source, FolderSource) else ()
     for warning in warnings[:MOST_WARNINGS]:
         logger.warning("%s", warning)
     if len(warnings) > MOST_WARNINGS:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from evoseg.app.classes import ClassPipeline
 from evoseg.app.measuring import Objects, objects
 from evoseg.app.pipelines import check_channels
 from evoseg.app.runs import FilesError, make_folder, refuse_existing
@@ -21,11 +22,15 @@ from evoseg.base.errors import DatasetError, EvosegError, PipelineError
 from evoseg.base.kinds import Kind
 from evoseg.base.writing import whole_file
 from evoseg.data.agreement import channels_of, mismatches
+from evoseg.data.card import read_card
 from evoseg.data.dataset import assemble
-from evoseg.data.files import read_header, read_image, write_labels, write_mask
-from evoseg.data.folder import scan, stem_of
-from evoseg.data.formats import FORMATS, LIMITS, SUFFIXES
+from evoseg.data.files import read_header, read_image, write_image, write_labels, write_mask
+from evoseg.data.folder import Folder, scan
+from evoseg.data.formats import FORMATS, SUFFIXES
+from evoseg.data.layouts import plain
+from evoseg.data.listing import stem_of
 from evoseg.data.objects import points_text
+from evoseg.data.reading import PLAIN, Reading
 from evoseg.data.rows import HUGE, TiffRows, is_huge
 from evoseg.data.sources import FolderSource
 from evoseg.pipeline import Pipeline
@@ -100,17 +105,23 @@ Told = Callable[[str, float], None]
 """Called with an image's stem and the share of its bands that are done."""
 
 
-def inputs(sources: Sequence[str | Path]) -> list[Input]:
+def inputs(sources: Sequence[str | Path], reading: Reading = PLAIN) -> list[Input]:
     """List the images that files and folders hold.
 
-    A folder with images/ in it counts as a dataset, and its planes/ are added to the channels.
+    A folder that holds a dataset gives its images, without masks; its planes are added to the channels.
+
+    Parameters
+    ----------
+    sources : sequence of paths
+    reading : Reading
+        Which page of each file, and which channels.
 
     Raises
     ------
     FilesError
         If a path does not exist, no image is found, or two images have the same stem.
     """
-    found = [image for source in sources for image in _images(Path(source).expanduser())]
+    found = [image for source in sources for image in _images(Path(source).expanduser(), reading)]
     if not found:
         where = ", ".join(str(source) for source in sources) or "the list of paths"
         raise FilesError(f"{where}: no image found ({FORMATS}, by ending).")
@@ -124,7 +135,7 @@ def inputs(sources: Sequence[str | Path]) -> list[Input]:
 
 
 def apply(
-    pipeline: Pipeline,
+    pipeline: Pipeline | ClassPipeline,
     images: Sequence[Input],
     out: str | Path,
     *,
@@ -135,11 +146,11 @@ def apply(
 ) -> Iterator[Applied]:
     """Write the answer for each image, and OUT/overlays/<stem>.png, as they are asked for.
 
-    A mask becomes OUT/masks/<stem>.png (0 and 255), labels become OUT/masks/<stem>.tif (int32), points
-    OUT/points/<stem>.csv.
+    A mask becomes OUT/masks/<stem>.png (0 and 255; of classes, their values), labels become OUT/masks/<stem>.tif
+    (int32), points OUT/points/<stem>.csv.
 
     An image that cannot be read or segmented is reported and the others go on. TIFF files of any size are read and
-    filtered in bands, where the answer is a mask; of those beyond what is read at once, one is worked on at a time.
+    filtered in bands; of those beyond what is read at once, one is worked on at a time.
 
     Parameters
     ----------
@@ -158,14 +169,15 @@ def apply(
         If the pipeline gives nothing that can be written, or measured if that is asked for, or reads a channel that an
         image does not have.
     """
-    if pipeline.output not in _FILES:
-        raise PipelineError(
-            f"the pipeline gives a {pipeline.output} value; only masks, objects and points can be written."
-        )
-    if measured and pipeline.output is Kind.POINTS:
+    output = _output(pipeline)
+    if output not in _FILES:
+        raise PipelineError(f"the pipeline gives a {output} value; only masks, objects and points can be written.")
+    if measured and isinstance(pipeline, ClassPipeline):
+        raise PipelineError("objects are measured class by class: apply the run of one class with --table.")
+    if measured and output is Kind.POINTS:
         raise PipelineError("the pipeline gives points, which have nothing to measure. Leave out --table.")
     _check_channels(pipeline, images)
-    name, ending = _FILES[pipeline.output]
+    name, ending = _FILES[output]
     answers, overlays = Path(out).expanduser() / name, Path(out).expanduser() / "overlays"
     targets = [Applied(i.stem, answers / f"{i.stem}.{ending}", overlays / f"{i.stem}.png") for i in images]
     refuse_existing([path for t in targets for path in (t.answer, t.overlay)], overwrite=overwrite)
@@ -176,9 +188,15 @@ def apply(
     return ahead(lambda pair: work(*pair), pairs, workers) if workers > 1 else (work(*pair) for pair in pairs)
 
 
-def _check_channels(pipeline: Pipeline, images: Sequence[Input]) -> None:
+def _output(pipeline: Pipeline | ClassPipeline) -> Kind:
+    """Return the kind of the answers; images of classes are masks of several values."""
+    return Kind.MASK if isinstance(pipeline, ClassPipeline) else pipeline.output
+
+
+def _check_channels(pipeline: Pipeline | ClassPipeline, images: Sequence[Input]) -> None:
     if pipeline.channels == 1:
         return
+    parts = [part.pipeline for part in pipeline.parts] if isinstance(pipeline, ClassPipeline) else [pipeline]
     found: dict[Path, int] = {}
     for image in images:
         with suppress(DatasetError):  # it will be named when its turn comes
@@ -186,13 +204,14 @@ def _check_channels(pipeline: Pipeline, images: Sequence[Input]) -> None:
     for path, channels in found.items():
         # As in a dataset, a grey image among colour ones has three equal channels.
         grey = channels == 1 and 3 in found.values()
-        check_channels(pipeline, 3 if grey else channels, str(path))
+        for part in parts:
+            check_channels(part, 3 if grey else channels, str(path))
 
 
 class _Work:
     """Answers for images, in several threads perhaps."""
 
-    def __init__(self, pipeline: Pipeline, measured: bool, told: Told) -> None:
+    def __init__(self, pipeline: Pipeline | ClassPipeline, measured: bool, told: Told) -> None:
         self._pipeline = pipeline
         self._measured = measured
         self._told = told
@@ -215,7 +234,7 @@ class _Work:
         start = perf_counter()
         answer = self._run(rows, target.stem)
         seconds = perf_counter() - start
-        kind = self._pipeline.output
+        kind = _output(self._pipeline)
         _write(kind, target.answer, answer)
         step = -(-max(rows.shape) // OVERLAY_PX)
         # Places are scaled first, so that circles on a reduced picture are as large as on any other.
@@ -232,18 +251,15 @@ class _Work:
         )
 
     def _run(self, rows: AnyRows, stem: str) -> NDArray[Any]:
-        """Return the answer for an image; labels and points, which are numbered over the whole image, in one go."""
-        if self._pipeline.output is Kind.MASK:
-            if isinstance(rows, ArrayRows) and rows.shape[0] * rows.shape[1] < IN_BANDS:
-                return self._pipeline(rows.array)
-            return run_in_bands(self._pipeline, rows, partial(self._told, stem))
-        if isinstance(rows, ArrayRows):
-            return self._pipeline(rows.array)
-        raise PipelineError(
-            f"{stem}: {rows.shape[0] * rows.shape[1] / 1e6:.0f} megapixels; images above {LIMITS.pixels / 1e6:.0f} are "
-            f"filtered in bands, by pipelines that give masks only; this one gives a {self._pipeline.output} value. "
-            "Cut the image into parts."
-        )
+        """Return the answer for an image, a large one's band by band."""
+        if isinstance(self._pipeline, ClassPipeline):
+            return self._pipeline.combined(lambda pipeline: self._run_one(pipeline, rows, stem))
+        return self._run_one(self._pipeline, rows, stem)
+
+    def _run_one(self, pipeline: Pipeline, rows: AnyRows, stem: str) -> NDArray[Any]:
+        if isinstance(rows, ArrayRows) and rows.shape[0] * rows.shape[1] < IN_BANDS:
+            return pipeline(rows.array)
+        return run_in_bands(pipeline, rows, partial(self._told, stem))
 
 
 def _highest(labels: NDArray[Any]) -> int:
@@ -251,7 +267,9 @@ def _highest(labels: NDArray[Any]) -> int:
 
 
 def _write(kind: Kind, path: Path, answer: NDArray[Any]) -> None:
-    if kind is Kind.MASK:
+    if answer.dtype == np.uint8:
+        write_image(path, answer, overwrite=True)
+    elif kind is Kind.MASK:
         write_mask(path, answer, overwrite=True)
     elif kind is Kind.LABELS:
         write_labels(path, answer, overwrite=True)
@@ -269,16 +287,24 @@ def _every(rows: AnyRows, step: int) -> NDArray[Any]:
     return np.concatenate([rows.rows(top, min(rows.shape[0], top + height))[::step, ::step] for top in tops])
 
 
-def _images(source: Path) -> list[Input]:
+def _images(source: Path, reading: Reading) -> list[Input]:
     if source.is_dir():
-        if not (source / "images").is_dir():
-            return [_file(path) for path in _image_files(source)]
-        if (source / "planes").is_dir():
-            return _with_planes(source)
-        return [_file(path) for path in _image_files(source / "images")]
+        return _in_folder(source, reading)
     if not source.exists():
         raise FilesError(f"{source}: no such file or folder.")
-    return [_file(source)]
+    return [_file(source, reading)]
+
+
+def _in_folder(source: Path, reading: Reading) -> list[Input]:
+    """List the images of a dataset, whatever its layout, or those that lie in a folder."""
+    folder = scan(source)
+    reading = reading.or_else(read_card(source / "dataset.yaml").reading)
+    if folder.planes:
+        return _with_planes(folder, reading)
+    if folder.images and folder.layout != plain.LAYOUT.name:
+        return [_file(path, reading, stem) for stem, path in folder.images.items()]
+    inner = source / "images"
+    return [_file(path, reading) for path in _image_files(inner if inner.is_dir() else source)]
 
 
 def _image_files(folder: Path) -> list[Path]:
@@ -289,18 +315,18 @@ def _image_files(folder: Path) -> list[Path]:
     )
 
 
-def _file(path: Path) -> Input:
-    return Input(stem_of(path.name), path, partial(_read, path), lambda: len(read_header(path, HUGE).names))
+def _file(path: Path, reading: Reading, stem: str = "") -> Input:
+    read = partial(_read, path, reading)
+    return Input(stem or stem_of(path.name), path, read, lambda: len(read_header(path, HUGE, reading).names))
 
 
-def _read(path: Path) -> AnyRows:
-    return TiffRows(path) if is_huge(path) else ArrayRows(read_image(path))
+def _read(path: Path, reading: Reading) -> AnyRows:
+    return TiffRows(path, reading) if is_huge(path, reading) else ArrayRows(read_image(path, reading))
 
 
-def _with_planes(root: Path) -> list[Input]:
+def _with_planes(folder: Folder, reading: Reading) -> list[Input]:
     """List the images of a dataset whose planes are channels, too; it needs no masks."""
-    folder = scan(root)
-    source = FolderSource(folder)
+    source = FolderSource(folder, reading)
     channels = channels_of(source, source.stems)
     return [
         Input(stem, folder.images[stem], partial(_assembled, source, stem, channels), lambda: len(channels))

@@ -8,9 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from evoseg.app.options import AXES, CHANNEL, PAGE, chosen
+
 if TYPE_CHECKING:
     from evoseg.app.applying import Applied
+    from evoseg.app.classes import ClassPipeline
     from evoseg.app.scoring import Scores
+    from evoseg.data.dataset import Dataset
+    from evoseg.data.reading import Reading
     from evoseg.pipeline import Pipeline
 
 _QUIET_S = 3.0
@@ -18,7 +23,8 @@ _QUIET_S = 3.0
 
 _PIPELINE = typer.Argument(
     metavar="PIPELINE",
-    help="Pipeline file (.evo or .json), or folder or id of a run; RUN#3 is number 3 of its front.",
+    help="Pipeline file (.evo or .json), or folder or id of a run; RUN#3 is number 3 of its front. Of a search for "
+    "classes, its folder, id or classes.json.",
 )
 
 
@@ -33,32 +39,38 @@ def apply(
         Path | None,
         typer.Option(metavar="FILE.csv", help="Write measurements of every object.", show_default=False),
     ] = None,
+    axes: Annotated[str, AXES] = "",
+    page: Annotated[str, PAGE] = "",
+    channel: Annotated[str, CHANNEL] = "",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace masks, overlays and table.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Segment images with a pipeline.
 
     Writes OUT/masks/NAME.png with 0 and 255, or OUT/masks/NAME.tif with a number per object (32 bits), or
-    OUT/points/NAME.csv; and OUT/overlays/NAME.png for eyes. A pipeline for registration takes folders with pairs/, and
-    writes OUT/shifts.csv. Numbers stay as they are in the pipeline; nothing is
+    OUT/points/NAME.csv; and OUT/overlays/NAME.png for eyes. Of classes, OUT/masks/NAME.png holds the class of each
+    pixel. A pipeline for registration takes folders with pairs/, and writes OUT/shifts.csv. Files are read as for the
+    search, so its page and channel need not be named again. Numbers stay as they are in the pipeline; nothing is
     fitted. Images that fail are named while the others go on; the exit code is then 1. TIFF images of any size are
-    filtered band by band for masks.
+    filtered band by band.
     """
     import json
 
     from evoseg.app import applying
-    from evoseg.app.pipelines import read_pipeline
+    from evoseg.app.classes import read_program
     from evoseg.app.runs import refuse_existing
     from evoseg.app.tables import ObjectTable
     from evoseg.base.errors import PipelineError
     from evoseg.base.kinds import Kind
+    from evoseg.pipeline import Pipeline
 
-    program = read_pipeline(pipeline)
-    if program.output is Kind.GRAY:
+    program, reading = read_program(pipeline)
+    reading = chosen(axes, page, channel).or_else(reading)
+    if isinstance(program, Pipeline) and program.output is Kind.GRAY:
         if table:
             raise PipelineError("the pipeline gives planes for registration, which hold no objects. Leave out --table.")
-        raise typer.Exit(_register(program, images, out, workers, overwrite=overwrite, as_json=as_json))
-    given = applying.inputs(images)
+        raise typer.Exit(_register(program, images, reading, out, workers, overwrite=overwrite, as_json=as_json))
+    given = applying.inputs(images, reading)
     refuse_existing([table] if table else [], overwrite=overwrite)
     watch = _Watch(len(given))
     results = applying.apply(
@@ -80,7 +92,14 @@ def apply(
 
 
 def _register(
-    program: "Pipeline", folders: list[Path], out: Path, workers: int, *, overwrite: bool, as_json: bool
+    program: "Pipeline",
+    folders: list[Path],
+    reading: "Reading",
+    out: Path,
+    workers: int,
+    *,
+    overwrite: bool,
+    as_json: bool,
 ) -> int:
     """Write the shifts of pairs of images and return the exit code."""
     import json
@@ -89,7 +108,7 @@ def _register(
     from evoseg.app.runs import make_folder, refuse_existing
 
     refuse_existing([out.expanduser() / registering.TABLE], overwrite=overwrite)
-    shifts, found = registering.register(program, folders, workers), []
+    shifts, found = registering.register(program, folders, workers, reading), []
     make_folder(out.expanduser())
     for one in shifts:
         found.append(one)
@@ -180,27 +199,37 @@ def score(
     metric: Annotated[
         str | None, typer.Option(help="Listed per image: iou, dice, mcc ...; ap50 ... of objects.", show_default=False)
     ] = None,
+    axes: Annotated[str, AXES] = "",
+    page: Annotated[str, PAGE] = "",
+    channel: Annotated[str, CHANNEL] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Score a pipeline on a dataset.
 
-    By every metric, and image by image. Numbers stay as they are in the pipeline; nothing is fitted.
+    By every metric, and image by image. Numbers stay as they are in the pipeline; nothing is fitted. Of classes, each
+    is scored as foreground in the image of classes.
     """
     import json
 
     from evoseg.app import scoring
+    from evoseg.app.classes import ClassPipeline, read_program
     from evoseg.app.datasets import name_of, opened
     from evoseg.app.kept import radius_of
-    from evoseg.app.pipelines import read_pipeline
     from evoseg.app.tasks import check_names, named
+    from evoseg.base.errors import SettingsError
 
     own = None if task is None else named(task)
     check_names(own or "auto", metric)
-    program = read_pipeline(pipeline)
+    program, reading = read_program(pipeline)
+    data = opened(dataset, chosen(axes, page, channel).or_else(reading))
+    if isinstance(program, ClassPipeline):
+        if own is not None or radius is not None:
+            raise SettingsError("classes are scored as foreground. Leave out --task and --radius.")
+        print(_class_scores(program, data, split, metric or "iou", as_json=as_json))
+        return
     kind = scoring.scored_kind(program, own)
     check_names(kind.name, metric)
     metric = metric or kind.metrics[0]
-    data = opened(dataset)
     scores = scoring.score(program, data, split, task=own, radius=radius_of(pipeline) if radius is None else radius)
     per_image = scores.of(metric)
     if not as_json:
@@ -220,6 +249,27 @@ def score(
         "per_image": scores.per_image,
     }
     print(json.dumps(document, indent=1))
+
+
+def _class_scores(program: "ClassPipeline", data: "Dataset", split: str, metric: str, *, as_json: bool) -> str:
+    import json
+
+    from evoseg.app.classes import mean_of, score_classes
+    from evoseg.app.datasets import name_of
+    from evoseg.app.tasks import check_names
+    from evoseg.app.words import METRIC_WORDS
+
+    check_names("binary", metric)
+    per_image = score_classes(program, data, split, metric)
+    by_class = {name: sum(scores.values()) / len(scores) for name, scores in per_image.items()}
+    n_images = len(next(iter(per_image.values())))
+    if as_json:
+        document = {"dataset": name_of(data), "digest": program.digest, "split": split, "n_images": n_images}
+        document |= {"metric": metric, "score": mean_of(per_image), "by_class": by_class, "per_image": per_image}
+        return json.dumps(document, indent=1)
+    lines = [f"{name_of(data)}: {METRIC_WORDS[metric]} of classes, mean over {n_images} images of the split {split}"]
+    lines += [f"  {value:7.3f}  {name}" for name, value in by_class.items()]
+    return "\n".join([*lines, f"  {mean_of(per_image):7.3f}  mean of the classes"])
 
 
 def _scores_text(scores: "Scores", name: str, metric: str) -> str:

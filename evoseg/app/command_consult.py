@@ -58,7 +58,9 @@ def critique(
 
     from evoseg.app.consulting import Consultant, critique_text
     from evoseg.app.consulting import critique as criticised
-    from evoseg.app.pipelines import read_pipeline
+    from evoseg.app.datasets import opened
+    from evoseg.app.pipelines import read_pipeline, reading_of
 
-    document = criticised(read_pipeline(pipeline), dataset, Consultant(agent, base_url, llm_usd, roles), metric)
+    program, data = read_pipeline(pipeline), opened(dataset, reading_of(pipeline))
+    document = criticised(program, data, Consultant(agent, base_url, llm_usd, roles), metric)
     print(json.dumps(document, indent=1, ensure_ascii=False) if as_json else critique_text(document))

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from evoseg.app.class_search import FoundClasses
+    from evoseg.app.found import Found
     from evoseg.app.kept import Kept
     from evoseg.evolve.search import Progress
 
@@ -178,11 +180,21 @@ def resume_run(
     is searched.
     """
     from evoseg.app.api import resume
+    from evoseg.app.class_search import resume_classes
+    from evoseg.app.classes import classes_file
     from evoseg.app.command_search import exit_code, report
     from evoseg.app.progress import shown
+    from evoseg.base.errors import SettingsError
 
+    found: Found | FoundClasses
+    classes = classes_file(run)
     with shown() as watch:
-        found = resume(run, dataset, workers=workers, executor=executor, task=task, progress=watch)
+        if classes is None:
+            found = resume(run, dataset, workers=workers, executor=executor, task=task, progress=watch)
+        elif task is not None:
+            raise SettingsError(f"{run}: is a search for classes, which is no task of your own. Leave out --task.")
+        else:
+            found = resume_classes(classes.parent, dataset, workers=workers, executor=executor, progress=watch)
     report(found, as_json=as_json)
     raise typer.Exit(exit_code(found, None))
 

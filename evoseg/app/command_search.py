@@ -2,11 +2,14 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from evoseg.app.options import AXES, CHANNEL, PAGE
+
 if TYPE_CHECKING:
+    from evoseg.app.class_search import FoundClasses
     from evoseg.app.found import Found
 
 
@@ -17,8 +20,8 @@ def search(
     task: Annotated[
         str,
         typer.Option(
-            help="binary, instances, points or registration; auto: what the metric scores, or else what the folder "
-            "holds; or a Python file with a task of your own, which is run."
+            help="binary, instances, points, registration or classes (a pipeline each); auto: what the metric scores, "
+            "or else what the folder holds; or a Python file with a task of your own, which is run."
         ),
     ] = "auto",
     metric: Annotated[
@@ -56,12 +59,12 @@ def search(
         str, typer.Option(metavar="URL", help="What evaluates: dask://HOST:PORT, a Dask cluster's scheduler; or local.")
     ] = "local",
     operators: Annotated[
-        str, typer.Option(help="default; all: those that need scikit-image too; cpp: those that --for cpp leaves.")
+        str, typer.Option(help="default; all: those that need scikit-image too; cpp, imagej: as --for.")
     ] = "default",
     target: Annotated[
         str | None,
         typer.Option(
-            "--for", help="cpp: use only operators that exported C++ files carry; python: any.", show_default=False
+            "--for", help="cpp, imagej: use only operators that exported files carry; python: any.", show_default=False
         ),
     ] = None,
     start: Annotated[
@@ -96,6 +99,9 @@ def search(
     roles: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Roles that replace or join evoseg's own.", show_default=False)
     ] = None,
+    axes: Annotated[str, AXES] = "",
+    page: Annotated[str, PAGE] = "",
+    channel: Annotated[str, CHANNEL] = "",
     out: Annotated[
         Path | None, typer.Option(help="Folder for the results; $EVOSEG_HOME/runs/ID.", show_default=False)
     ] = None,
@@ -107,66 +113,80 @@ def search(
     It is proven on images that the search never saw. Ctrl-C ends the search with the best so far; pressed again, it
     ends everything. After either, or a kill, `evoseg runs resume` goes on.
     """
+    from evoseg.app.api import SeveralClassesError
     from evoseg.app.api import search as run_search
+    from evoseg.app.class_search import search_classes
+    from evoseg.app.exporting import LANGUAGES
     from evoseg.app.progress import shown
     from evoseg.app.settings import check_score
     from evoseg.base.errors import SettingsError, unknown
 
     check_score("min_score", min_score)
-    if target not in (None, "cpp", "python"):
-        raise SettingsError(unknown("form to search for", target, ("cpp", "python")))
-    if target == "cpp" and operators == "all":
-        raise SettingsError("--operators all adds operators that C++ files do not carry. Leave it out with --for cpp.")
+    if target is not None and target not in ("python", *LANGUAGES):
+        raise SettingsError(unknown("form to search for", target, ("python", *LANGUAGES)))
+    if target in LANGUAGES and operators == "all":
+        raise SettingsError(
+            f"--operators all adds operators that {LANGUAGES[target].what} do not carry. Leave it out with --for "
+            f"{target}."
+        )
     if agent != "none":
         from evoseg.app.agents import estimate
 
         print(estimate(agent, base_url, llm_calls, llm_tokens, llm_usd, roles), file=sys.stderr)
+    settings: dict[str, Any] = {
+        "metric": metric,
+        "task": task,
+        "seconds": seconds,
+        "evaluations": evaluations,
+        "target_score": target_score,
+        "seed": seed,
+        "workers": workers,
+        "executor": executor,
+        "operators": target if target in LANGUAGES else operators,
+        "start": start or (),
+        "max_ms_per_mpx": max_ms_per_mpx,
+        "library": library,
+        "remember": not no_remember,
+        "agent": agent,
+        "base_url": base_url,
+        "llm_calls": llm_calls,
+        "llm_tokens": llm_tokens,
+        "llm_usd": llm_usd,
+        "roles": roles,
+        "radius": radius,
+        "axes": axes,
+        "page": page,
+        "channel": channel,
+        "out": out,
+        "overwrite": overwrite,
+    }
+    found: Found | FoundClasses
     with shown() as watch:
-        found = run_search(
-            dataset,
-            metric=metric,
-            task=task,
-            seconds=seconds,
-            evaluations=evaluations,
-            target_score=target_score,
-            seed=seed,
-            workers=workers,
-            executor=executor,
-            operators="cpp" if target == "cpp" else operators,
-            start=start or (),
-            max_ms_per_mpx=max_ms_per_mpx,
-            library=library,
-            remember=not no_remember,
-            agent=agent,
-            base_url=base_url,
-            llm_calls=llm_calls,
-            llm_tokens=llm_tokens,
-            llm_usd=llm_usd,
-            roles=roles,
-            radius=radius,
-            out=out,
-            overwrite=overwrite,
-            progress=watch,
-        )
+        try:
+            found = run_search(dataset, progress=watch, **settings)
+        except SeveralClassesError as error:
+            found = search_classes(error.dataset, progress=watch, **settings)
     report(found, as_json=as_json)
     raise typer.Exit(exit_code(found, min_score))
 
 
-def report(found: "Found", *, as_json: bool) -> None:
+def report(found: "Found | FoundClasses", *, as_json: bool) -> None:
     """Print a search's result on stdout."""
     import json
 
-    from evoseg.app.summary import summary
+    from evoseg.app.found import Found
+    from evoseg.app.summary import classes_summary, summary
 
-    print(json.dumps(found.result, indent=1, allow_nan=False) if as_json else summary(found))
+    words = summary(found) if isinstance(found, Found) else classes_summary(found)
+    print(json.dumps(found.result, indent=1, allow_nan=False) if as_json else words)
 
 
-def exit_code(found: "Found", min_score: float | None) -> int:
+def exit_code(found: "Found | FoundClasses", min_score: float | None) -> int:
     """Return 130 after an interrupt, 3 below the wanted score, else 0, and say why on stderr."""
-    if found.result["stopped_by"] == "interrupt":
+    if found.result.get("stopped_by") == "interrupt":
         from evoseg.app.runs import run_folder
 
-        folder = found.files["pipeline"].parent
+        folder = Path(found.result["files"]["pipeline"]).parent
         name = run_folder(folder).name
         print(f"interrupted; everything is saved in {folder}; go on with: evoseg runs resume {name}", file=sys.stderr)
         return 130

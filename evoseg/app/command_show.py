@@ -32,7 +32,7 @@ def export(
     pipeline: Annotated[str, _PIPELINE],
     to: Annotated[
         str,
-        typer.Option(help="python: one file for numpy and OpenCV; cpp: one for OpenCV; or json."),
+        typer.Option(help="python: one file for numpy and OpenCV; cpp: one for OpenCV; imagej: a macro; or json."),
     ],
     out: Annotated[Path | None, typer.Option(help="File to write; stdout if left out.", show_default=False)] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
@@ -41,10 +41,10 @@ def export(
     import sys
 
     from evoseg.app.exporting import exported
-    from evoseg.app.pipelines import read_pipeline
+    from evoseg.app.pipelines import read_pipeline, reading_of
     from evoseg.app.runs import make_folder, write_whole
 
-    text = exported(read_pipeline(pipeline), to)
+    text = exported(read_pipeline(pipeline), to, reading_of(pipeline))
     if out is None:
         sys.stdout.write(text)
         return

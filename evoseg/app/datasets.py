@@ -8,15 +8,23 @@ from numpy.typing import NDArray
 
 from evoseg.base.errors import DatasetError
 from evoseg.data.checking import open_dataset
+from evoseg.data.classes import OneClass, of_class
 from evoseg.data.dataset import Dataset
+from evoseg.data.reading import PLAIN, Reading
 
 Arrays = Sequence[NDArray[Any]] | Mapping[str, NDArray[Any]]
 Data = str | Path | Dataset | tuple[Arrays, Arrays]
 """The path of a folder, a dataset, or images and masks as arrays."""
 
 
-def opened(data: Data) -> Dataset:
+def opened(data: Data, reading: Reading = PLAIN) -> Dataset:
     """Return a dataset without faults; every file is read once.
+
+    Parameters
+    ----------
+    data : path, Dataset, or (images, masks)
+    reading : Reading
+        Which page and channels of a folder's files, and which class of the masks.
 
     Raises
     ------
@@ -24,16 +32,19 @@ def opened(data: Data) -> Dataset:
         With the first few faults.
     """
     if isinstance(data, str | Path):
-        return open_dataset(Path(data).expanduser())
-    if isinstance(data, tuple):
+        data = open_dataset(Path(data).expanduser(), reading)
+    elif isinstance(data, tuple):
         if len(data) != 2:
             raise DatasetError(f"a tuple of {len(data)} was given; (images, masks) is needed.")
         data = Dataset.from_arrays(*data)
+    assert isinstance(data, Dataset)
     if data.survey.faults:
         raise DatasetError(data.survey.faults[0])
-    return data
+    return of_class(data, reading.value) if reading.value and not data.source.reading.value else data
 
 
 def name_of(dataset: Dataset) -> str:
-    """Return the name of a dataset: its folder's, or its title."""
-    return dataset.root.resolve().name if dataset.root else dataset.title
+    """Return the name of a dataset: its folder's, or its title; of one class, with the name of that."""
+    source = dataset.source
+    of = f" {source.name}" if isinstance(source, OneClass) else ""
+    return f"{dataset.root.resolve().name}{of}" if dataset.root else dataset.title

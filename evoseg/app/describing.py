@@ -25,6 +25,7 @@ def operator_json(op: Operator) -> dict[str, Any]:
         "needs": list(op.needs),
         "cost_ms_per_mpx": op.cost(defaults),
         "reach_px": _reach_json(op.reach(defaults)),
+        "measured": op.measured is not None,
     }
 
 
@@ -50,6 +51,8 @@ def operator_text(op: Operator) -> str:
     defaults = tuple(p.default for p in op.parameters)
     facts = f"family {op.family}, revision {op.revision}, {op.cost(defaults):.1f} ms per megapixel, "
     facts += f"reach {reach_words(op.reach(defaults))}"
+    if op.measured is not None:
+        facts += ", large images measured and mapped in strips"
     lines = [signature(op), facts, "", cleandoc(op.function.__doc__ or "")]
     if op.parameters:
         lines += ["", "Ranges", "------"]

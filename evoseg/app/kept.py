@@ -6,17 +6,20 @@ from pathlib import Path
 from typing import Any
 
 from evoseg.app.runs import (
+    CLASSES,
     DATABASE,
     PIPELINE,
     RESULT,
     FilesError,
     RunFolder,
     find_run,
+    refuse_classes,
     remove_scratch,
     run_folder,
     runs_folder,
 )
 from evoseg.base.errors import EvosegError
+from evoseg.data.reading import Reading
 from evoseg.evolve.ports import Scored
 from evoseg.evolve.selection import Front
 from evoseg.pipeline import print_text
@@ -68,17 +71,23 @@ def kept_runs() -> tuple[list[Kept], dict[str, str]]:
     """Return all runs in evoseg's own folder, oldest first, and what is wrong with those that cannot be read."""
     found, faults = [], {}
     folder = runs_folder()
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if (path / DATABASE).is_file():
-            try:
-                found.append(kept(path))
-            except EvosegError as error:
-                faults[path.name] = str(error)
+    # A search for several classes has a run of each in its folder.
+    every = [*folder.glob(f"*/{DATABASE}"), *(path for c in folder.glob(f"*/{CLASSES}") for path in _runs_of(c.parent))]
+    for path in sorted(file.parent for file in every):
+        try:
+            found.append(kept(path))
+        except EvosegError as error:
+            faults[path.relative_to(folder).as_posix()] = str(error)
     return found, faults
 
 
+def _runs_of(folder: Path) -> list[Path]:
+    """Return the databases of the classes' runs."""
+    return sorted(folder.glob(f"*/{DATABASE}"))
+
+
 def delete(run: str | Path) -> RunFolder:
-    """Delete a run, a damaged one too.
+    """Delete a run, a damaged one too, or all runs of a search for several classes.
 
     Raises
     ------
@@ -88,6 +97,13 @@ def delete(run: str | Path) -> RunFolder:
     path = Path(run).expanduser()
     if not path.is_dir():
         path = find_run(str(run))
+    if (path / CLASSES).is_file():
+        for file in _runs_of(path):
+            delete(file.parent)
+        (path / CLASSES).unlink()
+        if not any(path.iterdir()):
+            path.rmdir()
+        return RunFolder(path.name, path.absolute(), new=False)
     if not any((path / name).is_file() for name in (DATABASE, RESULT)) and path.parent != runs_folder():
         raise FilesError(f"{path}: holds no run, so it is left as it is.")
     folder = RunFolder(path.name, path.absolute(), new=False)
@@ -134,6 +150,17 @@ def member(path: Path, number: int) -> str:
     return str(programs[number - 1]["pipeline"])
 
 
+def reading_in(path: Path) -> Reading:
+    """Return how the images of a run were read.
+
+    Raises
+    ------
+    EvosegError
+        If the run cannot be read.
+    """
+    return Reading(**read_run(path).settings.get("reading", {}))
+
+
 def champion_file(path: Path) -> Path:
     """Return the file of a run's champion.
 
@@ -142,6 +169,7 @@ def champion_file(path: Path) -> Path:
     FilesError
         If there is none yet.
     """
+    refuse_classes(path)
     if (path / PIPELINE).is_file():
         return path / PIPELINE
     if (path / DATABASE).is_file():

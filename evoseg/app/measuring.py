@@ -8,11 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from evoseg.operators.components import pieces_across
+from evoseg.operators.labelling import component_labels
+from evoseg.operators.measured import STRIP, joined_pieces, pieces_of, strip_rows
 from evoseg.pipeline.bands import Rows
-
-STRIP = 1 << 24
-"""Pixels that are labelled at a time, about."""
 
 _COLUMNS = ("area_px", "centroid_row", "centroid_col", "first_row", "first_col", "last_row", "last_col")
 
@@ -53,14 +51,13 @@ def objects(mask: NDArray[Any], image: Rows, strip: int = STRIP) -> Objects:
     strip : int
         Pixels of a strip, about.
     """
-    # Even: OpenCV numbers objects by pairs of rows.
-    height = max(2, strip // mask.shape[1] // 2 * 2)
+    height = strip_rows(mask.shape[1], strip)
     strips = [mask[top : top + height] for top in range(0, mask.shape[0], height)]
     parts = ((part, image.rows(i * height, i * height + len(part)), i * height) for i, part in enumerate(strips))
     if mask.dtype != np.bool_:
         numbers, tables = zip(*(_numbered(*part) for part in parts), strict=True)
         return _joined(np.concatenate(tables), np.concatenate(numbers))
-    root, _ = pieces_across(strips)
+    root = joined_pieces([pieces_of(*component_labels(part)) for part in strips])
     return _joined(np.concatenate([_pieces(*part) for part in parts]), root[1:])
 
 

@@ -1,11 +1,13 @@
 """Pipelines from files, runs and texts, and back into files."""
 
+import json
 import re
 from pathlib import Path
 
-from evoseg.app.kept import champion_file, member
+from evoseg.app.kept import champion_file, member, reading_in
 from evoseg.app.runs import FilesError, find_run, write_whole
 from evoseg.base.errors import PipelineError
+from evoseg.data.reading import Reading
 from evoseg.pipeline import Pipeline, print_text, read_json, read_text, write_json
 from evoseg.pipeline.reader import MAX_BYTES
 
@@ -32,16 +34,50 @@ def read_pipeline(source: str | Path) -> Pipeline:
     if isinstance(path, tuple):
         return _parsed(member(*path))
     try:
+        return _parsed(_content(path))
+    except PipelineError as error:
+        raise PipelineError(f"{path}: {error}") from None
+
+
+def reading_of(source: str | Path) -> Reading:
+    """Return how the images were read that a pipeline was made for, as far as its file or run says.
+
+    Parameters
+    ----------
+    source : path or str
+        As of `read_pipeline`.
+
+    Raises
+    ------
+    EvosegError
+        If there is no such file or run, or what it says cannot be understood.
+    """
+    if isinstance(source, str) and "\n" in source:
+        return _reading_in(source)
+    path = _path(source)
+    return reading_in(path[0]) if isinstance(path, tuple) else _reading_in(_content(path))
+
+
+def _reading_in(text: str) -> Reading:
+    if not text.lstrip().startswith("{"):
+        return Reading.marked(text)
+    try:
+        return Reading(**json.loads(text).get("reads", {}))
+    except (ValueError, TypeError) as error:
+        raise PipelineError("what the document says under 'reads' cannot be understood. Remove it.") from error
+
+
+def _content(path: Path) -> str:
+    """Return the text of a pipeline's file."""
+    try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
         if len(data) > MAX_BYTES:
             size = path.stat().st_size
             raise PipelineError(f"the text has {size} bytes; at most {MAX_BYTES} are read. Is it a pipeline?")
-        return _parsed(data.decode("utf-8-sig"))
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise PipelineError(f"{path}: not a text in UTF-8, so not a pipeline.") from None
-    except PipelineError as error:
-        raise PipelineError(f"{path}: {error}") from None
+        raise PipelineError("not a text in UTF-8, so not a pipeline.") from None
     except OSError as error:
         raise FilesError(f"{path}: cannot be read ({error.strerror}).") from error
 

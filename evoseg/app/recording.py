@@ -3,7 +3,7 @@
 import logging
 import platform
 from collections.abc import Mapping
-from dataclasses import MISSING, fields, replace
+from dataclasses import MISSING, asdict, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from evoseg.app.settings import RunSettings
 from evoseg.app.tasks import named
 from evoseg.base.errors import DatasetError, EvosegError
 from evoseg.data.dataset import Dataset
+from evoseg.data.reading import Reading
 from evoseg.data.splits import Splits
 from evoseg.library.warm import Offer
 from evoseg.operators import registry
@@ -42,6 +43,7 @@ def record_of(run: str, asked: RunSettings, dataset: Dataset, splits: Splits) ->
         | {
             "start": [print_text(pipeline) for pipeline in asked.start],
             "offers": [vars(offer) | {"program": print_text(offer.program)} for offer in asked.offers],
+            "reading": asdict(asked.reading),
         },
         revisions=_revisions(),
         versions=versions(),
@@ -66,16 +68,18 @@ def settings_of(record: RunRecord, task: str | Path | None = None) -> RunSetting
     """
     known = {field.name for field in fields(RunSettings)}
     needed = {field.name for field in fields(RunSettings) if field.default is field.default_factory is MISSING}
-    if not needed <= set(record.settings) <= known:
-        other = ", ".join(sorted(known ^ set(record.settings)))
+    recorded = record.settings
+    if not needed <= recorded.keys() <= known:
+        other = ", ".join(sorted((needed - recorded.keys()) | (recorded.keys() - known)))
         raise ChangedError(f"{record.id}: {_made_with(record)}, and its settings differ ({other}). Use that version.")
-    start = tuple(read_text(text) for text in record.settings["start"])
-    offers = tuple(Offer(**{**offer, "program": read_text(offer["program"])}) for offer in record.settings["offers"])
-    settings = RunSettings(**{**record.settings, "start": start, "offers": offers})
+    start = tuple(read_text(text) for text in recorded["start"])
+    offers = tuple(Offer(**{**offer, "program": read_text(offer["program"])}) for offer in recorded["offers"])
+    reading = Reading(**recorded.get("reading", {}))
+    settings = RunSettings(**{**recorded, "start": start, "offers": offers, "reading": reading})
     if task is not None:
         settings = replace(settings, task=named(task))
     if settings.kind.digest != settings.task_digest:
-        raise ChangedError(f"{record.id}: its task was {record.settings['task']}, and {task} is another program.")
+        raise ChangedError(f"{record.id}: its task was {recorded['task']}, and {task} is another program.")
     return settings
 
 

@@ -12,6 +12,7 @@ from evoseg.base.errors import DatasetError, PipelineError
 from evoseg.base.kinds import Kind
 from evoseg.data.agreement import channels_of, mismatches
 from evoseg.data.dataset import Dataset, assemble
+from evoseg.data.reading import PLAIN, Reading
 from evoseg.data.shifts import shifts_text
 from evoseg.metrics.shifts import shift_between
 from evoseg.pipeline import Pipeline
@@ -28,10 +29,13 @@ class Shifted:
     fault: str = ""
 
 
-def register(pipeline: Pipeline, folders: Sequence[str | Path], workers: int = 1) -> Iterator[Shifted]:
+def register(
+    pipeline: Pipeline, folders: Sequence[str | Path], workers: int = 1, reading: Reading = PLAIN
+) -> Iterator[Shifted]:
     """Return the shift of each pair in folders with pairs/fixed/ and pairs/moving/; no table of shifts is needed.
 
-    A pair that cannot be read, or lacks a channel, is reported and the others go on.
+    A pair that cannot be read, or lacks a channel, is reported and the others go on. `reading` says which page and
+    channels of the files to take.
 
     Raises
     ------
@@ -44,7 +48,7 @@ def register(pipeline: Pipeline, folders: Sequence[str | Path], workers: int = 1
         raise PipelineError(f"the pipeline gives a {pipeline.output} value; planes are needed to register images.")
     pairs: dict[str, Dataset] = {}
     for folder in folders:
-        data = Dataset(Path(folder).expanduser())
+        data = Dataset(Path(folder).expanduser(), reading)
         if not data.stems or not data.source.has("moving", data.stems[0]):
             raise FilesError(f"{folder}: holds no pairs. Put them in {folder}/pairs/fixed/ and pairs/moving/.")
         if twins := pairs.keys() & {*data.stems}:

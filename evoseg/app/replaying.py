@@ -98,7 +98,7 @@ def replay(
     record = read_run(folder.path)
     refuse_other_operators(record)
     asked = moved(settings_of(record, task), executor, workers)
-    dataset = opened(data_of(record, data))
+    dataset = opened(data_of(record, data), asked.reading)
     splits = split_of(dataset)
     refuse_other_dataset(record, dataset, splits)
     settings = asked.search_settings()

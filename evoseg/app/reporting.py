@@ -8,13 +8,14 @@ import numpy as np
 
 from evoseg.app.datasets import Data, opened
 from evoseg.app.found import Found, found_again
-from evoseg.app.kept import result_of
+from evoseg.app.kept import reading_in, result_of
 from evoseg.app.plainly import in_short, why_shown
 from evoseg.app.recording import data_of, refuse_other_dataset, settings_of
 from evoseg.app.runs import REPORT, FilesError, RunFolder, refuse_existing, run_folder
 from evoseg.app.scoring import Judged, judged
 from evoseg.app.words import METRIC_WORDS
 from evoseg.base.kinds import Kind
+from evoseg.data.reading import Reading
 from evoseg.data.splits import split as split_of
 from evoseg.operators.registry import WHOLE, get
 from evoseg.pipeline import Pipeline, print_text
@@ -79,7 +80,7 @@ def write_report(
         path = Path(out).expanduser()
         refuse_existing([path], overwrite=overwrite)
     record = read_run(folder.path)
-    dataset = opened(data_of(record, data))
+    dataset = opened(data_of(record, data), reading_in(folder.path))
     refuse_other_dataset(record, dataset, split_of(dataset))
     found = found_again(result, folder)
     scores = image_scores(found)
@@ -238,7 +239,8 @@ def _charts(found: Found, scores: Mapping[str, float]) -> "list[Chart]":
 def _facts(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     facts = [("run", result["run"]), ("dataset", result["dataset_path"] or result["dataset"])]
     facts.append(("images", ", ".join(f"{n} {split}" for split, n in result["n_images"].items())))
-    chosen = {name: value for name, value in result["settings"].items() if name not in ("offers", "barred")}
+    chosen = {name: value for name, value in result["settings"].items() if name not in ("offers", "barred", "reading")}
+    chosen |= Reading(**result["settings"].get("reading", {})).chosen
     facts += [(name, f"{value}") for name, value in chosen.items() if value not in (None, [], "none")]
     facts += [(f"{METRIC_WORDS[name]} on test", f"{score:.3f}") for name, score in result["all_metrics_test"].items()]
     facts += [("stopped by", result["stopped_by"]), ("reproducible", "yes" if result["reproducible"] else "no")]

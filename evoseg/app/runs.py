@@ -16,6 +16,8 @@ from evoseg.base.writing import whole_file
 
 PIPELINE, RESULT, TEST, CURVE, REPORT = "pipeline.evo", "result.json", "test.png", "curve.png", "report.html"
 DATABASE, LOCK = "run.db", "run.lock"
+CLASSES = "classes.json"
+"""Of a search for several classes: its folder holds a run per class, and this document."""
 _SCRATCH = "evoseg-"
 FILES = {"pipeline": PIPELINE, "result": RESULT, "test": TEST, "curve": CURVE, "report": REPORT}
 """What a search leaves, by the names that the result document uses."""
@@ -46,7 +48,9 @@ class RunFolder:
     @property
     def name(self) -> str:
         """What a command calls this run: its id, or its folder if that lies elsewhere."""
-        return self.path.name if self.path.parent == runs_folder() else str(self.path)
+        known = runs_folder()
+        inside = known in (self.path.parent, self.path.parent.parent)
+        return self.path.relative_to(known).as_posix() if inside else str(self.path)
 
     @property
     def files(self) -> dict[str, Path]:
@@ -159,9 +163,23 @@ def run_folder(source: str | Path) -> RunFolder:
     path = Path(source).expanduser()
     if not path.is_dir():
         path = find_run(str(source))
+    refuse_classes(path)
     if not (path / DATABASE).is_file():
         raise FilesError(f"{path}: holds no {DATABASE}, so it is no run that evoseg has kept.")
     return RunFolder(path.name, path.absolute(), new=False)
+
+
+def refuse_classes(path: Path) -> None:
+    """Refuse the folder of a search for several classes where one run is wanted.
+
+    Raises
+    ------
+    FilesError
+        Naming the runs.
+    """
+    if (path / CLASSES).is_file():
+        runs = [f"{path.name}/{run.parent.name}" for run in sorted(path.glob(f"*/{DATABASE}"))]
+        raise FilesError(f"{path}: holds a run per class. Name one of them: {', '.join(runs)}.")
 
 
 def find_run(name: str) -> Path:
@@ -173,8 +191,9 @@ def find_run(name: str) -> Path:
         If there is none; the message names the nearest.
     """
     folder = runs_folder()
-    # A name with a separator would lead out of the folder of runs.
-    if Path(name).name == name and (folder / name).is_dir():
+    # Other names with separators would lead out of the folder of runs.
+    parts = Path(name).parts
+    if 1 <= len(parts) <= 2 and not {"..", "/"} & {*parts} and (folder / name).is_dir():
         return folder / name
     known = [path.name for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
     hint = f" And {unknown('run', name, known)}" if known else ""

@@ -111,7 +111,8 @@ class Segmenter:
                 f"metric is {self.metric}, which scores {'points' if output is Kind.POINTS else 'shifts'}; a Segmenter "
                 "takes masks. Use evoseg.search with a Dataset.from_arrays(images, points=...) or (moving=, shifts=)."
             )
-        self.found_ = search((images, masks), **self.get_params())
+        # By name: masks of several values would ask for a pipeline per class.
+        self.found_ = search((images, masks), task=kind_scored_by(self.metric).name, **self.get_params())
         self.pipeline_ = self.found_.pipeline
         return self
 

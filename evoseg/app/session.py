@@ -117,7 +117,8 @@ class Session:
         if solution.progress.stopped_by != "interrupt":
             journal.finish()
             if self._asked.remember:
-                remember_task(self._asked, self._dataset, solution, self._warm, self._description)
+                macros = {} if self._staff is None else self._staff.macros
+                remember_task(self._asked, self._dataset, solution, self._warm, self._description, macros)
         return found
 
     def _recorded(self, name: str, evaluator: AnyEvaluator, executor: Executor) -> AnyEvaluator:
@@ -134,7 +135,8 @@ class Session:
         if self._staff is not None:
             self._staff.close()
         self._folder.clear()
-        self._folder.write(PIPELINE, print_text(pipeline))
+        first, rest = print_text(pipeline).split("\n", 1)
+        self._folder.write(PIPELINE, f"{first}\n{self._asked.reading.mark()}{rest}")
         self._saved = True
         self._tell("proving")
 

@@ -2,20 +2,22 @@
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from evoseg.app.executing import LOCAL, check_executor
+from evoseg.app.exporting import LANGUAGES
 from evoseg.app.pipelines import read_pipeline
 from evoseg.app.tasks import AUTO, TaskKind, check_names, kind_called, kind_for
 from evoseg.base.errors import SettingsError, unknown
 from evoseg.base.kinds import Kind
+from evoseg.data.asked import CLASSES
+from evoseg.data.reading import PLAIN, Reading
 from evoseg.evolve.budget import Budget
 from evoseg.evolve.ports import Task
 from evoseg.evolve.solve import SearchSettings
-from evoseg.export.cpp import carried, filters
 from evoseg.library.warm import Offer
 from evoseg.operators import registry
 from evoseg.operators.registry import Operator
@@ -23,7 +25,7 @@ from evoseg.pipeline import Pipeline
 
 DEFAULT, NONE = "default", "none"
 """The user's own library, and none at all; anything else is a file or a URL."""
-OPERATORS = ("default", "all", "cpp")
+OPERATORS = ("default", "all", *LANGUAGES)
 SECONDS = 60.0
 """Budget of a search that was given none."""
 LLM_CALLS, LLM_USD = 20, 2.0
@@ -50,7 +52,7 @@ class RunSettings:
     executor : str
         "local", or the scheduler of a Dask cluster, as dask://HOST:PORT.
     operators : str
-        "default", "all", or "cpp" for those that exported C++ files carry.
+        "default", "all", or "cpp" or "imagej" for those that exported files of that language carry.
     max_ms_per_mpx : float or None
         Highest modelled cost of the answer.
     start : tuple of Pipeline
@@ -72,6 +74,8 @@ class RunSettings:
         Caps; None is no cap of its own.
     roles : str or None
         Folder with roles that add to evoseg's own, or replace them.
+    reading : Reading
+        Which page and channels of the files, and which class of the masks.
     radius : float or None
         Within how many px points match; None for other tasks, or until a dataset has been looked at.
     task_digest : str
@@ -98,6 +102,7 @@ class RunSettings:
     llm_tokens: int | None = None
     llm_usd: float | None = LLM_USD
     roles: str | None = None
+    reading: Reading = PLAIN
     executor: str = LOCAL
     radius: float | None = None
     task_digest: str = ""
@@ -123,8 +128,8 @@ class RunSettings:
         Raises
         ------
         SettingsError
-            If a pipeline to start from gives something else, C++ files are to carry what they cannot, or a language
-            model is to propose for a task that it is not told of.
+            If a pipeline to start from gives something else, exported files are to carry what they cannot, or a
+            language model is to propose for a task that it is not told of.
         """
         _check_start(self.start, kind)
         if self.agent is not None and (kind.own or kind.output is Kind.GRAY):
@@ -132,10 +137,12 @@ class RunSettings:
                 f"agent is {self.agent}, but a language model proposes for binary, instances and points only; the "
                 f"task is {kind.name}. Search without it."
             )
-        if self.operators == "cpp" and kind.output not in (Kind.MASK, Kind.GRAY):
+        language = LANGUAGES.get(self.operators)
+        if language is not None and kind.output not in language.outputs:
             raise SettingsError(
-                f"exported C++ files carry pipelines that give masks or planes; the task {kind.name} needs a "
-                f"{kind.output} value. Search without --for cpp (operators cpp); Python files carry it."
+                f"exported {language.what} carry pipelines that give {language.gives}; the task {kind.name} needs a "
+                f"{kind.output} value. Search without --for {self.operators} (operators {self.operators}); Python "
+                "files carry it."
             )
         return replace(self, task=kind.name, metric=metric, radius=radius, task_digest=kind.digest)
 
@@ -158,21 +165,25 @@ class RunSettings:
     def as_json(self) -> dict[str, Any]:
         """Return them as values that JSON knows; pipelines by their digests."""
         programs = {"start": self.start, "offers": [offer.program for offer in self.offers]}
-        return vars(self) | {name: [p.digest for p in listed] for name, listed in programs.items()}
+        return (
+            vars(self)
+            | {name: [p.digest for p in listed] for name, listed in programs.items()}
+            | {"reading": asdict(self.reading)}
+        )
 
 
 def run_settings(
     *,
-    metric: str | None,
-    task: str,
-    seconds: float | None,
-    evaluations: int | None,
-    target_score: float | None,
-    seed: int,
-    workers: int | None,
-    operators: str,
-    start: Start,
-    max_ms_per_mpx: float | None,
+    metric: str | None = None,
+    task: str = AUTO,
+    seconds: float | None = None,
+    evaluations: int | None = None,
+    target_score: float | None = None,
+    seed: int = 0,
+    workers: int | None = None,
+    operators: str = "default",
+    start: Start = (),
+    max_ms_per_mpx: float | None = None,
     library: str = DEFAULT,
     remember: bool = True,
     agent: str | None = None,
@@ -181,6 +192,7 @@ def run_settings(
     llm_tokens: int | None = None,
     llm_usd: float | None = LLM_USD,
     roles: str | Path | None = None,
+    reading: Reading = PLAIN,
     executor: str = LOCAL,
     radius: float | None = None,
 ) -> RunSettings:
@@ -191,7 +203,7 @@ def run_settings(
     SettingsError
         If a value is unknown or out of its range.
     ExportError
-        If a pipeline to start from uses what C++ files do not carry, and only that is to be used.
+        If a pipeline to start from uses what the language in `operators` does not carry.
     """
     check_names(task, metric)
     _one_of("operators", operators, OPERATORS)
@@ -203,9 +215,9 @@ def run_settings(
         raise SettingsError(f"max_ms_per_mpx is {max_ms_per_mpx:g}; it must be positive.")
     check_caps(llm_calls, llm_tokens, llm_usd)
     begun = tuple(source if isinstance(source, Pipeline) else read_pipeline(source) for source in start)
-    _check_start(begun, None if task == AUTO else kind_called(task))
-    if operators == "cpp" and begun:
-        filters(begun)
+    _check_start(begun, None if task in (AUTO, CLASSES) else kind_called(task))
+    if operators in LANGUAGES:
+        LANGUAGES[operators].check(begun)
     check_executor(executor, workers)
     workers = min(cores(), MOST_WORKERS) if workers is None else checked_workers(workers)
     if seconds is None and evaluations is None:
@@ -230,6 +242,7 @@ def run_settings(
         llm_tokens=llm_tokens,
         llm_usd=llm_usd,
         roles=None if roles is None else str(Path(roles).expanduser().absolute()),
+        reading=reading,
         executor=executor,
         radius=radius,
     )
@@ -299,7 +312,9 @@ def cores() -> int:
 
 def _left_out(operators: str) -> frozenset[str]:
     """Return the default operators that a choice leaves out."""
-    return frozenset(op.name for op in registry.operators() if operators == "cpp" and not carried(op))
+    if operators not in LANGUAGES:
+        return frozenset()
+    return frozenset(op.name for op in registry.operators() if not LANGUAGES[operators].carry(op))
 
 
 def _one_of(what: str, name: str, known: tuple[str, ...]) -> None:

@@ -12,7 +12,7 @@ from evoseg.app.datasets import Data, name_of, opened
 from evoseg.app.places import keep_place, places
 from evoseg.app.runs import FilesError, home
 from evoseg.app.settings import DEFAULT, NONE, RunSettings
-from evoseg.app.tasks import AUTO, decided, kind_called
+from evoseg.app.tasks import AUTO, decided, kind_called, sets_classes
 from evoseg.base.ahead import ahead
 from evoseg.base.errors import EvosegError, SettingsError
 from evoseg.base.kinds import Kind
@@ -96,7 +96,12 @@ def _kept(asked: RunSettings) -> bool:
 
 
 def remember(
-    asked: RunSettings, dataset: Dataset, solution: Solution, warm: WarmStart, description: Description | None
+    asked: RunSettings,
+    dataset: Dataset,
+    solution: Solution,
+    warm: WarmStart,
+    description: Description | None,
+    macros: Mapping[str, str],
 ) -> None:
     """Add a finished search to the library, and what became of the programs it began with to the ledger.
 
@@ -106,12 +111,14 @@ def remember(
     ----------
     description : Description or None
         From the beginning of the search; measured again if that was in another process.
+    macros : mapping of str to str
+        What a language model has named.
     """
     if not _kept(asked):
         return
     try:
         description = description or describe(dataset, solution.splits.search, embedder())
-        task = solved_task(dataset, solution, description, asked.score, name_of(dataset))
+        task = solved_task(dataset, solution, description, asked.score, name_of(dataset), macros=macros)
         if task is None:
             return
         rows = _reuses(asked, dataset, solution, warm, task.id)
@@ -262,7 +269,9 @@ def _wanted(dataset: Dataset, task: str) -> Kind:
     SettingsError
         If libraries keep no such tasks.
     """
-    if dataset.labelled:
+    if sets_classes(task, None, dataset):
+        kind = kind_called("binary")  # what a class asks for
+    elif dataset.labelled:
         kind, _, _ = decided(task, None, dataset)
     else:
         kind = kind_called("binary" if task == AUTO else task)

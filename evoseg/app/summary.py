@@ -1,11 +1,14 @@
 """A search's result in plain words, for a terminal."""
 
 from textwrap import indent
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evoseg.app.found import Found
 from evoseg.app.words import METRIC_WORDS, within
 from evoseg.pipeline import print_text
+
+if TYPE_CHECKING:
+    from evoseg.app.class_search import FoundClasses
 
 _STOPPED = {
     "seconds": "time was up",
@@ -30,6 +33,26 @@ def summary(found: Found) -> str:
         "\n".join(["files", *(f"  {path}" for path in found.files.values())]),
     ]
     return "\n\n".join(parts)
+
+
+def classes_summary(found: "FoundClasses") -> str:
+    """Return what a person wants to know of a search for several classes."""
+    word, result = METRIC_WORDS[found.metric], found.result
+    test = found.scores["test"]
+    proven = "on test images that no search saw" if test is not None else "expected on new images; not proven"
+    score = test if test is not None else found.scores["selection"]
+    lines = [f"{result['dataset']}: mean {word} of {len(found.classes)} classes {score:.3f} {proven}", ""]
+    width = max(map(len, found.classes))
+    for entry in result["classes"]:
+        name = entry["name"]
+        scores = [f"{split} {value:.3f}" for split, value in entry["scores"].items() if value is not None]
+        together = f", in the image of classes {found.combined_test[name]:.3f}" if name in found.combined_test else ""
+        lines.append(f"  {entry['value']:3d} {name:{width}s}  {', '.join(scores)}{together}")
+        if not entry["good_enough"]:
+            lines.append(f"      {'':{width}s}  {verdict(found.classes[name])}")
+    lines += ["", "Where masks overlap, the class that was expected to score higher has the pixel.", "files"]
+    lines += [f"  {found.file}", *(f"  {entry['run']}" for entry in result["classes"])]
+    return "\n".join(lines)
 
 
 def headline(found: Found) -> str:

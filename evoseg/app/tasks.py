@@ -6,7 +6,7 @@ from pathlib import Path
 
 from evoseg.base.errors import SettingsError, unknown
 from evoseg.base.kinds import Kind
-from evoseg.data.asked import Asked, asked
+from evoseg.data.asked import CLASSES, Asked, asked
 from evoseg.data.dataset import Dataset
 from evoseg.evolve.binary import BinaryTask
 from evoseg.evolve.instances import InstanceTask
@@ -63,6 +63,7 @@ TASKS = {
     )
 }
 AUTO = "auto"
+_BINARY = "binary"
 OWN_METRIC = "score"
 """What the score of a task of the user's own is called."""
 _NAMED: dict[str, TaskKind] = {}
@@ -99,7 +100,7 @@ def kind_called(name: str) -> TaskKind:
     if name.endswith(".py"):
         raise SettingsError(f"the task is the program {name}; name it with --task (task=), so that it may be run.")
     if name not in TASKS:
-        raise SettingsError(unknown("task", name, (AUTO, *TASKS)))
+        raise SettingsError(unknown("task", name, (AUTO, *TASKS, CLASSES)))
     return TASKS[name]
 
 
@@ -129,7 +130,7 @@ def check_names(task: str, metric: str | None) -> None:
     ------
     SettingsError
     """
-    wanted = None if task == AUTO else kind_called(task)
+    wanted = None if task == AUTO else kind_called(_BINARY if task == CLASSES else task)
     if wanted is not None and metric in wanted.metrics:
         return
     if metric is not None and wanted not in (None, kind_scored_by(metric)):
@@ -138,6 +139,20 @@ def check_names(task: str, metric: str | None) -> None:
             f"metric is {metric}, which scores the task {kind_scored_by(metric).name}, not {task}; that has "
             f"{', '.join(wanted.metrics)}."
         )
+
+
+def sets_classes(task: str, metric: str | None, dataset: Dataset) -> bool:
+    """Return whether a pipeline per class is wanted: it was asked for, or is what the dataset sets.
+
+    Raises
+    ------
+    SettingsError
+        If a name is unknown, or they do not go together.
+    """
+    check_names(task, metric)
+    if task != AUTO or (metric is not None and kind_scored_by(metric).name != _BINARY):
+        return task == CLASSES
+    return asked(dataset.survey.facts, dataset.card).task == CLASSES
 
 
 def decided(task: str, metric: str | None, dataset: Dataset) -> tuple[TaskKind, str, Asked]:
@@ -158,6 +173,8 @@ def decided(task: str, metric: str | None, dataset: Dataset) -> tuple[TaskKind, 
     kind = kind_called(choice.task)
     if kind.truth is None:
         return kind, metric or kind.metrics[0], choice
+    if kind.output is Kind.LABELS and any(fact.strokes for fact in dataset.survey.facts.values()):
+        raise SettingsError(f"scribbles/ of {dataset.title} shows no whole objects. Take the task binary, or masks.")
     part, where = kind.truth
     if lacking := [stem for stem in dataset.labelled if not dataset.source.has(part, stem)]:
         raise SettingsError(

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evoseg.base.errors import DatasetError
 from evoseg.data.sources import Part, Source
@@ -41,10 +42,13 @@ def plane_channels(source: Source, plane: str, stems: Sequence[str]) -> tuple[st
     """Return the names of the channels that a plane adds: its own, with a suffix if there are several."""
     found: dict[tuple[str, ...], str] = {}
     for stem in stems:
-        found.setdefault(source.names(f"planes/{plane}", stem), source.where(f"planes/{plane}", stem))
+        if source.has(f"planes/{plane}", stem):
+            found.setdefault(source.names(f"planes/{plane}", stem), source.where(f"planes/{plane}", stem))
     if len(found) > 1:
         (names, where), (others, other) = list(found.items())[:2]
         raise _unequal(where, names, other, others)
+    if not found:
+        return ()
     (names,) = found
     return (plane,) if len(names) == 1 else tuple(f"{plane}.{name}" for name in names)
 
@@ -54,6 +58,19 @@ def _unequal(where: str, names: tuple[str, ...], other: str, others: tuple[str, 
         f"{where}: has the channels {' '.join(names)}, but {Path(other).name} has {' '.join(others)}; all images of a "
         "dataset need the same ones (only grey and RGB mix). Export them alike, or as two datasets."
     )
+
+
+def known_of(parts: Mapping[str, Part]) -> NDArray[np.bool_] | None:
+    """Return where the truth says anything, shape (M, N), None if everywhere.
+
+    That is where the known area is above 0, and a mask of whole numbers is not below 0. Parts agree in size.
+    """
+    known: NDArray[np.bool_] | None = parts["known"].array > 0 if "known" in parts else None
+    if "mask" in parts and parts["mask"].array.dtype.kind == "i":
+        said = parts["mask"].array >= 0
+        if not said.all():
+            known = said if known is None else known & said
+    return known
 
 
 def mismatches(source: Source, stem: str, parts: Mapping[str, Part]) -> list[str]:

@@ -1,12 +1,13 @@
-"""What a dataset asks for: foreground, objects, points or shifts, by its card or by its truths."""
+"""What a dataset asks for: foreground, objects, classes, points or shifts, by its card or by its truths."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from evoseg.data.card import DatasetCard
 from evoseg.data.survey import ImageFacts
 
-TASKS = ("binary", "instances", "points", "registration")
+CLASSES = "classes"
+TASKS = ("binary", "instances", "points", "registration", CLASSES)
 """Tasks that a folder can ask for."""
 
 _TOUCHING = 0.1
@@ -39,18 +40,28 @@ def asked(facts: Mapping[str, ImageFacts], card: DatasetCard) -> Asked:
     labelled = [fact for fact in facts.values() if fact.labelled]
     if card.task in TASKS:
         return Asked(card.task, "dataset.yaml says so")
+    if card.classes:
+        return Asked(CLASSES, "dataset.yaml names classes")
     tallies = [fact.tally for fact in labelled if fact.tally is not None]
     if any("moving" in fact.digests for fact in facts.values()):
         return Asked("registration", "the folder holds pairs of images")
     if not tallies and labelled:
         return Asked("points", "the truths are points")
     several = [tally for tally in tallies if tally.n_values > 1]
-    numbered = [tally for tally in several if tally.numbered]
+    # Strokes are classes, never objects.
+    numbered = [fact.tally for fact in labelled if not fact.strokes and fact.tally is not None and fact.tally.numbered]
     if len(numbered) > len(several) / 2:
         return Asked("instances", f"in {len(numbered)} of {len(tallies)} masks each value is one object", certain=False)
+    if several and all(tally.values and not tally.soft for tally in tallies if tally.n_values):
+        values = sorted({value for tally in tallies for value in tally.values})
+        return Asked(CLASSES, f"the masks' values, {_listed(values)}, come in several pieces each", certain=False)
     if several:
-        return Asked("binary", "the masks' values are levels or classes, each in many pieces", certain=False)
+        return Asked("binary", "the masks' values are levels, as of soft edges", certain=False)
     return Asked("binary", "the masks hold one value")
+
+
+def _listed(values: Sequence[int]) -> str:
+    return f"{', '.join(map(str, values[:-1]))} and {values[-1]}"
 
 
 def touching(facts: Mapping[str, ImageFacts], task: str) -> str:

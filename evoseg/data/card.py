@@ -4,16 +4,21 @@ The file is walked node by node, so that a fault names its key and line, and so 
 written: to YAML 1.1 an unquoted 011 is the number 9, and 1e3 or null are no text at all.
 """
 
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from unicodedata import normalize
 
 import yaml
 
-from evoseg.base.errors import DatasetError, unknown
+from evoseg.base.errors import DatasetError, SettingsError, unknown
+from evoseg.data.reading import PLAIN, Reading
+from evoseg.data.scribbles import HIGHEST_CLASS
 
 _WORDS = ("title", "modality", "domain", "task", "foreground", "family", "source", "license", "pixel_size", "notes")
+_READING = ("axes", "page", "channel")
 _SPLITS = {"train": "train", "search": "train", "selection": "selection", "test": "test"}
+_CLASS_NAME = re.compile(r"[\w-]{1,60}")
 _MOST_BYTES = 4 * 2**20
 
 
@@ -31,6 +36,12 @@ class DatasetCard:
         Group of a stem: images of one patient, slide or place, which no split may part.
     splits : dict of str to tuple of str
         Stems under "train", "selection" and "test", as far as given.
+    splits_drawn : bool
+        `splits: draw`: the test is drawn, whatever split the folders have.
+    classes : dict of int to str
+        Names of the values of the masks, if these tell several classes.
+    reading : Reading
+        How image files are to be read: "axes", "page" and "channel".
     other_keys : tuple of str
         Keys that mean nothing to evoseg.
     """
@@ -48,6 +59,9 @@ class DatasetCard:
     radius: float | None = None
     groups: dict[str, str] = field(default_factory=dict)
     splits: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    splits_drawn: bool = False
+    classes: dict[int, str] = field(default_factory=dict)
+    reading: Reading = PLAIN
     other_keys: tuple[str, ...] = ()
 
 
@@ -89,13 +103,19 @@ class _Walk:
     def card(self, root: yaml.Node) -> DatasetCard:
         entries = self.mapping(root, "the file")
         words = {word: self.text(entries[word], word) for word in _WORDS if word in entries}
-        others = tuple(key for key in entries if key not in (*_WORDS, "radius", "groups", "splits"))
+        known = (*_WORDS, *_READING, "radius", "classes", "groups", "splits")
+        others = tuple(key for key in entries if key not in known)
         card = replace(DatasetCard(other_keys=others), **words)  # type: ignore[arg-type]
         if "radius" in entries and not self.empty(entries["radius"]):
             card = replace(card, radius=self.length(entries["radius"], "radius"))
+        if "classes" in entries and not self.empty(entries["classes"]):
+            card = replace(card, classes=self.classes(entries["classes"]))
+        card = replace(card, reading=self.reading({key: entries[key] for key in _READING if key in entries}))
         if "groups" in entries and not self.empty(entries["groups"]):
             card = replace(card, groups=self.groups(entries["groups"]))
         if "splits" in entries and not self.empty(entries["splits"]):
+            if entries["splits"].value == "draw":
+                return replace(card, splits_drawn=True)
             card = replace(card, splits=self.splits(entries["splits"]))
         return card
 
@@ -149,6 +169,31 @@ class _Walk:
         if not isinstance(node, yaml.ScalarNode) or not node.value:
             raise self.fault(node, f"{name} must be a list of file names without ending, not of a {_kind(node)}.")
         return str(node.value)
+
+    def classes(self, node: yaml.Node) -> dict[int, str]:
+        """Read `value: name`."""
+        classes: dict[int, str] = {}
+        for key, value in self.mapping(node, "classes").items():
+            if not key.isdecimal() or not 1 <= int(key) <= HIGHEST_CLASS:
+                raise self.fault(
+                    value,
+                    f"classes names the value {key}; values of classes are 1 to {HIGHEST_CLASS}, 0 is background.",
+                )
+            name = self.text(value, f"classes: {key}")
+            if not _CLASS_NAME.fullmatch(name) or name in classes.values():
+                raise self.fault(
+                    value, f"the class {key} is called '{name}'; names differ, and hold letters, digits, - and _ only."
+                )
+            classes[int(key)] = name
+        return classes
+
+    def reading(self, nodes: dict[str, yaml.Node]) -> Reading:
+        """Read `axes`, `page` and `channel`."""
+        words = {key: self.text(node, key) for key, node in nodes.items()}
+        try:
+            return Reading(words.get("axes", ""), words.get("page", ""), words.get("channel", ""))
+        except SettingsError as error:
+            raise self.fault(next(iter(nodes.values())), str(error)) from error
 
     def groups(self, node: yaml.Node) -> dict[str, str]:
         """Read `group: [stems]`, or `stem: group`, entry by entry."""

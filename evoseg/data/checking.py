@@ -1,5 +1,6 @@
 """Everything that is wrong with a dataset's folder, at once, and what is in it."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from evoseg.data.asked import asked, touching
 from evoseg.data.card import DatasetCard
 from evoseg.data.dataset import Dataset, first_faults
 from evoseg.data.folder import Folder, scan
+from evoseg.data.reading import PLAIN, Reading
 from evoseg.data.sources import FolderSource
 from evoseg.data.splits import Splits, near_duplicates, split_facts, straddling
 from evoseg.data.survey import ImageFacts, Survey, survey
@@ -35,6 +37,10 @@ class Report:
     card : dict
         The words of `dataset.yaml` and the figures of images and masks, ready for JSON; `digests` holds the sha256 of
         each part by stem, `digest` sums them up.
+    layout, because : str
+        What the folder was taken for, and why; no layout is "".
+    lacking : dict of str to str
+        What each layout would have needed, if none fits.
     splits : Splits or None
         What a search would use; None if faults prevent it.
     """
@@ -44,6 +50,9 @@ class Report:
     warnings: tuple[str, ...]
     card: dict[str, Any]
     splits: Splits | None
+    layout: str
+    because: str
+    lacking: dict[str, str]
 
     @property
     def ok(self) -> bool:
@@ -56,6 +65,7 @@ class Report:
         return {
             "dataset": str(self.root),
             "ok": self.ok,
+            "layout": {"name": self.layout, "because": self.because, "lacking": self.lacking},
             "faults": list(self.faults),
             "warnings": list(self.warnings),
             "card": self.card,
@@ -66,8 +76,14 @@ class Report:
         return "\n".join(_lines(self))
 
 
-def check(path: str | Path) -> Report:
+def check(path: str | Path, reading: Reading = PLAIN) -> Report:
     """Read every file of a dataset once and list every fault.
+
+    Parameters
+    ----------
+    path : path
+    reading : Reading
+        Which page of its files, and which channels.
 
     Raises
     ------
@@ -76,18 +92,24 @@ def check(path: str | Path) -> Report:
     """
     root = Path(path)
     folder = scan(root)
-    return _report(folder, survey(FolderSource(folder)))
+    return _report(folder, survey(FolderSource(folder, reading)))
 
 
-def open_dataset(path: str | Path) -> Dataset:
+def open_dataset(path: str | Path, reading: Reading = PLAIN) -> Dataset:
     """Open a dataset that has no fault; every file is read once, and the dataset keeps what was found (`survey`).
+
+    Parameters
+    ----------
+    path : path
+    reading : Reading
+        Which page of its files, and which channels.
 
     Raises
     ------
     DatasetError
         One error with the first few faults of the folder.
     """
-    dataset = Dataset(path)
+    dataset = Dataset(path, reading)
     report = report_of(dataset)
     if report.faults:
         raise DatasetError(first_faults(report.root, report.faults))
@@ -109,10 +131,18 @@ def _report(folder: Folder, found: Survey) -> Report:
         try:
             splits = split_facts(found.facts, folder.card)
         except DatasetError as error:
-            faults.append(str(error))
+            drawn = " Or write `splits: draw` into dataset.yaml: the test is then drawn from all images."
+            faults.append(f"{error}{drawn * folder.splits_of_layout}")
     warnings += _warnings(folder, found, labelled, splits)
     return Report(
-        folder.root, _relative(folder, faults), _relative(folder, warnings), _card(folder.card, found, labelled), splits
+        folder.root,
+        _relative(folder, faults),
+        _relative(folder, warnings),
+        _card(folder.card, found, labelled),
+        splits,
+        folder.layout,
+        folder.because,
+        folder.lacking,
     )
 
 
@@ -131,9 +161,8 @@ def _mask_faults(folder: Folder, labelled: Sequence[ImageFacts]) -> list[str]:
         )
     for fact in labelled:
         if not fact.n_known:
-            faults.append(
-                f"{folder.known[fact.stem]}: no pixel is known, so nothing could be scored. Remove or redraw it."
-            )
+            where = folder.known[fact.stem] if fact.stem in folder.known else folder.masks[fact.stem].path
+            faults.append(f"{where}: no pixel is known, so nothing could be scored. Remove or redraw it.")
     return faults
 
 
@@ -142,7 +171,7 @@ def _warnings(folder: Folder, found: Survey, labelled: Sequence[ImageFacts], spl
     for fact in labelled:
         if fact.tally is not None and fact.n_known and fact.n_foreground > _NEARLY_FULL * fact.n_known:
             share = 100 * fact.n_foreground / fact.n_known
-            warnings.append(f"{folder.masks[fact.stem]}: {share:.0f} % is foreground; is the mask inverted?")
+            warnings.append(f"{folder.masks[fact.stem].path}: {share:.0f} % is foreground; is the mask inverted?")
     if warning := touching(found.facts, asked(found.facts, folder.card).task):
         warnings.append(warning)
     truths = folder.masks.keys() | folder.points.keys() | folder.shifts.keys()
@@ -198,9 +227,10 @@ def _mask_figures(labelled: Sequence[ImageFacts]) -> dict[str, Any]:
     shares = [fact.n_foreground / max(fact.n_known, 1) for fact in labelled]
     areas = np.concatenate([fact.areas for fact in labelled])
     return {
+        "known_share": sum(fact.n_known for fact in labelled) / sum(math.prod(fact.shape) for fact in labelled),
         "foreground_share": {"mean": float(np.mean(shares)), "min": min(shares), "max": max(shares)},
         "n_empty_masks": sum(not fact.n_foreground for fact in labelled),
-        "objects_per_image": {"median": float(np.median([len(fact.areas) for fact in labelled]))},
+        "objects_per_image": {"median": float(np.median([len(fact.areas) for fact in labelled if fact.whole] or [0]))},
         "object_area_px": {"median": float(np.median(areas)) if len(areas) else 0.0},
     }
 
@@ -209,6 +239,11 @@ def _lines(report: Report) -> list[str]:
     """Word a report for a terminal."""
     card = report.card
     lines = [f"{report.root}: {card.get('title', '')}".rstrip(": ")]
+    if report.layout:
+        lines.append(f"  layout: {report.layout}, since {report.because}")
+    else:
+        lines.append("  layout: none is recognised; docs/folders.md shows each")
+        lines += [f"    {name} {why}" for name, why in report.lacking.items()]
     lines.append(
         f"  {card['n_images']} images, {card['n_labelled']} with a truth; channels {' '.join(card['channels'])}"
     )
@@ -219,11 +254,13 @@ def _lines(report: Report) -> list[str]:
         lines.append(f"  {size} pixels, {' and '.join(card['dtypes'])}, values {low:g} to {high:g}")
     if "foreground_share" in card:
         share = card["foreground_share"]
-        lines.append(
-            f"  foreground {100 * share['mean']:.1f} % ({100 * share['min']:.1f} to {100 * share['max']:.1f}), "
-            f"{card['n_empty_masks']} empty masks; per image {card['objects_per_image']['median']:g} objects of "
-            f"{card['object_area_px']['median']:g} px (medians)"
-        )
+        line = f"  foreground {100 * share['mean']:.1f} % ({100 * share['min']:.1f} to {100 * share['max']:.1f})"
+        line += f", {card['n_empty_masks']} empty masks"
+        if n_objects := card["objects_per_image"]["median"]:
+            line += f"; per image {n_objects:g} objects of {card['object_area_px']['median']:g} px (medians)"
+        lines.append(line)
+        if card["known_share"] < 1:
+            lines.append(f"  {100 * card['known_share']:.1f} % of the pixels are known; only these count")
     if "points_per_image" in card:
         lines.append(f"  {card['points_per_image']['median']:g} points per image (median)")
     if "task_because" in card:

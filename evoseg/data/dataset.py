@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evoseg.base.errors import DatasetError, unknown
-from evoseg.data.agreement import channels_of, mismatches, parts_of
+from evoseg.data.agreement import channels_of, known_of, mismatches, parts_of
 from evoseg.data.card import DatasetCard
 from evoseg.data.folder import scan
 from evoseg.data.objects import objects_of
+from evoseg.data.reading import PLAIN, Reading
 from evoseg.data.sources import Arrays, FolderSource, Part, Source, array_source
 from evoseg.data.survey import Survey, survey
 
@@ -77,8 +78,14 @@ class Dataset:
     root: Path | None
     source: Source
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, reading: Reading = PLAIN) -> None:
         """Look through a folder.
+
+        Parameters
+        ----------
+        path : path
+        reading : Reading
+            Which page of its files, and which channels; what is left open, `dataset.yaml` may say.
 
         Raises
         ------
@@ -89,7 +96,14 @@ class Dataset:
         folder = scan(root)
         if folder.faults:
             raise DatasetError(first_faults(root, folder.faults))
-        self._set(root, FolderSource(folder))
+        self._set(root, FolderSource(folder, reading))
+
+    @classmethod
+    def from_source(cls, root: Path | None, source: Source) -> Self:
+        """Return the dataset that a source holds."""
+        dataset = cls.__new__(cls)
+        dataset._set(root, source)
+        return dataset
 
     @classmethod
     def from_arrays(
@@ -127,9 +141,8 @@ class Dataset:
         DatasetError
             If names, counts, dtypes or shapes do not fit.
         """
-        dataset = cls.__new__(cls)
         others = {"mask": masks, "known": known, "points": points, "moving": moving, "shift": shifts}
-        dataset._set(None, array_source(images, others, names, title))
+        dataset = cls.from_source(None, array_source(images, others, names, title))
         for stem in dataset.stems:
             dataset.load(stem)
         return dataset
@@ -228,10 +241,9 @@ def assemble(stem: str, parts: Mapping[str, Part], channels: tuple[str, ...]) ->
         dtype = np.result_type(image, moving)
         image, moving = image.astype(dtype, copy=False), moving.astype(dtype, copy=False)
     values = parts["mask"].array if "mask" in parts else None
-    known = parts["known"].array > 0 if "known" in parts else None
     points = parts["points"].array if "points" in parts else None
     shift = parts["shift"].array.astype(np.float64) if "shift" in parts else None
-    return Sample(stem, image, None if values is None else values > 0, known, values, points, moving, shift)
+    return Sample(stem, image, None if values is None else values > 0, known_of(parts), values, points, moving, shift)
 
 
 def _of_channels(image: NDArray[Any], n: int) -> NDArray[Any]:

@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -13,6 +13,7 @@ from evoseg.base.errors import DatasetError
 from evoseg.base.writing import whole_file
 from evoseg.data import raster, tiff
 from evoseg.data.formats import LIMITS, Decoded, Header, Limits, check_size, explained, format_of, read_bytes
+from evoseg.data.reading import PLAIN, Reading, channel_indices, chosen_names
 
 _EXACT = 2**24
 """Whole numbers up to here are exact in float32."""
@@ -48,11 +49,18 @@ class Picture:
     notes: tuple[str, ...] = ()
 
 
-def read_image(path: str | Path) -> NDArray[Any]:
+def read_image(path: str | Path, reading: Reading = PLAIN) -> NDArray[Any]:
     """Read an image with its native values.
 
     8-bit, 16-bit and 32-bit float samples are kept. Other integers and doubles become float32, integers only where
-    that is exact; 1-bit images become 0 and 255; a palette becomes its colours. EXIF orientation is applied.
+    that is exact; 1-bit images become 0 and 255; a palette becomes its colours. A picture that says how viewers are to
+    turn it (EXIF, or TIFF's own entry) is turned, and so is a mask: all arrays are upright.
+
+    Parameters
+    ----------
+    path : path
+    reading : Reading
+        Which page of a stack, and which channels.
 
     Returns
     -------
@@ -62,10 +70,10 @@ def read_image(path: str | Path) -> NDArray[Any]:
     ------
     DatasetError
         If the file is missing, empty, damaged, too large, of a format that is not read or against its ending; if it
-        holds several pages, NaN, infinite values or transparency that varies.
+        holds several pages of which none is named, NaN, infinite values or transparency that varies.
     """
     path = Path(path)
-    return picture(path, read_bytes(path)).image
+    return picture(path, read_bytes(path), reading=reading).image
 
 
 def read_mask(path: str | Path) -> NDArray[np.bool_]:
@@ -78,15 +86,16 @@ def read_mask(path: str | Path) -> NDArray[np.bool_]:
     Raises
     ------
     DatasetError
-        As `read_image`; and for JPEG content with more than two values, rotated masks, and TIFF files that store white
-        as 0.
+        As `read_image`; and for JPEG content with more than two values, and TIFF files that store white as 0.
     """
     path = Path(path)
     return np.asarray(mask_values(path, read_bytes(path)) > 0)
 
 
-def read_header(path: Path, limits: Limits = LIMITS) -> Header:
+def read_header(path: Path, limits: Limits = LIMITS, reading: Reading = PLAIN) -> Header:
     """Return what a file says about its pixels, checked against `limits`, without decoding them.
+
+    The names are those of the channels that `reading` chooses; all else is about the file.
 
     Raises
     ------
@@ -95,9 +104,10 @@ def read_header(path: Path, limits: Limits = LIMITS) -> Header:
     """
     with explained(path), path.open("rb") as file:
         stored = format_of(path, file)
-        found = tiff.header(path, file) if stored == "TIFF" else raster.header(path, file, stored)
+        found = tiff.header(path, file, reading) if stored == "TIFF" else raster.header(path, file, stored)
         check_size(path, found, limits)
-        return found
+        indices = channel_indices(path, found.names, found.labels, reading)
+        return replace(found, names=chosen_names(found.names, indices))
 
 
 def native_dtype(stored: np.dtype[Any]) -> np.dtype[Any]:
@@ -107,10 +117,11 @@ def native_dtype(stored: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype(np.uint8 if stored == np.bool_ else np.float32)
 
 
-def picture(path: Path, data: bytes, limits: Limits = LIMITS) -> Picture:
+def picture(path: Path, data: bytes, limits: Limits = LIMITS, reading: Reading = PLAIN) -> Picture:
     """Return the image in the bytes of a file, as `read_image` does, with its channel names and notes."""
-    found = _decode(path, data, limits)
+    found = _decode(path, data, limits, reading)
     head = found.header
+    indices = channel_indices(path, head.names, head.labels, reading)
     notes = _check_alpha(path, found)
     pixels = found.pixels
     if head.palette:
@@ -118,26 +129,24 @@ def picture(path: Path, data: bytes, limits: Limits = LIMITS) -> Picture:
         if int(pixels.max()) >= len(found.colours):
             raise DatasetError(f"{path}: a palette index is beyond the palette's {len(found.colours)} colours.")
         pixels = found.colours[pixels[..., 0]]
+    if reading.channel:
+        pixels = pixels[..., indices]
     pixels = native(path, pixels)
     if head.white_is_zero and pixels.dtype != np.float32:
         pixels = np.iinfo(pixels.dtype).max - pixels
     if head.orientation != 1:
         notes += (f"turned upright (orientation {head.orientation})",)
-    return Picture(np.ascontiguousarray(_turned(pixels, head.orientation)), head.names, notes)
+    return Picture(np.ascontiguousarray(_turned(pixels, head.orientation)), chosen_names(head.names, indices), notes)
 
 
-def mask_values(path: Path, data: bytes, limits: Limits = LIMITS) -> NDArray[Any]:
+def mask_values(path: Path, data: bytes, limits: Limits = LIMITS, reading: Reading = PLAIN) -> NDArray[Any]:
     """Return the values of a mask file, shape (M, N), of any integer or float dtype: foreground is above 0.
 
-    Labels and palette indices are kept; of colours the largest channel counts, and alpha is ignored.
+    Labels and palette indices are kept; of colours the largest channel counts, and alpha is ignored. Masks are turned
+    upright by the same rule as images, and read from the same page if they have several.
     """
-    found = _decode(path, data, limits)
+    found = _decode(path, data, limits, reading)
     head = found.header
-    if head.orientation != 1:
-        raise DatasetError(
-            f"{path}: the mask asks viewers to turn it (orientation {head.orientation}), so readers disagree about its "
-            "pixels. Save it upright, without that entry, as PNG."
-        )
     if head.white_is_zero:
         raise DatasetError(
             f"{path}: the mask stores white as 0, so readers disagree about which side is foreground. "
@@ -151,14 +160,16 @@ def mask_values(path: Path, data: bytes, limits: Limits = LIMITS) -> NDArray[Any
             f"{path}: a JPEG mask with {n} distinct values; its compression has changed pixels, most of them at the "
             "edges of objects. Re-export the mask as PNG."
         )
-    return values
+    return np.ascontiguousarray(_turned(values, head.orientation))
 
 
-def _decode(path: Path, data: bytes, limits: Limits) -> Decoded:
+def _decode(path: Path, data: bytes, limits: Limits, reading: Reading) -> Decoded:
     with explained(path):
         file = io.BytesIO(data)
         stored = format_of(path, file)
-        return tiff.decode(path, file, limits) if stored == "TIFF" else raster.decode(path, file, stored, limits)
+        if stored == "TIFF":
+            return tiff.decode(path, file, limits, reading)
+        return raster.decode(path, file, stored, limits)
 
 
 def _check_alpha(path: Path, found: Decoded) -> tuple[str, ...]:

@@ -1,27 +1,15 @@
-"""Which files of a dataset folder are images, masks, planes and known areas, and what is wrong with their names."""
+"""Which files of a dataset folder are images and truths, and what is wrong with their names."""
 
-from dataclasses import dataclass, field
-from difflib import get_close_matches
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from evoseg.base.errors import DatasetError
-from evoseg.data.card import DatasetCard, clean_stem, read_card
-from evoseg.data.formats import FOREIGN_SUFFIXES, FORMATS, SUFFIXES
-from evoseg.data.shifts import shifts_in
-
-MASK_FOLDERS = ("masks", "labels", "gt", "annotations")
-"""Where masks may lie; one of them per dataset."""
-
-_CLUTTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
-
-
-@dataclass
-class _Notes:
-    """Faults and warnings, as they are found."""
-
-    root: Path
-    faults: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+from evoseg.data.card import DatasetCard, read_card
+from evoseg.data.layouts.layout import Files
+from evoseg.data.layouts.recognise import recognise
+from evoseg.data.listing import Notes
+from evoseg.data.truths import MaskSource
 
 
 @dataclass(frozen=True)
@@ -32,11 +20,20 @@ class Folder:
     ----------
     root : Path
     card : DatasetCard
-    images, masks, known, points : dict of str to Path
+        With the splits and groups of the layout, where it has none itself.
+    images, known, points : dict of str to Path
         Files by stem.
+    masks : dict of str to MaskSource
+        By stem.
     planes : dict of str to dict of str to Path
         Files by stem of each added plane.
     faults, warnings : tuple of str
+    layout, because : str
+        What the folder was taken for, and why; no layout is "".
+    lacking : dict of str to str
+        What each layout would have needed, if none fits.
+    splits_of_layout : bool
+        The splits come from the layout, not from the card.
     moving : dict of str to Path
         The second image of each pair, by stem.
     shifts : dict of str to tuple of float
@@ -46,12 +43,16 @@ class Folder:
     root: Path
     card: DatasetCard
     images: dict[str, Path]
-    masks: dict[str, Path]
+    masks: dict[str, MaskSource]
     known: dict[str, Path]
     points: dict[str, Path]
     planes: dict[str, dict[str, Path]]
     faults: tuple[str, ...]
     warnings: tuple[str, ...]
+    layout: str = ""
+    because: str = ""
+    lacking: dict[str, str] = field(default_factory=dict)
+    splits_of_layout: bool = False
     moving: dict[str, Path] = field(default_factory=dict)
     shifts: dict[str, tuple[float, float]] = field(default_factory=dict)
 
@@ -68,205 +69,61 @@ def scan(root: Path) -> Folder:
         raise DatasetError(f"{root}: no such folder. Name a folder with images/ and masks/ in it.")
     if not root.is_dir():
         raise DatasetError(f"{root}: not a folder. Name a folder with images/ and masks/ in it.")
-    notes = _Notes(root)
+    notes = Notes(root)
     card = DatasetCard()
     try:
         card = read_card(root / "dataset.yaml")
     except DatasetError as error:
         notes.faults.append(str(error))
-    if (root / "pairs").is_dir() and not (root / "images").is_dir():
-        return _pairs(card, notes)
-    images = _images(notes)
-    points = _points(notes)
-    masks = _masks(notes, bool(images), bool(points))
-    known = _listing(root / "known", notes) if (root / "known").is_dir() else {}
-    planes = _planes(notes, images)
-    for folder, files in (("mask", masks), ("known area", known), ("file of points", points)):
-        for stem in files.keys() - images.keys() if images else ():
-            notes.faults.append(f"{files[stem]}: a {folder} without an image; {_nearest(stem, images)}")
-    _check_card(card, images, masks | points, notes)
+    found = recognise(notes)
+    files = found.files
+    if not notes.faults and not (files.masks or files.points or files.moving):
+        what = "has a mask or points" if files.images else "is there"
+        notes.faults.append(f"{root}: the layout is {found.layout}, but no image {what}. Add what is missing.")
+    _check_card(card, files.images, {*files.masks, *files.points, *files.shifts}, notes)
+    given = bool(files.splits) and not card.splits and not card.splits_drawn
     return Folder(
-        root, card, images, masks, known, points, planes, tuple(sorted(notes.faults)), tuple(sorted(notes.warnings))
+        root,
+        _completed(card, files, given),
+        files.images,
+        files.masks,
+        files.known,
+        files.points,
+        files.planes,
+        tuple(sorted(notes.faults)),
+        tuple(sorted(notes.warnings)),
+        found.layout,
+        found.why,
+        found.lacking,
+        given,
+        files.moving,
+        files.shifts,
     )
 
 
-def stem_of(name: str) -> str:
-    """Return a file name without its ending; that of OME-TIFF is two words."""
-    stem = Path(name).stem
-    if Path(name).suffix.lower() in (".tif", ".tiff") and stem.lower().endswith(".ome"):
-        stem = stem[:-4]
-    return clean_stem(stem)
+def _completed(card: DatasetCard, files: Files, given: bool) -> DatasetCard:
+    """Return the card with what the layout says about splits and groups, where it says nothing itself."""
+    return replace(card, splits=files.splits if given else card.splits, groups=card.groups or files.groups)
 
 
-def _images(notes: _Notes) -> dict[str, Path]:
-    folder = notes.root / "images"
-    if folder.is_dir():
-        images = _listing(folder, notes)
-        if not images:
-            notes.faults.append(f"{folder}: holds no image that is read ({FORMATS}). Put the images there.")
-        return images
-    notes.faults.append(f"{notes.root}: there is no images/ folder. Put the images in images/, their masks in masks/.")
-    return {}
-
-
-def _pairs(card: DatasetCard, notes: _Notes) -> Folder:
-    """List pairs/fixed/ and pairs/moving/, and the shifts between them."""
-    folder = notes.root / "pairs"
-    images: dict[str, Path] = {}
-    moving: dict[str, Path] = {}
-    for name, files in (("fixed", images), ("moving", moving)):
-        if (folder / name).is_dir():
-            files |= _listing(folder / name, notes)
-        if not files:
-            notes.faults.append(
-                f"{folder / name}: holds no image. Put the first image of each pair in fixed/ and the second, under "
-                "the same name, in moving/."
-            )
-    for stem in (images.keys() ^ moving.keys()) if images and moving else ():
-        lone = images.get(stem) or moving[stem]
-        others = moving if stem in images else images
-        where = next(iter(others.values())).parent.name
-        notes.faults.append(f"{lone}: has no partner in {where}/; pairs have equal names. Add it, or remove this one.")
-    shifts: dict[str, tuple[float, float]] = {}
-    table = folder / "shifts.csv"
-    try:
-        shifts = shifts_in(table) if table.is_file() else {}
-    except DatasetError as error:
-        notes.faults.append(str(error))
-    for stem in sorted(shifts.keys() - images.keys()) if images else ():
-        notes.faults.append(f"{table}: names {stem}, which is not in fixed/. Correct or remove that line.")
-    _check_card(card, images, images, notes)
-    faults, warnings = tuple(sorted(notes.faults)), tuple(sorted(notes.warnings))
-    return Folder(notes.root, card, images, {}, {}, {}, {}, faults, warnings, moving, shifts)
-
-
-def _masks(notes: _Notes, any_image: bool, any_points: bool) -> dict[str, Path]:
-    found = [notes.root / name for name in MASK_FOLDERS if (notes.root / name).is_dir()]
-    if len(found) > 1:
-        notes.faults.append(
-            f"{notes.root}: masks lie in {' and in '.join(f'{f.name}/' for f in found)}. Keep one of them."
-        )
-    if found:
-        masks = _listing(found[0], notes)
-        if not masks and any_image:
-            notes.faults.append(f"{found[0]}: holds no mask. Put masks there, named as their images.")
-        return masks
-    if not any_points:
-        notes.faults.append(
-            f"{notes.root}: there is no masks/ folder; put a mask per image in masks/, named as its image (labels/, "
-            "gt/ and annotations/ are read too), or the places of objects in points/, as CSV files."
-        )
-    return {}
-
-
-def _points(notes: _Notes) -> dict[str, Path]:
-    """List points/: one CSV file per image."""
-    folder = notes.root / "points"
-    if not folder.is_dir():
-        return {}
-    files: dict[str, Path] = {}
-    for entry in sorted(folder.iterdir()):
-        if _clutter(entry.name):
-            continue
-        if entry.suffix.lower() == ".csv" and entry.is_file() and _inside(entry, notes):
-            files[clean_stem(entry.stem)] = entry
-        elif entry.suffix.lower() != ".csv":
-            notes.warnings.append(f"{entry}: not read; points lie in CSV files.")
-    if not files:
-        notes.faults.append(
-            f"{folder}: holds no CSV file. Put one per image there, named as its image, with y,x lines."
-        )
-    return files
-
-
-def _inside(entry: Path, notes: _Notes) -> bool:
-    """Return whether a file lies in the dataset's folder, after its links; else note a fault."""
-    if entry.resolve().is_relative_to(notes.root.resolve()):
-        return True
-    notes.faults.append(f"{entry}: a link out of the dataset's folder. Copy the file instead.")
-    return False
-
-
-def _planes(notes: _Notes, images: dict[str, Path]) -> dict[str, dict[str, Path]]:
-    """List planes/NAME/; every image needs a file in each, since C is the same for the whole dataset."""
-    folder = notes.root / "planes"
-    if not folder.is_dir():
-        return {}
-    planes: dict[str, dict[str, Path]] = {}
-    for entry in sorted(folder.iterdir()):
-        if _clutter(entry.name):
-            continue
-        if not entry.is_dir():
-            notes.warnings.append(f"{entry}: not read; planes lie in planes/NAME/, named as their images.")
-            continue
-        files = planes[entry.name] = _listing(entry, notes)
-        for stem in images.keys() - files.keys():
-            notes.faults.append(f"{images[stem]}: has no plane in planes/{entry.name}/. Add it, or remove that folder.")
-        for stem in files.keys() - images.keys():
-            notes.faults.append(f"{files[stem]}: a plane without an image; {_nearest(stem, images)}")
-    return planes
-
-
-def _listing(folder: Path, notes: _Notes) -> dict[str, Path]:
-    """Return the image files of a folder by stem, in order; note what is skipped and why."""
-    files: dict[str, Path] = {}
-    folded: dict[str, Path] = {}
-    for entry in sorted(folder.iterdir()):
-        ending = entry.suffix[1:].lower()
-        if _clutter(entry.name):
-            continue
-        if not _inside(entry, notes):
-            continue
-        if not entry.exists():
-            notes.faults.append(f"{entry}: a link to a file that is not there. Copy the file instead.")
-        elif entry.is_dir():
-            notes.warnings.append(f"{entry}: a folder inside {folder.name}/ is not read.")
-        elif ending in FOREIGN_SUFFIXES:
-            notes.faults.append(
-                f"{entry}: {ending.upper()} files are not read; {FORMATS} are. Export it as PNG or TIFF."
-            )
-        elif ending not in SUFFIXES:
-            notes.warnings.append(f"{entry}: not read, since its ending is not that of {FORMATS}.")
-        else:
-            stem = stem_of(entry.name)
-            if twin := folded.get(stem.casefold()):
-                how = "the same name" if stem in files else "names that differ in case only,"
-                notes.faults.append(f"{entry}: has {how} as {twin.name}; pairs would be a guess. Rename one.")
-            else:
-                folded[stem.casefold()] = files[stem] = entry
-    return files
-
-
-def _clutter(name: str) -> bool:
-    return name.startswith(".") or name.lower() in _CLUTTER
-
-
-def _nearest(stem: str, images: dict[str, Path]) -> str:
-    """Say which image a lone mask may belong to."""
-    near = get_close_matches(stem.casefold(), [s.casefold() for s in images], n=1, cutoff=0.7)
-    name = next((p.name for s, p in images.items() if near and s.casefold() == near[0]), None)
-    return (
-        f"pairs have equal names: does it belong to {name}?" if name else "pairs have equal names. Rename or remove it."
-    )
-
-
-def _check_card(card: DatasetCard, images: dict[str, Path], masks: dict[str, Path], notes: _Notes) -> None:
+def _check_card(card: DatasetCard, images: dict[str, Path], truths: Collection[str], notes: Notes) -> None:
     """Check that groups and splits name images that exist, and split only labelled ones, once."""
     card_path = notes.root / "dataset.yaml"
     if not images:
         return
     for stem in sorted(card.groups.keys() - images.keys()):
-        notes.faults.append(f"{card_path}: groups names {stem}, which is not in images/. Correct or remove it.")
+        notes.faults.append(f"{card_path}: groups names {stem}, which is not among the images. Correct or remove it.")
     seen: dict[str, str] = {}
     for split, stems in card.splits.items():
         for stem in stems:
             if stem not in images:
                 notes.faults.append(
-                    f"{card_path}: splits: {split} names {stem}, which is not in images/. Correct or remove it."
+                    f"{card_path}: splits: {split} names {stem}, which is not among the images. Correct or remove it."
                 )
-            elif stem not in masks and masks:
+            elif stem not in truths and truths:
                 notes.faults.append(
-                    f"{card_path}: splits: {split} names {stem}, which has no mask or points. Add it, or remove {stem}."
+                    f"{card_path}: splits: {split} names {stem}, which has no mask, points or shift. Add it, or remove "
+                    f"{stem}."
                 )
             if stem in seen:
                 notes.faults.append(f"{card_path}: {stem} is in the splits {seen[stem]} and {split}. Keep one.")

@@ -89,6 +89,8 @@ class Header:
         Compressed in a way that invents values (JPEG).
     white_is_zero : bool
         TIFF whose smallest value is white.
+    labels : tuple of str
+        What the file itself calls the channels; empty if it does not name each.
     """
 
     stored: str
@@ -100,6 +102,7 @@ class Header:
     orientation: int = 1
     lossy: bool = False
     white_is_zero: bool = False
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Images larger than are read at once: a TIFF file's rows, decoded as they are asked for."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from evoseg.base.errors import DatasetError
 from evoseg.data import tiff
 from evoseg.data.files import native, read_header
 from evoseg.data.formats import LIMITS, Limits, check_size, explained
+from evoseg.data.reading import PLAIN, Reading, channel_indices
 
 if TYPE_CHECKING:
     from tifffile import TiffPage
@@ -21,7 +23,7 @@ _HELD = 1 << 28
 """Bytes that one strip or tile, decoded, may fill."""
 
 
-def is_huge(path: Path) -> bool:
+def is_huge(path: Path, reading: Reading = PLAIN) -> bool:
     """Return whether an image is too large to be read at once.
 
     Raises
@@ -29,7 +31,7 @@ def is_huge(path: Path) -> bool:
     DatasetError
         If its header cannot be read.
     """
-    header = read_header(path, HUGE)
+    header = read_header(path, HUGE, reading)
     try:
         check_size(path, header, LIMITS)
     except DatasetError:
@@ -43,6 +45,8 @@ class TiffRows:
     Parameters
     ----------
     path : Path
+    reading : Reading
+        Which channels.
 
     Raises
     ------
@@ -51,8 +55,8 @@ class TiffRows:
         or transparency, in strips or tiles of bounded size.
     """
 
-    def __init__(self, path: Path) -> None:
-        header = read_header(path, HUGE)
+    def __init__(self, path: Path, reading: Reading = PLAIN) -> None:
+        header = read_header(path, HUGE, replace(reading, channel=""))
         megapixels = header.shape[0] * header.shape[1] / 1e6
         large = f"{path}: {megapixels:.0f} megapixels; images above {LIMITS.pixels / 1e6:.0f} are read only from TIFF"
         if header.stored != "TIFF":
@@ -60,7 +64,9 @@ class TiffRows:
         if header.alpha or header.palette or header.orientation != 1 or header.white_is_zero:
             raise DatasetError(f"{large} without palette, transparency and rotation. Save it as plain grey or RGB.")
         self.shape = header.shape
-        self.channels = len(header.names)
+        self._picked = channel_indices(path, header.names, header.labels, reading)
+        self.channels = len(self._picked)
+        self._stored = len(header.names)
         self._path = path
         import tifffile
 
@@ -83,7 +89,7 @@ class TiffRows:
         self._page = page
         self._step = page.tilelength if page.is_tiled else page.rowsperstrip
         held = self._step * (page.tilewidth if page.is_tiled else page.imagewidth)
-        if held * self.channels * itemsize > _HELD:
+        if held * self._stored * itemsize > _HELD:
             raise DatasetError(f"{large} in strips or tiles; this one is a single large strip. Save it in tiles.")
 
     def rows(self, first: int, last: int) -> NDArray[Any]:
@@ -95,7 +101,7 @@ class TiffRows:
             If they are damaged, or hold values that are not finite.
         """
         page, width = self._page, self.shape[1]
-        result = np.empty((last - first, width, self.channels), page.dtype)
+        result = np.empty((last - first, width, self._stored), page.dtype)
         across = -(-width // page.tilewidth) if page.is_tiled else 1
         with explained(self._path):
             for index in range(first // self._step * across, -(-last // self._step) * across):
@@ -107,6 +113,8 @@ class TiffRows:
                 cut = slice(max(first, top) - top, min(last, top + shape[1]) - top)
                 part = segment[0, cut, : min(shape[2], width - left)]
                 result[top + cut.start - first : top + cut.stop - first, left : left + part.shape[1]] = part
+        if self.channels < self._stored:
+            result = result[..., self._picked]
         return native(self._path, result.astype(result.dtype.newbyteorder("="), copy=False))
 
     def close(self) -> None:

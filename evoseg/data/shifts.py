@@ -9,6 +9,8 @@ import numpy as np
 from evoseg.base.errors import DatasetError
 from evoseg.data.card import clean_stem
 
+TABLE = "pairs/shifts.csv"
+"""Where a folder of pairs has them."""
 COLUMNS = ("name", "dy", "dx")
 _MOST_BYTES = 64 * 2**20
 

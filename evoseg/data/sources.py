@@ -1,7 +1,7 @@
 """Where the parts of a sample come from: the files of a folder, or arrays in memory."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,6 +15,9 @@ from evoseg.data.files import mask_values, native, picture, read_header
 from evoseg.data.folder import Folder
 from evoseg.data.formats import channel_names, read_bytes
 from evoseg.data.objects import points_in
+from evoseg.data.reading import PLAIN, Reading
+from evoseg.data.shifts import TABLE
+from evoseg.data.truths import Scribbles, digest_of
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,8 @@ class Part:
         What was changed on the way.
     digest : str
         sha256 of the file, or of dtype, shape and values of the array.
+    strokes : bool
+        Whether a mask is scribbles.
     """
 
     where: str
@@ -41,6 +46,7 @@ class Part:
     names: tuple[str, ...]
     notes: tuple[str, ...]
     digest: str
+    strokes: bool = False
 
 
 class Source(Protocol):
@@ -53,6 +59,7 @@ class Source(Protocol):
     stems: tuple[str, ...]
     labelled: tuple[str, ...]
     planes: tuple[str, ...]
+    reading: Reading
 
     def has(self, part: str, stem: str) -> bool:
         """Return whether the part exists."""
@@ -68,18 +75,24 @@ class Source(Protocol):
 
 
 class FolderSource:
-    """Parts from the files of a folder."""
+    """Parts from the files of a folder, read as is said, or else as its card says."""
 
-    def __init__(self, folder: Folder) -> None:
+    def __init__(self, folder: Folder, reading: Reading = PLAIN) -> None:
         self.folder = folder
+        self.reading = replace(reading.or_else(folder.card.reading), value=0)
         self.card = folder.card
         self.stems = tuple(sorted(folder.images))
         truths = folder.masks.keys() | folder.points.keys() | (folder.shifts.keys() & folder.moving.keys())
         self.labelled = tuple(stem for stem in self.stems if stem in truths)
         self.planes = tuple(sorted(folder.planes))
-        self._files: dict[str, dict[str, Path]] = {"image": folder.images, "mask": folder.masks, "known": folder.known}
-        self._files |= {"points": folder.points, "moving": folder.moving}
-        self._files["shift"] = dict.fromkeys(folder.shifts, folder.root / "pairs" / "shifts.csv")
+        self._files: dict[str, dict[str, Path]] = {
+            "image": folder.images,
+            "mask": {stem: mask.path for stem, mask in folder.masks.items()},
+            "known": folder.known,
+            "points": folder.points,
+            "moving": folder.moving,
+            "shift": dict.fromkeys(folder.shifts, folder.root / TABLE),
+        }
         self._files |= {f"planes/{name}": files for name, files in folder.planes.items()}
 
     def has(self, part: str, stem: str) -> bool:
@@ -92,28 +105,37 @@ class FolderSource:
 
     def names(self, part: str, stem: str) -> tuple[str, ...]:
         """Return the channel names in the file's header."""
-        return read_header(self._files[part][stem]).names
+        return read_header(self._files[part][stem], reading=self._reading(part)).names
 
     def read(self, part: str, stem: str) -> Part:
         """Read the file, once."""
         path = self._files[part][stem]
+        if part == "mask":
+            mask = self.folder.masks[stem]
+            values = mask.read(self._reading(part))
+            return Part(str(path), values.array, (), (), values.digest, strokes=isinstance(mask, Scribbles))
         if part == "shift":
             shift = np.array(self.folder.shifts[stem], np.float64)
             return Part(str(path), shift, (), (), sha256(shift.tobytes()).hexdigest())
         data = read_bytes(path)
-        digest = sha256(data).hexdigest()
-        if part in ("mask", "known"):
-            return Part(str(path), mask_values(path, data), (), (), digest)
+        reading = self._reading(part)
         if part == "points":
-            return Part(str(path), points_in(path, data), (), (), digest)
-        found = picture(path, data)
-        return Part(str(path), found.image, found.names, found.notes, digest)
+            return Part(str(path), points_in(path, data), (), (), sha256(data).hexdigest())
+        if part == "known":
+            return Part(str(path), mask_values(path, data, reading=reading), (), (), digest_of(data, reading))
+        found = picture(path, data, reading=reading)
+        return Part(str(path), found.image, found.names, found.notes, digest_of(data, reading))
+
+    def _reading(self, part: str) -> Reading:
+        """Return how to read a part: pages are those of all files, channels those of images alone."""
+        return self.reading if part in ("image", "moving") else replace(self.reading, channel="")
 
 
 class ArraySource:
     """Parts from arrays in memory, under the same rules as files."""
 
     planes: tuple[str, ...] = ()
+    reading: Reading = PLAIN
 
     def __init__(self, parts: Mapping[str, Mapping[str, NDArray[Any]]], title: str) -> None:
         self.card = DatasetCard(title=title)

@@ -156,7 +156,7 @@ def straddling(splits: Splits, bonds: Iterable[tuple[str, str]]) -> list[tuple[s
 def _check_groups(splits: Splits, groups: Mapping[str, str]) -> None:
     for a, b in straddling(splits, _group_bonds(groups, list(groups))):
         raise DatasetError(
-            f"dataset.yaml: {a} and {b} are of the group {groups[a]} but in different splits, so the test would not be "
+            f"{a} and {b} are of the group {groups[a]} but in different splits, so the test would not be "
             "of unseen images. Correct groups or splits."
         )
 

@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from evoseg.base.ahead import ahead
 from evoseg.base.errors import DatasetError
-from evoseg.data.agreement import channels_of, mismatches, parts_of
+from evoseg.data.agreement import channels_of, known_of, mismatches, parts_of
 from evoseg.data.objects import Tally, tally
 from evoseg.data.sources import Part, Source
 
+WHOLE = 0.5
+"""Share of known pixels from which a mask shows whole objects; below it, strokes."""
 THUMBNAIL = 32
 """Side in pixels of the small picture by which near-duplicates are recognised."""
 
@@ -38,8 +40,12 @@ class ImageFacts:
     labelled : bool
     n_known, n_foreground : int
         Pixels; `n_foreground` counts known ones, or points where there is no mask.
+    strokes : bool
+        Whether the mask is scribbles.
+    whole : bool
+        Whether so much is known that the mask shows whole objects.
     areas : int array of shape (n,)
-        Of the objects, px.
+        Of the objects, px; of whole ones only.
     tally : Tally or None
         What the mask's values look like; None without a mask.
     notes : tuple of str
@@ -56,6 +62,8 @@ class ImageFacts:
     labelled: bool = False
     n_known: int = 0
     n_foreground: int = 0
+    strokes: bool = False
+    whole: bool = True
     areas: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     tally: Tally | None = None
     notes: tuple[str, ...] = ()
@@ -136,7 +144,8 @@ def _facts(source: Source, stem: str, parts: Mapping[str, Part]) -> ImageFacts:
         n_known=image.shape[0] * image.shape[1],
         notes=tuple(f"{part.where}: {note}." for part in parts.values() for note in part.notes),
     )
-    known = parts["known"].array > 0 if "known" in parts else np.ones(facts.shape, bool)
+    known = known_of(parts)
+    known = np.ones(facts.shape, bool) if known is None else known
     facts = replace(facts, n_known=int(known.sum()))
     if "moving" in parts:
         # Pairs of one scene look alike; what is to be found, the shift, is another.
@@ -147,18 +156,29 @@ def _facts(source: Source, stem: str, parts: Mapping[str, Part]) -> ImageFacts:
     values = parts["mask"].array
     found = tally(np.where(known, values, 0))
     numbered = source.card.task == "instances" or (source.card.task == "" and found.numbered)
-    notes = facts.notes + _odd_values(parts["mask"], numbered)
+    classes = bool(source.card.classes or (found.values and not found.soft))
+    notes = facts.notes + _odd_values(parts["mask"], numbered or classes)
     foreground = (values > 0) & known
-    areas = _areas(values, foreground, numbered)
-    return replace(facts, labelled=True, n_foreground=int(foreground.sum()), areas=areas, tally=found, notes=notes)
+    n_foreground = int(foreground.sum())
+    facts = replace(
+        facts, labelled=True, n_foreground=n_foreground, tally=found, notes=notes, strokes=parts["mask"].strokes
+    )
+    if not is_whole(known):
+        return replace(facts, whole=False)
+    return replace(facts, areas=_areas(values, foreground, numbered))
 
 
-def _odd_values(mask: Part, numbered: bool) -> tuple[str, ...]:
+def is_whole(known: NDArray[np.bool_] | None) -> bool:
+    """Return whether so much of an image is known that its mask shows whole objects."""
+    return known is None or bool(known.mean() >= WHOLE)
+
+
+def _odd_values(mask: Part, meant: bool) -> tuple[str, ...]:
     """Say what a mask's values hint at: soft edges, or marks for pixels to ignore."""
     values = mask.array
-    if values.dtype.kind in "if" and values.min() < 0:
-        return (f"{mask.where}: values below 0 count as background; to leave pixels out, use known/.",)
-    if values.dtype == np.uint8 and not numbered:
+    if values.dtype.kind == "f" and values.min() < 0:
+        return (f"{mask.where}: values below 0 count as background; to leave pixels out, save whole numbers.",)
+    if values.dtype == np.uint8 and not meant:
         n = len(np.unique(values))
         if n > 2:
             return (f"{mask.where}: {n} distinct values; every value above 0 counts as foreground.",)

@@ -1,7 +1,12 @@
 """TIFF, through tifffile, which knows axes; through Pillow where a codec is missing."""
 
+import math
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
+from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +14,7 @@ from numpy.typing import NDArray
 from evoseg.base.errors import DatasetError
 from evoseg.data import raster
 from evoseg.data.formats import Decoded, Header, Limits, channel_names, check_size, damaged
+from evoseg.data.reading import PLAIN, Reading, page_index, stack_axes
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage, TiffPageSeries
@@ -17,42 +23,120 @@ _UNREAD = {"CFA": "raw sensor", "SEPARATED": "CMYK", "CIELAB": "Lab", "ICCLAB": 
 _LOSSY = ("JPEG", "JPEGXR", "WEBP", "LERC", "JPEGXL")
 
 
-def header(path: Path, file: BinaryIO) -> Header:
-    """Return what an open TIFF file says about its pixels."""
+def header(path: Path, file: BinaryIO, reading: Reading = PLAIN) -> Header:
+    """Return what an open TIFF file says about its pixels, or about those of one page."""
     import tifffile
 
     with tifffile.TiffFile(file) as tiff:
-        return _header(path, tiff)
+        return _header(path, tiff, _layout(path, tiff, reading))
 
 
-def decode(path: Path, file: BinaryIO, limits: Limits) -> Decoded:
-    """Return the pixels of an open TIFF file, checked against `limits` first."""
+def decode(path: Path, file: BinaryIO, limits: Limits, reading: Reading = PLAIN) -> Decoded:
+    """Return the pixels of an open TIFF file, or of one page, checked against `limits` first."""
     import tifffile
 
     with tifffile.TiffFile(file) as tiff:
-        head = _header(path, tiff)
+        layout = _layout(path, tiff, reading)
+        head = _header(path, tiff, layout)
         check_size(path, head, limits)
         check_complete(path, tiff)
         try:
-            stack: NDArray[Any] = tiff.series[0].asarray(maxworkers=1)
+            stack = _pixels(path, tiff, layout)
         except Exception as error:
-            # Pillow would turn the picture upright by itself.
-            if "imagecodecs" not in str(error) or head.orientation != 1:
+            # Pillow would turn the picture upright by itself, and knows the first page only.
+            if "imagecodecs" not in str(error) or head.orientation != 1 or layout.page:
                 raise
             file.seek(0)
             return raster.decode(path, file, "TIFF", limits)
-        if stack.shape != tiff.series[0].shape:
-            raise damaged(path, f"it holds {stack.size} values for a shape of {tiff.series[0].shape}")
-        return _arranged(tiff, head, stack)
+        return _arranged(tiff, head, layout, stack)
 
 
-def _arranged(tiff: "TiffFile", head: Header, stack: NDArray[Any]) -> Decoded:
-    """Bring a series to (M, N, C), alpha apart."""
-    axes = tiff.series[0].axes
-    if len(axes) == 2:
+@dataclass(frozen=True)
+class _Layout:
+    """Where the rows, columns and channels of an image lie in a file.
+
+    Attributes
+    ----------
+    axes : str
+        One letter per axis of the file.
+    shape : tuple of int
+        Their sizes.
+    page : mapping of str to int
+        The chosen place along each axis of pages.
+    """
+
+    axes: str
+    shape: tuple[int, ...]
+    page: Mapping[str, int]
+
+    @property
+    def channel(self) -> str:
+        """The axis of channels, "" if there is none."""
+        return next((axis for axis in self.axes if axis in "CS"), "")
+
+    @property
+    def depth(self) -> int:
+        """The number of channels, alpha included."""
+        return self.size(self.channel) if self.channel else 1
+
+    def size(self, axis: str) -> int:
+        """Return the length along an axis."""
+        return self.shape[self.axes.index(axis)]
+
+
+def _layout(path: Path, tiff: "TiffFile", reading: Reading) -> _Layout:
+    """Return how the first series is laid out, or say why it cannot be used."""
+    if not tiff.series:
+        raise damaged(path, "no image inside")
+    series = tiff.series[0]
+    # tifffile leaves small pages out of its series; those that are no thumbnails count here.
+    loose = sum(not page.aspage().is_reduced for page in tiff.pages) - len(series.pages)
+    n_images = max(len(tiff.series), 1 + loose)
+    if n_images > 1:
+        raise DatasetError(f"{path}: holds {n_images} separate images. Save one image per file.")
+    axes = stack_axes(path, series.axes, series.shape, reading)
+    if not {"Y", "X"} <= set(axes) or {"C", "S"} <= set(axes):
+        raise DatasetError(
+            f"{path}: axes {axes} of {' x '.join(map(str, series.shape))} are not read; rows Y, columns X, channels C "
+            "or colours S, and pages are. Save one image per file, or channels with axes CYX."
+        )
+    return _Layout(axes, series.shape, page_index(path, axes, series.shape, reading))
+
+
+def _pixels(path: Path, tiff: "TiffFile", layout: _Layout) -> NDArray[Any]:
+    """Return the pixels with the axes that are no pages; of a stack whose pages lie apart, only what is needed."""
+    series = tiff.series[0]
+    n_outer = len(layout.axes) - len(series.keyframe.shape)
+    outer = layout.shape[:n_outer]
+    if not layout.page or len(series.pages) != math.prod(outer):
+        stack: NDArray[Any] = series.asarray(maxworkers=1)
+        if stack.shape != series.shape:
+            raise damaged(path, f"it holds {stack.size} values for a shape of {series.shape}")
+        return stack[tuple(layout.page.get(axis, slice(None)) for axis in layout.axes)]
+    # Of the axes that lie across pages, those that are no pages are kept: channels.
+    places = np.arange(len(series.pages)).reshape(outer)
+    wanted = places[tuple(layout.page.get(axis, slice(None)) for axis in layout.axes[:n_outer])]
+    planes = [_plane(path, series, int(place)) for place in wanted.reshape(-1)]
+    whole = np.stack(planes).reshape(*wanted.shape, *series.keyframe.shape)
+    inner = [layout.page.get(axis, slice(None)) for axis in layout.axes[n_outer:]]
+    picked: NDArray[Any] = whole[(..., *inner)]
+    return picked
+
+
+def _plane(path: Path, series: "TiffPageSeries", place: int) -> NDArray[Any]:
+    page = series.pages[place]
+    if page is None:
+        raise damaged(path, "a page is missing")
+    plane: NDArray[Any] = page.asarray(maxworkers=1)
+    return plane
+
+
+def _arranged(tiff: "TiffFile", head: Header, layout: _Layout, stack: NDArray[Any]) -> Decoded:
+    """Bring the pixels of a page to (M, N, C), alpha apart."""
+    kept = [axis for axis in layout.axes if axis not in layout.page]
+    stack = stack.transpose([kept.index(axis) for axis in f"YX{layout.channel}"])
+    if not layout.channel:
         stack = stack[..., None]
-    elif axes[0] in "CS":
-        stack = np.moveaxis(stack, 0, -1)
     stack = stack.astype(stack.dtype.newbyteorder("="), copy=False)
     colours = None
     if head.palette:
@@ -63,24 +147,24 @@ def _arranged(tiff: "TiffFile", head: Header, stack: NDArray[Any]) -> Decoded:
     return Decoded(head, np.ascontiguousarray(stack[..., :n]), alpha, colours)
 
 
-def _header(path: Path, tiff: "TiffFile") -> Header:
+def _header(path: Path, tiff: "TiffFile", layout: _Layout) -> Header:
     """Return what the first series says, or why it cannot be used."""
-    if not tiff.series:
-        raise damaged(path, "no image inside")
     series, page = tiff.series[0], tiff.pages[0].aspage()
     photometric = getattr(page.photometric, "name", str(page.photometric))
     if photometric in _UNREAD:
         raise DatasetError(f"{path}: {_UNREAD[photometric]} pixels are not read; grey, palette and RGB are.")
-    depth = _depth(path, tiff, series)
     if series.dtype is None or series.dtype.kind not in "buif":
         raise DatasetError(f"{path}: pixels of type {series.dtype} are not read. Export it as 8-bit, 16-bit or float.")
+    depth = layout.depth
     palette = photometric == "PALETTE"
     alpha = depth > 1 and any(int(extra) in (1, 2) for extra in page.extrasamples[-1:])
     colour = palette or photometric in ("RGB", "YCBCR")
+    names = channel_names(3 if palette else depth - alpha, colour)
     return Header(
         stored="TIFF",
-        shape=(series.shape[series.axes.index("Y")], series.shape[series.axes.index("X")]),
-        names=channel_names(3 if palette else depth - alpha, colour),
+        shape=(layout.size("Y"), layout.size("X")),
+        names=names,
+        labels=_labels(tiff, len(names)),
         dtype=series.dtype.newbyteorder("="),
         alpha=alpha,
         palette=palette,
@@ -90,22 +174,17 @@ def _header(path: Path, tiff: "TiffFile") -> Header:
     )
 
 
-def _depth(path: Path, tiff: "TiffFile", series: "TiffPageSeries") -> int:
-    """Return the number of channels, alpha included; pages are channels only where the axes say C."""
-    # tifffile leaves small pages out of its series; those that are no thumbnails count here.
-    loose = sum(not page.aspage().is_reduced for page in tiff.pages) - len(series.pages)
-    n_images = max(len(tiff.series), 1 + loose)
-    if n_images > 1:
-        raise DatasetError(f"{path}: holds {n_images} separate images. Save one image per file.")
-    axes = series.axes
-    if axes == "YX":
-        return 1
-    if axes in ("YXS", "YXC", "CYX", "SYX"):
-        return int(series.shape[2 if axes[0] == "Y" else 0])
-    raise DatasetError(
-        f"{path}: several pages with axes {axes} of {' x '.join(map(str, series.shape))}; pages are channels only if "
-        "the axes say C. Save one image per file, or channels with axes CYX."
-    )
+def _labels(tiff: "TiffFile", n_channels: int) -> tuple[str, ...]:
+    """Return what OME or ImageJ calls the channels, () if they do not name each."""
+    labels: list[str] = []
+    if tiff.ome_metadata:
+        with suppress(ElementTree.ParseError):
+            root = ElementTree.fromstring(tiff.ome_metadata)
+            pixels = next((node for node in root.iter() if node.tag.endswith("}Pixels")), root)
+            labels = [node.get("Name", "") for node in pixels if node.tag.endswith("}Channel")]
+    elif tiff.imagej_metadata:
+        labels = [str(label) for label in tiff.imagej_metadata.get("Labels", ())]
+    return tuple(labels) if len(labels) == n_channels and all(labels) else ()
 
 
 def _orientation(page: "TiffPage") -> int:

@@ -1,6 +1,6 @@
 """Classic recipes: what an expert would try first. They open every search and are its honest baseline."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from numpy.random import Generator
 
@@ -126,16 +126,25 @@ BEST_INTAKES = 3
 
 
 class Classics:
-    """Proposes every intake with a plain threshold, then all recipes on the best intakes."""
+    """Proposes every intake with a plain threshold, then all recipes on the best intakes.
+
+    Parameters
+    ----------
+    facts : Facts
+    output : Kind
+    known : container of str, optional
+        Operators that may be used; None for all.
+    """
 
     name = "classic"
 
-    def __init__(self, facts: Facts, output: Kind = Kind.MASK) -> None:
+    def __init__(self, facts: Facts, output: Kind = Kind.MASK, known: Container[str] | None = None) -> None:
+        self._known = known
         self._recipes = RECIPES_OF[output]
         self._intakes = intakes(facts, output)
         self._tried: dict[Pipeline, float] = {}
         plain: list[Call] = [("gaussian", {"sigma": 1.5}), *ENDINGS[output]]
-        self._waiting = [chain(intake, plain) for intake in self._intakes]
+        self._waiting = self._chains(plain, self._intakes)
         self._opened = False
 
     def ready(self, view: SearchView, n: int, rng: Generator) -> list[Pipeline]:
@@ -143,9 +152,14 @@ class Classics:
         if not self._waiting and not self._opened and self._tried:
             self._opened = True
             best = sorted(self._tried, key=lambda intake: -self._tried[intake])[:BEST_INTAKES]
-            self._waiting = [chain(intake, recipe) for recipe in self._recipes for intake in best]
+            self._waiting = [program for recipe in self._recipes for program in self._chains(recipe, best)]
         now, self._waiting = self._waiting[:n], self._waiting[n:]
         return now
+
+    def _chains(self, calls: Sequence[Call], starts: Sequence[Pipeline]) -> list[Pipeline]:
+        """Return the programs that a recipe makes of intakes, if only known operators are in them."""
+        programs = [chain(start, calls) for start in starts]
+        return [p for p in programs if self._known is None or all(s.operator in self._known for s in p.steps)]
 
     def learn(self, verdicts: Sequence[Verdict]) -> None:
         """Remember how good each intake is."""

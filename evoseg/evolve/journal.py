@@ -13,14 +13,13 @@ from hashlib import blake2b
 from time import monotonic
 from typing import Protocol, TypeVar, cast, final
 
-import numpy as np
-
 from evoseg.base.errors import EvosegError
+from evoseg.evolve.answers import Answer, contiguous, in_words, same, stand_in
 from evoseg.evolve.budget import Budget, Clock
 from evoseg.evolve.evaluator import AnyEvaluator
 from evoseg.evolve.fitting import EVERYTHING, Effort
 from evoseg.evolve.jobs import Executor
-from evoseg.evolve.ports import Failed, Floats, Scored, TurnedAway, Verdict
+from evoseg.evolve.ports import Failed, Floats, Verdict
 from evoseg.pipeline import Pipeline
 
 END = "end"
@@ -29,20 +28,6 @@ ARRIVAL = "arrival"
 """What an entry is about that tells what came from outside, at a time of its own choosing."""
 
 
-@dataclass(frozen=True)
-class Sampled:
-    """Stands for what was sampled of a plane: too much to keep, and quick to have again.
-
-    Attributes
-    ----------
-    digest : str
-        Of the numbers.
-    """
-
-    digest: str
-
-
-Answer = Verdict | Floats | Sampled | None
 A = TypeVar("A")
 Ask = Callable[[Sequence[Pipeline], Callable[[], bool]], Sequence[Answer]]
 
@@ -294,7 +279,7 @@ class _Witness(ABC):
             raise KeyboardInterrupt
         found: list[Floats | None] = [None] * len(programs)
         for i, sample in zip(known, samples, strict=True):
-            self._compare(about, programs[i], recorded[i], _stand_in(sample))
+            self._compare(about, programs[i], recorded[i], stand_in(sample))
             found[i] = sample
         return found
 
@@ -321,7 +306,7 @@ class Recorded(_Witness):
     ) -> list[Answer]:
         if self._replaying():
             return self._clock.take(about, programs)
-        return self._asked(about, lambda: [_contiguous(answer) for answer in ask(programs, out_of_time)], lambda a: a)
+        return self._asked(about, lambda: [contiguous(answer) for answer in ask(programs, out_of_time)], lambda a: a)
 
     def _sampled(
         self, about: Heading, programs: Sequence[Pipeline], out_of_time: Callable[[], bool]
@@ -334,7 +319,7 @@ class Recorded(_Witness):
                     f"planes that the journal was made with differ now (entry {error.difference.entry}): a library has "
                     "changed, or a worker process was killed for the time that it took."
                 ) from error
-        return self._asked(about, lambda: self._evaluator.probe(programs, out_of_time), _stand_in)
+        return self._asked(about, lambda: self._evaluator.probe(programs, out_of_time), stand_in)
 
     def _replaying(self) -> bool:
         if self._clock.replaying and self._clock.stopped:
@@ -373,62 +358,6 @@ class Checked(_Witness):
         self, about: Heading, programs: Sequence[Pipeline], out_of_time: Callable[[], bool]
     ) -> list[Floats | None]:
         return self._sampled_again(about, programs)
-
-
-def same(one: Answer, other: Answer) -> bool:
-    """Return whether two answers agree in every bit; of failures, in their reasons."""
-    if isinstance(one, Scored) and isinstance(other, Scored):
-        arrays = ((one.statistics, other.statistics), (one.scores, other.scores), (one.left_out, other.left_out))
-        return one.pipeline == other.pipeline and all(_bits(a) == _bits(b) for a, b in arrays)
-    if isinstance(one, TurnedAway) and isinstance(other, TurnedAway):
-        return _bits(np.float64(one.score)) == _bits(np.float64(other.score))
-    if isinstance(one, Failed) and isinstance(other, Failed):
-        return one.reason == other.reason
-    if isinstance(one, Sampled) and isinstance(other, Sampled):
-        return one.digest == other.digest
-    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
-        return _bits(one) == _bits(other)
-    return one is None and other is None
-
-
-def in_words(answer: Answer) -> str:
-    """Say in a few words what an answer is."""
-    if isinstance(answer, Scored):
-        bits = _short(answer.statistics, answer.scores, answer.left_out)
-        return f"scored {answer.score!r} as {answer.pipeline.digest[:12]}, bits {bits}"
-    if isinstance(answer, TurnedAway):
-        return f"turned away with {answer.score!r}"
-    if isinstance(answer, Failed):
-        return f"failed: {answer.reason}"
-    if isinstance(answer, Sampled):
-        return f"samples with digest {answer.digest}"
-    if answer is None:
-        return "no answer"
-    return f"statistics that sum up to {float(answer.sum())!r}, bits {_short(answer)}"
-
-
-def _bits(array: Floats | np.float64) -> tuple[tuple[int, ...], bytes]:
-    return array.shape, array.tobytes()
-
-
-def _short(*arrays: Floats) -> str:
-    """Return a short digest: a last bit may not show in a mean."""
-    return blake2b(b"".join(array.tobytes() for array in arrays), digest_size=4).hexdigest()
-
-
-def _stand_in(sample: Floats | None) -> Sampled | None:
-    return None if sample is None else Sampled(blake2b(sample.tobytes(), digest_size=8).hexdigest())
-
-
-def _contiguous(answer: Answer) -> Answer:
-    """Return an answer as it comes back from a journal: how arrays lie in memory decides the last bit of a sum."""
-    if isinstance(answer, np.ndarray):
-        return np.ascontiguousarray(answer)
-    if isinstance(answer, Scored):
-        arrays = (np.ascontiguousarray(a) for a in (answer.statistics, answer.scores, answer.left_out))
-        statistics, scores, left_out = arrays
-        return replace(answer, statistics=statistics, scores=scores, left_out=left_out)
-    return answer
 
 
 def _digest(programs: Sequence[Pipeline], effort: Effort | None = None) -> str:

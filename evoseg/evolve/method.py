@@ -44,7 +44,7 @@ class Given:
 def usual_proposers(words: Vocabulary, facts: Facts, output: Kind) -> list[Share]:
     """Return who proposes, in the order in which places are offered."""
     return [
-        Share(Classics(facts, output), GENERATION),
+        Share(Classics(facts, output, {op.name for op in words.operators}), GENERATION),
         Share(Tune(words), TUNED),
         Share(Fuse(words, output), FUSED),
         Share(Newcomers(words, output), GROWN),

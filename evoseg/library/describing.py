@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from evoseg.base.ahead import ahead
 from evoseg.data.dataset import Dataset
+from evoseg.data.survey import is_whole
 from evoseg.evolve.evaluator import evenly_spaced
 from evoseg.library.features import Vector
 from evoseg.library.hashes import image_hash
@@ -60,7 +61,7 @@ class Description:
 
 
 def describe(dataset: Dataset, stems: Sequence[str], embedder: Embeds | None = None) -> Description:
-    """Measure some images of a dataset and, as far as they are labelled, their masks.
+    """Measure some images of a dataset and, as far as they are labelled, their masks; strokes have no shape to tell.
 
     Parameters
     ----------
@@ -76,7 +77,7 @@ def describe(dataset: Dataset, stems: Sequence[str], embedder: Embeds | None = N
     """
     samples = list(ahead(dataset.load, [stems[i] for i in evenly_spaced(len(stems), MOST_IMAGES)]))
     statistics = {"images": image_statistics([sample.image for sample in samples])}
-    labelled = [(s.image, s.mask, s.known) for s in samples if s.mask is not None]
+    labelled = [(s.image, s.mask, s.known) for s in samples if s.mask is not None and is_whole(s.known)]
     if labelled:
         images, masks, known = zip(*labelled, strict=True)
         found = mask_statistics(images, masks, known)

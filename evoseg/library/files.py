@@ -19,14 +19,16 @@ from evoseg.library.features import Vector
 from evoseg.library.hashes import BITS
 from evoseg.library.task import METRICS, ROLES, STATISTICS, TASKS, Card, SolvedTask, StoredPipeline
 from evoseg.pipeline import Pipeline, RevisionWarning, print_text, read_text
+from evoseg.pipeline.macros import macros_in
 
 FORM = 1
 MAX_BYTES = 256 * 1024
 MAX_TEXT = 2000
 MAX_IMAGES = 10_000
 MAX_PIPELINES = 8
+MAX_MACROS = 20
 MAX_DIM = 4096
-_KEYS = ("evoseg", "name", "card", "metric", "images", "statistics", "vectors", "pipelines", "seen", "origin")
+_KEYS = ("evoseg", "name", "card", "metric", "images", "statistics", "vectors", "pipelines", "seen", "origin", "macros")
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
@@ -43,7 +45,7 @@ def print_task(task: SolvedTask) -> str:
 
 def document_of(task: SolvedTask) -> dict[str, Any]:
     """Return a task as values that YAML and JSON know; `task_of` gives an equal one."""
-    return {
+    document: dict[str, Any] = {
         "evoseg": FORM,
         "name": task.name,
         "card": {key: value for key, value in vars(task.card).items() if value},
@@ -58,6 +60,7 @@ def document_of(task: SolvedTask) -> dict[str, Any]:
         "seen": list(task.hashes),
         "origin": task.origin,
     }
+    return document | ({"macros": list(task.macros.values())} if task.macros else {})
 
 
 class _BlockDumper(_Dumper):  # type: ignore[misc]
@@ -193,7 +196,19 @@ def _task(entries: Mapping[str, Any]) -> SolvedTask:
         ),
         hashes=tuple(hashes),
         origin=_string(entries.get("origin", ""), "origin"),
+        macros=_macros(_list(entries.get("macros", []), "macros", MAX_MACROS)),
     )
+
+
+def _macros(texts: list[Any]) -> dict[str, str]:
+    """Read definitions; their bodies are checked when a program calls them."""
+    found: dict[str, str] = {}
+    for number, text in enumerate(texts, 1):
+        try:
+            found |= macros_in(_string(text, f"macro {number}"))
+        except PipelineError as error:
+            raise TaskError(f"macro {number}: {error}") from error
+    return found
 
 
 def _statistics(entries: Mapping[str, Any]) -> dict[str, dict[str, float]]:

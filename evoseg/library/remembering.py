@@ -1,6 +1,7 @@
 """Make a solved task of a search that has ended."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from evoseg import __version__
 from evoseg.base.kinds import Kind
@@ -9,6 +10,7 @@ from evoseg.data.dataset import Dataset
 from evoseg.evolve.ports import Scored
 from evoseg.evolve.solve import Solution
 from evoseg.library.describing import Description, hashes_of
+from evoseg.library.files import MAX_MACROS, MAX_TEXT
 from evoseg.library.task import ROLES, TASKS, Card, SolvedTask, StoredPipeline, slug
 from evoseg.operators import registry
 from evoseg.pipeline import Pipeline
@@ -18,7 +20,13 @@ ENOUGH = 0.8
 
 
 def solved_task(
-    dataset: Dataset, solution: Solution, description: Description, metric: str, name: str, origin: str = ""
+    dataset: Dataset,
+    solution: Solution,
+    description: Description,
+    metric: str,
+    name: str,
+    origin: str = "",
+    macros: Mapping[str, str] = MappingProxyType({}),
 ) -> SolvedTask | None:
     """Return what the library keeps of a search; None if it found nothing better than an answer without the image.
 
@@ -30,6 +38,8 @@ def solved_task(
         From which the task's short name is made.
     origin : str
         Who solved it, with which effort.
+    macros : mapping of str to str
+        Definitions that a language model named, the last `MAX_MACROS` of which are kept.
     """
     if solution.champion.role == "constant":
         return None
@@ -45,6 +55,7 @@ def solved_task(
         pipelines=tuple(_chosen(solution)),
         hashes=tuple(digits for digits in hashes_of(dataset, seen).values() if digits is not None),
         origin=origin or f"evoseg {__version__}, {solution.progress.evaluations} evaluations",
+        macros=dict([item for item in macros.items() if len(item[1]) <= MAX_TEXT][-MAX_MACROS:]),
     )
 
 

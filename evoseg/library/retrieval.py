@@ -176,6 +176,7 @@ def _similar(problem: Problem, candidate: Candidate, expected: float | None) -> 
         program=candidate.program,
         expected=score,
         similarity=close,
+        macros=task.macros,
     )
     return Similar(task, offer, close, tuple(_why(problem, task)))
 

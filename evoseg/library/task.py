@@ -93,6 +93,8 @@ class SolvedTask:
         Of the images that the search has seen (`evoseg.library.hashes`).
     origin : str
         Who solved it, how and when; not part of the identity.
+    macros : mapping of str to str
+        Definitions that a language model named on the way, by name; not part of the identity.
     """
 
     name: str
@@ -105,6 +107,7 @@ class SolvedTask:
     pipelines: tuple[StoredPipeline, ...]
     hashes: tuple[str, ...]
     origin: str = field(default="", compare=False)
+    macros: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @cached_property
     def id(self) -> str:

@@ -47,6 +47,8 @@ class Offer:
         Score that it was expected to reach once refitted; None if nothing is known.
     similarity : mapping of str to float
         Of the tasks, by descriptor.
+    macros : mapping of str to str
+        Of the solved task, for a language model.
     """
 
     task: str
@@ -57,6 +59,7 @@ class Offer:
     program: Pipeline
     expected: float | None = None
     similarity: Mapping[str, float] = field(default_factory=dict)
+    macros: Mapping[str, str] = field(default_factory=dict)
 
 
 class WarmStart:

@@ -7,8 +7,9 @@ came in is told by the run's journal, so a run is replayed without a model, and 
 import queue
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from numpy.random import Generator
@@ -115,12 +116,19 @@ class Agent:
         Whether the model may be asked now; never while a journal is told again.
     desk : Desk or None
         None to tell a journal only.
+    given : mapping of str to str
+        Macros that programs may call from the beginning.
     """
 
     name = "agent"
 
     def __init__(
-        self, cast: Cast, arrivals: Arrivals, live: Callable[[], bool] = lambda: False, desk: Desk | None = None
+        self,
+        cast: Cast,
+        arrivals: Arrivals,
+        live: Callable[[], bool] = lambda: False,
+        desk: Desk | None = None,
+        given: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._cast = cast
         self._arrivals = arrivals
@@ -134,6 +142,7 @@ class Agent:
         self._description: dict[str, Any] | None = None
         self._critique: dict[str, Any] | None = None
         self._fruitless = 0
+        self._given = dict(given)
         self.macros: dict[str, str] = {}
         self.tally = Tally()
 
@@ -218,6 +227,7 @@ class Agent:
     def _brief(self, view: SearchView, rng: Generator) -> Brief:
         """Take down what the next round is to be told."""
         schedule, number = self._cast.schedule, self.tally.rounds + 1
+        callable_now = self._given | self.macros
         ranked = [s for s in view.best if presentable(s.pipeline)]
         parents = draw_parents(ranked, schedule.parents, schedule, rng)
         gives_programs = {name: role.output == "programs" for name, role in self._cast.roles.items()}
@@ -228,10 +238,10 @@ class Agent:
             "best": shown_parent(ranked[0]) if ranked else None,
             "tried": list(self._tried.values())[-MOST_TRIED:],
             "refused": list(self._refused),
-            "macros": list(self.macros.values()),
+            "macros": list(callable_now.values()),
         }
         roles = schedule.chain(number, gives_programs) if ranked else schedule.chain(1, gives_programs)
-        return Brief(number, roles, view.facts, told, worst_images(ranked, view.facts), dict(self.macros))
+        return Brief(number, roles, view.facts, told, worst_images(ranked, view.facts), callable_now)
 
 
 def worst_images(ranked: Sequence[Scored], facts: Facts) -> dict[int, Pipeline | None]:

@@ -75,12 +75,15 @@ class ModelFacts:
         Whether it takes them.
     picture_tokens : int
         The most that one counts for.
+    as_of : str
+        When the price was so, such as 2025-08; "" if the file does not say.
     """
 
     usd_in: float
     usd_out: float
     pictures: bool = False
     picture_tokens: int = 2000
+    as_of: str = ""
 
 
 @dataclass(frozen=True)
@@ -180,10 +183,14 @@ def _models(path: Path) -> dict[str, ModelFacts]:
         try:
             facts = ModelFacts(**entry)
             right = all(_is_number(n) and n >= 0 for n in (facts.usd_in, facts.usd_out, facts.picture_tokens))
+            right = right and re.fullmatch(r"(\d{4}-\d\d)?", facts.as_of) is not None
         except TypeError:
             right = False
         if not right:
-            raise RoleError(f"{path}: {name} must have usd_in and usd_out, and may have pictures and picture_tokens.")
+            raise RoleError(
+                f"{path}: {name} must have usd_in and usd_out, and may have pictures, picture_tokens "
+                "and as_of, the year and month of the price."
+            )
         found[str(name)] = facts
     return found
 

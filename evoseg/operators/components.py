@@ -8,6 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evoseg.base.kinds import Mask
+from evoseg.operators.labelling import (
+    are_largest,
+    are_round,
+    component_labels,
+    keep_by_area,
+    label_areas,
+    label_sums,
+    moments,
+    with_labels,
+)
+from evoseg.operators.measured import Measured, Params, Place, by_object
 from evoseg.operators.parameters import Range
 from evoseg.operators.registry import WHOLE, operator
 
@@ -15,135 +26,28 @@ MAX_OUTLINES = 300
 """Objects whose convex hull is looked at, the largest first; more would cost too much."""
 
 
-def component_labels(mask: NDArray[np.bool_], connectivity: int = 8) -> tuple[int, NDArray[np.int32]]:
-    """Return the number of labels, background included, and the labels."""
-    n, labels = cv2.connectedComponents(mask.view(np.uint8), connectivity=connectivity, ltype=cv2.CV_32S)
-    result: NDArray[Any] = labels
-    return n, result
+def by_area(rule: Callable[[NDArray[np.int64], Params], NDArray[np.bool_]]) -> Measured:
+    """Return the form for large images of what `keep_by_area` does."""
+
+    def kept(sums: NDArray[np.float64], params: Params) -> NDArray[np.bool_]:
+        areas = sums[:, 0].astype(np.int64)
+        areas[0] = 0
+        return rule(areas, params)
+
+    return by_object(lambda n, labels, arrays, place, params: label_areas(n, labels, arrays[0]), kept)
 
 
-def is_sparse(mask: NDArray[np.bool_]) -> bool:
-    """Return whether it is quicker to gather the foreground's pixels than to look at all."""
-    return cv2.countNonZero(mask.view(np.uint8)) < 0.3 * mask.size
+def by_shape(rule: Callable[[NDArray[np.float64], Params], NDArray[np.bool_]]) -> Measured:
+    """Return the form for large images of an operator that keeps objects by their moments."""
+    return by_object(lambda n, labels, arrays, place, params: label_sums(n, labels, place.first), rule)
 
 
-def label_areas(n: int, labels: NDArray[np.int32], mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return the number of pixels of each label of a mask; 0 for the background, which is no object."""
-    areas = np.bincount(labels.ravel()[np.flatnonzero(mask)] if is_sparse(mask) else labels.ravel(), minlength=n)
-    areas[0] = 0
-    return areas
+def between(areas: NDArray[np.int64], low: int, high: int) -> NDArray[np.bool_]:
+    """Mark areas between two, both included and in any order."""
+    return (areas >= min(low, high)) & (areas <= max(low, high))
 
 
-def with_labels(keep: NDArray[np.bool_], labels: NDArray[np.int32], mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Mark the pixels of a mask whose label is to be kept; the background, label 0, never is."""
-    if not is_sparse(mask):
-        keep[0] = False
-        return np.take(keep, labels)
-    places = np.flatnonzero(mask)
-    result = np.zeros(mask.size, np.bool_)
-    result[places] = keep[labels.ravel()[places]]
-    return result.reshape(mask.shape)
-
-
-def keep_by_area(
-    mask: NDArray[np.bool_], rule: Callable[[NDArray[np.int64]], NDArray[np.bool_]], strip: int = 1 << 24
-) -> NDArray[np.bool_]:
-    """Keep the objects that a rule for their areas admits; area 0 stands for the background.
-
-    The most used filters come here, so the foreground's pixels are gathered only once. Labels take four bytes per
-    pixel: masks of more than two strips are labelled strip by strip, twice, and pieces that touch are counted as one.
-
-    Parameters
-    ----------
-    strip : int
-        Pixels of a strip, about.
-    """
-    height = max(2, strip // mask.shape[1] // 2 * 2)  # even: OpenCV numbers objects by pairs of rows
-    strips = [mask[top : top + height] for top in range(0, mask.shape[0], height)]
-    if len(strips) > 2:
-        return keep_across_strips(strips, rule)
-    n, labels = component_labels(mask)
-    places = np.flatnonzero(mask) if is_sparse(mask) else slice(None)
-    owner = labels.ravel()[places]
-    areas = np.bincount(owner, minlength=n)
-    areas[0] = 0
-    keep = rule(areas)
-    keep[0] = False
-    result = np.zeros(mask.size, np.bool_)
-    result[places] = np.take(keep, owner)
-    return result.reshape(mask.shape)
-
-
-def keep_across_strips(
-    strips: list[NDArray[np.bool_]], rule: Callable[[NDArray[np.int64]], NDArray[np.bool_]]
-) -> NDArray[np.bool_]:
-    """Do what `keep_by_area` does for a mask in strips."""
-    root, areas = pieces_across(strips)
-    total = np.bincount(root, areas, root.size).astype(np.int64)
-    own = np.flatnonzero(root == np.arange(root.size))
-    keep = np.zeros(root.size, np.bool_)
-    keep[own] = rule(total[own])
-    keep[0] = False
-    keep = keep[root]
-    result, first = [], 0
-    for strip in strips:
-        n, labels = component_labels(strip)
-        result.append(np.take(np.concatenate(([False], keep[first + 1 : first + n])), labels))
-        first += n - 1
-    return np.concatenate(result)
-
-
-def pieces_across(strips: list[NDArray[np.bool_]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Label strips on their own, and find which pieces hang together across their seams.
-
-    Pieces are numbered from 1, strip after strip, in the order of their labels.
-
-    Returns
-    -------
-    root, areas : int64 arrays of shape (1 + n_pieces,)
-        The lowest number in a piece's object, and its pixels; both begin with 0 for the background.
-    """
-    areas = [np.zeros(1, np.int64)]
-    joined: list[NDArray[np.int64]] = []
-    above: NDArray[np.int64] | None = None
-    first = 0
-    for strip in strips:
-        n, labels = component_labels(strip)
-        areas.append(label_areas(n, labels, strip)[1:])
-        if above is not None:
-            below = np.where(labels[0] > 0, labels[0] + np.int64(first), 0)
-            # 8-connected: each pixel touches the three below it.
-            for over, under in ((above, below), (above[1:], below[:-1]), (above[:-1], below[1:])):
-                touch = (over > 0) & (under > 0)
-                joined.append(np.unique(np.stack([over[touch], under[touch]], axis=1), axis=0))
-        above = np.where(labels[-1] > 0, labels[-1] + np.int64(first), 0)
-        first += n - 1
-    pairs = np.concatenate(joined) if joined else np.zeros((0, 2), np.int64)
-    return joined_roots(first + 1, pairs), np.concatenate(areas)
-
-
-def joined_roots(n: int, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return for each of n numbers the lowest of those that pairs join it with."""
-    root = np.arange(n)
-    while True:
-        # Both ends take the lower root, and everything that pointed to the higher one follows.
-        a, b = root[pairs[:, 0]], root[pairs[:, 1]]
-        if np.array_equal(a, b):
-            return root
-        low, high = np.minimum(a, b), np.maximum(a, b)
-        np.minimum.at(root, high, low)
-        while not np.array_equal(root, deeper := root[root]):
-            root = deeper
-
-
-def are_largest(areas: NDArray[np.int64], count: int) -> NDArray[np.bool_]:
-    """Mark the largest of some areas; of equal ones the first."""
-    largest = np.zeros(len(areas), np.bool_)
-    largest[np.argsort(-areas, kind="stable")[:count]] = True
-    return largest
-
-
-@operator(revision=1, cost=3.5, reach=WHOLE)
+@operator(revision=1, cost=3.5, reach=WHOLE, measured=by_area(lambda areas, p: areas >= p["area"]))
 def remove_small(mask: Mask, *, area: Annotated[int, Range(2, 20000, unit="px2", log=True)] = 50) -> Mask:
     """Remove objects smaller than an area.
 
@@ -160,7 +64,7 @@ def remove_small(mask: Mask, *, area: Annotated[int, Range(2, 20000, unit="px2",
     return keep_by_area(mask, lambda areas: areas >= area)
 
 
-@operator(revision=1, cost=3.5, reach=WHOLE)
+@operator(revision=1, cost=3.5, reach=WHOLE, measured=by_area(lambda areas, p: areas <= p["area"]))
 def remove_large(mask: Mask, *, area: Annotated[int, Range(10, 200000, unit="px2", log=True)] = 2000) -> Mask:
     """Remove objects larger than an area.
 
@@ -177,7 +81,7 @@ def remove_large(mask: Mask, *, area: Annotated[int, Range(10, 200000, unit="px2
     return keep_by_area(mask, lambda areas: areas <= area)
 
 
-@operator(revision=1, cost=2.9, reach=WHOLE)
+@operator(revision=1, cost=2.9, reach=WHOLE, measured=by_area(lambda areas, p: between(areas, p["low"], p["high"])))
 def keep_area(
     mask: Mask,
     *,
@@ -196,10 +100,10 @@ def keep_area(
     -------
     bool array of shape (M, N)
     """
-    return keep_by_area(mask, lambda areas: (areas >= min(low, high)) & (areas <= max(low, high)))
+    return keep_by_area(mask, lambda areas: between(areas, low, high))
 
 
-@operator(revision=1, cost=3.0, reach=WHOLE)
+@operator(revision=1, cost=3.0, reach=WHOLE, measured=by_area(lambda areas, p: are_largest(areas, p["count"])))
 def keep_largest(mask: Mask, *, count: Annotated[int, Range(1, 50, log=True)] = 1) -> Mask:
     """Keep the largest objects.
 
@@ -216,7 +120,27 @@ def keep_largest(mask: Mask, *, count: Annotated[int, Range(1, 50, log=True)] = 
     return keep_by_area(mask, lambda areas: are_largest(areas, count))
 
 
-@operator(revision=1, cost=lambda p: 1.2 if p["area"] == 0 else 4.0, reach=WHOLE)
+def _edges(labels: NDArray[np.int32], place: Place, margin: int) -> NDArray[np.int32]:
+    """Return the labels of some rows that lie in the image's frame; some twice."""
+    above, below = max(0, margin - place.first), max(0, place.shape[0] - margin - place.first)
+    frame = (labels[:above], labels[below:], labels[:, :margin], labels[:, -margin:])
+    return np.concatenate([part.ravel() for part in frame])
+
+
+@operator(
+    revision=1,
+    cost=lambda p: 1.2 if p["area"] == 0 else 4.0,
+    reach=WHOLE,
+    measured=by_object(
+        lambda n, labels, arrays, place, p: np.stack(
+            [label_areas(n, labels, ~arrays[0]), np.bincount(_edges(labels, place, 1), minlength=n)], axis=1
+        ),
+        lambda sums, p: (sums[:, 1] == 0) & ((sums[:, 0] <= p["area"]) | (p["area"] == 0)),
+        mask=lambda arrays, p: ~arrays[0],
+        then=lambda holes, arrays: holes | arrays[0],
+        connectivity=4,
+    ),
+)
 def fill_holes(mask: Mask, *, area: Annotated[int, Range(0, 100000, unit="px2")] = 0) -> Mask:
     """Fill holes: background that does not reach the image's border.
 
@@ -250,7 +174,15 @@ def outside(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return background
 
 
-@operator(revision=1, cost=1.5, reach=WHOLE)
+@operator(
+    revision=1,
+    cost=1.5,
+    reach=WHOLE,
+    measured=by_object(
+        lambda n, labels, arrays, place, p: np.bincount(_edges(labels, place, p["margin"]), minlength=n),
+        lambda sums, p: sums[:, 0] == 0,
+    ),
+)
 def clear_border(mask: Mask, *, margin: Annotated[int, Range(1, 30, unit="px", log=True)] = 1) -> Mask:
     """Remove objects that touch the image's border.
 
@@ -271,24 +203,21 @@ def clear_border(mask: Mask, *, margin: Annotated[int, Range(1, 30, unit="px", l
     return with_labels(keep, labels, mask)
 
 
-def label_moments(n: int, labels: NDArray[np.int32]) -> tuple[NDArray[np.float64], ...]:
-    """Return per label its area and its variances along rows, along columns, and across both.
-
-    Each pixel counts as a unit square, which adds 1/12 to the variances: a single pixel has a size too.
-    """
-    places = np.flatnonzero(labels)
-    owner = labels.ravel()[places]
-    row, col = np.divmod(places, labels.shape[1])
-    area = np.maximum(np.bincount(owner, minlength=n), 1).astype(np.float64)
-    mean_row = np.bincount(owner, row, n) / area
-    mean_col = np.bincount(owner, col, n) / area
-    rows = np.bincount(owner, row * row, n) / area - mean_row**2 + 1 / 12
-    cols = np.bincount(owner, col * col, n) / area - mean_col**2 + 1 / 12
-    both = np.bincount(owner, row * col, n) / area - mean_row * mean_col
-    return area, rows, cols, both
+def are_elongated(sums: NDArray[np.float64], ratio: float) -> NDArray[np.bool_]:
+    """Mark objects whose axes have at least a ratio."""
+    _, rows, cols, both = moments(sums)
+    spread = np.hypot((rows - cols) / 2, both)
+    mean = (rows + cols) / 2
+    # The ratio of axes is the root of the ratio of variances; written as a product it needs no division.
+    return np.asarray(mean + spread >= ratio**2 * (mean - spread))
 
 
-@operator(revision=1, cost=9.0, reach=WHOLE)
+@operator(
+    revision=1,
+    cost=9.0,
+    reach=WHOLE,
+    measured=by_shape(lambda sums, p: are_elongated(sums, p["ratio"])),
+)
 def keep_elongated(mask: Mask, *, ratio: Annotated[float, Range(1.1, 20, log=True)] = 3.0) -> Mask:
     """Keep objects that are longer than wide.
 
@@ -303,15 +232,15 @@ def keep_elongated(mask: Mask, *, ratio: Annotated[float, Range(1.1, 20, log=Tru
     bool array of shape (M, N)
     """
     n, labels = component_labels(mask)
-    _, rows, cols, both = label_moments(n, labels)
-    spread = np.hypot((rows - cols) / 2, both)
-    mean = (rows + cols) / 2
-    # The ratio of axes is the root of the ratio of variances; written as a product it needs no division.
-    keep = mean + spread >= ratio**2 * (mean - spread)
-    return with_labels(keep, labels, mask)
+    return with_labels(are_elongated(label_sums(n, labels), ratio), labels, mask)
 
 
-@operator(revision=1, cost=9.0, reach=WHOLE)
+@operator(
+    revision=1,
+    cost=9.0,
+    reach=WHOLE,
+    measured=by_shape(lambda sums, p: are_round(sums, p["roundness"])),
+)
 def keep_round(mask: Mask, *, roundness: Annotated[float, Range(0.1, 0.98)] = 0.8) -> Mask:
     """Keep objects that resemble a disk: compact, without holes.
 
@@ -331,9 +260,7 @@ def keep_round(mask: Mask, *, roundness: Annotated[float, Range(0.1, 0.98)] = 0.
     J. Žunić, K. Hirota, P. L. Rosin, Pattern Recognition 43(1), 2010. doi:10.1016/j.patcog.2009.06.017
     """
     n, labels = component_labels(mask)
-    area, rows, cols, _ = label_moments(n, labels)
-    keep = area >= roundness * 2 * np.pi * (rows + cols)
-    return with_labels(keep, labels, mask)
+    return with_labels(are_round(label_sums(n, labels), roundness), labels, mask)
 
 
 def largest_outlines(mask: NDArray[np.bool_]) -> list[NDArray[np.int32]]:
@@ -391,7 +318,16 @@ def convex_hull(mask: Mask) -> Mask:
     return filled.view(np.bool_)
 
 
-@operator(revision=1, cost=2.4, reach=WHOLE)
+@operator(
+    revision=1,
+    cost=2.4,
+    reach=WHOLE,
+    measured=by_object(
+        lambda n, labels, arrays, place, p: np.bincount(labels[arrays[0]], minlength=n),
+        lambda sums, p: sums[:, 0] > 0,
+        mask=lambda arrays, p: arrays[1],
+    ),
+)
 def reconstruct_mask(seed: Mask, limit: Mask) -> Mask:
     """Keep the objects of one mask that another one touches.
 

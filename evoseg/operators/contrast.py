@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evoseg.base.kinds import Gray
+from evoseg.operators.histograms import equalising_table
+from evoseg.operators.measured import by_histogram
 from evoseg.operators.parameters import Numbers, Range
 from evoseg.operators.registry import WHOLE, operator
 from evoseg.operators.scales import as_gray, rounded_gray, smooth, smooth_cost, smooth_reach
@@ -115,7 +117,14 @@ def curve(
     return as_gray(cv2.LUT(plane, curve_table(points)))
 
 
-@operator(revision=1, cost=0.6, reach=WHOLE)
+@operator(
+    revision=1,
+    cost=0.6,
+    reach=WHOLE,
+    measured=by_histogram(
+        lambda counts, p: equalising_table(counts), lambda plane, table, p: as_gray(cv2.LUT(plane, table))
+    ),
+)
 def equalise(plane: Gray) -> Gray:
     """Give each image all grey levels equally often (histogram equalisation).
 

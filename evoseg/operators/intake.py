@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evoseg.base.kinds import Gray, Raw
+from evoseg.operators.measured import Arrays, Measured, Params, Place
 from evoseg.operators.parameters import Numbers, OneOf, Range
 from evoseg.operators.registry import WHOLE, operator
 from evoseg.operators.scales import as_gray, rounded_gray, smooth_reach, smooth_slopes
@@ -221,7 +222,35 @@ def window(
     return windowed(native_channel(image, index), low, high, scale)
 
 
-@operator(revision=1, cost=2.2, reach=WHOLE)
+def sampling_step(pixels: int) -> int:
+    """Return the distance of the pixels of a regular sample."""
+    return max(1, math.ceil(math.sqrt(pixels / MAX_SAMPLES)))
+
+
+def at_percentiles(sample: NDArray[Any], low: float, high: float) -> tuple[float, float]:
+    """Return the values of a flat sample at two percentiles, without interpolation."""
+    places = [round(p / 100 * (sample.size - 1)) for p in (low, high)]
+    ordered = np.partition(sample, places)
+    return float(ordered[places[0]]), float(ordered[places[1]])
+
+
+def sampled_rows(arrays: Arrays, place: Place, params: Params) -> NDArray[Any]:
+    """Return what of the image's regular sample lies in some rows."""
+    step = sampling_step(math.prod(place.shape))
+    return native_channel(arrays[0][-place.first % step :: step, ::step], params["index"]).ravel()
+
+
+@operator(
+    revision=1,
+    cost=2.2,
+    reach=WHOLE,
+    measured=Measured(
+        sampled_rows,
+        lambda parts, p: at_percentiles(np.concatenate(parts), p["low"], p["high"]),
+        lambda arrays, found, place, p: windowed(native_channel(arrays[0], p["index"]), found[0], found[1], p["scale"]),
+        anywhere=True,
+    ),
+)
 def window_percentile(
     image: Raw,
     *,
@@ -248,11 +277,9 @@ def window_percentile(
     uint8 array of shape (M, N)
     """
     values = native_channel(image, index)
-    step = max(1, math.ceil(math.sqrt(values.size / MAX_SAMPLES)))
-    sample = values[::step, ::step].ravel()
-    places = [round(p / 100 * (sample.size - 1)) for p in (low, high)]
-    ordered = np.partition(sample, places)
-    return windowed(values, float(ordered[places[0]]), float(ordered[places[1]]), scale)
+    step = sampling_step(values.size)
+    first, last = at_percentiles(values[::step, ::step].ravel(), low, high)
+    return windowed(values, first, last, scale)
 
 
 @operator(revision=2, cost=1.7, reach=lambda p: smooth_reach(p["sigma"]))

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evoseg.base.kinds import Gray, Labels
-from evoseg.operators.components import label_moments
 from evoseg.operators.elements import disk_parts
+from evoseg.operators.labelling import are_round, label_sums
 from evoseg.operators.parameters import OneOf, Range
 from evoseg.operators.registry import WHOLE, operator
 from evoseg.operators.watershed import compact, consecutive, spread_labels
@@ -136,8 +136,7 @@ def keep_round_labels(labels: Labels, *, roundness: Annotated[float, Range(0.1, 
     ----------
     J. Žunić, K. Hirota, P. L. Rosin, Pattern Recognition 43(1), 2010. doi:10.1016/j.patcog.2009.06.017
     """
-    area, rows, cols, _ = label_moments(int(labels.max()) + 1, labels)
-    return compact(labels, area >= roundness * 2 * np.pi * (rows + cols))
+    return compact(labels, are_round(label_sums(int(labels.max()) + 1, labels), roundness))
 
 
 @operator(revision=1, cost=6.0, reach=WHOLE)

@@ -1,18 +1,21 @@
 """From a mask back to a plane, so that a program can go on: distances, densities, and properties of objects."""
 
-from typing import Annotated
+import math
+from typing import Annotated, Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from evoseg.base.kinds import Gray, Mask
-from evoseg.operators.components import component_labels, label_areas
+from evoseg.operators.labelling import component_labels, label_areas
+from evoseg.operators.measured import by_object
 from evoseg.operators.parameters import Range
 from evoseg.operators.registry import WHOLE, operator
 from evoseg.operators.scales import BORDER, as_gray, box_cost
 
 
-@operator(revision=1, cost=2.6, reach=WHOLE)
+@operator(revision=1, cost=2.6, reach=lambda p: math.ceil(255.5 / p["gain"]) + 2)
 def distance(mask: Mask, *, gain: Annotated[float, Range(1, 32, unit="level", log=True)] = 8.0) -> Gray:
     """Measure how far each pixel of an object lies from the background.
 
@@ -54,7 +57,27 @@ def density(mask: Mask, *, radius: Annotated[int, Range(1, 60, unit="px", log=Tr
     return as_gray(cv2.blur(mask.view(np.uint8) * np.uint8(255), (side, side), borderType=BORDER))
 
 
-@operator(revision=1, cost=8.0, reach=WHOLE)
+def areas_and_sums(n: int, labels: NDArray[np.int32], plane: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return per label its area and its sum of grey levels, shape (n, 2)."""
+    owner = labels.ravel()
+    return np.stack([np.bincount(owner, minlength=n), np.bincount(owner, plane.ravel(), n)], axis=1)
+
+
+def means_of(sums: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Return mean grey levels, from what `areas_and_sums` returns."""
+    return np.rint(sums[:, 1] / np.maximum(sums[:, 0], 1)).astype(np.uint8)
+
+
+@operator(
+    revision=1,
+    cost=8.0,
+    reach=WHOLE,
+    measured=by_object(
+        lambda n, labels, arrays, place, p: areas_and_sums(n, labels, arrays[0]),
+        lambda sums, p: means_of(sums),
+        mask=lambda arrays, p: arrays[1],
+    ),
+)
 def component_mean(plane: Gray, mask: Mask) -> Gray:
     """Give each object its mean grey level, so that a threshold decides about whole objects.
 
@@ -69,14 +92,27 @@ def component_mean(plane: Gray, mask: Mask) -> Gray:
     uint8 array of shape (M, N), 0 outside the objects
     """
     n, labels = component_labels(mask)
-    areas = np.bincount(labels.ravel(), minlength=n)
-    sums = np.bincount(labels.ravel(), weights=plane.ravel(), minlength=n)
-    means = np.rint(sums / np.maximum(areas, 1)).astype(np.uint8)
+    means = means_of(areas_and_sums(n, labels, plane))
     means[0] = 0
     return np.take(means, labels)
 
 
-@operator(revision=1, cost=2.4, reach=WHOLE)
+def area_levels(areas: NDArray[np.number[Any]]) -> NDArray[np.uint8]:
+    """Return 12 levels per doubling of the area; 0 for the first, the background."""
+    levels = np.zeros(len(areas), np.uint8)
+    levels[1:] = np.rint(np.minimum(12 * np.log2(2 * areas[1:]), 255))
+    return levels
+
+
+@operator(
+    revision=1,
+    cost=2.4,
+    reach=WHOLE,
+    measured=by_object(
+        lambda n, labels, arrays, place, p: label_areas(n, labels, arrays[0]),
+        lambda sums, p: area_levels(sums[:, 0]),
+    ),
+)
 def component_area(mask: Mask) -> Gray:
     """Give each object its area on a logarithmic scale.
 
@@ -91,7 +127,4 @@ def component_area(mask: Mask) -> Gray:
         12 levels per doubling of the area: 12 for one pixel (12 log2(2 area)), 0 on background.
     """
     n, labels = component_labels(mask)
-    areas = label_areas(n, labels, mask)
-    levels = np.zeros(n, np.uint8)
-    levels[1:] = np.rint(np.minimum(12 * np.log2(2 * areas[1:]), 255))
-    return np.take(levels, labels)
+    return np.take(area_levels(label_areas(n, labels, mask)), labels)

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evoseg.base.kinds import Gray, Labels, Mask, Points
-from evoseg.operators.components import component_labels
 from evoseg.operators.elements import dilate_disk, disk
+from evoseg.operators.labelling import component_labels
 from evoseg.operators.parameters import Fitted, OneOf, Range
 from evoseg.operators.registry import WHOLE, operator
 from evoseg.operators.scales import BORDER

@@ -1,6 +1,6 @@
 """The one list of operators. `@operator` is the only way in; whatever needs a list iterates over this one."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from inspect import Parameter as SignatureParameter
@@ -9,10 +9,10 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 from evoseg.base.errors import PipelineError, unknown
 from evoseg.base.kinds import Kind, kind_of
+from evoseg.operators.measured import STRIP, Measured, Params, strip_rows
 from evoseg.operators.parameters import Fitted, Numbers, OneOf, Parameter, Range, Value
 from evoseg.operators.strips import LARGE, WORTH, in_strips, strip_height
 
-Params = Mapping[str, Any]
 F = TypeVar("F", bound=Callable[..., Any])
 
 WHOLE = -1
@@ -41,6 +41,8 @@ class Operator:
         Packages beyond numpy and cv2; empty for the default set.
     serves : tuple of Kind
         Answers whose searches draw it; empty for all that can use it.
+    measured : Measured or None
+        How large images are worked on some rows at a time, if the reach is `WHOLE`; None if they never are.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Operator:
     commutative: bool
     needs: tuple[str, ...]
     serves: tuple[Kind, ...]
+    measured: Measured | None
     _cost: Callable[[Params], float]
     _reach: Callable[[Params], int]
 
@@ -70,9 +73,12 @@ class Operator:
         return self._reach(self.named(values))
 
     def run(self, arrays: tuple[Any, ...], values: tuple[Value, ...]) -> Any:
-        """Apply the operator; a large image in strips, if its reach is finite, with the same pixels."""
-        whole = partial(self.function, **self.named(values))
+        """Apply the operator; to a large image in strips, if that can be done, with the same pixels."""
+        params = self.named(values)
+        whole = partial(self.function, **params)
         rows, cols = arrays[0].shape[:2]
+        if self.measured is not None and rows * cols > 2 * STRIP:
+            return self.measured.run(arrays, params, strip_rows(cols))
         if rows * cols < LARGE or self.cost(values) < WORTH or (reach := self.reach(values)) == WHOLE:
             return whole(*arrays)
         return in_strips(whole, arrays, reach, strip_height(cols, reach))
@@ -94,6 +100,7 @@ def operator(
     commutative: bool = False,
     needs: tuple[str, ...] = (),
     serves: tuple[Kind, ...] = (),
+    measured: Measured | None = None,
 ) -> Callable[[F], F]:
     """Register a function as an operator; its signature is the schema.
 
@@ -111,6 +118,8 @@ def operator(
         Packages beyond numpy and cv2.
     serves : tuple of Kind
         Answers whose searches draw it; empty for all. Anybody may write it into any program.
+    measured : Measured, optional
+        The form for large images of an operator whose reach is `WHOLE`.
 
     Raises
     ------
@@ -121,7 +130,7 @@ def operator(
     def register(function: F) -> F:
         cost_model = cost if callable(cost) else lambda _: cost
         reach_model = reach if callable(reach) else lambda _: reach
-        entry = _read(function, revision, cost_model, reach_model, commutative, needs, serves)
+        entry = _read(function, revision, cost_model, reach_model, commutative, needs, serves, measured)
         if entry.name in _OPERATORS:
             raise TypeError(f"operator {entry.name} is registered twice")
         _OPERATORS[entry.name] = entry
@@ -157,6 +166,7 @@ def _read(
     commutative: bool,
     needs: tuple[str, ...],
     serves: tuple[Kind, ...],
+    measured: Measured | None,
 ) -> Operator:
     hints = get_type_hints(function, include_extras=True)
     name = function.__name__
@@ -186,6 +196,7 @@ def _read(
         commutative=commutative,
         needs=needs,
         serves=serves,
+        measured=measured,
         _cost=cost,
         _reach=reach,
     )

@@ -7,7 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evoseg.base.kinds import Gray, Mask
-from evoseg.operators.components import component_labels
+from evoseg.operators.histograms import kmeans_levels, otsu_level, triangle_level
+from evoseg.operators.labelling import component_labels
+from evoseg.operators.measured import Params, by_histogram, by_object
 from evoseg.operators.morphology import reconstruct_within
 from evoseg.operators.parameters import Fitted, OneOf, Range
 from evoseg.operators.registry import WHOLE, operator
@@ -95,7 +97,17 @@ def in_range(
     return (plane >= low) | (plane <= high)
 
 
-@operator(revision=1, cost=0.47, reach=WHOLE)
+def beyond_found(plane: NDArray[np.uint8], found: int, params: Params) -> NDArray[np.bool_]:
+    """Mark what lies beyond a level that was found, moved by the offset."""
+    return beyond(plane, found + params["offset"], params["polarity"])
+
+
+@operator(
+    revision=1,
+    cost=0.47,
+    reach=WHOLE,
+    measured=by_histogram(lambda counts, p: otsu_level(counts), beyond_found),
+)
 def otsu(
     plane: Gray,
     *,
@@ -123,7 +135,12 @@ def otsu(
     return beyond(plane, found + offset, polarity)
 
 
-@operator(revision=1, cost=0.45, reach=WHOLE)
+@operator(
+    revision=1,
+    cost=0.45,
+    reach=WHOLE,
+    measured=by_histogram(lambda counts, p: triangle_level(counts), beyond_found),
+)
 def triangle(
     plane: Gray,
     *,
@@ -151,7 +168,21 @@ def triangle(
     return beyond(plane, found + offset, polarity)
 
 
-@operator(revision=1, cost=1.0, reach=WHOLE)
+def within(plane: NDArray[np.uint8], levels: tuple[int, int]) -> NDArray[np.bool_]:
+    """Mark what lies from a first level up to another."""
+    return np.greater_equal(plane, levels[0]) & np.less(plane, levels[1])
+
+
+@operator(
+    revision=1,
+    cost=1.0,
+    reach=WHOLE,
+    measured=by_histogram(
+        # OpenCV counts in float32.
+        lambda counts, p: kmeans_levels(counts.astype(np.float32).astype(np.float64), p["k"], p["index"]),
+        lambda plane, levels, p: within(plane, levels),
+    ),
+)
 def kmeans_class(
     plane: Gray,
     *,
@@ -174,25 +205,7 @@ def kmeans_class(
     bool array of shape (M, N)
     """
     counts = cv2.calcHist([plane], [0], None, [256], [0, 256]).ravel().astype(np.float64)
-    present = np.flatnonzero(counts)
-    below = np.concatenate(([0.0], np.cumsum(counts)))
-    weighted = np.concatenate(([0.0], np.cumsum(counts * np.arange(256))))
-    first, last = int(present[0]), int(present[-1])
-    centres = first + (last - first) * (np.arange(k) + 0.5) / k
-    edges = np.array([0] + [256] * k)
-    for _ in range(24):
-        # Bin edges[i] is the first level nearer to centre i than to centre i - 1.
-        inner = np.floor((centres[:-1] + centres[1:]) / 2).astype(int) + 1
-        moved = np.concatenate(([0], inner, [256]))
-        if np.array_equal(moved, edges):
-            break
-        edges = moved
-        n = below[edges[1:]] - below[edges[:-1]]
-        total = weighted[edges[1:]] - weighted[edges[:-1]]
-        centres = np.where(n > 0, total / np.maximum(n, 1), centres)
-    chosen = min(index, k - 1)
-    lowest, beyond_highest = int(edges[chosen]), int(edges[chosen + 1])
-    return np.greater_equal(plane, lowest) & np.less(plane, beyond_highest)
+    return within(plane, kmeans_levels(counts, k, index))
 
 
 @operator(revision=1, cost=lambda p: 0.3 + box_cost(p["window"] // 2), reach=lambda p: p["window"] // 2)
@@ -261,7 +274,26 @@ def sauvola(
     return np.less(source, cv2.multiply(mean, spread, mean))
 
 
-@operator(revision=1, cost=4.0, reach=WHOLE)
+def weak_and_strong(
+    plane: NDArray[np.uint8], low: int, high: int, polarity: str
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Mark what lies beyond the nearer and beyond the farther of two levels."""
+    first, second = min(low, high), max(low, high)
+    if polarity == "bright":
+        return plane > first, plane > second
+    return plane <= second, plane <= first
+
+
+@operator(
+    revision=1,
+    cost=4.0,
+    reach=WHOLE,
+    measured=by_object(
+        lambda n, labels, arrays, place, p: np.bincount(labels[weak_and_strong(arrays[0], **p)[1]], minlength=n),
+        lambda sums, p: sums[:, 0] > 0,
+        mask=lambda arrays, p: weak_and_strong(arrays[0], **p)[0],
+    ),
+)
 def hysteresis(
     plane: Gray,
     *,
@@ -283,11 +315,7 @@ def hysteresis(
     -------
     bool array of shape (M, N)
     """
-    first, second = min(low, high), max(low, high)
-    if polarity == "bright":
-        weak, strong = plane > first, plane > second
-    else:
-        weak, strong = plane <= second, plane <= first
+    weak, strong = weak_and_strong(plane, low, high, polarity)
     n, labels = component_labels(weak)
     hit = np.zeros(n, np.bool_)
     hit[labels[strong]] = True

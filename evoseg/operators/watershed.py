@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evoseg.base.kinds import Gray, Labels, Mask
-from evoseg.operators.components import component_labels
+from evoseg.operators.labelling import component_labels
 from evoseg.operators.parameters import OneOf, Range
 from evoseg.operators.registry import WHOLE, operator
 from evoseg.operators.scales import smooth, smooth_cost

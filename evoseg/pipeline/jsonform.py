@@ -29,7 +29,7 @@ def write_json(pipeline: Pipeline) -> str:
 
 
 def read_json(text: str) -> Pipeline:
-    """Return the pipeline that the JSON `text` describes.
+    """Return the pipeline that the JSON `text` describes; how images are read ("reads") is no part of it.
 
     Raises
     ------
@@ -51,7 +51,7 @@ def read_json(text: str) -> Pipeline:
     form = document.get("evoseg") if isinstance(document, dict) else None
     if type(form) is not int or form != FORM_VERSION:
         raise PipelineError(f'a pipeline in JSON starts with {{"evoseg": {FORM_VERSION}, "steps": [...]}}.')
-    _known(document, ("evoseg", "steps"), "the document")
+    _known(document, ("evoseg", "steps", "reads"), "the document")
     steps = document.get("steps")
     if not isinstance(steps, list) or not all(isinstance(s, dict) for s in steps):
         raise PipelineError("'steps' must be a list of objects.")

@@ -10,7 +10,7 @@ from evoseg.base.errors import PipelineError
 from evoseg.operators import registry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from evoseg.pipeline.value import Step
 
@@ -40,8 +40,17 @@ def step_values(steps: "Sequence[Step]", raw: NDArray[Any]) -> "Iterator[NDArray
     return (value for _, value in evaluated(steps, range(len(steps)), {-1: raw}))
 
 
+def run_step(place: int, step: "Step", arrays: tuple[NDArray[Any], ...]) -> NDArray[Any]:
+    """Return a step's value."""
+    result: NDArray[Any] = registry.get(step.operator).run(arrays, step.params)
+    return result
+
+
 def evaluated(
-    steps: "Sequence[Step]", places: "Iterable[int]", values: dict[int, NDArray[Any]]
+    steps: "Sequence[Step]",
+    places: "Iterable[int]",
+    values: dict[int, NDArray[Any]],
+    run: "Callable[[int, Step, tuple[NDArray[Any], ...]], NDArray[Any]]" = run_step,
 ) -> "Iterator[tuple[int, NDArray[Any]]]":
     """Yield place and value of some of the steps in turn.
 
@@ -51,12 +60,14 @@ def evaluated(
         Of the steps to run, ascending; what they need beyond them is in `values`.
     values : dict of int to array
         Taken over: a value leaves it after its last use.
+    run : callable (place, step, arrays) -> array
+        How a step's value is found.
     """
     places = list(places)
     last_use = {j: i for i in places for j in steps[i].inputs}
     for i in places:
         s = steps[i]
-        values[i] = registry.get(s.operator).run(tuple(values[j] for j in s.inputs), s.params)
+        values[i] = run(i, s, tuple(values[j] for j in s.inputs))
         for j in set(s.inputs):
             if last_use[j] == i:
                 del values[j]

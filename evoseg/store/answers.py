@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from evoseg.base.errors import PipelineError
-from evoseg.evolve.journal import Answer, Sampled
+from evoseg.evolve.answers import Answer, Sampled
 from evoseg.evolve.ports import Failed, Floats, Scored, TurnedAway
 from evoseg.pipeline import Pipeline, print_text, read_text
 

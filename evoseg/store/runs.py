@@ -12,7 +12,8 @@ from sqlalchemy import Connection, func, select, text
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import NoResultFound
 
-from evoseg.evolve.journal import Answer, Heading
+from evoseg.evolve.answers import Answer
+from evoseg.evolve.journal import Heading
 from evoseg.evolve.ports import Failed, Scored
 from evoseg.pipeline import Pipeline
 from evoseg.store import database

@@ -1,5 +1,6 @@
 """A drawn dataset, a small search on it, and the command line in this process."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 import evoseg
 from evoseg.app.main import run as run_command
 from evoseg.data.scenes import draw_dataset
+from tests.app.interrupted import N, cut
 
 
 @dataclass(frozen=True)
@@ -47,3 +49,22 @@ def dataset(tmp_path_factory) -> Path:
 def found(dataset, tmp_path_factory) -> evoseg.Found:
     """Return the result of a search that tests read only."""
     return evoseg.search(dataset, evaluations=60, workers=1, remember=False, out=tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="session")
+def whole(dataset, tmp_path_factory) -> evoseg.Found:
+    """Return the result of an undisturbed search that tests read only."""
+    return evoseg.search(dataset, evaluations=N, workers=0, remember=False, out=tmp_path_factory.mktemp("whole"))
+
+
+@pytest.fixture
+def run(whole, home) -> Path:
+    """Return a finished run in evoseg's own folder."""
+    return shutil.copytree(whole.files["result"].parent, home / "runs" / whole.run)
+
+
+@pytest.fixture
+def broken(run) -> Path:
+    """Return a run that was killed after its first entries."""
+    cut(run, 3)
+    return run

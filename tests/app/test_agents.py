@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,19 +18,20 @@ import evoseg
 from evoseg.app.agents import AgentStatus
 from evoseg.app.progress import worded
 from evoseg.app.replaying import replay
+from evoseg.app.solved import open_library
 from evoseg.app.status import Status
 from evoseg.base.errors import SettingsError
 from evoseg.pipeline import read_text
 from evoseg.store.calls import calls_of
+from tests.app.interrupted import cut
 from tests.app.test_api import copy_of, untimed
-from tests.app.test_runs import cut
-from tests.llm_server import ACTS, Server
+from tests.llm_server import ACTS, MACRO, Server
 
 ROOT = Path(__file__).resolve().parents[2]
 N = 60
 HERE = ["--agent", "openai:x", "--base-url", "http://127.0.0.1:9/v1"]
 KEY = "sk-canary-31415926535"
-HARMLESS = {"expert", "only text", "only tools", "lies about tokens", "no usage", "key"}
+HARMLESS = {"expert", "macro", "only text", "only tools", "lies about tokens", "no usage", "key"}
 
 
 @pytest.fixture
@@ -229,6 +231,23 @@ def test_the_model_is_told_what_solved_similar_tasks(searched):
     similar = [card["similar"] for card in cards if "similar" in card]
     digests = {read_text(text).digest for texts in similar for text in texts}
     assert digests == {entry["digest"] for entry in found.result["warm_start"]} != set()
+
+
+def test_macros_are_saved_with_the_task_and_can_be_called_in_the_next_search(command, searched):
+    with Server(["expert", "macro", "expert"]) as server:
+        found = searched(server, library="default", evaluations=60)
+    assert list(found.result["llm"]["macros"]) == ["spots"]
+    with closing(open_library()) as library:
+        (mine,) = library.own()
+    shown = json.loads(command("library", "show", mine.id, "--json").out)
+    assert shown["macros"] == [MACRO]
+    with Server(["expert"]) as server:
+        again = searched(server, library="default", remember=False, evaluations=60)
+    told = [m["content"] for request in server.requests for m in request["messages"][:2] if m["role"] == "user"]
+    cards = [json.loads(text[text.index("\n\n{") :]) for text in told if "\n\n{" in text]
+    assert [MACRO] in [card.get("macros") for card in cards]
+    assert again.result["llm"]["macros"] == {}  # none of its own
+    assert replay(again.run).difference is None
 
 
 def test_texts_that_an_endpoint_sends_back_stay_texts(command, searched):

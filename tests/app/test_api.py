@@ -158,18 +158,24 @@ def test_a_target_score_ends_the_search(dataset):
     assert found.result["stopped_by"] == "target-score"
 
 
-def test_a_search_for_cpp_uses_only_what_such_files_carry(command, dataset, tmp_path):
+@pytest.mark.parametrize(
+    ("target", "holds"), [("cpp", "pipeline(const cv::Mat& image)"), ("imagej", "function pipeline(image)")]
+)
+def test_a_search_for_a_language_uses_only_what_its_files_carry(command, dataset, tmp_path, target, holds):
     done = command(
-        "search", dataset, "--evaluations", "60", "--workers", "0", "--for", "cpp", "--out", tmp_path, "--json"
+        "search", dataset, "--evaluations", "60", "--workers", "0", "--for", target, "--out", tmp_path, "--json"
     )
     result = json.loads(done.out)
-    assert result["settings"]["operators"] == "cpp"
+    assert result["settings"]["operators"] == target
     for program in (result["pipeline"], *(member["pipeline"] for member in result["front"])):
-        assert "pipeline(const cv::Mat& image)" in exported(evoseg.read_pipeline(program), "cpp")
+        assert holds in exported(evoseg.read_pipeline(program), target)
+
+
+def test_a_search_for_a_language_refuses_to_start_from_what_its_files_do_not_carry(dataset, tmp_path):
     start = tmp_path / "start.evo"
     start.write_text("def pipeline(image):\n    return threshold(entropy(channel(image)))\n")
-    with pytest.raises(ExportError, match="'entropy'"):
-        evoseg.search(dataset, evaluations=5, operators="cpp", start=[start])
+    with pytest.raises(ExportError, match="'entropy'.*--for imagej"):
+        evoseg.search(dataset, evaluations=5, operators="imagej", start=[start])
 
 
 def test_the_answer_stays_below_the_highest_cost(dataset):

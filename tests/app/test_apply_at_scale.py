@@ -1,6 +1,7 @@
 """Large images, several at a time, and the table of objects."""
 
 import csv
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import tifffile
 from evoseg.app import applying, measuring
 from evoseg.data.files import read_image, read_mask, write_image
 from evoseg.data.formats import Limits
-from evoseg.pipeline.bands import ArrayRows
+from evoseg.pipeline.bands import ArrayRows, run_in_bands
 
 TEXT = (
     "def pipeline(image):\n    return remove_small(threshold(gaussian(channel(image), sigma=1.0), level=128), area=5)\n"
@@ -96,3 +97,25 @@ def test_an_image_beyond_the_limits_is_filtered_in_bands(command, program, tmp_p
     done = command("apply", program, tmp_path / "large.png", "--out", tmp_path / "png")
     assert done.code == 1
     assert "Save it as TIFF in tiles" in done.err
+
+
+@pytest.mark.parametrize(
+    ("body", "folder", "name"),
+    [
+        ("keep_round(otsu(window_percentile(image)))", "masks", "large.png"),
+        ("keep_area_labels(components(otsu(channel(image))))", "masks", "large.tif"),
+        ("centroids(fill_holes(otsu(channel(image))))", "points", "large.csv"),
+    ],
+)
+def test_answers_of_any_kind_are_the_same_in_bands(command, tmp_path, monkeypatch, body, folder, name):
+    file, program = tmp_path / "large.tif", tmp_path / "program.evo"
+    program.write_text(f"def pipeline(image):\n    return {body}\n")
+    noise = np.random.default_rng(1).integers(0, 30, (700, 300), np.uint8)
+    tifffile.imwrite(file, discs((700, 300)) + noise, tile=(64, 64), metadata=None)
+    assert command("apply", program, file, "--out", tmp_path / "whole").code == 0
+    monkeypatch.setattr("evoseg.data.rows.LIMITS", Limits(pixels=10_000))
+    monkeypatch.setattr(applying, "run_in_bands", partial(run_in_bands, band=300 * 50, held=0))
+    done = command("apply", program, file, "--out", tmp_path / "bands")
+    assert (done.code, done.err) == (0, "")
+    whole, bands = ((tmp_path / place / folder / name).read_bytes() for place in ("whole", "bands"))
+    assert whole == bands

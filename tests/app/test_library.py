@@ -16,8 +16,8 @@ from evoseg.app.summary import summary
 from evoseg.base.errors import SettingsError
 from evoseg.data.scenes import draw_dataset
 from evoseg.library.files import write_task
+from tests.app.interrupted import cut
 from tests.app.test_api import untimed
-from tests.app.test_runs import cut
 from tests.library.helpers import task
 
 N = 40

@@ -10,7 +10,9 @@ import pytest
 from numpy.random import default_rng
 
 import evoseg
+from evoseg.app.exporting import exported
 from evoseg.base.errors import SettingsError
+from evoseg.data.files import read_image, write_image
 from evoseg.data.scenes import draw_pairs, element_maps
 from evoseg.data.shifts import shifts_in
 
@@ -93,6 +95,30 @@ def test_pairs_come_from_arrays_too(tmp_path):
     )
     found = evoseg.search(data, evaluations=12, workers=0, out=tmp_path)
     assert found.result["task"] == "registration"
+
+
+def test_the_channel_of_both_images_is_remembered(command, folder, tmp_path):
+    out = tmp_path / "run"
+    found = evoseg.search(folder, evaluations=12, workers=0, library="none", channel="2", out=out)
+    assert found.pipeline.channels == 1
+    done = command("score", out, folder, "--split", "all", "--json")
+    assert done.code == 0
+    one = folder / "pairs" / "moving" / "maps_000.tif"
+    assert command("apply", out, folder, "--out", tmp_path / "shifts").code == 0
+    other = draw_pairs(tmp_path / "maps", 12, (40, 56), seed=4)
+    for side in ("fixed", "moving"):
+        for file in (other / "pairs" / side).iterdir():
+            write_image(file, read_image(file)[..., 2:3], overwrite=True)
+    assert read_image(one).shape[2] == 4
+    assert command("apply", found.files["pipeline"], other, "--channel", "0", "--out", tmp_path / "gray").code == 0
+    assert shifts_in(tmp_path / "gray" / "shifts.csv") == shifts_in(tmp_path / "shifts" / "shifts.csv")
+
+
+def test_macros_carry_no_planes_and_cpp_files_do(folder, tmp_path):
+    with pytest.raises(SettingsError, match="ImageJ macros carry pipelines that give masks; the task registration"):
+        evoseg.search(folder, evaluations=1, operators="imagej")
+    found = evoseg.search(folder, evaluations=6, workers=0, library="none", operators="cpp", out=tmp_path)
+    assert "pipeline(const cv::Mat& image)" in exported(found.pipeline, "cpp")
 
 
 def test_a_language_model_is_not_asked(folder, monkeypatch):

@@ -59,14 +59,9 @@ def test_a_search_takes_every_parameter():
 
     names = set(evoseg.Segmenter().get_params())
     assert names <= set(signature(evoseg.search).parameters)
-    assert set(signature(evoseg.search).parameters) - names == {
-        "data",
-        "task",
-        "start",
-        "overwrite",
-        "progress",
-        "radius",
-    }
+    of_files = {"axes", "page", "channel"}
+    others = {"data", "task", "start", "overwrite", "progress", "radius"} | of_files
+    assert set(signature(evoseg.search).parameters) - names == others
 
 
 def test_it_travels_in_a_pickle(model, arrays):

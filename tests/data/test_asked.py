@@ -48,10 +48,11 @@ def clumps() -> np.ndarray:
         (squares(255, 255, 255), "binary"),
         (squares(1, 2, 3), "instances"),
         (squares(7, 1, 200, gap=0), "instances"),
-        (squares(1, 2, 1, 2, 1), "binary"),  # classes
+        (squares(1, 2, 1, 2, 1), "classes"),
+        (squares(128, 255, 128, 255, 255), "classes"),
         (squares(1), "binary"),
     ],
-    ids=["one value", "numbered", "touching", "classes", "single"],
+    ids=["one value", "numbered", "touching", "classes", "classes of any values", "single"],
 )
 def test_the_task_is_read_off_the_masks(tmp_path, mask, task):
     report = check(folder(tmp_path, [mask] * 3))
@@ -59,9 +60,40 @@ def test_the_task_is_read_off_the_masks(tmp_path, mask, task):
     assert f"task: {task}, since" in str(report)
 
 
-def test_soft_edges_are_no_objects(tmp_path):
+@pytest.mark.parametrize("levels", [256, 5])
+def test_soft_edges_are_no_objects_and_no_classes(tmp_path, levels):
     soft = cv2.GaussianBlur(squares(255, 255, 255), (0, 0), 1.5)
+    soft = (soft // (256 // levels)).astype(np.uint8)
     assert check(folder(tmp_path, [soft] * 3)).card["task"] == "binary"
+
+
+def test_classes_are_named_with_their_values_and_why(tmp_path):
+    report = check(folder(tmp_path, [squares(1, 2, 1, 2, 1), squares(2, 2, 5, 5), squares(1)]))
+    assert report.card["task"] == "classes"
+    assert "the masks' values, 1, 2 and 5, come in several pieces each" in report.card["task_because"]
+    assert not any("counts as foreground" in warning for warning in report.warnings)
+
+
+def test_one_object_per_class_is_taken_for_instances_unless_the_card_names_classes(tmp_path):
+    assert check(folder(tmp_path / "a", [squares(1, 2)] * 3)).card["task"] == "instances"
+    named = check(folder(tmp_path / "b", [squares(1, 2)] * 3, "classes: {1: bolt, 2: nut}"))
+    assert named.card["task"] == "classes" and named.card["task_because"] == "dataset.yaml names classes"
+
+
+@pytest.mark.parametrize(
+    ("card", "said"),
+    [
+        ("classes: {0: none}", "line 1: classes names the value 0; values of classes are 1 to 255"),
+        ("classes: {a: b}", "classes names the value a"),
+        ("classes: {1: a/b}", "the class 1 is called 'a/b'"),
+        ("classes: {1: a, 2: a}", "the class 2 is called 'a'; names differ"),
+        ("page: -1", "page is '-1'"),
+        ("axes: YZ", "axes is 'YZ'"),
+    ],
+)
+def test_what_is_wrong_with_classes_and_pages_of_a_card_is_said(tmp_path, card, said):
+    report = check(folder(tmp_path, [squares(1, 2)] * 3, card))
+    assert any(said in fault for fault in report.faults)
 
 
 def test_the_card_has_the_last_word(tmp_path):

@@ -10,17 +10,10 @@ from PIL import Image
 
 from evoseg.base.errors import DatasetError
 from evoseg.data import check, open_dataset
+from tests.data.written import put
 
 RNG = default_rng(11)
 SHAPE = (23, 31)  # Non-square on purpose.
-
-
-def put(path, array):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".tif":
-        tifffile.imwrite(path, array)
-    else:
-        Image.fromarray(array).save(path)
 
 
 def square(size=6, top=3):

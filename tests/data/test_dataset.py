@@ -12,6 +12,7 @@ from PIL import Image
 
 from evoseg.base.errors import DatasetError
 from evoseg.data.dataset import Dataset
+from tests.data.written import put
 
 RNG = default_rng(20260311)
 SHAPE = (13, 17)  # Non-square on purpose: swapped axes must fail.
@@ -23,14 +24,6 @@ def gray(shape=SHAPE):
 
 def rgb(shape=SHAPE):
     return RNG.integers(0, 256, (*shape, 3), np.uint8)
-
-
-def put(path, array):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".tif":
-        tifffile.imwrite(path, array)
-    else:
-        Image.fromarray(array).save(path)
 
 
 def folder(root, stems=("a", "b", "c"), image=gray):
@@ -247,10 +240,10 @@ def test_groups_may_be_given_by_stem(tmp_path):
         ("splits: {train: [a]}", "splits names no test images"),
         ("splits: {tset: [a]}", "unknown split 'tset'; did you mean test"),
         ("splits: {test: [a, a]}", "names a twice"),
-        ("splits: {test: [x]}", "splits: test names x, which is not in images/"),
+        ("splits: {test: [x]}", "splits: test names x, which is not among the images"),
         ("splits: {test: [d]}", "names d, which has no mask"),
         ("splits: {test: [a], train: [a]}", "a is in the splits"),
-        ("groups: {g: [x]}", "groups names x, which is not in images/"),
+        ("groups: {g: [x]}", "groups names x, which is not among the images"),
         ("groups: {g: [a], h: [a]}", "a is in the groups g and h"),
         ("title: x\ntitle: y", "line 2: title is given twice"),
         ("- a", "the file must be `key: value` lines, not a list"),

@@ -9,6 +9,7 @@ from evoseg.data.checking import check
 from evoseg.data.dataset import Dataset
 from evoseg.data.files import write_image
 from evoseg.data.jitter import jittered
+from evoseg.data.reading import Reading
 from evoseg.data.scenes import draw_frames, draw_pairs
 from evoseg.data.shifts import shifts_in, shifts_text
 from evoseg.data.splits import split
@@ -34,6 +35,24 @@ def test_check_says_that_it_is_registration(folder):
     assert report.card["task"] == "registration"
     (folder / "dataset.yaml").unlink()
     assert "task: registration, since the folder holds pairs" in str(check(folder))
+
+
+def test_pairs_are_a_layout_and_their_splits_need_shifts(folder):
+    report = check(folder)
+    assert (report.layout, report.because) == ("pairs", "there is pairs/")
+    card, table = folder / "dataset.yaml", folder / "pairs" / "shifts.csv"
+    card.write_text("splits: {test: [maps_000]}")
+    table.write_text("name,dy,dx\nmaps_001,1,1\n")
+    (fault,) = check(folder).faults
+    assert fault.startswith("dataset.yaml: splits: test names maps_000, which has no mask, points or shift")
+    table.unlink()  # nothing is labelled: new pairs, to apply a pipeline to
+    assert not check(folder).faults
+
+
+def test_a_channel_is_taken_of_both_images(folder):
+    whole, one = Dataset(folder).load("maps_003"), Dataset(folder, Reading(channel="1")).load("maps_003")
+    np.testing.assert_array_equal(one.image, whole.image[..., 1:2])
+    np.testing.assert_array_equal(one.moving, whole.moving[..., 1:2])
 
 
 def test_pairs_of_one_fixed_image_may_lie_in_several_splits(folder):

@@ -8,6 +8,7 @@ from evoseg.base.kinds import Kind
 from evoseg.evolve.classics import COLOURS, RECIPES, Classics, constants, intakes
 from evoseg.evolve.facts import survey_images
 from evoseg.evolve.ports import Scored, SearchView
+from evoseg.operators.registry import operators
 from evoseg.pipeline import Pipeline
 from tests.evolve.helpers import no_probe
 
@@ -85,3 +86,16 @@ def test_recipes_follow_on_the_best_intakes():
     assert len(recipes) == 3 * len(RECIPES)
     assert {p.until(0) for p in recipes} == best
     assert all(p.output is Kind.MASK for p in recipes)
+
+
+def test_recipes_use_known_operators_only():
+    facts = survey_images([IMAGES["rgb"]])
+    view = SearchView([], [], lambda n, rng: [], facts, no_probe)
+    known = {op.name for op in operators()} - {"oriented", "mix"}
+    classics, rng = Classics(facts, known=known), default_rng(0)
+    first = classics.ready(view, 100, rng)
+    assert len(first) == len(COLOURS)
+    classics.learn([scored(p, 0.5) for p in first])
+    recipes = classics.ready(view, 100, rng)
+    assert recipes
+    assert all(s.operator in known for p in (*first, *recipes) for s in p.steps)

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from evoseg.data.dataset import Dataset
 from evoseg.data.splits import Splits
+from evoseg.evolve.answers import Answer
 from evoseg.evolve.binary import BinaryTask
 from evoseg.evolve.budget import Budget, Clock
 from evoseg.evolve.journal import (
     END,
-    Answer,
     Checked,
     DiffersError,
     EndOfJournal,

@@ -1,6 +1,6 @@
 """The study of ingredients runs, goes on where it stopped, and says what it was asked."""
 
-import importlib.util
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -14,12 +14,12 @@ SCRIPT = Path(__file__).resolve().parents[2] / "experiments" / "ablation.py"
 
 @pytest.fixture(scope="module")
 def ablation():
-    spec = importlib.util.spec_from_file_location("ablation", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["ablation"] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["ablation"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(SCRIPT.parent)
+        module = importlib.import_module("ablation")
+        yield module
+    for name in ("ablation", "study"):
+        del sys.modules[name]
 
 
 @pytest.fixture(scope="module")

@@ -36,6 +36,21 @@ def test_what_is_written_is_read(tmp_path):
     assert task_of(json.loads(json.dumps(document_of(there)))).id == there.id
 
 
+def test_macros_are_kept_and_must_be_definitions():
+    text = "def spots(a):\n    return white_tophat(a, radius=4)"
+    there = task(macros={"spots": text})
+    assert read_task(print_task(there)).macros == {"spots": text}
+    assert there.id == task().id
+    assert "macros" not in document_of(task())
+    for wrong, says in (
+        ("import os", "macro 1: .*function definitions"),
+        (3, "macro 1 must be a text"),
+        ("x" * 3000, "at most"),
+    ):
+        with pytest.raises(TaskError, match=says):
+            read_task(changed(macros=[wrong]))
+
+
 def test_the_id_is_of_the_content_and_not_of_the_words():
     assert task("a").id == task("b").id
     assert task(score=0.7).id != task(score=0.8).id

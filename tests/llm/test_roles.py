@@ -89,9 +89,19 @@ def test_a_folder_adds_roles_replaces_them_and_brings_prices(tmp_path):
 def test_a_missing_folder_and_a_price_without_numbers_are_named(tmp_path):
     with pytest.raises(RoleError, match="no such folder"):
         read_cast([SHIPPED, tmp_path / "none"])
-    (tmp_path / "models.yaml").write_text("mine: {usd_in: cheap, usd_out: 0}\n")
-    with pytest.raises(RoleError, match="mine must have usd_in and usd_out"):
-        read_cast([SHIPPED, tmp_path])
+    for prices in (
+        "usd_in: cheap, usd_out: 0",
+        "usd_in: 1, usd_out: 1, as_of: lately",
+        "usd_in: 1, usd_out: 1, as_of: 7",
+    ):
+        (tmp_path / "models.yaml").write_text(f"mine: {{{prices}}}\n")
+        with pytest.raises(RoleError, match="mine must have usd_in and usd_out"):
+            read_cast([SHIPPED, tmp_path])
+
+
+def test_every_price_that_comes_with_evoseg_says_of_when_it_is():
+    models = read_cast([SHIPPED]).models
+    assert all(facts.as_of for name, facts in models.items() if not name.startswith("scripted"))
 
 
 def test_the_schedule_warms_up_then_takes_turns():

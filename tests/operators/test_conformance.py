@@ -303,7 +303,7 @@ def test_names_in_modules_are_unique_and_imports_few() -> None:
     allowed = {"cv2", "functools", "math", "numpy", "numpy.typing", "typing", "collections.abc"}
     named: Counter[str] = Counter()
     for path in MODULES:
-        if path.stem in ("__init__", "registry", "parameters"):
+        if path.stem in ("__init__", "registry", "parameters", "measured"):
             continue
         for node in ast.parse(path.read_text()).body:
             if isinstance(node, ast.FunctionDef):

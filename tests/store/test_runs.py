@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from evoseg.evolve.journal import END, Heading, Sampled, same
+from evoseg.evolve.answers import Sampled, same
+from evoseg.evolve.journal import END, Heading
 from evoseg.evolve.ports import Failed, Scored, TurnedAway
 from evoseg.store.answers import as_answer, as_row
 from evoseg.store.database import SCHEMA, StoreError

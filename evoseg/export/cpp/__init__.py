@@ -1,9 +1,6 @@
 """A pipeline as one C++ file that needs OpenCV's core and imgproc only."""
 
-import re
 from collections.abc import Iterable
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
 from numpy.typing import NDArray
@@ -11,11 +8,19 @@ from numpy.typing import NDArray
 from evoseg import __version__
 from evoseg.base.kinds import Kind
 from evoseg.export import vectors
+from evoseg.export.blocks import Filters
 from evoseg.export.excerpts import ExportError
 from evoseg.operators.parameters import Value
-from evoseg.operators.registry import Operator, get
 from evoseg.pipeline.printer import names_of
 from evoseg.pipeline.value import Pipeline
+
+FILTERS = Filters(
+    "cpp",
+    "C++ files",
+    "cpp/filters.cpp",
+    r"\A(?:constexpr int|using|enum class|struct|[\w:<>]+) (\w+)",
+    (Kind.MASK, Kind.GRAY),
+)
 
 _HEADER = """\
 // {what}, by a pipeline that evoseg {version} wrote.
@@ -120,8 +125,8 @@ def export_cpp(pipeline: Pipeline) -> str:
     ExportError
         Naming the operators that C++ files do not carry, if there are any.
     """
-    if pipeline.output not in (Kind.MASK, Kind.GRAY):
-        raise ExportError(f"the pipeline gives a {pipeline.output} value; only masks and planes are exported to C++.")
+    if pipeline.output not in FILTERS.outputs:
+        raise ExportError(f"the pipeline gives a {pipeline.output} value; only {FILTERS.gives} are exported to C++.")
     is_mask = pipeline.output is Kind.MASK
     header = _HEADER.format(
         what="Segment images" if is_mask else "Filter images",
@@ -134,15 +139,10 @@ def export_cpp(pipeline: Pipeline) -> str:
         for depth in vectors.DEPTHS
     )
     test = _SELF_TEST.format(drawing=DRAWING, expected=expected)
-    return header + INCLUDES + filters([pipeline]) + "\n" + function(pipeline) + test
+    return header + INCLUDES + namespace([pipeline]) + "\n" + function(pipeline) + test
 
 
-def carried(op: Operator) -> bool:
-    """Return whether C++ files carry an operator."""
-    return op.name in _blocks()
-
-
-def filters(pipelines: Iterable[Pipeline]) -> str:
+def namespace(pipelines: Iterable[Pipeline]) -> str:
     """Return the filters that some pipelines use, in a namespace.
 
     Raises
@@ -150,21 +150,7 @@ def filters(pipelines: Iterable[Pipeline]) -> str:
     ExportError
         Naming those that are not carried.
     """
-    blocks = _blocks()
-    wanted = dict.fromkeys(s.operator for pipeline in pipelines for s in pipeline.steps)
-    missing = [f"'{name}'" for name in wanted if not carried(get(name))]
-    if missing:
-        raise ExportError(
-            f"{', '.join(missing)}: not carried by C++ files. Export to Python (--to python), which carries every "
-            "default operator, or search with --for cpp."
-        )
-    needed, waiting = set[str](), list(wanted)
-    while waiting:
-        name = waiting.pop()
-        if name not in needed:
-            needed.add(name)
-            waiting += [word for word in re.findall(r"\w+", blocks[name]) if word in blocks]
-    return "namespace evoseg {\n\n" + "\n\n".join(blocks[name] for name in blocks if name in needed) + "\n\n}\n"
+    return f"namespace evoseg {{\n\n{FILTERS.text(pipelines)}\n\n}}\n"
 
 
 def function(pipeline: Pipeline, name: str = "pipeline") -> str:
@@ -195,15 +181,3 @@ def _literal(value: Value) -> str:
     if isinstance(value, tuple):
         return "{" + ", ".join(map(repr, value)) + "}"
     return f'"{value}"' if isinstance(value, str) else repr(value)
-
-
-@cache
-def _blocks() -> dict[str, str]:
-    """Return the filters and what they share, by name, in their order."""
-    text = (files("evoseg.export.cpp") / "filters.cpp").read_text("utf-8")
-    found = {}
-    for block in text.strip().split("\n\n")[1:]:
-        first = re.match(r"(?:constexpr int|using|enum class|[\w:<>]+) (\w+)", block)
-        assert first, block.splitlines()[0]
-        found[first[1]] = block
-    return found

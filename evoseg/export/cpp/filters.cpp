@@ -480,6 +480,22 @@ cv::Mat local_range(const cv::Mat& plane, int radius) {
     return most - least;
 }
 
+cv::Mat entropy(const cv::Mat& plane, int radius) {
+    const int factor = reduction(radius, 2.0), reach = std::max(1, int(std::nearbyint(double(radius) / factor)));
+    cv::Mat surprise(1, 256, CV_16U, cv::Scalar(0)), total, result;
+    for (int i = 1; i < 256; ++i)
+        surprise.at<ushort>(i) = ushort(std::nearbyint(-15360 * (i / 255.0) * std::log2(i / 255.0)));
+    for (int label = 0; label < 16; ++label) {
+        const cv::Mat inside = (plane >= 16 * label) & (plane < 16 * (label + 1));
+        cv::Mat part;
+        cv::LUT(box_of(shrink(inside, factor), reach), surprise, part);
+        if (label) cv::add(total, part, total);
+        else total = part;
+    }
+    cv::convertScaleAbs(total, result, 255 / 61440.0);
+    return enlarge(result, factor, plane.size());
+}
+
 cv::Mat lbp_rough(const cv::Mat& plane, int radius, int contrast) {
     cv::Mat weights(3, 3, CV_32F, cv::Scalar(1 / 8.0)), around, apart;
     weights.at<float>(1, 1) = 0;
@@ -820,6 +836,24 @@ cv::Mat add_curves4(const cv::Mat& a, const cv::Mat& b, const cv::Mat& c, const 
     return sum_of_curves({a, b, c, d}, curves);
 }
 
+cv::Mat lookup(const cv::Mat& a, const cv::Mat& b, const Numbers& values) {
+    const int side = int(std::lround(std::sqrt(double(values.size()))));
+    cv::Mat table(256, 256, CV_8U), result(a.size(), CV_8U);
+    for (int one = 0; one < 256; ++one) {
+        const int cell = std::min(one * (side - 1) / 255, side - 2);
+        const double share = one * (side - 1) / 255.0 - cell;
+        const auto above = values.begin() + cell * side, below = above + side;
+        const Numbers upper(above, below), lower(below, below + side);
+        for (int other = 0; other < 256; ++other)
+            table.at<uchar>(one, other) =
+                to_level(interpolated(other, upper) * (1 - share) + interpolated(other, lower) * share);
+    }
+    for (int row = 0; row < a.rows; ++row)
+        for (int col = 0; col < a.cols; ++col)
+            result.at<uchar>(row, col) = table.at<uchar>(a.at<uchar>(row, col), b.at<uchar>(row, col));
+    return result;
+}
+
 cv::Mat beyond(const cv::Mat& plane, double level, const std::string& polarity) {
     return (polarity == "bright" ? cv::Mat(plane > level) : cv::Mat(plane <= level)) / 255;
 }
@@ -995,6 +1029,81 @@ cv::Mat clear_border(const cv::Mat& mask, int margin) {
     return with_labels(labels, [&](int label) { return !at_border.count(label); });
 }
 
+struct Moments { double area = 0, row = 0, col = 0, rows = 0, cols = 0, both = 0; };
+
+std::vector<Moments> moments_of(const cv::Mat& labels) {
+    std::vector<Moments> found(areas_of(labels).size());
+    for (int row = 0; row < labels.rows; ++row)
+        for (int col = 0; col < labels.cols; ++col)
+            if (const int label = labels.at<int>(row, col)) {
+                Moments& m = found[label];
+                m.area += 1;
+                m.row += row;
+                m.col += col;
+                m.rows += double(row) * row;
+                m.cols += double(col) * col;
+                m.both += double(row) * col;
+            }
+    for (Moments& m : found) {
+        m.area = std::max(m.area, 1.0);
+        m.row /= m.area;
+        m.col /= m.area;
+        m.rows = m.rows / m.area - m.row * m.row + 1 / 12.0;
+        m.cols = m.cols / m.area - m.col * m.col + 1 / 12.0;
+        m.both = m.both / m.area - m.row * m.col;
+    }
+    return found;
+}
+
+cv::Mat keep_elongated(const cv::Mat& mask, double ratio) {
+    const cv::Mat labels = labels_of(mask);
+    const std::vector<Moments> found = moments_of(labels);
+    return with_labels(labels, [&](int label) {
+        const Moments& m = found[label];
+        const double spread = std::hypot((m.rows - m.cols) / 2, m.both), mean = (m.rows + m.cols) / 2;
+        return mean + spread >= ratio * ratio * (mean - spread);
+    });
+}
+
+cv::Mat keep_round(const cv::Mat& mask, double roundness) {
+    const cv::Mat labels = labels_of(mask);
+    const std::vector<Moments> found = moments_of(labels);
+    return with_labels(labels, [&](int label) {
+        return found[label].area >= roundness * 2 * CV_PI * (found[label].rows + found[label].cols);
+    });
+}
+
+using Outline = std::vector<cv::Point>;
+
+std::vector<Outline> largest_outlines(const cv::Mat& mask) {
+    std::vector<Outline> outlines;
+    cv::findContours(keep_largest(mask, 300), outlines, cv::RETR_EXTERNAL, cv::CHAIN_APPROX_SIMPLE);
+    const auto small = [](const Outline& outline) { return outline.size() <= 3; };
+    outlines.erase(std::remove_if(outlines.begin(), outlines.end(), small), outlines.end());
+    return outlines;
+}
+
+cv::Mat keep_solid(const cv::Mat& mask, double solidity) {
+    const cv::Mat labels = labels_of(mask);
+    std::set<int> hollow;
+    for (const Outline& outline : largest_outlines(mask)) {
+        Outline hull;
+        cv::convexHull(outline, hull);
+        if (cv::contourArea(outline) < solidity * cv::contourArea(hull)) hollow.insert(labels.at<int>(outline[0]));
+    }
+    return with_labels(labels, [&](int label) { return !hollow.count(label); });
+}
+
+cv::Mat convex_hull(const cv::Mat& mask) {
+    cv::Mat filled = mask.clone();
+    for (const Outline& outline : largest_outlines(mask)) {
+        Outline hull;
+        cv::convexHull(outline, hull);
+        cv::fillConvexPoly(filled, hull, 1);
+    }
+    return filled;
+}
+
 cv::Mat reconstruct_mask(const cv::Mat& seed, const cv::Mat& limit) {
     const cv::Mat labels = labels_of(limit);
     std::set<int> hit;
@@ -1022,6 +1131,32 @@ cv::Mat line_close_mask(const cv::Mat& mask, int length) {
     cv::Mat joined = line_close(mask, length, 0);
     for (int i = 1; i < 12; ++i) joined = cv::max(joined, line_close(mask, length, 15.0 * i));
     return joined;
+}
+
+cv::Mat thinning_table(bool second) {
+    cv::Mat stays(1, 256, CV_8U);
+    for (int code = 0; code < 256; ++code) {
+        const auto bit = [&](int at) { return code >> at % 8 & 1; };
+        int neighbours = 0, rises = 0;
+        for (int at = 0; at < 8; ++at) { neighbours += bit(at); rises += !bit(at) && bit(at + 1); }
+        const int n = bit(0), e = bit(2), s = bit(4), w = bit(6);
+        const bool corner = second ? !(n && e && w) && !(n && s && w) : !(n && e && s) && !(e && s && w);
+        stays.at<uchar>(code) = !(neighbours >= 2 && neighbours <= 6 && rises == 1 && corner);
+    }
+    return stays;
+}
+
+cv::Mat skeleton(const cv::Mat& mask) {
+    const cv::Mat weights = (cv::Mat_<float>(3, 3) << 128, 1, 2, 64, 0, 4, 32, 16, 8);
+    cv::Mat thin = mask.clone();
+    for (int layer = 0; layer < 20; ++layer)
+        for (const bool second : {false, true}) {
+            cv::Mat codes, stays;
+            cv::filter2D(thin, codes, CV_8U, weights, {-1, -1}, 0, cv::BORDER_CONSTANT);
+            cv::LUT(codes, thinning_table(second), stays);
+            thin = thin & stays;
+        }
+    return thin;
 }
 
 cv::Mat invert_mask(const cv::Mat& mask) { return 1 - mask; }

@@ -1,0 +1,258 @@
+"""Search for several classes: a run each, one after the other, and what they give together."""
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evoseg import __version__
+from evoseg.app.api import begin, resume
+from evoseg.app.classes import ClassPipeline, mean_of, read_classes, read_document, score_classes
+from evoseg.app.datasets import Data, name_of, opened
+from evoseg.app.found import Found, found_again
+from evoseg.app.kept import result_of
+from evoseg.app.runs import CLASSES, FilesError, RunFolder, make_folder, run_id, runs_folder, write_whole
+from evoseg.app.settings import RunSettings, run_settings
+from evoseg.app.status import Watch
+from evoseg.app.tasks import AUTO, check_names
+from evoseg.base.errors import DatasetError, SettingsError
+from evoseg.data.asked import CLASSES as TASK
+from evoseg.data.classes import classes_of, of_class
+from evoseg.data.dataset import Dataset
+from evoseg.data.reading import Reading
+from evoseg.data.splits import split as split_of
+from evoseg.store.runs import read_run
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class FoundClasses:
+    """The answer of a search for several classes.
+
+    Attributes
+    ----------
+    pipeline : ClassPipeline
+        Call it with an image to get the class of each pixel.
+    classes : mapping of str to Found
+        What was found for each class, by name.
+    metric : str
+    scores : mapping of str to float or None
+        Means over the classes of each split's score, every class by itself.
+    combined_test : mapping of str to float
+        Of the image of classes on the test images, by class; empty without test images.
+    file : Path
+        The document that `evoseg apply` takes.
+    result : dict
+        That document.
+    """
+
+    pipeline: ClassPipeline
+    classes: Mapping[str, Found]
+    metric: str
+    scores: Mapping[str, float | None]
+    combined_test: Mapping[str, float]
+    file: Path
+    result: dict[str, Any] = field(repr=False)
+
+
+def search_classes(
+    data: Data,
+    *,
+    axes: str = "",
+    page: int | str = "",
+    channel: int | str = "",
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    progress: Watch | None = None,
+    **asked: Any,
+) -> FoundClasses:
+    """Search for a pipeline per class, each of which tells its class from all else, and prove them.
+
+    The classes are the masks' values above 0, or those that `dataset.yaml` names. Each has a run of its own in
+    OUT/NAME, and an equal share of the seconds or evaluations; all have the same search, selection and test images.
+
+    Parameters
+    ----------
+    data, axes, page, channel, overwrite, progress
+        As of `evoseg.search`.
+    out : path, optional
+        Folder for the runs and classes.json; by default a new one under $EVOSEG_HOME/runs.
+    **asked
+        Any other setting of `evoseg.search`.
+
+    Raises
+    ------
+    EvosegError
+        As `evoseg.search`; also if the dataset has no classes.
+    KeyboardInterrupt
+        At the first Ctrl-C, with everything saved; `resume_classes` goes on.
+    """
+    settings = run_settings(**asked, reading=Reading(axes, str(page), str(channel)))
+    if settings.task not in (AUTO, TASK):
+        raise SettingsError(f"task is {settings.task}; a pipeline per class is the task {TASK}.")
+    check_names(TASK, settings.metric)
+    dataset = opened(data, settings.reading)
+    parts = _parts(dataset)
+    shared = _share(replace(settings, task="binary"), len(parts))
+    folder = Path(out).expanduser().absolute() if out else runs_folder() / run_id(name_of(dataset))
+    if (folder / CLASSES).exists() and not overwrite:
+        raise FilesError(
+            f"{folder}: holds {CLASSES} already, and nothing is overwritten. Choose another folder, or allow it with "
+            "--overwrite (overwrite=True); an unfinished search goes on with `evoseg runs resume`."
+        )
+    make_folder(folder)
+    begun: list[RunFolder] = []
+    try:
+        for name, part in parts.items():
+            begun.append(begin(shared, part, folder / name, overwrite=overwrite).folder)
+    except BaseException:
+        for one in begun:
+            one.drop()
+        if not any(folder.iterdir()):
+            folder.rmdir()
+        raise
+    _write(folder, _document(dataset, parts))
+    logger.warning(
+        "a pipeline for each of %d classes, with equal shares of the budget: %s", len(parts), ", ".join(parts)
+    )
+    return _go_on(folder, dataset, _Again(None, None, progress))
+
+
+def resume_classes(
+    folder: str | Path,
+    data: Data | None = None,
+    *,
+    workers: int | None = None,
+    executor: str | None = None,
+    progress: Watch | None = None,
+) -> FoundClasses:
+    """Go on with a search for several classes that was interrupted or killed.
+
+    Parameters
+    ----------
+    folder : path
+        That holds classes.json.
+    data, workers, executor, progress
+        As of `evoseg.resume`.
+
+    Raises
+    ------
+    EvosegError
+        As `evoseg.resume`.
+    """
+    path = Path(folder).expanduser().absolute()
+    document = read_document(path / CLASSES)
+    where = data if data is not None else document["dataset_path"]
+    if where is None:
+        raise DatasetError(f"{path}: its images were given as arrays; give them again, by evoseg.resume_classes.")
+    dataset = opened(where, Reading(**document["reads"]))
+    return _go_on(path, dataset, _Again(workers, executor, progress))
+
+
+@dataclass(frozen=True)
+class _Again:
+    """Where and under whose eyes runs go on; None for as before."""
+
+    workers: int | None
+    executor: str | None
+    progress: Watch | None
+
+
+def _parts(dataset: Dataset) -> dict[str, Dataset]:
+    """Return the dataset of each class by its name, once it is sure that each can be searched for."""
+    parts = {}
+    for value, name in classes_of(dataset).items():
+        parts[name] = of_class(dataset, value)
+        try:
+            split_of(parts[name])
+        except DatasetError as error:
+            raise DatasetError(f"{dataset.title}: class {name}: {error}") from error
+    return parts
+
+
+def _share(settings: RunSettings, n: int) -> RunSettings:
+    """Return the settings of one class of `n`."""
+    return replace(
+        settings,
+        seconds=None if settings.seconds is None else settings.seconds / n,
+        evaluations=None if settings.evaluations is None else max(1, settings.evaluations // n),
+    )
+
+
+def _document(dataset: Dataset, parts: Mapping[str, Dataset]) -> dict[str, Any]:
+    """Return what is known before anything is found."""
+    return {
+        "evoseg": __version__,
+        "task": TASK,
+        "dataset": name_of(dataset),
+        "dataset_path": str(dataset.root.resolve()) if dataset.root else None,
+        "reads": dataset.source.reading.chosen,
+        "classes": [{"value": part.source.reading.value, "name": name} for name, part in parts.items()],
+    }
+
+
+def _write(folder: Path, document: dict[str, Any]) -> None:
+    write_whole(folder / CLASSES, json.dumps(document, indent=1, allow_nan=False) + "\n", overwrite=True)
+
+
+def _go_on(folder: Path, dataset: Dataset, again: _Again) -> FoundClasses:
+    """Finish the run of each class, and put together what they found."""
+    document = read_document(folder / CLASSES)
+    found: dict[str, Found] = {}
+    for entry in document["classes"]:
+        found[entry["name"]] = _finished(folder / entry["name"], dataset, again)
+    for entry in document["classes"]:
+        one = found[entry["name"]]
+        selection = one.scores["selection"]
+        assert selection is not None
+        entry |= {"expected": selection, "pipeline": one.result["pipeline"], "scores": one.scores}
+        entry |= {"good_enough": one.good_enough, "run": str(folder / entry["name"])}
+    metric = next(iter(found.values())).metric
+    document |= {"metric": metric, "scores": _means(found)}
+    _write(folder, document)
+    pipeline = read_classes(folder / CLASSES)
+    combined: dict[str, float] = {}
+    if split_of(dataset).test:
+        per_image = score_classes(pipeline, dataset, "test", metric)
+        combined = {name: float(np.mean(list(scores.values()))) for name, scores in per_image.items()}
+        document |= {"combined_test": combined, "mean_combined_test": mean_of(per_image)}
+        _write(folder, document)
+    return FoundClasses(pipeline, found, metric, document["scores"], combined, folder / CLASSES, document)
+
+
+def _finished(path: Path, dataset: Dataset, again: _Again) -> Found:
+    """Return what the run of one class found, searching for the rest of its budget if there is some left."""
+    result = result_of(path) if read_run(path).finished else None
+    if result is not None:
+        return found_again(result, RunFolder(path.name, path, new=False))
+    note = f"go on with: evoseg runs resume {path.parent}"
+    try:
+        found = resume(path, dataset, workers=again.workers, executor=again.executor, progress=again.progress)
+    except KeyboardInterrupt as error:
+        error.add_note(note)
+        raise
+    if found.result["stopped_by"] == "interrupt":
+        raise _interrupted(note)
+    return found
+
+
+def _interrupted(note: str) -> KeyboardInterrupt:
+    error = KeyboardInterrupt()
+    error.add_note(note)
+    return error
+
+
+def _means(found: Mapping[str, Found]) -> dict[str, float | None]:
+    """Return the means over classes of their scores, None where one has none."""
+    splits = {split: [one.scores[split] for one in found.values()] for split in ("search", "selection", "test")}
+    return {split: _mean(scores) for split, scores in splits.items()}
+
+
+def _mean(scores: list[float | None]) -> float | None:
+    known = [score for score in scores if score is not None]
+    return float(np.mean(known)) if len(known) == len(scores) else None

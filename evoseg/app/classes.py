@@ -1,0 +1,236 @@
+"""Pipelines for several classes: one each, what becomes of them together, and the document that names them."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evoseg.app.pipelines import check_channels, read_pipeline, reading_of
+from evoseg.app.runs import CLASSES, FilesError, find_run
+from evoseg.app.scoring import stems_of
+from evoseg.base.errors import DatasetError, PipelineError
+from evoseg.data.classes import classes_of
+from evoseg.data.dataset import Dataset
+from evoseg.data.reading import Reading
+from evoseg.metrics.binary import metric
+from evoseg.pipeline import Pipeline, print_text, read_text
+
+
+@dataclass(frozen=True)
+class ClassPart:
+    """One class and the pipeline that finds it.
+
+    Attributes
+    ----------
+    value : int
+        Of its pixels in masks and answers, 1 to 255.
+    name : str
+    pipeline : Pipeline
+        Gives a mask.
+    expected : float
+        The score that it was expected to have on new images before the test images were opened.
+    """
+
+    value: int
+    name: str
+    pipeline: Pipeline
+    expected: float
+
+
+@dataclass(frozen=True)
+class ClassPipeline:
+    """Pipelines of several classes, which together give an image of classes.
+
+    Where the masks of several classes overlap, the class with the highest expected score has the pixel; of equal ones,
+    the one with the lowest value.
+
+    Attributes
+    ----------
+    parts : tuple of ClassPart
+        By value.
+    reading : Reading
+        How the images were read that they were made for.
+    """
+
+    parts: tuple[ClassPart, ...]
+    reading: Reading
+
+    def __call__(self, image: NDArray[Any]) -> NDArray[np.uint8]:
+        """Return the class of each pixel of an image, uint8 (M, N), 0 where there is none."""
+        return self.combined(lambda pipeline: pipeline(image))
+
+    def combined(self, mask_of: Callable[[Pipeline], NDArray[np.bool_]]) -> NDArray[np.uint8]:
+        """Return the class of each pixel from the masks that the pipelines give."""
+        weakest_first = sorted(self.parts, key=lambda part: (part.expected, -part.value))
+        classes: NDArray[np.uint8] | None = None
+        for part in weakest_first:
+            mask = mask_of(part.pipeline)
+            classes = np.zeros(mask.shape, np.uint8) if classes is None else classes
+            classes[mask] = part.value
+        assert classes is not None, "there is at least one class"
+        return classes
+
+    @property
+    def channels(self) -> int:
+        """The least number of channels that an image must have."""
+        return max(part.pipeline.channels for part in self.parts)
+
+    @property
+    def digest(self) -> str:
+        """One checksum over the classes and their pipelines."""
+        lines = [f"{part.value} {part.pipeline.digest} {part.expected!r}\n" for part in self.parts]
+        return sha256("".join(lines).encode()).hexdigest()
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """Return the parts as values that JSON knows."""
+        return [
+            {"value": p.value, "name": p.name, "expected": p.expected, "pipeline": print_text(p.pipeline)}
+            for p in self.parts
+        ]
+
+
+def classes_file(source: str | Path) -> Path | None:
+    """Return the document of a search for several classes, by itself, its folder or its id; None if it is none."""
+    if isinstance(source, str) and "\n" in source:
+        return None
+    path = Path(source).expanduser()
+    if not path.exists():
+        try:
+            path = find_run(str(source))
+        except FilesError:
+            return None  # whoever reads it as a pipeline says what is wrong
+    if path.is_dir():
+        path /= CLASSES
+    named = path.is_file() and (path.name == CLASSES or (path.suffix == ".json" and _names_classes(path)))
+    return path if named else None
+
+
+def _names_classes(path: Path) -> bool:
+    """Return whether a JSON file is a document of classes by another name."""
+    try:
+        return isinstance(read_document(path)["classes"], list)
+    except FilesError:
+        return False
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """Return the document of a search for several classes.
+
+    Raises
+    ------
+    FilesError
+        If it cannot be read, or is none.
+    """
+    try:
+        document = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise FilesError(f"{path}: cannot be read ({error}).") from error
+    if not isinstance(document, dict) or not isinstance(document.get("classes"), list):
+        raise FilesError(f"{path}: names no classes, so it is not from a search for several.")
+    return document
+
+
+def read_classes(path: Path) -> ClassPipeline:
+    """Return the pipelines that a document names.
+
+    Raises
+    ------
+    FilesError
+        If a class has none yet, or the document cannot be understood.
+    PipelineError
+        If a pipeline breaks a rule of the form.
+    """
+    document = read_document(path)
+    try:
+        if undone := [entry["name"] for entry in document["classes"] if "pipeline" not in entry]:
+            raise FilesError(
+                f"{path}: there is no pipeline for {', '.join(undone)} yet. `evoseg runs resume {path.parent}` goes on."
+            )
+        parts = tuple(
+            ClassPart(int(e["value"]), str(e["name"]), read_text(e["pipeline"]), float(e["expected"]))
+            for e in document["classes"]
+        )
+        reading = Reading(**document.get("reads", {}))
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, PipelineError):
+            raise
+        raise FilesError(f"{path}: its classes cannot be understood ({error}).") from error
+    if not parts:
+        raise FilesError(f"{path}: names no class.")
+    return ClassPipeline(parts, reading)
+
+
+def read_program(source: str) -> tuple[Pipeline | ClassPipeline, Reading]:
+    """Return a pipeline, or those of several classes, and how the images were read that it was made for.
+
+    Parameters
+    ----------
+    source : str
+        As of `read_pipeline`; or the folder, id or document of a search for several classes.
+
+    Raises
+    ------
+    EvosegError
+        If there is none, or it cannot be understood.
+    """
+    document = classes_file(source)
+    if document is None:
+        return read_pipeline(source), reading_of(source)
+    classes = read_classes(document)
+    return classes, classes.reading
+
+
+def score_classes(program: ClassPipeline, dataset: Dataset, split: str, name: str) -> Mapping[str, Mapping[str, float]]:
+    """Score an image of classes: by class, each as foreground against all else.
+
+    Parameters
+    ----------
+    split : "test", "search", "selection" or "all"
+    name : str
+        Of the metric.
+
+    Returns
+    -------
+    mapping of str to mapping of str to float
+        By the class's name, then by image.
+
+    Raises
+    ------
+    DatasetError
+        If the split is empty, or the dataset has other classes.
+    """
+    check_channels_of(program, dataset)
+    present = classes_of(dataset)
+    if missing := [part for part in program.parts if part.value not in present]:
+        raise DatasetError(f"{dataset.title}: no mask holds the class {missing[0].value} ({missing[0].name}).")
+    scores: dict[str, dict[str, float]] = {part.name: {} for part in program.parts}
+    for stem in stems_of(dataset, split):
+        sample = dataset.load(stem)
+        if sample.values is None:
+            raise DatasetError(f"{stem}: has no mask that classes can be compared with.")
+        answer = program(sample.image)
+        for part in program.parts:
+            counts = metric(name).measure(answer == part.value, sample.values == part.value, sample.known)
+            scores[part.name][stem] = float(metric(name).score(counts))
+    return scores
+
+
+def check_channels_of(program: ClassPipeline, dataset: Dataset) -> None:
+    """Refuse a dataset that lacks a channel which one of the pipelines reads.
+
+    Raises
+    ------
+    PipelineError
+    """
+    for part in program.parts:
+        check_channels(part.pipeline, len(dataset.channels), dataset.title)
+
+
+def mean_of(scores: Mapping[str, Mapping[str, float]]) -> float:
+    """Return the mean over classes of their means over images."""
+    return float(np.mean([np.mean(list(of.values())) for of in scores.values()]))

@@ -1,0 +1,163 @@
+"""What every layout shares: how it looks at a folder, and what it finds in it."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from evoseg.data.card import clean_stem
+from evoseg.data.listing import Notes, clutter
+from evoseg.data.truths import MaskSource
+
+_SIDES = {
+    "train": ("train", "training", "stage1_train"),
+    "selection": ("val", "valid", "validation"),
+    "test": ("test", "testing", "stage1_test"),
+}
+SIDE_OF = {word: split for split, words in _SIDES.items() for word in words}
+"""The split that a folder's or file's word stands for."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files of a dataset by stem, and what their arrangement says about splits and groups.
+
+    Attributes
+    ----------
+    images, known, points : dict of str to Path
+    masks : dict of str to MaskSource
+    planes : dict of str to dict of str to Path
+        Files by stem of each added plane.
+    splits : dict of str to tuple of str
+        Labelled stems under "train", "selection" and "test", as far as given.
+    groups : dict of str to str
+        Group of a stem.
+    moving : dict of str to Path
+        The second image of each pair.
+    shifts : dict of str to tuple of float
+        True shifts (dy, dx) of pairs, px.
+    """
+
+    images: dict[str, Path] = field(default_factory=dict)
+    masks: dict[str, MaskSource] = field(default_factory=dict)
+    known: dict[str, Path] = field(default_factory=dict)
+    points: dict[str, Path] = field(default_factory=dict)
+    planes: dict[str, dict[str, Path]] = field(default_factory=dict)
+    splits: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    groups: dict[str, str] = field(default_factory=dict)
+    moving: dict[str, Path] = field(default_factory=dict)
+    shifts: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a look at a folder's names says.
+
+    Attributes
+    ----------
+    why : str
+        What makes the folder one of this layout, or what it would have needed.
+    read : callable (Notes) -> Files, or None
+        Lists the files and notes faults; None if the layout does not fit.
+    """
+
+    why: str
+    read: Callable[[Notes], Files] | None = None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A way to arrange a dataset.
+
+    Attributes
+    ----------
+    name : str
+        As people call it.
+    look : callable (Path) -> Look
+        Never raises for what a folder holds.
+    """
+
+    name: str
+    look: Callable[[Path], Look]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One image of a layout, with what belongs to it; `split` is "train", "selection", "test" or ""."""
+
+    stem: str
+    image: Path
+    mask: MaskSource | None = None
+    known: Path | None = None
+    points: Path | None = None
+    split: str = ""
+    group: str = ""
+
+    @property
+    def labelled(self) -> bool:
+        """Whether there is a truth."""
+        return self.mask is not None or self.points is not None
+
+
+def gathered(entries: Sequence[Entry], notes: Notes) -> Files:
+    """Return entries as files by stem; where two stems are equal, all get the names of their folders before them."""
+    stems = _distinct(entries, notes)
+    files = Files()
+    splits: dict[str, list[str]] = {}
+    for stem, entry in stems.items():
+        files.images[stem] = entry.image
+        if entry.mask is not None:
+            files.masks[stem] = entry.mask
+        if entry.known is not None:
+            files.known[stem] = entry.known
+        if entry.points is not None:
+            files.points[stem] = entry.points
+        if entry.group:
+            files.groups[stem] = entry.group
+        if entry.split and entry.labelled:
+            splits.setdefault(entry.split, []).append(stem)
+    # Without test images there is no split to honour: the test is drawn from all.
+    if "test" in splits:
+        files.splits.update({split: tuple(sorted(names)) for split, names in splits.items()})
+    return files
+
+
+def _distinct(entries: Sequence[Entry], notes: Notes) -> dict[str, Entry]:
+    names = {entry.image: entry.stem.casefold() for entry in entries}
+    plain = len(set(names.values())) == len(names)
+    found: dict[str, Entry] = {}
+    folded: dict[str, Path] = {}
+    for entry in entries:
+        stem = entry.stem if plain else _long_stem(entry, notes.root)
+        if twin := folded.get(stem.casefold()):
+            notes.faults.append(f"{entry.image}: would be called {stem}, as {twin} is already. Rename one.")
+            continue
+        folded[stem.casefold()] = entry.image
+        found[stem] = entry
+    return dict(sorted(found.items()))
+
+
+def _long_stem(entry: Entry, root: Path) -> str:
+    parts = entry.image.parent.relative_to(root).parts
+    return clean_stem("-".join([*(part for part in parts if part not in ("images", entry.stem)), entry.stem]))
+
+
+def sides(root: Path) -> list[tuple[Path, str]]:
+    """Return the folders of splits (train/, test/ ...) with their splits; `root` itself and "" if there are none."""
+    found = [(folder, SIDE_OF[folder.name.lower()]) for folder in folders(root) if folder.name.lower() in SIDE_OF]
+    return found or [(root, "")]
+
+
+def folders(root: Path) -> list[Path]:
+    """Return the folders in a folder, sorted; none if it is missing."""
+    return [entry for entry in entries_of(root) if entry.is_dir()]
+
+
+def entries_of(root: Path) -> list[Path]:
+    """Return what lies in a folder, sorted and without clutter; nothing if it is missing."""
+    return sorted(entry for entry in root.iterdir() if not clutter(entry.name)) if root.is_dir() else []
+
+
+def some(names: Iterable[str], most: int = 3) -> str:
+    """Return the first few names."""
+    listed = list(names)
+    return ", ".join(listed[:most]) + (" ..." if len(listed) > most else "")

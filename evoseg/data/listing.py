@@ -1,0 +1,94 @@
+"""The names in a folder: which are images, by stem; what is skipped, and why."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+
+from evoseg.data.card import clean_stem
+from evoseg.data.formats import FOREIGN_SUFFIXES, FORMATS, SUFFIXES
+
+_CLUTTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
+
+
+@dataclass
+class Notes:
+    """Faults and warnings about the folder `root`, as they are found."""
+
+    root: Path
+    faults: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def stem_of(name: str) -> str:
+    """Return a file name without its ending; that of OME-TIFF is two words."""
+    stem = Path(name).stem
+    if Path(name).suffix.lower() in (".tif", ".tiff") and stem.lower().endswith(".ome"):
+        stem = stem[:-4]
+    return clean_stem(stem)
+
+
+def clutter(name: str) -> bool:
+    """Return whether a file is one that systems and programs leave behind."""
+    return name.startswith(".") or name.lower() in _CLUTTER
+
+
+def is_image(path: Path) -> bool:
+    """Return whether a name is that of an image that is read."""
+    return path.suffix[1:].lower() in SUFFIXES and not clutter(path.name)
+
+
+def inside(entry: Path, notes: Notes) -> bool:
+    """Return whether a file lies in the dataset's folder, after its links; else note a fault."""
+    if entry.resolve().is_relative_to(notes.root.resolve()):
+        return True
+    notes.faults.append(f"{entry}: a link out of the dataset's folder. Copy the file instead.")
+    return False
+
+
+def listing(folder: Path, notes: Notes, skip: Callable[[str], bool] = clutter) -> dict[str, Path]:
+    """Return the image files of a folder by stem, in order; note what is left out and why.
+
+    Parameters
+    ----------
+    folder : Path
+    notes : Notes
+    skip : callable (name) -> bool
+        Names that are left out without a word.
+    """
+    files: dict[str, Path] = {}
+    folded: dict[str, Path] = {}
+    for entry in sorted(folder.iterdir()):
+        ending = entry.suffix[1:].lower()
+        if skip(entry.name):
+            continue
+        if not inside(entry, notes):
+            continue
+        if not entry.exists():
+            notes.faults.append(f"{entry}: a link to a file that is not there. Copy the file instead.")
+        elif entry.is_dir():
+            notes.warnings.append(f"{entry}: a folder inside {folder.name}/ is not read.")
+        elif ending in FOREIGN_SUFFIXES or entry.name.lower().endswith(".nii.gz"):
+            ending = "nii.gz" if ending == "gz" else ending
+            notes.faults.append(
+                f"{entry}: {ending.upper()} files are not read; {FORMATS} are. Export it as PNG or TIFF."
+            )
+        elif ending not in SUFFIXES:
+            notes.warnings.append(f"{entry}: not read, since its ending is not that of {FORMATS}.")
+        else:
+            stem = stem_of(entry.name)
+            if twin := folded.get(stem.casefold()):
+                how = "the same name" if stem in files else "names that differ in case only,"
+                notes.faults.append(f"{entry}: has {how} as {twin.name}; pairs would be a guess. Rename one.")
+            else:
+                folded[stem.casefold()] = files[stem] = entry
+    return files
+
+
+def nearest(stem: str, images: Mapping[str, Path]) -> str:
+    """Say which image a lone mask may belong to."""
+    near = get_close_matches(stem.casefold(), [s.casefold() for s in images], n=1, cutoff=0.7)
+    name = next((p.name for s, p in images.items() if near and s.casefold() == near[0]), None)
+    return (
+        f"pairs have equal names: does it belong to {name}?" if name else "pairs have equal names. Rename or remove it."
+    )

@@ -1,0 +1,240 @@
+"""Several classes from end to end: a run each, an image of classes, and what goes wrong."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import evoseg
+from evoseg.app.classes import ClassPart, ClassPipeline
+from evoseg.app.runs import FilesError
+from evoseg.base.errors import DatasetError, SettingsError
+from evoseg.data.checking import open_dataset
+from evoseg.data.classes import classes_of, of_class
+from evoseg.data.dataset import Dataset
+from evoseg.data.files import read_image, write_image
+from evoseg.data.reading import PLAIN
+from evoseg.data.splits import split
+from evoseg.pipeline import read_text
+
+SHAPE = (48, 61)  # Non-square on purpose: swapped axes must fail.
+CARD = "classes: {1: bright, 4: dark}\n"
+BRIGHT, DARK = 1, 4
+
+
+def scene(i: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return noise with bright and dark squares, two each, and the image of their classes."""
+    rng = np.random.default_rng(i)
+    classes = np.zeros(SHAPE, np.uint8)
+    for value, cols in ((BRIGHT, (3, 20)), (DARK, (35, 50))):
+        for col in cols:
+            row = int(rng.integers(2, 34))
+            classes[row : row + 10, col : col + 9] = value
+    image = rng.normal(128, 8, SHAPE) + 70 * (classes == BRIGHT) - 70 * (classes == DARK)
+    return np.clip(image, 0, 255).astype(np.uint8), classes
+
+
+SCENES = [scene(i) for i in range(8)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("classes") / "parts"
+    for part in ("images", "masks"):
+        (root / part).mkdir(parents=True)
+    for i, (image, classes) in enumerate(SCENES):
+        write_image(root / "images" / f"s{i}.png", image)
+        write_image(root / "masks" / f"s{i}.png", classes)
+    (root / "dataset.yaml").write_text(CARD)
+    return root
+
+
+@pytest.fixture(scope="module")
+def found(folder, tmp_path_factory) -> evoseg.FoundClasses:
+    out = tmp_path_factory.mktemp("runs") / "found"
+    return evoseg.search_classes(folder, evaluations=80, workers=0, library="none", out=out)
+
+
+def parts(*entries: tuple[int, str, float]) -> ClassPipeline:
+    """Return a pipeline per class of (value, name of an answer, expected score)."""
+    above, below = "threshold(channel(image), level=100)", "invert_mask(threshold(channel(image), level=150))"
+    texts = {
+        "above": f"def pipeline(image):\n    return {above}\n",
+        "below": f"def pipeline(image):\n    return {below}\n",
+    }
+    return ClassPipeline(tuple(ClassPart(v, f"class-{v}", read_text(texts[how]), e) for v, how, e in entries), PLAIN)
+
+
+def test_each_class_is_told_from_all_else(found):
+    assert set(found.classes) == {"bright", "dark"}
+    assert all(one.scores["test"] is not None and one.scores["test"] > 0.9 for one in found.classes.values())
+    assert found.scores["test"] == pytest.approx(np.mean([one.scores["test"] for one in found.classes.values()]))
+    assert min(found.combined_test.values()) > 0.9
+    for image, classes in SCENES:
+        assert (found.pipeline(image) == classes).mean() > 0.97
+    assert found.result["classes"][1]["value"] == DARK
+
+
+def test_all_classes_share_their_splits_and_the_budget(found, folder):
+    data = open_dataset(folder)
+    assert split(of_class(data, BRIGHT)) == split(of_class(data, DARK)) == split(data)
+    assert {tuple(one.result["splits"]["test"]) for one in found.classes.values()} == {split(data).test}
+    assert [one.result["settings"]["evaluations"] for one in found.classes.values()] == [40, 40]
+
+
+def test_masks_of_one_class_are_where_its_value_is(folder):
+    data = open_dataset(folder)
+    dark = of_class(data, DARK)
+    sample = dark.load("s0")
+    assert np.array_equal(sample.mask, SCENES[0][1] == DARK)
+    assert dark.card.foreground == "dark" and dark.survey.digest != data.survey.digest
+    with pytest.raises(DatasetError, match="no class 2; there are 1, 4"):
+        of_class(data, 2)
+
+
+def test_overlaps_go_to_the_class_that_was_expected_to_score_higher():
+    image = np.array([[50, 120, 200]], np.uint8)
+    assert parts((1, "above", 0.9), (7, "below", 0.8))(image).tolist() == [[7, 1, 1]]
+    assert parts((1, "above", 0.7), (7, "below", 0.8))(image).tolist() == [[7, 7, 1]]
+    assert parts((1, "above", 0.8), (7, "below", 0.8))(image).tolist() == [[7, 1, 1]]
+
+
+def test_the_command_makes_a_run_per_class_and_says_so(folder, tmp_path, command):
+    done = command(
+        "search", folder, "--evaluations", 16, "--workers", 0, "--library", "none", "--out", tmp_path / "a", "--json"
+    )
+    assert done.code == 0, done.err
+    assert "a pipeline for each of 2 classes, with equal shares of the budget: bright, dark" in done.err
+    document = json.loads(done.out)
+    assert document["task"] == "classes" and [entry["name"] for entry in document["classes"]] == ["bright", "dark"]
+    assert json.loads((tmp_path / "a" / "classes.json").read_text()) == document
+    for name in ("bright", "dark"):
+        assert {path.name for path in (tmp_path / "a" / name).iterdir()} >= {"pipeline.evo", "report.html", "run.db"}
+    again = command("search", folder, "--evaluations", 16, "--workers", 0, "--out", tmp_path / "a")
+    assert again.code == 1 and "nothing is overwritten" in again.err
+
+
+def test_one_foreground_can_still_be_asked_for(folder, tmp_path, command):
+    done = command("search", folder, "--task", "binary", "--evaluations", 8, "--workers", 0, "--library", "none",
+                   "--out", tmp_path / "a", "--json")  # fmt: skip
+    assert done.code == 0 and json.loads(done.out)["task"] == "binary"
+    with pytest.raises(evoseg.app.api.SeveralClassesError, match=r"classes bright \(1\), dark \(4\)"):
+        evoseg.search(folder, evaluations=8, workers=0, library="none", out=tmp_path / "b")
+
+
+def test_images_of_classes_are_applied_and_scored(found, folder, tmp_path, command):
+    done = command("apply", found.file.parent, folder, "--out", tmp_path / "out", "--json")
+    assert done.code == 0, done.err
+    for (image, _), row in zip(SCENES, json.loads(done.out)["images"], strict=True):
+        written = read_image(row["mask"])[..., 0]
+        assert written.dtype == np.uint8 and np.array_equal(written, found.pipeline(image))
+        assert Path(row["overlay"]).stat().st_size > 100
+    scored = json.loads(command("score", found.file, folder, "--json").out)
+    assert scored["by_class"] == pytest.approx(dict(found.combined_test))
+    assert "mean of the classes" in command("score", found.file, folder, "--split", "all").out
+    refused = command("score", found.file, folder, "--radius", "3")
+    assert refused.code == 2 and "Leave out --task and --radius" in refused.err
+    refused = command("runs", "resume", found.file.parent, "--task", "own.py")
+    assert refused.code == 2 and "Leave out --task" in refused.err
+    refused = command("apply", found.file, folder, "--out", tmp_path / "b", "--table", tmp_path / "t.csv")
+    assert refused.code == 1 and "class by class" in refused.err
+
+
+def test_the_run_of_one_class_is_a_run_like_any_other(found, folder, tmp_path, command):
+    dark = found.file.parent / "dark"
+    scored = json.loads(command("score", dark, folder, "--json").out)
+    assert scored["score"] == pytest.approx(found.classes["dark"].scores["test"])
+    assert json.loads(command("score", dark / "pipeline.evo", folder, "--json").out)["score"] == scored["score"]
+    assert command("runs", "replay", dark, "--workers", 0).code == 0
+    assert command("report", dark, "--out", tmp_path / "dark.html").code == 0
+    exported = command("export", dark, "--to", "python").out
+    assert exported.startswith("# Made for images that evoseg read with masks equal to 4")
+    for arguments in (("show", found.file.parent), ("export", found.file.parent, "--to", "python")):
+        done = command(*arguments)
+        assert done.code == 1 and "found/bright, found/dark" in done.err
+
+
+def test_a_search_that_was_cut_goes_on_to_the_same_classes(folder, found, home, command, monkeypatch):
+    from evoseg.app import class_search
+
+    def cut(path, *arguments, **named):
+        if path.name == "dark":
+            raise KeyboardInterrupt
+        return evoseg.app.api.resume(path, *arguments, **named)
+
+    monkeypatch.setattr(class_search, "resume", cut)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        evoseg.search_classes(folder, evaluations=80, workers=0, library="none")
+    monkeypatch.undo()
+    monkeypatch.setenv("EVOSEG_HOME", str(home))
+    (group,) = (home / "runs").iterdir()
+    assert any(f"evoseg runs resume {group}" in note for note in caught.value.__notes__)
+    listed = {run["run"]: run["state"] for run in json.loads(command("runs", "list", "--json").out)["runs"]}
+    assert listed == {f"{group.name}/bright": "done", f"{group.name}/dark": "interrupted"}
+    half = command("apply", group.name, folder, "--out", group / "out")
+    assert half.code == 1 and "no pipeline for bright, dark yet" in half.err
+    done = command("runs", "resume", group.name, "--json")
+    assert done.code == 0, done.err
+    pipelines = [entry["pipeline"] for entry in json.loads(done.out)["classes"]]
+    assert pipelines == [one.result["pipeline"] for one in found.classes.values()]
+    assert command("runs", "delete", group.name).code == 0 and not group.exists()
+
+
+def test_arrays_and_scribbles_have_classes_too(tmp_path):
+    images, masks = [list(arrays) for arrays in zip(*SCENES, strict=True)]
+    data = Dataset.from_arrays(images, masks)
+    assert classes_of(data) == {1: "class-1", 4: "class-4"}
+    found = evoseg.search_classes(data, evaluations=16, workers=0, library="none", out=tmp_path / "a")
+    assert set(found.classes) == {"class-1", "class-4"} and found.result["dataset_path"] is None
+    with pytest.raises(DatasetError, match="given as arrays"):
+        evoseg.resume_classes(tmp_path / "a")
+    assert evoseg.resume_classes(tmp_path / "a", data).result == found.result
+
+
+def test_values_that_are_no_classes_are_refused(tmp_path):
+    images, masks = [list(arrays) for arrays in zip(*SCENES, strict=True)]
+    ramp = [(mask > 0) * np.arange(61, dtype=np.float32) / 61 for mask in masks]
+    with pytest.raises(DatasetError, match="values that are no classes"):
+        evoseg.search_classes(Dataset.from_arrays(images, ramp), evaluations=4, workers=0, out=tmp_path / "a")
+    tested = split(Dataset.from_arrays(images, masks)).test
+    few = [mask * ((mask == BRIGHT) | (f"{i:03d}" in tested)) for i, mask in enumerate(masks)]
+    with pytest.raises(DatasetError, match="class class-4: none of the 6 images to search in"):
+        evoseg.search_classes(Dataset.from_arrays(images, few), evaluations=4, workers=0, out=tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+
+
+def test_similar_tasks_of_classes_are_those_of_masks(folder):
+    assert len(evoseg.similar(folder, 2).tasks) == 2
+
+
+def test_settings_that_do_not_go_together_leave_nothing_behind(folder, tmp_path):
+    for asked, said in (
+        ({"metric": "ap50"}, "ap50, which scores the task instances"),
+        ({"task": "points"}, "task is points"),
+    ):
+        with pytest.raises(SettingsError, match=said):
+            evoseg.search_classes(folder, evaluations=4, workers=0, out=tmp_path / "a", **asked)
+    with pytest.raises(SettingsError, match="library is 'no.txt'"):
+        evoseg.search_classes(folder, evaluations=4, workers=0, library="no.txt", out=tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+
+
+def test_the_document_can_be_taken_elsewhere(found, folder, tmp_path, command):
+    (tmp_path / "parts.json").write_text(found.file.read_text())
+    done = command("apply", tmp_path / "parts.json", folder / "images" / "s3.png", "--out", tmp_path / "out")
+    assert done.code == 0
+    assert np.array_equal(read_image(tmp_path / "out" / "masks" / "s3.png")[..., 0], found.pipeline(SCENES[3][0]))
+
+
+def test_a_damaged_document_is_one_clear_error(tmp_path):
+    from evoseg.app.classes import read_classes
+
+    for text, said in (
+        ("{", "cannot be read"),
+        ("{}", "names no classes"),
+        ('{"classes": [{"name": "a", "pipeline": 3}]}', "understood"),
+    ):
+        (tmp_path / "classes.json").write_text(text)
+        with pytest.raises(FilesError, match=said):
+            read_classes(tmp_path / "classes.json")
