@@ -45,6 +45,4 @@ def exported(pipeline: Pipeline, to: str, reading: Reading = PLAIN) -> str:
         return text
     if to == "json":
         return json.dumps(json.loads(text) | {"reads": reading.chosen}) + "\n"
-    return (
-        f"{'#' if to == 'python' else '//'} Made for images that evoseg read with {reading}: give it such images.\n{text}"
-    )
+    return f"{'#' if to == 'python' else '//'} Made for images that evoseg read with {reading}: give it such images.\n{text}"
