@@ -45,4 +45,5 @@ def exported(pipeline: Pipeline, to: str, reading: Reading = PLAIN) -> str:
         return text
     if to == "json":
         return json.dumps(json.loads(text) | {"reads": reading.chosen}) + "\n"
-    return f"{'#' if to == 'python' else '//'} Made for images that evoseg read with {reading}: give it such images.\n{text}"
+    comment = "#" if to == "python" else "//"
+    return f"{comment} Made for images that evoseg read with {reading}: give it such images.\n{text}"

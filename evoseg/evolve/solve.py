@@ -161,9 +161,8 @@ def solve(
         first_selection = n_search + len(copied)
         afterwards = ground.evaluator("finalists", task, executor, 0, n_search)
         if not progress.best and clock.stopped:  # before the masks' programs had their turn
-            progress.best = leading(
-                [v for v in afterwards.evaluate([*settings.start, *made]) if isinstance(v, Scored)], BEST
-            )
+            verdicts = afterwards.evaluate([*settings.start, *made])
+            progress.best = leading([v for v in verdicts if isinstance(v, Scored)], BEST)
         if not progress.best:
             raise EvosegError(_why_nothing(progress, settings))
         chosen_on = (
