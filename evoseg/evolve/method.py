@@ -25,7 +25,7 @@ TUNED, FUSED, GROWN = 14, 4, 24
 
 
 class Given:
-    """Proposes the programs that the user brought."""
+    """Proposes programs that are there before the search, such as those that the user brought."""
 
     name = "start"
 

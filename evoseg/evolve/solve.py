@@ -150,17 +150,19 @@ def solve(
     sizes = {i: _pixels(task, item) for i, item in enumerate(pack.items)}
     clock.keep_back(_time_to_prove(splits, sum(sizes.values()) / len(sizes), (clock.seconds - started) / len(sizes)))
     ground = _Ground(sizes, n_search, copied, facts, settings, method, clock, watch, witness)
-    start = settings.start
     masks = _masks(task, pack, ground, hire)
-    if masks is not None:
-        start += lifted(masks.best, task.output)
+    given = [Share(Given(settings.start), GENERATION)]
+    made = () if masks is None else lifted(masks.best, task.output)
+    if made:  # half of a generation: the other half is for what others bring, such as a library
+        given.append(Share(Given(made), GENERATION // 2))
     with closing(hire(task, pack)) as executor:
         before = Progress() if masks is None else masks.spent()
-        progress = ground.search(task, executor, start, before, guests=guests)
+        progress = ground.search(task, executor, given, before, guests=guests)
         first_selection = n_search + len(copied)
         afterwards = ground.evaluator("finalists", task, executor, 0, n_search)
         if not progress.best and clock.stopped:  # before the masks' programs had their turn
-            progress.best = leading([v for v in afterwards.evaluate(start) if isinstance(v, Scored)], BEST)
+            verdicts = afterwards.evaluate([*settings.start, *made])
+            progress.best = leading([v for v in verdicts if isinstance(v, Scored)], BEST)
         if not progress.best:
             raise EvosegError(_why_nothing(progress, settings))
         chosen_on = (
@@ -209,7 +211,7 @@ class _Ground:
         self,
         task: Task,
         executor: Executor,
-        start: Sequence[Pipeline],
+        given: Sequence[Share],
         progress: Progress,
         prefix: str = "",
         guests: Sequence[Proposer] = (),
@@ -224,7 +226,7 @@ class _Ground:
             self.copied,
             # Curves that are fitted to copies, too, lean less on how bright a single image happens to be.
             self.evaluator(f"{prefix}probes", task, executor, 0, first_selection),
-            [Share(Given(start), GENERATION), *method.proposers(words, self.facts, task.output)],
+            [*given, *method.proposers(words, self.facts, task.output)],
             self.facts,
             self.clock,
             settings.seed,
