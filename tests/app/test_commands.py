@@ -344,7 +344,7 @@ def test_the_demo_replaces_its_own_folder_and_no_other(command, tmp_path, monkey
     monkeypatch.setattr(demonstration, "N_IMAGES", 6)
     monkeypatch.setattr(demonstration, "SHAPE", (60, 80))
     monkeypatch.chdir(tmp_path)
-    arguments = ("demo", "--seconds", "2", "--workers", "0")
+    arguments = ("demo", "--seconds", "4", "--workers", "0")
     assert command(*arguments).code == 0
     (tmp_path / "demo" / "note.txt").write_text("mine")
     done = command(*arguments)

@@ -3,7 +3,7 @@
 import random
 import sys
 import warnings
-from time import perf_counter
+from time import process_time
 
 import pytest
 from hypothesis import given, settings
@@ -229,11 +229,11 @@ NASTY = {
 
 @pytest.mark.parametrize("name", NASTY)
 def test_nasty_texts_end_in_one_short_error_and_soon(name):
-    start = perf_counter()
+    start = process_time()
     with pytest.raises(PipelineError) as caught:
         read_text(NASTY[name])
-    # The promise is 0.5 s; the bound leaves room for a machine with other work.
-    assert perf_counter() - start < 2.0
+    # Of processor time, so that other work on the machine does not count; the promise is 0.5 s.
+    assert process_time() - start < 2.0
     assert len(str(caught.value)) < 1000
     str(caught.value).encode()
 
@@ -242,9 +242,9 @@ def test_the_largest_text_is_read_in_bounded_time():
     kernels = [step("kernel", i, weights=tuple(0.00123 * (i + k) for k in range(121))) for i in range(20)]
     text = print_text(Pipeline([step("plane", IMAGE), *kernels, *(step("gabor", i) for i in range(20, 199))]))
     text += "#" * (MAX_BYTES - len(text))
-    start = perf_counter()
+    start = process_time()
     assert len(read_text(text)) == 200
-    assert perf_counter() - start < 2.0
+    assert process_time() - start < 2.0
 
 
 def test_one_byte_more_than_allowed_is_refused_before_parsing():
