@@ -184,9 +184,7 @@ def test_a_budget_of_seconds_goes_on_where_it_was_cut(dataset, tmp_path, monkeyp
     monkeypatch.setattr(journal, "monotonic", clock)
     evoseg.search(dataset, seconds=1.4, workers=0, library="none", out=tmp_path / "run")
     with sqlite3.connect(tmp_path / "run" / "run.db") as connection:
-        half, then = connection.execute("SELECT number, seconds FROM entry WHERE seconds < 0.5 ORDER BY 1").fetchall()[
-            -1
-        ]
+        early = connection.execute("SELECT number, seconds FROM entry WHERE seconds < 0.5 ORDER BY number").fetchall()
     connection.close()
     half, then = early[-1]
     cut(tmp_path / "run", half)
