@@ -25,7 +25,7 @@ import evoseg.app.api
 import evoseg.app.replaying
 import evoseg.report.curve
 import evoseg.report.sheet  # noqa: F401
-from evoseg.app.main import run
+from evoseg.commands.main import run
 from evoseg.data.scenes import draw_dataset
 
 

@@ -85,7 +85,7 @@ def _trial(data: Path, home: Path, rng: random.Random, takes_s: float) -> tuple[
 
 def _start(home: Path, *arguments: object) -> "subprocess.Popen[str]":
     env = {**os.environ, "PYTHONPATH": str(ROOT), "EVOSEG_HOME": str(home), "OPENAI_API_KEY": KEY}
-    command = [sys.executable, "-m", "evoseg.app.main", *map(str, arguments)]
+    command = [sys.executable, "-m", "evoseg.commands.main", *map(str, arguments)]
     return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 

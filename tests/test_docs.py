@@ -106,7 +106,7 @@ def environment(tmp_path_factory) -> dict[str, str]:
     """Return an environment in which `evoseg` and `python` are those under test, as a task of a job array."""
     commands = tmp_path_factory.mktemp("bin")
     python = shlex.quote(sys.executable)
-    for name, words in (("evoseg", "-m evoseg.app.main"), ("python", "")):
+    for name, words in (("evoseg", "-m evoseg.commands.main"), ("python", "")):
         (commands / name).write_text(f'#!/bin/sh\nexec {python} {words} "$@"\n')
         (commands / name).chmod(0o755)
     paths = {"PATH": f"{commands}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}

@@ -18,6 +18,7 @@ PACKAGE = ROOT / "evoseg"
 
 # From the top down. Packages in one row do not import each other.
 ROWS = (
+    {"commands"},
     {"app"},
     {"report", "export"},
     {"llm"},

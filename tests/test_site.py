@@ -12,7 +12,7 @@ import pytest
 
 import evoseg
 import evoseg.operators
-from evoseg.app.manual import commands
+from evoseg.commands.manual import commands
 from evoseg.operators.registry import operators
 
 ROOT = Path(__file__).resolve().parent.parent

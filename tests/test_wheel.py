@@ -84,7 +84,7 @@ def test_the_installed_package_finds_its_data_from_an_empty_folder(installed, tm
     assert all(p.is_file() and p.is_relative_to(installed.parent) for p in found)
 
 
-@pytest.mark.skipif(not (ROOT / "evoseg/app/main.py").is_file(), reason="the command line is not written yet")
+@pytest.mark.skipif(not (ROOT / "evoseg/commands/main.py").is_file(), reason="the command line is not written yet")
 def test_the_installed_command_answers_from_an_empty_folder(installed, tmp_path):
     assert "search" in run(installed / "evoseg", "--help", cwd=tmp_path)
     assert list(tmp_path.iterdir()) == []

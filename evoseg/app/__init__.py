@@ -1,1 +1,1 @@
-"""The Python interface and the command line: what wires everything else together."""
+"""What a person or a program may ask of evoseg: the Python interface, and all that it wires together."""

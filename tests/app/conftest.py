@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import evoseg
-from evoseg.app.main import run as run_command
+from evoseg.commands.main import run as run_command
 from evoseg.data.scenes import draw_dataset
 from tests.app.interrupted import N, cut
 

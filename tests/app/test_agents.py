@@ -16,11 +16,11 @@ import yaml
 
 import evoseg
 from evoseg.app.agents import AgentStatus
-from evoseg.app.progress import worded
 from evoseg.app.replaying import replay
 from evoseg.app.solved import open_library
 from evoseg.app.status import Status
 from evoseg.base.errors import SettingsError
+from evoseg.commands.progress import worded
 from evoseg.pipeline import read_text
 from evoseg.store.calls import calls_of
 from tests.app.interrupted import cut
@@ -120,7 +120,7 @@ def test_a_replay_needs_neither_key_nor_roles_nor_endpoint(searched, roles, monk
 def cli(home: Path, tmp_path: Path, *arguments: object) -> subprocess.Popen:
     env = {**os.environ, "PYTHONPATH": str(ROOT), "EVOSEG_HOME": str(home), "TMPDIR": str(tmp_path)}
     env["OPENAI_API_KEY"] = KEY
-    command = [sys.executable, "-m", "evoseg.app.main", *map(str, arguments)]
+    command = [sys.executable, "-m", "evoseg.commands.main", *map(str, arguments)]
     return subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -259,7 +259,7 @@ def test_texts_that_an_endpoint_sends_back_stay_texts(command, searched):
 
 def test_without_a_model_nothing_of_it_is_imported(dataset, tmp_path):
     program = (
-        "import sys; from evoseg.app.main import run\n"
+        "import sys; from evoseg.commands.main import run\n"
         f"code = run(['search', {str(dataset)!r}, '--evaluations', '5', '--workers', '0', '--json'])\n"
         "heavy = {'langchain', 'langchain_core', 'openai', 'evoseg.llm'}\n"
         "print(code, *sorted(heavy & set(sys.modules)), file=sys.stderr)"

@@ -12,11 +12,11 @@ import pytest
 
 import evoseg
 from evoseg.app import demonstration
-from evoseg.app.progress import PlainLines
 from evoseg.app.settings import OPERATORS
 from evoseg.app.status import Status
 from evoseg.app.tasks import OWN_METRIC, TASKS
 from evoseg.app.words import METRIC_WORDS
+from evoseg.commands.progress import PlainLines
 from evoseg.data.files import read_image, read_mask, write_image
 from evoseg.operators import registry
 from evoseg.pipeline import print_text, read_json
@@ -50,7 +50,7 @@ def simple(tmp_path) -> Path:
 def test_help_loads_nothing_heavy():
     # Structure instead of the clock: what is not loaded takes no time.
     program = (
-        "import sys; from evoseg.app.main import run; code = run(['--help']);"
+        "import sys; from evoseg.commands.main import run; code = run(['--help']);"
         "heavy = {'numpy', 'cv2', 'rich', 'PIL', 'yaml', 'matplotlib', 'skimage', 'torch', 'sqlalchemy'};"
         "print(code, *sorted(heavy & set(sys.modules)), file=sys.stderr)"
     )

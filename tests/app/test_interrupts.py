@@ -27,7 +27,7 @@ def scratch(tmp_path) -> Path:
 @pytest.fixture
 def searching(dataset, scratch, tmp_path) -> Iterator[subprocess.Popen]:
     """Yield a long search that has scored its first candidates."""
-    command = [sys.executable, "-m", "evoseg.app.main", "search", dataset, "--seconds", "300", "--workers", "2"]
+    command = [sys.executable, "-m", "evoseg.commands.main", "search", dataset, "--seconds", "300", "--workers", "2"]
     process = subprocess.Popen(
         [*command, "--json", "--out", tmp_path / "out"],
         env={**os.environ, "TMPDIR": str(scratch), "PYTHONPATH": str(ROOT)},

@@ -24,7 +24,7 @@ def test_killed_at_random_instants_a_search_ends_as_if_undisturbed(dataset, foun
     env = {**os.environ, "PYTHONPATH": str(ROOT), "EVOSEG_HOME": str(home), "TMPDIR": str(tmp_path)}
 
     def start(*arguments: object) -> subprocess.Popen:
-        command = [sys.executable, "-m", "evoseg.app.main", *map(str, arguments)]
+        command = [sys.executable, "-m", "evoseg.commands.main", *map(str, arguments)]
         return subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     rng = random.Random(seed)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from evoseg.app.manual import manual
+from evoseg.commands.manual import manual
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "commands.md"
 
@@ -14,4 +14,4 @@ def test_the_page_of_commands_is_up_to_date(monkeypatch):
     made, kept = manual(), PAGE.read_text("utf-8")
     if made.splitlines()[0] != kept.splitlines()[0]:
         pytest.skip("another version of Typer words its help in another way")
-    assert made == kept, "run: python -m evoseg.app.manual > docs/commands.md"
+    assert made == kept, "run: python -m evoseg.commands.manual > docs/commands.md"

@@ -13,11 +13,11 @@ import pytest
 import evoseg
 from evoseg.app import kept, session
 from evoseg.app.kept import front
-from evoseg.app.progress import PlainLines
 from evoseg.app.replaying import replay
 from evoseg.app.runs import FilesError, remove_scratch
 from evoseg.app.status import Status
 from evoseg.base.errors import DatasetError, EvosegError
+from evoseg.commands.progress import PlainLines
 from evoseg.data.files import read_image, read_mask
 from evoseg.evolve import budget, journal
 from evoseg.evolve import solve as solving

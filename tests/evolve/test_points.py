@@ -136,7 +136,7 @@ def test_programs_of_points_grow_from_types_alone_and_binary_ones_do_not_know_th
 
 
 def test_a_folder_of_points_is_searched_and_applied(tmp_path, monkeypatch):
-    from evoseg.app.main import run
+    from evoseg.commands.main import run
 
     monkeypatch.setenv("EVOSEG_HOME", str(tmp_path / "home"))
     root = tmp_path / "spots"

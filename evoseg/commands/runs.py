@@ -182,9 +182,9 @@ def resume_run(
     from evoseg.app.api import resume
     from evoseg.app.class_search import resume_classes
     from evoseg.app.classes import classes_file
-    from evoseg.app.command_search import exit_code, report
-    from evoseg.app.progress import shown
     from evoseg.base.errors import SettingsError
+    from evoseg.commands.progress import shown
+    from evoseg.commands.search import exit_code, report
 
     found: Found | FoundClasses
     classes = classes_file(run)
@@ -215,8 +215,8 @@ def replay_run(
     import json
     from time import monotonic
 
-    from evoseg.app.progress import QUIET_S
     from evoseg.app.replaying import replay
+    from evoseg.commands.progress import QUIET_S
 
     told = monotonic()
 

@@ -17,8 +17,8 @@ def demo(
 
     from evoseg.app import demonstration
     from evoseg.app.api import search
-    from evoseg.app.command_search import exit_code, report
-    from evoseg.app.progress import shown
+    from evoseg.commands.progress import shown
+    from evoseg.commands.search import exit_code, report
     from evoseg.evolve.budget import Budget
 
     Budget(seconds=seconds)  # refused before the earlier demo is replaced, not after

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from evoseg.app.options import AXES, CHANNEL, PAGE, chosen
+from evoseg.commands.options import AXES, CHANNEL, PAGE, chosen
 
 
 def check(

@@ -1,6 +1,6 @@
 """The page docs/commands.md, from what the commands say of themselves.
 
-python -m evoseg.app.manual > docs/commands.md
+python -m evoseg.commands.manual > docs/commands.md
 """
 
 import io
@@ -9,7 +9,7 @@ from contextlib import redirect_stdout
 
 import typer
 
-from evoseg.app.main import app, run
+from evoseg.commands.main import app, run
 
 _INTRODUCTION = """\
 # Commands
@@ -34,7 +34,7 @@ Searches on several machines: [cluster.md](cluster.md).
 
 def manual() -> str:
     """Return the page; it wraps lines at 80 columns if the terminal has as many."""
-    parts = [f"<!-- python -m evoseg.app.manual, typer {typer.__version__} -->", _INTRODUCTION]
+    parts = [f"<!-- python -m evoseg.commands.manual, typer {typer.__version__} -->", _INTRODUCTION]
     parts += [f"## {' '.join(('evoseg', *words))}\n\n```\n{_help(words)}\n```\n" for words in commands()]
     return "\n".join(parts)
 

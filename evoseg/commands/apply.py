@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evoseg.app.options import AXES, CHANNEL, PAGE, chosen
+from evoseg.commands.options import AXES, CHANNEL, PAGE, chosen
 
 if TYPE_CHECKING:
     from evoseg.app.applying import Applied

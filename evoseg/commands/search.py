@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evoseg.app.options import AXES, CHANNEL, PAGE
+from evoseg.commands.options import AXES, CHANNEL, PAGE
 
 if TYPE_CHECKING:
     from evoseg.app.class_search import FoundClasses
@@ -117,9 +117,9 @@ def search(
     from evoseg.app.api import search as run_search
     from evoseg.app.class_search import search_classes
     from evoseg.app.exporting import LANGUAGES
-    from evoseg.app.progress import shown
     from evoseg.app.settings import check_score
     from evoseg.base.errors import SettingsError, unknown
+    from evoseg.commands.progress import shown
 
     check_score("min_score", min_score)
     if target is not None and target not in ("python", *LANGUAGES):

@@ -17,18 +17,18 @@ from typing import Annotated, Any, TextIO
 import typer
 
 from evoseg import __version__
-from evoseg.app.command_apply import apply, score
-from evoseg.app.command_check import check
-from evoseg.app.command_consult import critique, describe
-from evoseg.app.command_demo import demo
-from evoseg.app.command_doctor import doctor
-from evoseg.app.command_library import library
-from evoseg.app.command_operators import operators
-from evoseg.app.command_report import report
-from evoseg.app.command_runs import runs
-from evoseg.app.command_search import search
-from evoseg.app.command_show import export, show
-from evoseg.app.command_similar import similar
+from evoseg.commands.apply import apply, score
+from evoseg.commands.check import check
+from evoseg.commands.consult import critique, describe
+from evoseg.commands.demo import demo
+from evoseg.commands.doctor import doctor
+from evoseg.commands.library import library
+from evoseg.commands.operators import operators
+from evoseg.commands.report import report
+from evoseg.commands.runs import runs
+from evoseg.commands.search import search
+from evoseg.commands.show import export, show
+from evoseg.commands.similar import similar
 
 DONE, ERROR, MISUSE, BELOW, INTERRUPTED = 0, 1, 2, 3, 130
 """Exit codes; 3 is a search that ended below --min-score."""
