@@ -27,7 +27,7 @@ def summary(found: Found) -> str:
         indent(print_text(found.pipeline).rstrip(), "    "),
         _table(found),
         verdict(found),
-        *_reused(found),
+        *reused(found),
         _effort(result),
         *_agent(result),
         "\n".join(["files", *(f"  {path}" for path in found.files.values())]),
@@ -127,7 +127,7 @@ def verdict(found: Found) -> str:
     return "Good enough: it clears the answers that ignore the image and the best classic recipe."
 
 
-def _reused(found: Found) -> list[str]:
+def reused(found: Found) -> list[str]:
     """Say what the programs of solved tasks were worth here; nothing after a cold start."""
     result, word = found.result, METRIC_WORDS[found.metric]
     left_out = [

@@ -100,9 +100,11 @@ def test_a_library_elsewhere_is_used_alone(command, dataset, tmp_path):
     assert own_tasks(str(place)) == ["nuclei"] and own_tasks() == []
 
 
-def test_the_summary_says_what_was_reused(command, dataset):
-    done = command("search", dataset, "--evaluations", N, "--workers", 0, "--no-remember")
-    assert "Programs of 5 solved tasks were tried first" in done.out
+def test_the_summary_and_the_report_say_what_was_reused(command, dataset, tmp_path):
+    out = tmp_path / "run"
+    done = command("search", dataset, "--evaluations", N, "--workers", 0, "--no-remember", "--out", out)
+    for text in (done.out, (out / "report.html").read_text()):
+        assert "Programs of 5 solved tasks were tried first" in text
 
 
 def test_a_resumed_run_does_not_depend_on_what_the_library_holds_by_then(dataset, sibling, tmp_path):
