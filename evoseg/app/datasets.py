@@ -1,12 +1,13 @@
 """Datasets from whatever a caller has: a folder, arrays, or a dataset already."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
-from evoseg.base.errors import DatasetError
+from evoseg.base.errors import DatasetError, SettingsError
 from evoseg.data.checking import open_dataset
 from evoseg.data.classes import OneClass, of_class
 from evoseg.data.dataset import Dataset
@@ -30,6 +31,8 @@ def opened(data: Data, reading: Reading = PLAIN) -> Dataset:
     ------
     DatasetError
         With the first few faults.
+    SettingsError
+        If images that are in memory, or in a dataset already, were read otherwise.
     """
     if isinstance(data, str | Path):
         data = open_dataset(Path(data).expanduser(), reading)
@@ -40,6 +43,12 @@ def opened(data: Data, reading: Reading = PLAIN) -> Dataset:
     assert isinstance(data, Dataset)
     if data.survey.faults:
         raise DatasetError(data.survey.faults[0])
+    read = data.source.reading
+    if (wanted := replace(reading, value=0)).or_else(read) != read:
+        raise SettingsError(
+            f"{data.title}: {wanted} was asked for, but its images are read already. Name its folder instead, or open "
+            "it so: Dataset(path, Reading(...))."
+        )
     return of_class(data, reading.value) if reading.value and not data.source.reading.value else data
 
 

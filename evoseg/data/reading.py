@@ -169,11 +169,12 @@ def channel_indices(where: object, names: Sequence[str], labels: Sequence[str], 
 
 
 def _channel(where: object, word: str, names: Sequence[str], labels: Sequence[str]) -> int:
-    if word.isdigit():
-        if int(word) >= len(names):
-            raise DatasetError(f"{where}: no channel {word}; there are {len(names)}, counted from 0.")
+    if word.isdecimal() and int(word) < len(names):
         return int(word)
+    # Names may be numbers, too, such as wavelengths.
     places = [i for i, pair in enumerate(zip(names, labels or names, strict=True)) if word in pair]
+    if not places and word.isdecimal():
+        raise DatasetError(f"{where}: no channel {word}; there are {len(names)}, counted from 0.")
     if not places:
         raise DatasetError(f"{where}: {unknown('channel', word, [*labels, *names])}")
     if len(places) > 1:

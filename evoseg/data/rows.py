@@ -113,7 +113,7 @@ class TiffRows:
                 cut = slice(max(first, top) - top, min(last, top + shape[1]) - top)
                 part = segment[0, cut, : min(shape[2], width - left)]
                 result[top + cut.start - first : top + cut.stop - first, left : left + part.shape[1]] = part
-        if self.channels < self._stored:
+        if self._picked != list(range(self._stored)):
             result = result[..., self._picked]
         return native(self._path, result.astype(result.dtype.newbyteorder("="), copy=False))
 

@@ -47,4 +47,4 @@ def from_scribbles(
             f"further classes); this file holds {some}{' ...' if len(found) > 4 else ''}. Renumber them."
         )
     known = values > UNKNOWN
-    return np.where(known, values - values.dtype.type(BACKGROUND), 0).astype(np.uint8), known
+    return np.where(known, values.astype(np.int16) - BACKGROUND, 0).astype(np.uint8), known

@@ -45,6 +45,8 @@ def test_strokes_say_what_is_foreground_and_what_is_known():
     mask, known = from_scribbles(values)
     assert mask.tolist() == [[0, 0, 1], [2, 0, 0]] and mask.dtype == np.uint8
     assert known.tolist() == [[False, True, True], [True, False, True]]
+    mask, known = from_scribbles(np.array([[False, True]]))  # a file of one bit per pixel
+    assert mask.tolist() == [[0, 0]] and known.tolist() == [[False, True]]
 
 
 @pytest.mark.parametrize("value", [128, -1, 0.5])

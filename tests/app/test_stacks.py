@@ -8,7 +8,10 @@ import pytest
 import tifffile
 
 import evoseg
+from evoseg.app.datasets import opened
 from evoseg.app.pipelines import reading_of
+from evoseg.base.errors import SettingsError
+from evoseg.data.dataset import Dataset
 from evoseg.data.files import read_image, read_mask, write_mask
 from evoseg.data.reading import Reading
 
@@ -50,6 +53,14 @@ def test_a_stack_without_a_page_is_refused_and_check_says_what_to_name(folder, t
     told = command("check", folder, *CHOSEN, "--json")
     assert told.code == 0 and json.loads(told.out)["card"]["channels"] == ["gray"]
     assert command("check", folder, "--page", "1,2").code == 2
+
+
+def test_what_is_in_memory_cannot_be_read_otherwise(folder):
+    data = Dataset(folder, Reading(page="1", channel="GFP"))
+    for asked in (data, ([np.zeros(SHAPE, np.uint8)], [np.zeros(SHAPE, np.uint8)])):
+        with pytest.raises(SettingsError, match="channel DAPI was asked for, but its images are read already"):
+            evoseg.search(asked, channel="DAPI", evaluations=4)
+    assert opened(data, Reading(page="1")) is data
 
 
 def test_the_run_remembers_how_it_read(folder, found, command):

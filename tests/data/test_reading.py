@@ -82,6 +82,12 @@ def test_channels_are_named_as_the_file_names_them(tmp_path):
     imagej = tmp_path / "b.tif"
     tifffile.imwrite(imagej, STACK[0], imagej=True, metadata={"axes": "CYX", "Labels": ["red dye", "blue dye"]})
     assert np.array_equal(read_image(imagej, Reading(channel="blue dye"))[..., 0], STACK[0, 1])
+    waves = tmp_path / "c.ome.tif"
+    metadata = {"axes": "CYX", "Channel": {"Name": ["561", "488"]}}
+    tifffile.imwrite(waves, STACK[0], photometric="minisblack", ome=True, metadata=metadata)
+    assert np.array_equal(read_image(waves, Reading(channel="488"))[..., 0], STACK[0, 1])
+    with pytest.raises(DatasetError, match="²"):
+        read_image(ome, Reading(channel="²"))
     with pytest.raises(DatasetError, match="DAPY.*DAPI"):
         read_image(ome, Reading(channel="DAPY"))
     with pytest.raises(DatasetError, match="no channel 2; there are 2, counted from 0"):
@@ -95,6 +101,9 @@ def test_a_channel_of_any_file_can_be_chosen(tmp_path):
     tifffile.imwrite(tmp_path / "b.tif", rgb, photometric="rgb", rowsperstrip=4)
     rows = TiffRows(tmp_path / "b.tif", Reading(channel="2,0"))
     assert rows.channels == 2 and np.array_equal(rows.rows(3, 9), rgb[3:9][..., [2, 0]])
+    rows.close()
+    rows = TiffRows(tmp_path / "b.tif", Reading(channel="B,G,R"))
+    assert np.array_equal(rows.rows(3, 9), rgb[3:9][..., ::-1])
     rows.close()
 
 
