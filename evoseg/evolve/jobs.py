@@ -158,7 +158,8 @@ class InProcess:
                 except Exception as error:  # the one place that catches broadly: a bad candidate is data
                     reason = f"{type(error).__name__}: {error}"[:500]
                     failures[i] = Failed(request.program, reason, format_exc()[-4000:])
-        return Outcome(tuple(failures.get(i) or np.stack(part) for i, part in enumerate(parts)))
+        stacked = (failures.get(i) or _stacked(job.requests[i].program, part) for i, part in enumerate(parts))
+        return Outcome(tuple(stacked))
 
     def _measure(self, request: Request, image: int) -> Floats:
         inputs, truth = self._prepare(image)
@@ -199,3 +200,12 @@ class InProcess:
         # Also held here: without room in the cache, a chain of x + x would double the work at every step.
         values[index] = value
         return value
+
+
+def _stacked(program: Pipeline, parts: Sequence[Floats]) -> Floats | Failed:
+    """Return the statistics of all images, unless a task of the user's own gives them unlike shapes."""
+    try:
+        return np.stack(parts)
+    except ValueError:
+        shapes = sorted({str(np.shape(part)) for part in parts})
+        return Failed(program, f"the task's statistics have different shapes: {' and '.join(shapes)}")

@@ -99,7 +99,7 @@ def try_out(task: Task, sample: Sample, path: Path) -> None:
             )
 
 
-def _fault(path: Path, error: Exception, when: str = "") -> SettingsError:
+def _fault(path: Path, error: Exception | SystemExit, when: str = "") -> SettingsError:
     """Return an error that names the line of the user's file."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     line = lines[-1] if lines else getattr(error, "lineno", None)
@@ -116,7 +116,7 @@ def _run(path: Path, name: str) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise _fault(path, error) from error
     return module

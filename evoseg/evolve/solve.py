@@ -241,6 +241,8 @@ class _Ground:
             with threadpool_limits(1):
                 return search.run()
         except KeyboardInterrupt:
+            if self.clock.stopped:
+                raise  # the second one: nothing is chosen any more
             self.clock.stop()
             search.progress.stopped_by = "interrupt"
             return search.progress

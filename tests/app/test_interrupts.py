@@ -88,6 +88,16 @@ def test_a_second_ctrl_c_ends_everything_and_keeps_what_was_written(dataset, scr
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+def test_a_second_ctrl_c_while_the_search_ends_chooses_nothing(dataset, tmp_path, listening):
+    def watch(status):
+        os.kill(os.getpid(), signal.SIGINT)  # while searching, and again before anything could be chosen
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        evoseg.search(dataset, seconds=60, workers=0, out=tmp_path / "out", progress=watch)
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["run.db", "run.lock"]
+    assert caught.value.__notes__ == [f"go on with: evoseg runs resume {tmp_path / 'out'}"]
+
+
 def test_ctrl_c_before_the_first_candidate_leaves_a_run_that_can_be_resumed(dataset, tmp_path, monkeypatch, listening):
     def interrupted(*arguments, **options):
         os.kill(os.getpid(), signal.SIGINT)

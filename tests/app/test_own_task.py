@@ -75,6 +75,12 @@ def test_its_faults_come_before_the_search(file, dataset, command):
     assert "no attribute 'cells'" in done.err
 
 
+def test_a_file_that_ends_the_process_is_an_error(file, dataset, command):
+    file.write_text("import sys\n\nsys.exit(0)\n", encoding="utf-8")
+    done = command("search", dataset, "--task", file, "--evaluations", "5")
+    assert (done.code, f"error: {file}, line 3: SystemExit" in done.err) == (2, True)
+
+
 def test_a_metric_of_another_task_is_refused(file, dataset):
     with pytest.raises(evoseg.app.settings.SettingsError, match="iou"):
         evoseg.search(dataset, task=file, metric="iou", evaluations=1)

@@ -67,6 +67,17 @@ def test_it_judges_here_and_in_a_worker(file, data, tmp_path):
     np.testing.assert_array_equal(judged(Processes(task, pack.path, WorkerSettings())), here)
 
 
+def test_statistics_of_unlike_shapes_fail_the_candidate_and_not_its_worker(file, data, tmp_path):
+    file.write_text(
+        AREA.replace('np.array([abs(output.mean() - truth["share"][0])])', 'np.zeros(round(4 * truth["share"][0]))')
+    )
+    task = load(file)
+    pack = write_pack(tmp_path / "p", [(stem, task.item(data.load(stem))) for stem in data.stems])
+    for executor in (InProcess(task, pack.items, 0), Processes(task, pack.path, WorkerSettings())):
+        assert "different shapes: (2,) and (3,)" in judged(executor).reason
+        assert not getattr(executor, "n_killed", 0)
+
+
 def test_it_travels_as_its_file_and_not_if_that_has_changed(file):
     task = load(file)
     sent = pickle.dumps(task)
