@@ -169,7 +169,7 @@ def search(
     dataset = opened(data, asked.reading)
     if sets_classes(asked.task, asked.metric, dataset):
         raise SeveralClassesError(dataset)
-    _warn(dataset)
+    tell_warnings(dataset)
     with hired(asked.executor) as hire:
         begun = begin(asked, dataset, out, overwrite=overwrite)
         the_search = Session(
@@ -298,7 +298,7 @@ def resume(
             return Session(asked, clock, dataset, splits, folder, progress, staff, hire=hire).run(lock)
 
 
-def _warn(dataset: Dataset) -> None:
+def tell_warnings(dataset: Dataset) -> None:
     """Log what a check of the folder warns of, the first few."""
     warnings = report_of(dataset).warnings if isinstance(dataset.source, FolderSource) else ()
     for warning in warnings[:MOST_WARNINGS]:

@@ -10,15 +10,17 @@ from typing import Any
 import numpy as np
 
 from evoseg import __version__
-from evoseg.app.api import begin, resume
+from evoseg.app.agents import staff_of
+from evoseg.app.api import begin, resume, tell_warnings
 from evoseg.app.classes import ClassPipeline, mean_of, read_classes, read_document, score_classes
 from evoseg.app.datasets import Data, name_of, opened
+from evoseg.app.executing import hired
 from evoseg.app.found import Found, found_again
 from evoseg.app.kept import result_of
 from evoseg.app.runs import CLASSES, FilesError, RunFolder, make_folder, run_id, runs_folder, write_whole
 from evoseg.app.settings import RunSettings, run_settings
 from evoseg.app.status import Watch
-from evoseg.app.tasks import AUTO, check_names
+from evoseg.app.tasks import AUTO, BINARY, check_names
 from evoseg.base.errors import DatasetError, SettingsError
 from evoseg.data.asked import CLASSES as TASK
 from evoseg.data.classes import classes_of, of_class
@@ -74,7 +76,8 @@ def search_classes(
     """Search for a pipeline per class, each of which tells its class from all else, and prove them.
 
     The classes are the masks' values above 0, or those that `dataset.yaml` names. Each has a run of its own in
-    OUT/NAME, and an equal share of the seconds or evaluations; all have the same search, selection and test images.
+    OUT/NAME, and an equal share of the seconds or evaluations and of what a language model may cost; all have the same
+    search, selection and test images.
 
     Parameters
     ----------
@@ -98,24 +101,17 @@ def search_classes(
     check_names(TASK, settings.metric)
     dataset = opened(data, settings.reading)
     parts = _parts(dataset)
-    shared = _share(replace(settings, task="binary"), len(parts))
+    tell_warnings(dataset)
+    shared = _share(replace(settings, task=BINARY), len(parts))
     folder = Path(out).expanduser().absolute() if out else runs_folder() / run_id(name_of(dataset))
     if (folder / CLASSES).exists() and not overwrite:
         raise FilesError(
             f"{folder}: holds {CLASSES} already, and nothing is overwritten. Choose another folder, or allow it with "
             "--overwrite (overwrite=True); an unfinished search goes on with `evoseg runs resume`."
         )
-    make_folder(folder)
-    begun: list[RunFolder] = []
-    try:
-        for name, part in parts.items():
-            begun.append(begin(shared, part, folder / name, overwrite=overwrite).folder)
-    except BaseException:
-        for one in begun:
-            one.drop()
-        if not any(folder.iterdir()):
-            folder.rmdir()
-        raise
+    staff_of(shared)  # a model or a cluster that cannot be used leaves no files
+    with hired(shared.executor):
+        _begin(folder, parts, shared, overwrite=overwrite)
     _write(folder, _document(dataset, parts))
     logger.warning(
         "a pipeline for each of %d classes, with equal shares of the budget: %s", len(parts), ", ".join(parts)
@@ -176,12 +172,30 @@ def _parts(dataset: Dataset) -> dict[str, Dataset]:
 
 
 def _share(settings: RunSettings, n: int) -> RunSettings:
-    """Return the settings of one class of `n`."""
+    """Return the settings of one class of `n`: together they spend no more than was allowed."""
     return replace(
         settings,
         seconds=None if settings.seconds is None else settings.seconds / n,
         evaluations=None if settings.evaluations is None else max(1, settings.evaluations // n),
+        llm_calls=settings.llm_calls // n,
+        llm_tokens=None if settings.llm_tokens is None else settings.llm_tokens // n,
+        llm_usd=None if settings.llm_usd is None else settings.llm_usd / n,
     )
+
+
+def _begin(folder: Path, parts: Mapping[str, Dataset], shared: RunSettings, *, overwrite: bool) -> None:
+    """Put a run of each class on record, or none."""
+    make_folder(folder)
+    begun: list[RunFolder] = []
+    try:
+        for name, part in parts.items():
+            begun.append(begin(shared, part, folder / name, overwrite=overwrite).folder)
+    except BaseException:
+        for one in begun:
+            one.drop()
+        if not any(folder.iterdir()):
+            folder.rmdir()
+        raise
 
 
 def _document(dataset: Dataset, parts: Mapping[str, Dataset]) -> dict[str, Any]:
@@ -201,6 +215,15 @@ def _write(folder: Path, document: dict[str, Any]) -> None:
 
 
 def _go_on(folder: Path, dataset: Dataset, again: _Again) -> FoundClasses:
+    """Finish what is not finished yet; an interrupt, at any place, says how to go on."""
+    try:
+        return _put_together(folder, dataset, again)
+    except KeyboardInterrupt as error:
+        error.add_note(f"go on with: evoseg runs resume {folder}")
+        raise
+
+
+def _put_together(folder: Path, dataset: Dataset, again: _Again) -> FoundClasses:
     """Finish the run of each class, and put together what they found."""
     document = read_document(folder / CLASSES)
     found: dict[str, Found] = {}
@@ -230,21 +253,10 @@ def _finished(path: Path, dataset: Dataset, again: _Again) -> Found:
     result = result_of(path) if read_run(path).finished else None
     if result is not None:
         return found_again(result, RunFolder(path.name, path, new=False))
-    note = f"go on with: evoseg runs resume {path.parent}"
-    try:
-        found = resume(path, dataset, workers=again.workers, executor=again.executor, progress=again.progress)
-    except KeyboardInterrupt as error:
-        error.add_note(note)
-        raise
+    found = resume(path, dataset, workers=again.workers, executor=again.executor, progress=again.progress)
     if found.result["stopped_by"] == "interrupt":
-        raise _interrupted(note)
+        raise KeyboardInterrupt
     return found
-
-
-def _interrupted(note: str) -> KeyboardInterrupt:
-    error = KeyboardInterrupt()
-    error.add_note(note)
-    return error
 
 
 def _means(found: Mapping[str, Found]) -> dict[str, float | None]:

@@ -13,7 +13,7 @@ from evoseg.app.datasets import Data, name_of, opened
 from evoseg.app.pipelines import check_channels
 from evoseg.app.scoring import judged, scored_kind
 from evoseg.app.settings import LLM_USD, check_caps
-from evoseg.app.tasks import AUTO, check_names, decided, radius_for
+from evoseg.app.tasks import AUTO, BINARY, check_names, decided, radius_for, sets_classes
 from evoseg.app.words import METRIC_WORDS
 from evoseg.base.errors import EvosegError
 from evoseg.base.kinds import Kind
@@ -66,7 +66,7 @@ def describe(data: Data, consultant: Consultant | None = None) -> dict[str, Any]
         For faults of the dataset or the settings, or if the model gives no answer.
     """
     dataset = opened(data)
-    kind, metric, _ = decided(AUTO, None, dataset)
+    kind, metric, _ = decided(BINARY if sets_classes(AUTO, None, dataset) else AUTO, None, dataset)
     stems = split_of(dataset).search
     material = material_of(dataset, stems, kind, metric)
     card = _card(material)

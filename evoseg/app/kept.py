@@ -23,7 +23,7 @@ from evoseg.data.reading import Reading
 from evoseg.evolve.ports import Scored
 from evoseg.evolve.selection import Front
 from evoseg.pipeline import print_text
-from evoseg.store.lock import RunLock
+from evoseg.store.lock import RunLock, is_locked
 from evoseg.store.runs import RunRecord, RunState, read_run, scored_in, state_of
 
 
@@ -98,8 +98,11 @@ def delete(run: str | Path) -> RunFolder:
     if not path.is_dir():
         path = find_run(str(run))
     if (path / CLASSES).is_file():
-        for file in _runs_of(path):
-            delete(file.parent)
+        runs = [file.parent for file in _runs_of(path)]
+        if busy := [run for run in runs if is_locked(run)]:
+            raise FilesError(f"{busy[0]}: a process is searching in this run. Wait for it, or end it with Ctrl-C.")
+        for one in runs:
+            delete(one)
         (path / CLASSES).unlink()
         if not any(path.iterdir()):
             path.rmdir()

@@ -12,7 +12,7 @@ from evoseg.app.datasets import Data, name_of, opened
 from evoseg.app.places import keep_place, places
 from evoseg.app.runs import FilesError, home
 from evoseg.app.settings import DEFAULT, NONE, RunSettings
-from evoseg.app.tasks import AUTO, decided, kind_called, sets_classes
+from evoseg.app.tasks import AUTO, BINARY, decided, kind_called, sets_classes
 from evoseg.base.ahead import ahead
 from evoseg.base.errors import EvosegError, SettingsError
 from evoseg.base.kinds import Kind
@@ -270,11 +270,11 @@ def _wanted(dataset: Dataset, task: str) -> Kind:
         If libraries keep no such tasks.
     """
     if sets_classes(task, None, dataset):
-        kind = kind_called("binary")  # what a class asks for
+        kind = kind_called(BINARY)
     elif dataset.labelled:
         kind, _, _ = decided(task, None, dataset)
     else:
-        kind = kind_called("binary" if task == AUTO else task)
+        kind = kind_called(BINARY if task == AUTO else task)
     if kind.output not in METRICS:
         raise SettingsError(f"libraries keep no solved tasks of {kind.name}; take one of {', '.join(TASKS)}.")
     return kind.output

@@ -63,7 +63,8 @@ TASKS = {
     )
 }
 AUTO = "auto"
-_BINARY = "binary"
+BINARY = "binary"
+"""Foreground; each of several classes asks for this, too."""
 OWN_METRIC = "score"
 """What the score of a task of the user's own is called."""
 _NAMED: dict[str, TaskKind] = {}
@@ -130,7 +131,7 @@ def check_names(task: str, metric: str | None) -> None:
     ------
     SettingsError
     """
-    wanted = None if task == AUTO else kind_called(_BINARY if task == CLASSES else task)
+    wanted = None if task == AUTO else kind_called(BINARY if task == CLASSES else task)
     if wanted is not None and metric in wanted.metrics:
         return
     if metric is not None and wanted not in (None, kind_scored_by(metric)):
@@ -150,7 +151,7 @@ def sets_classes(task: str, metric: str | None, dataset: Dataset) -> bool:
         If a name is unknown, or they do not go together.
     """
     check_names(task, metric)
-    if task != AUTO or (metric is not None and kind_scored_by(metric).name != _BINARY):
+    if task != AUTO or (metric is not None and kind_scored_by(metric).name != BINARY):
         return task == CLASSES
     return asked(dataset.survey.facts, dataset.card).task == CLASSES
 

@@ -1,6 +1,7 @@
 """Several classes from end to end: a run each, an image of classes, and what goes wrong."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from evoseg.data.files import read_image, write_image
 from evoseg.data.reading import PLAIN
 from evoseg.data.splits import split
 from evoseg.pipeline import read_text
+from evoseg.store.lock import RunLock
 
 SHAPE = (48, 61)  # Non-square on purpose: swapped axes must fail.
 CARD = "classes: {1: bright, 4: dark}\n"
@@ -81,6 +83,29 @@ def test_all_classes_share_their_splits_and_the_budget(found, folder):
     assert split(of_class(data, BRIGHT)) == split(of_class(data, DARK)) == split(data)
     assert {tuple(one.result["splits"]["test"]) for one in found.classes.values()} == {split(data).test}
     assert [one.result["settings"]["evaluations"] for one in found.classes.values()] == [40, 40]
+
+
+def test_all_classes_together_cost_no_more_than_was_allowed(folder, tmp_path):
+    model = {"agent": "openai:x", "base_url": "http://127.0.0.1:9/v1", "llm_calls": 5, "llm_tokens": 9001, "llm_usd": 1}
+    found = evoseg.search_classes(folder, evaluations=8, workers=0, library="none", out=tmp_path / "a", **model)
+    for one in found.classes.values():
+        asked = one.result["settings"]
+        assert (asked["llm_calls"], asked["llm_tokens"], asked["llm_usd"]) == (2, 4500, 0.5)
+
+
+def test_deleting_takes_all_runs_or_none(found, tmp_path, command):
+    group = shutil.copytree(found.file.parent, tmp_path / "copy")
+    with RunLock(group / "dark"):
+        refused = command("runs", "delete", group)
+        assert refused.code == 1 and "dark: a process is searching in this run" in refused.err
+        assert (group / "bright" / "run.db").is_file() and (group / "classes.json").is_file()
+    assert command("runs", "delete", group).code == 0 and not group.exists()
+
+
+def test_classes_can_be_described(folder, command):
+    done = command("describe", folder, "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["card"]
 
 
 def test_masks_of_one_class_are_where_its_value_is(folder):
@@ -212,6 +237,7 @@ def test_settings_that_do_not_go_together_leave_nothing_behind(folder, tmp_path)
     for asked, said in (
         ({"metric": "ap50"}, "ap50, which scores the task instances"),
         ({"task": "points"}, "task is points"),
+        ({"agent": "gpt"}, "a model is named like openai:MODEL"),
     ):
         with pytest.raises(SettingsError, match=said):
             evoseg.search_classes(folder, evaluations=4, workers=0, out=tmp_path / "a", **asked)
