@@ -1,5 +1,6 @@
 """Apply a pipeline to image files and write masks and pictures of them."""
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
@@ -41,6 +42,8 @@ OVERLAY_PX = 4096
 
 IN_BANDS = 1 << 24
 """Pixels from which the pipeline runs band by band, which bounds its memory."""
+
+logger = logging.getLogger(__name__)
 
 AnyRows = ArrayRows | TiffRows
 
@@ -301,7 +304,9 @@ def _in_folder(source: Path, reading: Reading) -> list[Input]:
     reading = reading.or_else(read_card(source / "dataset.yaml").reading)
     if folder.planes:
         return _with_planes(folder, reading)
-    if folder.images and folder.layout != plain.LAYOUT.name:
+    if folder.images and folder.layout not in ("", plain.LAYOUT.name):
+        if folder.faults:
+            logger.warning("%s: faults in it may keep images out; `evoseg check` lists them", source)
         return [_file(path, reading, stem) for stem, path in folder.images.items()]
     inner = source / "images"
     return [_file(path, reading) for path in _image_files(inner if inner.is_dir() else source)]
@@ -335,7 +340,10 @@ def _with_planes(folder: Folder, reading: Reading) -> list[Input]:
 
 
 def _assembled(source: FolderSource, stem: str, channels: tuple[str, ...]) -> ArrayRows:
-    parts = {part: source.read(part, stem) for part in ("image", *(f"planes/{name}" for name in source.planes))}
+    names = ("image", *(f"planes/{name}" for name in source.planes))
+    if missing := [part for part in names if not source.has(part, stem)]:
+        raise DatasetError(f"{source.where('image', stem)}: has no file in {missing[0]}/. Add it.")
+    parts = {part: source.read(part, stem) for part in names}
     if faults := mismatches(source, stem, parts):
         raise DatasetError(faults[0])
     return ArrayRows(assemble(stem, parts, channels).image)

@@ -87,7 +87,7 @@ def apply(
     if as_json:
         print(json.dumps({"pipeline": program.digest, "images": [_row(result) for result in found]}, indent=1))
     else:
-        print(_applied_text(found, out, table))
+        print(_applied_text(found, table))
     raise typer.Exit(1 if failed else 0)
 
 
@@ -110,10 +110,15 @@ def _register(
     refuse_existing([out.expanduser() / registering.TABLE], overwrite=overwrite)
     shifts, found = registering.register(program, folders, workers, reading), []
     make_folder(out.expanduser())
-    for one in shifts:
-        found.append(one)
-        if one.fault:
-            print(f"error: {one.fault}", file=sys.stderr)
+    try:
+        for one in shifts:
+            found.append(one)
+            if one.fault:
+                print(f"error: {one.fault}", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        path = registering.write_shifts(found, out, overwrite=overwrite)
+        error.add_note(f"what was found until then is in {path}")
+        raise
     path = registering.write_shifts(found, out, overwrite=overwrite)
     done = [one for one in found if not one.fault]
     if as_json:
@@ -165,7 +170,7 @@ def _row(result: "Applied") -> dict[str, object]:
     }
 
 
-def _applied_text(found: "list[Applied]", out: Path, table: Path | None) -> str:
+def _applied_text(found: "list[Applied]", table: Path | None) -> str:
     done = [result for result in found if not result.fault]
     failed = len(found) - len(done)
     pixels, seconds = sum(r.pixels for r in done), sum(r.seconds for r in done)
@@ -176,7 +181,7 @@ def _applied_text(found: "list[Applied]", out: Path, table: Path | None) -> str:
         if done[0].count is not None:
             lines[0] += f", {sum(r.count or 0 for r in done)} objects"
         lines.append(f"{pixels / 1e6 / max(seconds, 1e-9):.1f} Mpx/s in the pipeline, without reading and writing")
-        lines += [f"answers   {out.expanduser() / done[0].answer.parent.name}", f"overlays  {out / 'overlays'}"]
+        lines += [f"answers   {done[0].answer.parent}", f"overlays  {done[0].overlay.parent}"]
     if table:
         lines.append(f"table     {table}")
     return "\n".join(lines)

@@ -224,6 +224,29 @@ def test_apply_takes_the_images_of_every_layout_and_nothing_else(name, tmp_path,
     assert [row["name"] for row in json.loads(done.out)["images"]] == ["case_00", "case_01"], done.err
 
 
+def test_apply_leaves_no_image_out_in_silence(tmp_path, command: Callable):
+    pipeline = tmp_path / "bright.evo"
+    pipeline.write_text("def pipeline(image):\n    a = channel(image)\n    return threshold(a, level=100)\n")
+    for name in ("a.png", "a.bmp"):
+        put(tmp_path / "plain" / "images" / name, np.zeros(SHAPE, np.uint8))
+    done = command("apply", pipeline, tmp_path / "plain", "--out", tmp_path / "out")
+    assert done.code == 1 and "would both become the answer a" in done.err
+    for name in ("a.png", "a.bmp", "a_masks.png"):
+        put(tmp_path / "cells" / name, np.zeros(SHAPE, np.uint8))
+    done = command("apply", pipeline, tmp_path / "cells", "--out", tmp_path / "out")
+    assert done.code == 0 and "cells: faults in it may keep images out" in done.err
+
+
+def test_apply_names_an_image_without_its_plane(tmp_path, command: Callable):
+    pipeline = tmp_path / "bright.evo"
+    pipeline.write_text("def pipeline(image):\n    a = channel(image)\n    return threshold(a, level=100)\n")
+    for name in ("images/a.png", "images/b.png", "planes/deep/b.png"):
+        put(tmp_path / "data" / name, np.zeros(SHAPE, np.uint8))
+    done = command("apply", pipeline, tmp_path / "data", "--out", tmp_path / "out")
+    assert done.code == 1 and "a.png: has no file in planes/deep/" in done.err
+    assert [path.name for path in (tmp_path / "out" / "masks").iterdir()] == ["b.png"]
+
+
 def test_a_folder_that_is_not_recognised_ends_a_command_with_one_sentence(tmp_path, command: Callable):
     put(tmp_path / "a" / "x.png", np.zeros(SHAPE, np.uint8))
     done = command("check", tmp_path)

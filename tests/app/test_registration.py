@@ -10,6 +10,7 @@ import pytest
 from numpy.random import default_rng
 
 import evoseg
+from evoseg.app import registering
 from evoseg.app.exporting import exported
 from evoseg.base.errors import SettingsError
 from evoseg.data.files import read_image, write_image
@@ -42,6 +43,17 @@ def test_scores_name_the_error(command, run, folder):
     assert "shifts are off by" in done.out
     document = json.loads(command("score", run.files["pipeline"], folder, "--json").out)
     assert document["per_image"] == {stem: {"closeness": s} for stem, s in run.test_per_image.items()}
+
+
+def test_an_interrupt_keeps_the_shifts_that_were_found(command, run, folder, tmp_path, monkeypatch):
+    def cut(*arguments):
+        yield registering.Shifted("a", (1.0, 2.0))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(registering, "register", cut)
+    done = command("apply", run.files["pipeline"], folder, "--out", tmp_path)
+    assert done.code == 130 and f"what was found until then is in {tmp_path / 'shifts.csv'}" in done.err
+    assert shifts_in(tmp_path / "shifts.csv") == {"a": (1.0, 2.0)}
 
 
 def test_apply_writes_a_table_of_shifts(command, run, folder, tmp_path):
