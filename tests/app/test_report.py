@@ -25,6 +25,11 @@ def test_a_search_leaves_a_report_that_names_what_was_found(found):
     assert len(found.files["report"].read_bytes()) < 1_500_000
 
 
+def test_settings_that_say_nothing_are_left_out(found):
+    text = found.files["report"].read_text("utf-8")
+    assert "max_ms_per_mpx" not in text and "task_digest" not in text and "evaluations" in text
+
+
 def test_the_command_writes_the_same_report_anew(command, found, copy):
     before = (copy / "report.html").read_text("utf-8")
     (copy / "report.html").unlink()
