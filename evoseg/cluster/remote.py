@@ -133,6 +133,8 @@ def answer(question: bytes, folder: Path, worker: str, address: str) -> bytes:
             f"the Dask worker {address} cannot read the task ({error}). It must be a class in a module that is "
             "installed there, too."
         ) from error
+    except EvosegError as error:  # a file of the user's own that is not there, or another
+        raise ClusterError(f"the Dask worker {address} cannot run the task: {error}") from error
     if differ := differences(versions(), kit.versions):
         raise ClusterError(other_versions(f"the Dask worker {address}", differ))
     pack = folder / f"{kit.pack}.pack"

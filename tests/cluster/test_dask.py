@@ -1,6 +1,7 @@
 """Jobs on a Dask cluster: exact answers, no harm from killed workers, and an end to every wait."""
 
 import os
+import pickle
 import signal
 import socket
 import threading
@@ -21,11 +22,14 @@ from evoseg.cluster.remote import ClusterError
 from evoseg.data.pack import Pack
 from evoseg.evolve.binary import BinaryTask
 from evoseg.evolve.jobs import InProcess, Job, Outcome, Request
+from evoseg.evolve.own import digest_of, load_task
 from evoseg.evolve.ports import Failed, Task
+from evoseg.evolve.workers import WorkerSettings
 from tests.cluster.local import LocalCluster, local_cluster, wait_until
 from tests.evolve import helpers
 from tests.evolve.helpers import NastyTask, SlowTask, UnreadableTask, marking, pack, ramp
 
+ROOT = Path(__file__).resolve().parents[2]
 GOOD = [100, 50, 156, 200]
 
 
@@ -168,6 +172,17 @@ def test_a_task_that_workers_cannot_read_is_an_error(cluster, tmp_path):
     wanted = pytest.raises(ClusterError, match=r"cannot read the task .*somebodys_notebook.* module")
     with wanted, executor(cluster, UnreadableTask(home=os.getpid()), pack(ramp(), tmp_path)) as dask_executor:
         dask_executor.run([job(*GOOD)])
+
+
+def test_a_task_of_ones_own_that_a_worker_lacks_is_an_error_that_names_the_worker(tmp_path):
+    file = tmp_path / "own.py"
+    file.write_text((ROOT / "examples" / "own_task.py").read_text("utf-8"), encoding="utf-8")
+    task = load_task(file, digest_of(file))
+    kit = pickle.dumps(remote.Kit("", task, WorkerSettings(), remote.versions()))
+    file.unlink()
+    load_task.cache_clear()  # as in another process
+    with pytest.raises(ClusterError, match=r"worker tcp://there cannot run the task: .*own\.py: cannot be read"):
+        remote.answer(pickle.dumps((kit, job(*GOOD))), tmp_path, "w", "tcp://there")
 
 
 def test_other_versions_are_an_error(cluster, monkeypatch):
