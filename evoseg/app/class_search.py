@@ -143,10 +143,13 @@ def resume_classes(
     """
     path = Path(folder).expanduser().absolute()
     document = read_document(path / CLASSES)
-    where = data if data is not None else document["dataset_path"]
+    try:
+        where, reading = document["dataset_path"] if data is None else data, Reading(**document["reads"])
+    except (KeyError, TypeError) as error:
+        raise FilesError(f"{path / CLASSES}: does not say what was searched in ({error}).") from error
     if where is None:
         raise DatasetError(f"{path}: its images were given as arrays; give them again, by evoseg.resume_classes.")
-    dataset = opened(where, Reading(**document["reads"]))
+    dataset = opened(where, reading)
     return _go_on(path, dataset, _Again(workers, executor, progress))
 
 

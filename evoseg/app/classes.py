@@ -130,9 +130,14 @@ def read_document(path: Path) -> dict[str, Any]:
         document = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise FilesError(f"{path}: cannot be read ({error}).") from error
-    if not isinstance(document, dict) or not isinstance(document.get("classes"), list):
+    if not isinstance(document, dict) or not _are_named(document.get("classes")):
         raise FilesError(f"{path}: names no classes, so it is not from a search for several.")
     return document
+
+
+def _are_named(entries: Any) -> bool:
+    """Return whether something is a list of objects with names."""
+    return isinstance(entries, list) and all(isinstance(e, dict) and isinstance(e.get("name"), str) for e in entries)
 
 
 def read_classes(path: Path) -> ClassPipeline:

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from evoseg.app.kept import champion_file, member, reading_in
-from evoseg.app.runs import FilesError, find_run, write_whole
+from evoseg.app.runs import CLASSES, FilesError, find_run, refuse_classes, write_whole
 from evoseg.base.errors import PipelineError
 from evoseg.data.reading import Reading
 from evoseg.pipeline import Pipeline, print_text, read_json, read_text, write_json
@@ -119,9 +119,11 @@ def _path(source: str | Path) -> Path | tuple[Path, int]:
         return folder, int(numbered[2])
     if not path.exists():
         path = find_run(str(source))
-    if not path.is_dir():
-        return path
-    return champion_file(path)
+    if path.is_dir():
+        return champion_file(path)
+    if path.name == CLASSES:
+        refuse_classes(path.parent)
+    return path
 
 
 def _parsed(text: str) -> Pipeline:

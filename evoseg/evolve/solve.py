@@ -254,7 +254,7 @@ def _why_nothing(progress: Progress, settings: SearchSettings) -> str:
             f"no candidate costs less than {settings.max_cost:g} ms per megapixel; a plain threshold costs about 1. "
             "Allow more."
         )
-    return "the search ended before any candidate was scored. Give it more time."
+    return "the search ended before any candidate was scored. Give it more time, or more evaluations."
 
 
 def _time_to_prove(splits: Splits, pixels: float, packing_s: float) -> float:

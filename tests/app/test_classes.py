@@ -175,7 +175,7 @@ def test_the_run_of_one_class_is_a_run_like_any_other(found, folder, tmp_path, c
     assert command("report", dark, "--out", tmp_path / "dark.html").code == 0
     exported = command("export", dark, "--to", "python").out
     assert exported.startswith("# Made for images that evoseg read with masks equal to 4")
-    for arguments in (("show", found.file.parent), ("export", found.file.parent, "--to", "python")):
+    for arguments in (("show", found.file.parent), ("show", found.file), ("export", found.file, "--to", "python")):
         done = command(*arguments)
         assert done.code == 1 and "found/bright, found/dark" in done.err
 
@@ -264,3 +264,10 @@ def test_a_damaged_document_is_one_clear_error(tmp_path):
         (tmp_path / "classes.json").write_text(text)
         with pytest.raises(FilesError, match=said):
             read_classes(tmp_path / "classes.json")
+    for text, said in (
+        ('{"classes": [3]}', "names no classes"),
+        ('{"classes": [{"name": "a"}]}', "does not say what was searched in"),
+    ):
+        (tmp_path / "classes.json").write_text(text)
+        with pytest.raises(FilesError, match=said):
+            evoseg.resume_classes(tmp_path)
