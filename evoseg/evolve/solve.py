@@ -180,9 +180,9 @@ def solve(
 
 
 def _masks(task: Task, pack: Pack, ground: "_Ground", hire: Hire) -> Progress | None:
-    """Return what a search for the foreground has found; None where that is the task itself, or no part of it."""
-    simpler = foreground_of(task)
-    if simpler is None:
+    """Return what a search for the foreground has found; None if that is the task itself, or the budget too small."""
+    simpler, budget = foreground_of(task), ground.clock.evaluations_left(0)
+    if simpler is None or (budget is not None and SHARE * budget < 1):
         return None
     with ground.clock.part(SHARE), closing(hire(simpler, pack)) as executor:
         usual = replace(ground, method=replace(ground.method, proposers=usual_proposers))

@@ -97,6 +97,12 @@ def test_cut_in_either_stage_it_ends_as_if_undisturbed(whole, tmp_path, share):
     assert [h.about for h, _ in journal.entries] == [h.about for h, _ in entries]
 
 
+def test_a_budget_too_small_to_share_goes_to_the_objects(tmp_path):
+    settings = SearchSettings(Budget(evaluations=2), workers=0)
+    solution = solve(DATASET, SPLITS, InstanceTask(), settings, tmp_path, Clock(settings.budget))
+    assert (solution.progress.evaluations, solution.champion.scored.pipeline.output) == (2, Kind.LABELS)
+
+
 class _Interrupting:
     """An evaluator during whose second question somebody presses Ctrl-C."""
 
