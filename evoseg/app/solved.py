@@ -220,11 +220,16 @@ class Likeness:
 
         known = places(similar.task.id for similar in self.tasks)
         missing = {s.task.name: "its images are not known here" for s in self.tasks if s.task.id not in known}
-        others = [(s.task.name, s.task.output, known[s.task.id]) for s in self.tasks if s.task.id in known]
+        missing |= {s.task.name: "its images are these" for s in self.tasks if self._is_of_these_images(known, s)}
+        others = [(s.task.name, s.task.output, known[s.task.id]) for s in self.tasks if s.task.name not in missing]
         try:
             return missing | side_by_side(self._data, self.dataset, self.stems, others, self.output, Path(path))
         except OSError as error:
             raise FilesError(f"{path}: cannot be written ({error.strerror}).") from error
+
+    def _is_of_these_images(self, known: Mapping[str, Path], similar: Similar) -> bool:
+        """Return whether a task was solved in the folder of this very dataset."""
+        return self._data.root is not None and known.get(similar.task.id) == self._data.root.resolve()
 
     def __str__(self) -> str:
         return "\n".join(_lines(self))

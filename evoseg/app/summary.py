@@ -28,7 +28,7 @@ def summary(found: Found) -> str:
         _table(found),
         verdict(found),
         *reused(found),
-        _effort(result),
+        _effort(found),
         *_agent(result),
         "\n".join(["files", *(f"  {path}" for path in found.files.values())]),
     ]
@@ -172,8 +172,16 @@ def _agent(result: dict[str, Any]) -> list[str]:
     return [f"{words}, {worth}champion's steps{f'; faults: {faults}' if faults else ''}."]
 
 
-def _effort(result: dict[str, Any]) -> str:
-    return (
+def _effort(found: Found) -> str:
+    result, search = found.result, found.scores["search"]
+    words = (
         f"{result['evaluations']} candidates in {result['seconds']:.1f} s ({result['evaluations_per_second']:.1f} per "
         f"second), the best after {result['evaluations_to_best']}; it ended because {_STOPPED[result['stopped_by']]}."
     )
+    best = result["history"][-1][2] if result["history"] else 0.0
+    if search is not None and round(best, 3) > round(search, 3):
+        words += (
+            f" That best one scored {METRIC_WORDS[found.metric]} {best:.3f} on the search images; the pipeline above "
+            "was preferred by what is expected of new images."
+        )
+    return words

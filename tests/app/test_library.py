@@ -68,6 +68,15 @@ def test_the_summary_says_what_reuse_has_saved(dataset, score, history, says):
     assert says in summary(replace(found, result=told))
 
 
+def test_the_summary_says_so_if_the_best_on_the_search_images_was_not_chosen(dataset):
+    found = solved(dataset)
+    preferred = "the pipeline above was preferred"
+    at_most = found.result | {"history": [[5, 1.0, found.scores["search"]]]}
+    assert preferred not in summary(replace(found, result=at_most))
+    higher = found.result | {"history": [[5, 1.0, found.scores["search"] + 0.01]]}
+    assert preferred in summary(replace(found, result=higher))
+
+
 def test_a_picture_shows_the_images_that_are_known_here(command, dataset, sibling, tmp_path, home):
     solved(sibling)
     picture = tmp_path / "like.png"
@@ -75,6 +84,7 @@ def test_a_picture_shows_the_images_that_are_known_here(command, dataset, siblin
     assert done.code == 0 and "more_nuclei: " not in done.err
     assert done.err.count("not in the picture") == 2
     both = np.asarray(Image.open(picture)).shape
+    assert "more_nuclei: its images are these" in command("similar", sibling, "--out", tmp_path / "own.png").err
     assert command("similar", dataset, "--out", picture).code == 1
     shutil.rmtree(home / "places")
     done = command("similar", dataset, "-k", 3, "--out", picture, "--overwrite")
