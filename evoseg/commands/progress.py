@@ -17,7 +17,7 @@ QUIET_S = 5.0
 """Longest silence between two plain lines, as far as there is news."""
 LEAST_S = 1.0
 """Shortest time between two plain lines."""
-READING = "reading the images"
+READING = "reading the images and getting ready"
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from evoseg.app.settings import OPERATORS
 from evoseg.app.status import Status
 from evoseg.app.tasks import OWN_METRIC, TASKS
 from evoseg.app.words import METRIC_WORDS
-from evoseg.commands.progress import PlainLines
+from evoseg.commands.progress import READING, PlainLines
 from evoseg.data.files import read_image, read_mask, write_image
 from evoseg.operators import registry
 from evoseg.pipeline import print_text, read_json
@@ -369,4 +369,4 @@ def test_plain_lines_come_with_news_and_not_too_often(capsys):
     lines.still_reading()
     assert not capsys.readouterr().err
     PlainLines().still_reading()
-    assert capsys.readouterr().err == "reading the images\n"
+    assert capsys.readouterr().err == f"{READING}\n"
