@@ -135,7 +135,9 @@ def export_python(pipeline: Pipeline) -> str:
     for op in used:
         check_exportable(op)
     if pipeline.output not in _KINDS:
-        raise ExportError(f"the pipeline gives a {pipeline.output} value; only masks, planes and objects are exported.")
+        raise ExportError(
+            f"the pipeline gives a {pipeline.output} value; only masks, planes, objects and points are exported."
+        )
     places = [(op.function.__module__, op.name) for op in used]
     places += [(vectors.__name__, name) for name in ("drawn_image", "fingerprint")]
     excerpts = Excerpts(dict.fromkeys(_OWN_NAMES, ("", "")) | {name: (module, name) for module, name in places})

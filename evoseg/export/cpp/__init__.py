@@ -126,7 +126,10 @@ def export_cpp(pipeline: Pipeline) -> str:
         Naming the operators that C++ files do not carry, if there are any.
     """
     if pipeline.output not in FILTERS.outputs:
-        raise ExportError(f"the pipeline gives a {pipeline.output} value; only {FILTERS.gives} are exported to C++.")
+        raise ExportError(
+            f"the pipeline gives a {pipeline.output} value; only {FILTERS.gives} are exported to C++. "
+            "Files for Python (--to python) carry objects and points, too."
+        )
     is_mask = pipeline.output is Kind.MASK
     header = _HEADER.format(
         what="Segment images" if is_mask else "Filter images",

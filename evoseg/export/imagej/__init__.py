@@ -141,7 +141,8 @@ def export_imagej(pipeline: Pipeline) -> str:
     """
     if pipeline.output not in FILTERS.outputs:
         raise ExportError(
-            f"the pipeline gives a {pipeline.output} value; only {FILTERS.gives} are exported to ImageJ macros."
+            f"the pipeline gives a {pipeline.output} value; only {FILTERS.gives} are exported to ImageJ macros. "
+            "Files for Python (--to python) carry planes, objects and points, too."
         )
     filters = FILTERS.text([pipeline])
     checks = "\n".join(
