@@ -29,8 +29,11 @@ def demo(
         f"{'replaced the demo in' if replaced else 'drew a dataset in'} {dataset}; now a search of {seconds:g} s",
         file=sys.stderr,
     )
-    with shown() as watch:
-        found = search(dataset, seconds=seconds, workers=workers, out=folder / demonstration.RESULT, progress=watch)
+    result = folder / demonstration.RESULT
+    with shown() as watch:  # with no library: the next demo is not to begin with this one's answer
+        found = search(
+            dataset, seconds=seconds, workers=workers, library="none", remember=False, out=result, progress=watch
+        )
     report(found, as_json=as_json)
     if not as_json:
         print(f"\nOpen {found.files['report']} in a browser: every step, every score, where it fails.")

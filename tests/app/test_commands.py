@@ -345,7 +345,8 @@ def test_the_demo_replaces_its_own_folder_and_no_other(command, tmp_path, monkey
     monkeypatch.setattr(demonstration, "SHAPE", (60, 80))
     monkeypatch.chdir(tmp_path)
     arguments = ("demo", "--seconds", "4", "--workers", "0")
-    assert command(*arguments).code == 0
+    first = command(*arguments, "--json")
+    assert (first.code, json.loads(first.out)["warm_start"]) == (0, [])
     (tmp_path / "demo" / "note.txt").write_text("mine")
     done = command(*arguments)
     assert done.code == 0
