@@ -17,6 +17,7 @@ from evoseg.app.datasets import Data, name_of, opened
 from evoseg.app.executing import hired
 from evoseg.app.found import Found, found_again
 from evoseg.app.kept import result_of
+from evoseg.app.recording import refuse_other_dataset
 from evoseg.app.runs import CLASSES, FilesError, RunFolder, make_folder, run_id, runs_folder, write_whole
 from evoseg.app.settings import RunSettings, run_settings
 from evoseg.app.status import Watch
@@ -231,7 +232,7 @@ def _put_together(folder: Path, dataset: Dataset, again: _Again) -> FoundClasses
     document = read_document(folder / CLASSES)
     found: dict[str, Found] = {}
     for entry in document["classes"]:
-        found[entry["name"]] = _finished(folder / entry["name"], dataset, again)
+        found[entry["name"]] = _finished(folder / entry["name"], dataset, int(entry["value"]), again)
     for entry in document["classes"]:
         one = found[entry["name"]]
         selection = one.scores["selection"]
@@ -251,10 +252,13 @@ def _put_together(folder: Path, dataset: Dataset, again: _Again) -> FoundClasses
     return FoundClasses(pipeline, found, metric, document["scores"], combined, folder / CLASSES, document)
 
 
-def _finished(path: Path, dataset: Dataset, again: _Again) -> Found:
+def _finished(path: Path, dataset: Dataset, value: int, again: _Again) -> Found:
     """Return what the run of one class found, searching for the rest of its budget if there is some left."""
-    result = result_of(path) if read_run(path).finished else None
+    record = read_run(path)
+    result = result_of(path) if record.finished else None
     if result is not None:
+        part = of_class(dataset, value)
+        refuse_other_dataset(record, part, split_of(part))
         return found_again(result, RunFolder(path.name, path, new=False))
     found = resume(path, dataset, workers=again.workers, executor=again.executor, progress=again.progress)
     if found.result["stopped_by"] == "interrupt":

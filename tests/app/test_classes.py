@@ -180,7 +180,7 @@ def test_the_run_of_one_class_is_a_run_like_any_other(found, folder, tmp_path, c
         assert done.code == 1 and "found/bright, found/dark" in done.err
 
 
-def test_a_search_that_was_cut_goes_on_to_the_same_classes(folder, found, home, command, monkeypatch):
+def test_a_search_that_was_cut_goes_on_to_the_same_classes(folder, found, home, tmp_path, command, monkeypatch):
     from evoseg.app import class_search
 
     def cut(path, *arguments, **named):
@@ -199,6 +199,10 @@ def test_a_search_that_was_cut_goes_on_to_the_same_classes(folder, found, home, 
     assert listed == {f"{group.name}/bright": "done", f"{group.name}/dark": "interrupted"}
     half = command("apply", group.name, folder, "--out", group / "out")
     assert half.code == 1 and "no pipeline for bright, dark yet" in half.err
+    other = Path(shutil.copytree(folder, tmp_path / "other"))
+    write_image(other / "images" / "s0.png", 255 - SCENES[0][0], overwrite=True)
+    refused = command("runs", "resume", group.name, "--dataset", other)
+    assert refused.code == 1 and "s0's image has changed" in refused.err
     done = command("runs", "resume", group.name, "--json")
     assert done.code == 0, done.err
     pipelines = [entry["pipeline"] for entry in json.loads(done.out)["classes"]]
