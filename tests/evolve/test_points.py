@@ -145,7 +145,7 @@ def test_a_folder_of_points_is_searched_and_applied(tmp_path, monkeypatch):
     for i, (image, places) in enumerate(SCENES):
         write_image(root / "images" / f"s{i}.png", image)
         (root / "points" / f"s{i}.csv").write_text(points_text(places))
-    found = evoseg.search(root, evaluations=60, workers=0, seed=1, out=tmp_path / "run")
+    found = evoseg.search(root, evaluations=150, workers=0, seed=1, out=tmp_path / "run")
     assert found.metric == "f1" and found.scores["test"] is not None and found.scores["test"] > 0.9
     assert found.result["task"] == "points" and set(found.baselines_test) >= {"all", "nothing"}
     assert cv2.imread(str(found.files["test"])) is not None
