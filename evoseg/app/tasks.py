@@ -45,7 +45,8 @@ class TaskKind:
     def task(self, metric: str, radius: float | None) -> Task:
         """Return the task; points match within a radius, in px."""
         made = self.make(metric)
-        return replace(made, radius=radius or RADIUS_PX) if isinstance(made, PointTask) else made
+        # A task of the user's own travels as its file, so what is changed in it would not arrive.
+        return replace(made, radius=radius or RADIUS_PX) if type(made) is PointTask else made
 
     @property
     def own(self) -> bool:

@@ -94,7 +94,9 @@ class Foreground:
 
 def foreground_of(task: Task) -> Foreground | None:
     """Return the simpler task to begin with, None if there is none."""
-    return Foreground(task) if isinstance(task, InstanceTask | PointTask) else None
+    if isinstance(task, InstanceTask | PointTask) and type(task) in (InstanceTask, PointTask):
+        return Foreground(task)
+    return None  # for what a user derives from them, too: its truths may know no pixels
 
 
 def lifted(masks: Sequence[Scored], output: Kind) -> tuple[Pipeline, ...]:

@@ -7,20 +7,30 @@ import copyreg
 import importlib.util
 import sys
 import traceback
+from collections.abc import Callable
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evoseg.base.errors import SettingsError
 from evoseg.base.kinds import Kind
 from evoseg.data.dataset import Sample
-from evoseg.evolve.ports import Task, inputs_of
+from evoseg.evolve.ports import Task, inputs_of, judged
 
 NEEDED = ("item", "image", "truth", "judge", "score", "survey", "probe", "sweep")
 """Methods of a task; `evoseg.PlainTask` has all but item, judge and score."""
+_EMPTY: dict[Kind, Callable[[tuple[int, ...]], NDArray[Any]]] = {
+    Kind.MASK: lambda shape: np.zeros(shape, np.bool_),
+    Kind.LABELS: lambda shape: np.zeros(shape, np.int32),
+    Kind.POINTS: lambda shape: np.zeros((0, 2)),
+    Kind.GRAY: lambda shape: np.zeros(shape, np.uint8),
+}
+"""What a pipeline returns that finds nothing."""
 
 
 def digest_of(path: Path) -> str:
@@ -76,17 +86,16 @@ def load_task(path: Path, digest: str) -> Task:
 
 
 def try_out(task: Task, sample: Sample, path: Path) -> None:
-    """Have a user's task look at one sample, so that its faults come before a search and not out of it.
+    """Have a user's task judge an empty answer to one sample, so that its faults come before a search.
 
     Raises
     ------
     SettingsError
-        If it fails, or gives images that no pipeline takes; the message names the line.
+        If that fails, or it gives images that no pipeline takes; the message names the line.
     """
     try:
         item = task.item(sample)
-        inputs = inputs_of(task, item)
-        task.truth(item)
+        inputs, truth = inputs_of(task, item), task.truth(item)
     except Exception as error:
         raise _fault(path, error, f" with {sample.stem}") from error
     for image in inputs:
@@ -97,6 +106,11 @@ def try_out(task: Task, sample: Sample, path: Path) -> None:
                 f"{path}: image() gives {found} for {sample.stem}; uint8, uint16 or float32 arrays of shape (M, N, C) "
                 "are needed."
             )
+    nothing = tuple(_EMPTY[task.output](image.shape[:2]) for image in inputs)
+    try:
+        task.score(judged(task, nothing, truth)[None])
+    except Exception as error:
+        raise _fault(path, error, f" with an empty answer to {sample.stem}") from error
 
 
 def _fault(path: Path, error: Exception | SystemExit, when: str = "") -> SettingsError:

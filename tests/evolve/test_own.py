@@ -5,9 +5,11 @@ import pickle
 import numpy as np
 import pytest
 
+from evoseg.app.tasks import TaskKind
 from evoseg.base.errors import SettingsError
 from evoseg.data.dataset import Dataset
 from evoseg.data.pack import write_pack
+from evoseg.evolve.foreground import foreground_of
 from evoseg.evolve.jobs import InProcess, Job, Request
 from evoseg.evolve.own import digest_of, load_task, try_out
 from evoseg.evolve.workers import Processes, WorkerSettings
@@ -106,6 +108,28 @@ def test_what_is_wrong_with_a_file_is_said_with_its_line(tmp_path, text, words):
     with pytest.raises(SettingsError, match=words) as caught:
         load(path)
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        ("return 1 - statistics[..., 0]", "line 18 with an empty answer to 000: ZeroDivisionError"),
+        ('return np.array([abs(output.mean() - truth["share"][0])])', "line 15 with an empty answer to 000: Zero"),
+    ],
+)
+def test_a_score_that_fails_is_said_before_the_search(tmp_path, data, method, words):
+    path = tmp_path / "wrong.py"
+    path.write_text(AREA.replace(method, "return 1 / 0"))
+    with pytest.raises(SettingsError, match=words):
+        try_out(load(path), data.load("000"), path)
+
+
+def test_what_is_derived_from_evosegs_own_tasks_stays_as_it_is(tmp_path):
+    path = tmp_path / "near.py"
+    path.write_text("from evoseg.evolve.points import PointTask\n\nclass Task(PointTask):\n    radius = 2.0\n")
+    task = load(path)
+    assert foreground_of(task) is None
+    assert TaskKind("near", task.output, lambda metric: task, ("score",), None, "1").task("score", 9.0) is task
 
 
 def test_a_missing_file_is_named(tmp_path):
