@@ -44,7 +44,7 @@ class Budget:
 
     def part(self, share: float) -> "Budget":
         """Return a share of it, which no score ends."""
-        evaluations = None if self.evaluations is None else max(1, round(share * self.evaluations))
+        evaluations = None if self.evaluations is None else round(share * self.evaluations)
         return Budget(None if self.seconds is None else share * self.seconds, evaluations)
 
 

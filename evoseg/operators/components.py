@@ -11,6 +11,7 @@ from evoseg.base.kinds import Mask
 from evoseg.operators.labelling import (
     are_largest,
     are_round,
+    between,
     component_labels,
     keep_by_area,
     label_areas,
@@ -40,11 +41,6 @@ def by_area(rule: Callable[[NDArray[np.int64], Params], NDArray[np.bool_]]) -> M
 def by_shape(rule: Callable[[NDArray[np.float64], Params], NDArray[np.bool_]]) -> Measured:
     """Return the form for large images of an operator that keeps objects by their moments."""
     return by_object(lambda n, labels, arrays, place, params: label_sums(n, labels, place.first), rule)
-
-
-def between(areas: NDArray[np.int64], low: int, high: int) -> NDArray[np.bool_]:
-    """Mark areas between two, both included and in any order."""
-    return (areas >= min(low, high)) & (areas <= max(low, high))
 
 
 @operator(revision=1, cost=3.5, reach=WHOLE, measured=by_area(lambda areas, p: areas >= p["area"]))

@@ -101,3 +101,8 @@ def are_round(sums: NDArray[np.float64], roundness: float) -> NDArray[np.bool_]:
     """
     area, rows, cols, _ = moments(sums)
     return np.asarray(area >= roundness * 2 * np.pi * (rows + cols))
+
+
+def between(areas: NDArray[np.int64], low: int, high: int) -> NDArray[np.bool_]:
+    """Mark areas between two, both included and in any order."""
+    return (areas >= min(low, high)) & (areas <= max(low, high))

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from evoseg.base.kinds import Gray, Labels
 from evoseg.operators.elements import disk_parts
-from evoseg.operators.labelling import are_round, label_sums
+from evoseg.operators.labelling import are_round, between, label_sums
 from evoseg.operators.parameters import OneOf, Range
 from evoseg.operators.registry import WHOLE, operator
 from evoseg.operators.watershed import compact, consecutive, spread_labels
@@ -113,8 +113,7 @@ def keep_area_labels(
     -------
     int32 array of shape (M, N)
     """
-    areas = np.bincount(labels.ravel())
-    return compact(labels, (areas >= min(low, high)) & (areas <= max(low, high)))
+    return compact(labels, between(np.bincount(labels.ravel()), low, high))
 
 
 @operator(revision=1, cost=9.0, reach=WHOLE)

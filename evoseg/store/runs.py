@@ -15,6 +15,7 @@ from sqlalchemy.exc import NoResultFound
 from evoseg.evolve.answers import Answer
 from evoseg.evolve.journal import Heading
 from evoseg.evolve.ports import Failed, Scored
+from evoseg.evolve.search import FOREGROUND
 from evoseg.pipeline import Pipeline
 from evoseg.store import database
 from evoseg.store.answers import SCORED, AnswerError, as_answer, as_row, checksum
@@ -22,7 +23,8 @@ from evoseg.store.database import ANSWER, ENTRY, RUN, StoreError
 from evoseg.store.lock import is_locked
 
 DATABASE = "run.db"
-SEARCH, FOREGROUND = "search.evaluate", "foreground search.evaluate"
+SEARCH = "search.evaluate"
+MASKS = f"{FOREGROUND} {SEARCH}"
 """Entries about candidates of the search itself, and of the search for masks that comes before objects and points."""
 SHARE = 0.005
 """Of the time, that commits may take: one waits until the last was this share of the time since."""
@@ -141,7 +143,7 @@ def state_of(folder: Path) -> RunState:
         about = ENTRY.c.about
         best = connection.execute(select(func.max(ENTRY.c.best)).where(about == SEARCH)).scalar_one()
         evaluations = connection.execute(
-            select(func.coalesce(func.sum(ENTRY.c.evaluations), 0)).where(about.in_((SEARCH, FOREGROUND)))
+            select(func.coalesce(func.sum(ENTRY.c.evaluations), 0)).where(about.in_((SEARCH, MASKS)))
         ).scalar_one()
         seconds, entries = connection.execute(
             select(func.coalesce(func.max(ENTRY.c.seconds), 0.0), func.count()).select_from(ENTRY)
