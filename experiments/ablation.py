@@ -9,7 +9,6 @@ One row per dataset, arm and seed is written as soon as it is known; --continue 
 arm has the same number of full evaluations. Test scores are reported, never used to choose anything.
 """
 
-import json
 import statistics
 import sys
 import tempfile
@@ -23,7 +22,7 @@ from typing import Any
 
 import numpy as np
 from numpy.random import Generator
-from study import arms_of, asked_for, options, trials_in  # beside this file
+from study import add_row, arms_of, asked_for, options, trials_in  # beside this file
 
 from evoseg.base.errors import PipelineError
 from evoseg.base.kinds import Kind
@@ -223,11 +222,9 @@ def main() -> int:
         if (dataset, arm, seed, asked.evaluations) not in done
     ]
     with ExitStack() as stack:
-        out = stack.enter_context(asked.out.open("a"))
         pool = stack.enter_context(ProcessPoolExecutor(asked.processes)) if asked.processes > 1 else None
         for n, row in enumerate((pool.map if pool else map)(run, trials), 1):
-            out.write(json.dumps(row) + "\n")
-            out.flush()
+            add_row(asked.out, row)
             print(f"{n}/{len(trials)} {row['dataset']} {row['arm']} {row['seed']}: {row['test']:.3f}", file=sys.stderr)
     return 0
 

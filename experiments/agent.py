@@ -12,7 +12,6 @@ soon as it is known; --continue leaves out those that are there. Test scores are
 """
 
 import argparse
-import json
 import os
 import statistics
 import sys
@@ -25,7 +24,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for the scripted endpoint, which is no part of evoseg
 
-from study import asked_for, options, trials_in  # beside this file
+from study import add_row, asked_for, options, trials_in  # beside this file
 
 import evoseg
 from tests.llm_server import Server
@@ -97,7 +96,7 @@ def main() -> int:
     done = trials_in(asked.out)
     with ExitStack() as stack:
         os.environ.setdefault("EVOSEG_HOME", stack.enter_context(tempfile.TemporaryDirectory()))
-        out, url = stack.enter_context(asked.out.open("a")), asked.base_url
+        url = asked.base_url
         if not asked.agent:
             asked.agent, url = "openai:scripted", stack.enter_context(Server()).url
         # Seeds outermost: a study that is cut short has every dataset.
@@ -107,8 +106,7 @@ def main() -> int:
                     if (name, arm, seed, asked.evaluations) in done:
                         continue
                     row = run(asked.root / name, arm, seed, asked, url)
-                    out.write(json.dumps(row) + "\n")
-                    out.flush()
+                    add_row(asked.out, row)
                     print(f"{name} {seed} {arm}: {row['search']:.3f}, test {row['test']:.3f}", file=sys.stderr)
     return 0
 

@@ -14,7 +14,6 @@ known; rows that are there are left out.
 """
 
 import argparse
-import json
 import os
 import tempfile
 import time
@@ -26,6 +25,7 @@ from typing import Any
 import cv2
 import numpy as np
 import yaml
+from study import add_row, rows_in  # beside this file
 
 from evoseg.data.checking import open_dataset
 from evoseg.data.dataset import Dataset
@@ -187,8 +187,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--table", type=Path)
     arguments = parser.parse_args()
-    there = arguments.table or arguments.out
-    lines = [json.loads(line) for line in there.read_text().splitlines()] if there.exists() else []
+    lines = rows_in(arguments.table or arguments.out)
     if arguments.table:
         print(table(lines))
         return
@@ -202,8 +201,7 @@ def main() -> None:
         ):
             load = round(os.getloadavg()[0] / (os.cpu_count() or 1), 1)
             row = {**row, "wall_s": round(time.monotonic() - begun, 1), "load_per_core": load}
-            with arguments.out.open("a") as file:
-                file.write(json.dumps(row) + "\n")
+            add_row(arguments.out, row)
             print(f"{row['task']:24s} {row['arm']:24s} test {row['test']:.3f}", flush=True)
             begun = time.monotonic()
 

@@ -11,7 +11,6 @@ known; rows that are there are kept. It needs a C++ compiler, OpenCV, ImageJ and
 """
 
 import argparse
-import json
 import re
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from study import add_row, rows_in  # beside this file
 
 from evoseg.data.dataset import Dataset
 from evoseg.data.splits import split
@@ -177,7 +177,7 @@ def main() -> int:
     path = asked.table or asked.out
     if path is None or (asked.root is None and not asked.table):
         ask.error("give the folder of datasets and --out, or --table")
-    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    rows = rows_in(path)
     if asked.table:
         print(table(rows))
         return 0
@@ -185,8 +185,7 @@ def main() -> int:
     for name, seed, target in SEARCHES:
         if (name, seed, target) not in there:
             found = row(asked.root / name, seed, target, asked.evaluations, asked.images)
-            with path.open("a") as file:
-                file.write(json.dumps(found) + "\n")
+            add_row(path, found)
             print({key: value for key, value in found.items() if key != "pipeline"}, file=sys.stderr, flush=True)
     return 0
 

@@ -12,7 +12,6 @@ known; rows that are there are left out. Test scores are reported, never used to
 """
 
 import argparse
-import json
 import os
 import tempfile
 import time
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from study import add_row, rows_in  # beside this file
 
 from evoseg.data.checking import open_dataset
 from evoseg.data.dataset import Dataset
@@ -185,8 +185,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--table", type=Path)
     arguments = parser.parse_args()
-    there = arguments.table or arguments.out
-    lines = [json.loads(line) for line in there.read_text().splitlines()] if there.exists() else []
+    lines = rows_in(arguments.table or arguments.out)
     if arguments.table:
         print(table(lines))
         return
@@ -195,8 +194,7 @@ def main() -> None:
     done = {(row["dataset"], row["arm"]) for row in lines}
     for name in arguments.only.split(","):
         for row in rows(arguments.root, name, arguments, done):
-            with arguments.out.open("a") as file:
-                file.write(json.dumps(row) + "\n")
+            add_row(arguments.out, row)
             print(f"{row['dataset']:20s} {row['arm']:24s} train {row['train']:.3f}  test {row['test']:.3f}", flush=True)
 
 

@@ -14,7 +14,6 @@ as soon as it is known; rows that are there are left out. Nothing is chosen by t
 """
 
 import argparse
-import json
 import os
 import shutil
 import tempfile
@@ -26,6 +25,7 @@ from typing import Any
 import cv2
 import numpy as np
 import yaml
+from study import add_row, rows_in  # beside this file
 
 from evoseg.base.streams import stream
 from evoseg.data.checking import open_dataset
@@ -160,8 +160,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--table", type=Path)
     arguments = parser.parse_args()
-    there = arguments.table or arguments.out
-    lines = [json.loads(line) for line in there.read_text().splitlines()] if there.exists() else []
+    lines = rows_in(arguments.table or arguments.out)
     if arguments.table:
         print(table(lines))
         return
@@ -176,8 +175,7 @@ def main() -> None:
             row = {"dataset": name, "arm": arm, "seed": arguments.seed, "budget": arguments.evaluations}
             row |= searched(open_dataset(arguments.root / name), arm, arguments)
             row["wall_s"] = round(time.monotonic() - started, 1)
-            with arguments.out.open("a") as file:
-                file.write(json.dumps(row) + "\n")
+            add_row(arguments.out, row)
             print(f"{name:20s} {arm:8s} test {row['test']:.3f}  {row['wall_s']:.0f} s", flush=True)
 
 

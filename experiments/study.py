@@ -53,6 +53,12 @@ def rows_in(path: Path) -> list[Row]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
+def add_row(path: Path, row: Row) -> None:
+    """Write a row as soon as it is known."""
+    with path.open("a") as file:
+        file.write(json.dumps(row) + "\n")
+
+
 def trials_in(path: Path) -> set[tuple[str, str, int, int]]:
     """Return dataset, arm, seed and evaluations of the rows that are there."""
     return {(r["dataset"], r["arm"], r["seed"], r["evaluations"]) for r in rows_in(path)}

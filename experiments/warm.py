@@ -12,7 +12,6 @@ One row per dataset, arm and seed. The curve of a row is the best search score a
 scores are taken of the champion that a search of each budget in `AT` ends with, and choose nothing.
 """
 
-import json
 import statistics
 import sys
 import tempfile
@@ -21,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from study import arms_of, asked_for, options, rows_in, trials_in  # beside this file
+from study import add_row, arms_of, asked_for, options, rows_in, trials_in  # beside this file
 from study_vectors import described_by
 
 from evoseg.base.kinds import Kind
@@ -204,12 +203,10 @@ def main() -> int:
         for arm in arms
         if (dataset, arm, seed, asked.evaluations) not in done
     ]
-    with asked.out.open("a") as out:
-        for n, trial in enumerate(trials, 1):
-            row = run(trial, tasks)
-            out.write(json.dumps(row) + "\n")
-            out.flush()
-            print(f"{n}/{len(trials)} {row['dataset']} {row['arm']} {row['seed']}: {row['test']}", file=sys.stderr)
+    for n, trial in enumerate(trials, 1):
+        row = run(trial, tasks)
+        add_row(asked.out, row)
+        print(f"{n}/{len(trials)} {row['dataset']} {row['arm']} {row['seed']}: {row['test']}", file=sys.stderr)
     return 0
 
 

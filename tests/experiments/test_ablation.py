@@ -1,6 +1,5 @@
 """The study of ingredients runs, goes on where it stopped, and says what it was asked."""
 
-import importlib
 import json
 import sys
 from pathlib import Path
@@ -13,13 +12,8 @@ SCRIPT = Path(__file__).resolve().parents[2] / "experiments" / "ablation.py"
 
 
 @pytest.fixture(scope="module")
-def ablation():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(SCRIPT.parent)
-        module = importlib.import_module("ablation")
-        yield module
-    for name in ("ablation", "study"):
-        del sys.modules[name]
+def ablation(script):
+    return script("ablation")
 
 
 @pytest.fixture(scope="module")

@@ -6,16 +6,20 @@ from numpy.random import default_rng
 
 from evoseg.data.dataset import Dataset
 from evoseg.data.scenes import draw_pairs, element_maps
-from experiments import beamlines
 
 
-def test_phase_correlation_has_the_sign_of_the_task():
+@pytest.fixture
+def beamlines(script):
+    return script("beamlines")
+
+
+def test_phase_correlation_has_the_sign_of_the_task(beamlines):
     pair = element_maps(default_rng(5), (80, 100), noise=0.1)
     errors = [beamlines.phase_shift(pair.fixed[:, :, k], pair.moving[:, :, k]) - pair.shift for k in range(3)]
     assert np.hypot(*np.transpose(errors)).min() < 0.6
 
 
-def test_the_channel_is_chosen_on_the_training_pairs_and_the_others_are_reported(tmp_path, monkeypatch):
+def test_the_channel_is_chosen_on_the_training_pairs_and_the_others_are_reported(beamlines, tmp_path, monkeypatch):
     monkeypatch.setattr(beamlines, "TRAIN", 3)
     data = Dataset(draw_pairs(tmp_path / "maps", 5, (40, 50), 3))
     shifts = {stem: data.load(stem).shift for stem in data.stems}
@@ -25,7 +29,7 @@ def test_the_channel_is_chosen_on_the_training_pairs_and_the_others_are_reported
     assert (found["setting"], found["median_px"], found["test"]) == ("2", pytest.approx(1.0), pytest.approx(0.5))
 
 
-def test_a_top_hat_finds_spots():
+def test_a_top_hat_finds_spots(beamlines):
     image = np.full((40, 50, 1), 20, np.uint16)
     for row, col in ((10, 12), (30, 33)):
         image[row - 1 : row + 2, col - 1 : col + 2] = 900
@@ -33,7 +37,7 @@ def test_a_top_hat_finds_spots():
     assert sorted(places.tolist()) == [[10, 12], [30, 33]]
 
 
-def test_figures_by_hand():
+def test_figures_by_hand(beamlines):
     assert beamlines.figures([0.0, 1.0, 3.0]) == {
         "median_px": 1.0,
         "p90_px": pytest.approx(2.6),
@@ -42,6 +46,6 @@ def test_figures_by_hand():
     }
 
 
-def test_rows_become_a_table():
+def test_rows_become_a_table(beamlines):
     row = {"task": "diffraction", "arm": "white top-hat", "test": 0.75, "wall_s": 3.0, "load_per_core": 0.5}
     assert beamlines.table([row]).splitlines()[-1] == "| diffraction | white top-hat | 0.750 |  |  | 3 | 0.5 |"

@@ -1,6 +1,5 @@
 """The training of the shipped network repeats, uses only what its licence allows, and is measured fairly."""
 
-import importlib
 import json
 import sys
 from pathlib import Path
@@ -17,11 +16,8 @@ EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
 
 
 @pytest.fixture(scope="module")
-def scripts():
-    sys.path.insert(0, str(EXPERIMENTS))
-    yield importlib.import_module("embedder"), importlib.import_module("embedder_ranks")
-    sys.path.remove(str(EXPERIMENTS))
-    del sys.modules["embedder"], sys.modules["embedder_ranks"]
+def scripts(script):
+    return script("embedder"), script("embedder_ranks")
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,5 @@
 """The study of exported files: what Python files give, and the table."""
 
-import importlib
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +12,8 @@ FOLDER = Path(__file__).resolve().parents[2] / "experiments"
 
 
 @pytest.fixture
-def exports(monkeypatch):
-    monkeypatch.syspath_prepend(str(FOLDER))
-    yield importlib.import_module("exports")
-    sys.modules.pop("exports", None)
+def exports(script):
+    return script("exports")
 
 
 def test_there_are_20_searches_over_six_datasets(exports):

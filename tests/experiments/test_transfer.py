@@ -1,9 +1,7 @@
 """The studies of the library: a dataset is solved, its pipelines are tried on others, and tables are told by hand."""
 
-import importlib
 import json
 import shutil
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,11 +25,8 @@ BINARY = [task for task in seed_tasks() if task.output is Kind.MASK]
 
 
 @pytest.fixture
-def scripts(monkeypatch):
-    monkeypatch.syspath_prepend(str(FOLDER))
-    yield {name: importlib.import_module(name) for name in SCRIPTS}
-    for name in SCRIPTS:
-        sys.modules.pop(name, None)
+def scripts(script):
+    return {name: script(name) for name in SCRIPTS}
 
 
 def test_a_dataset_is_solved_without_its_test_images_and_tried_on_itself(scripts, tmp_path):
