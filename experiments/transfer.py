@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Study (a): every binary pipeline of the seed library on every other dataset, as it is and with thresholds refitted.
+"""Study (a): every binary pipeline of the seed library on every other dataset, as it is and refitted.
 
     python experiments/transfer.py ../shared/datasets --out rows.jsonl [--continue] [--images 5] [--only a,b]
     python experiments/transfer.py --ledger rows.jsonl        write pipelines_db/ledger.csv
@@ -8,7 +8,8 @@
         the same with learned vectors by other weights (kept in a file beside rows.jsonl)
 
 One row per target, source, pipeline and scale. All scores are on search images: no test image is opened. What is
-refitted is what a warm start refits, by the search's own evaluator, so a row is what one evaluation of a search gives.
+refitted is what a warm start refits, curves and thresholds, by the search's own evaluator, so a row is what one
+evaluation of a search gives.
 """
 
 import argparse
@@ -32,6 +33,7 @@ from evoseg.data.splits import split
 from evoseg.evolve.binary import BinaryTask
 from evoseg.evolve.evaluator import Evaluator, evenly_spaced
 from evoseg.evolve.jobs import InProcess
+from evoseg.evolve.planes import Planes
 from evoseg.evolve.ports import Scored
 from evoseg.library.ledger import LEDGER, Reuse, write_ledger
 from evoseg.library.offers import candidates
@@ -58,6 +60,7 @@ def rows_of(
         pack = write_pack(Path(packs) / "target.pack", zip(stems, items, strict=True))
         sizes = {i: item["image"].shape[0] * item["image"].shape[1] for i, item in enumerate(pack.items)}
         evaluator = Evaluator(task, InProcess(task, pack.items, CACHE), sizes)
+        planes = Planes(evaluator.probe)
         for source in sources:
             yield [
                 {
@@ -67,16 +70,16 @@ def rows_of(
                     "scale": candidate.scale,
                     "form": candidate.stored.pipeline.form,
                     "n_images": len(stems),
-                    **measured(evaluator, task, candidate.program),
+                    **measured(evaluator, planes, task, candidate.program),
                 }
                 for candidate in candidates(source, target.thickness)
             ]
 
 
-def measured(evaluator: Evaluator, task: BinaryTask, program: Pipeline) -> dict[str, float]:
+def measured(evaluator: Evaluator, planes: Planes, task: BinaryTask, program: Pipeline) -> dict[str, float]:
     """Return the mean score of a program as it is, and refitted: on all images, and each left out in turn."""
     (as_it_is,) = evaluator.judge([program])
-    (refitted,) = evaluator.evaluate([program])
+    (refitted,) = evaluator.evaluate([planes.refitted(program)])
     found = {"retrieved": 0.0, "refitted": 0.0, "left_out": 0.0}
     if isinstance(as_it_is, np.ndarray):
         found["retrieved"] = float(task.score(as_it_is).mean())

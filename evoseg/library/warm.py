@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 from numpy.random import Generator
 
 from evoseg.base.kinds import Kind
@@ -10,6 +11,7 @@ from evoseg.evolve.classics import ENDINGS, chain
 from evoseg.evolve.facts import Facts
 from evoseg.evolve.growth import Vocabulary
 from evoseg.evolve.method import usual_proposers
+from evoseg.evolve.planes import Planes
 from evoseg.evolve.ports import Scored, SearchView, Verdict
 from evoseg.evolve.search import Share
 from evoseg.evolve.selection import priced
@@ -17,8 +19,12 @@ from evoseg.evolve.skeletons import skeleton, structures
 from evoseg.operators import registry
 from evoseg.pipeline import Pipeline
 
-WHOLE = 12
+WHOLE = 24
 """Programs that are offered in a search's first generation at most: the others stay with classics and newcomers."""
+LEAST = 5
+"""Programs that are offered however much they cost."""
+WHOLE_S = 3.0
+"""Modelled time that offered programs may take, copies not counted. Where images are many or large, fewer are."""
 PIECES = 6
 """Parts that are offered in each later generation at most."""
 OPENING = 3
@@ -63,7 +69,7 @@ class Offer:
 
 
 class WarmStart:
-    """Proposes what other tasks were solved with: first whole, later, if any beats the classics, in parts.
+    """Proposes what other tasks were solved with: first whole and refitted, later, if any beats the classics, in parts.
 
     Parameters
     ----------
@@ -84,6 +90,7 @@ class WarmStart:
 
     def __init__(self, offers: Sequence[Offer]) -> None:
         self._whole = list(dict.fromkeys(offer.program for offer in offers))[:WHOLE]
+        self._origins: dict[str, list[str]] = {}
         self._asked = 0
         self.offered = bool(self._whole)
         self._pieces: list[Pipeline] | None = None
@@ -93,6 +100,8 @@ class WarmStart:
     def ready(self, view: SearchView, n: int, rng: Generator) -> list[Pipeline]:
         """Return whole programs at first, and the parts of those that beat the classics later."""
         self._asked += 1
+        if self._asked == 1:
+            self._whole = self._refitted(view)
         if self._asked <= OPENING:
             now, self._whole = self._whole[:n], self._whole[n:]
             return now
@@ -104,7 +113,18 @@ class WarmStart:
     def learn(self, verdicts: Sequence[Verdict]) -> None:
         """Remember what the whole programs scored."""
         if self._asked <= OPENING:
-            self.heard |= {v.pipeline.form: v for v in verdicts if isinstance(v, Scored)}
+            scored = [v for v in verdicts if isinstance(v, Scored)]
+            self.heard |= {form: v for v in scored for form in self._origins[v.pipeline.form]}
+
+    def _refitted(self, view: SearchView) -> list[Pipeline]:
+        """Return what there is time for, with curves fitted to the images at hand, and note which is which."""
+        seconds = np.cumsum([program.cost for program in self._whole]) * sum(view.facts.pixels) * 1e-9
+        affordable = self._whole[: max(LEAST, int(np.searchsorted(seconds, WHOLE_S)))]
+        planes = Planes(view.probe)
+        refitted = [planes.refitted(program) for program in affordable]
+        for old, new in zip(affordable, refitted, strict=True):
+            self._origins.setdefault(new.form, []).append(old.form)
+        return refitted
 
     def _worth_it(self, view: SearchView) -> list[Pipeline]:
         """Return the parts of the programs that are better than any classic recipe."""

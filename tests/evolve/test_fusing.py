@@ -10,9 +10,10 @@ from numpy.random import default_rng
 from evoseg.base.kinds import Kind
 from evoseg.evolve.binary import PROBES, BinaryTask
 from evoseg.evolve.evaluator import Evaluator
-from evoseg.evolve.fusing import BANK, CONTEXT, SUMS, Fuse, last_plane
+from evoseg.evolve.fusing import BANK, CONTEXT, Fuse
 from evoseg.evolve.growth import vocabulary
 from evoseg.evolve.jobs import InProcess
+from evoseg.evolve.planes import SUMS, last_plane
 from evoseg.evolve.ports import Item, Scored, SearchView, Task
 from evoseg.evolve.variation import MAX_LENGTH
 from evoseg.operators import registry

@@ -82,7 +82,7 @@ def test_it_abstains_if_none_does():
 
 def test_its_share_is_capped():
     many = [read_text(f"def pipeline(image):\n a = channel(image, index=0)\n b = gaussian(a, sigma={s}.0)\n"
-                      " return threshold(b, level=9)") for s in range(1, 21)]  # fmt: skip
+                      " return threshold(b, level=9)") for s in range(1, 31)]  # fmt: skip
     warm = WarmStart([offer(p) for p in many])
     assert len(warm.ready(view(), 48, default_rng(0))) == WHOLE
     warm = WarmStart([offer(LONG), *(offer(p) for p in many[: WHOLE - 1])])

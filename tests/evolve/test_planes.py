@@ -1,0 +1,98 @@
+"""Planes are sampled once, and sums of strangers get curves that fit the images at hand."""
+
+from collections import Counter
+
+from numpy.random import default_rng
+
+from evoseg.evolve.binary import BinaryTask
+from evoseg.evolve.evaluator import Evaluator
+from evoseg.evolve.jobs import InProcess
+from evoseg.evolve.planes import SUMS, Planes
+from evoseg.evolve.ports import Item, Scored
+from evoseg.library.seeds import seed_tasks
+from evoseg.pipeline import IMAGE, Pipeline
+from evoseg.pipeline.value import step
+from tests.evolve.helpers import CountTask, discs, no_probe, sizes
+from tests.evolve.test_fusing import START, either_colour
+
+
+def evaluator_of(items: list[Item]) -> Evaluator:
+    task = BinaryTask()
+    return Evaluator(task, InProcess(task, items, 1 << 26), sizes(items))
+
+
+def score(evaluator: Evaluator, program: Pipeline) -> float:
+    (verdict,) = evaluator.evaluate([program])
+    assert isinstance(verdict, Scored)
+    return verdict.score
+
+
+def operators(program: Pipeline) -> list[str]:
+    return [s.operator for s in program.steps]
+
+
+def blurred(channel: str) -> Pipeline:
+    return Pipeline([step("plane", IMAGE, channel=channel), step("gaussian", 0, sigma=1.5)])
+
+
+def inverted(items: list[Item]) -> list[Item]:
+    return [item | {"image": 255 - item["image"]} for item in items]
+
+
+def summed_on(items: list[Item], *channels: str) -> Pipeline:
+    """Return a program that sums channels along curves fitted to these images, and cuts the sum."""
+    planes, leaves = Planes(evaluator_of(items).probe), [blurred(c) for c in channels]
+    planes.add(leaves)
+    total = planes.sum_of(leaves)
+    assert total is not None
+    return Pipeline([*total.steps, step("threshold", len(total) - 1, level=128)])
+
+
+def test_a_sum_from_other_images_is_of_use_once_its_curves_are_fitted():
+    here = either_colour()
+    stranger = summed_on(inverted(here), "R", "G", "B", "S")
+    evaluator = evaluator_of(here)
+    fitted = Planes(evaluator.probe).refitted(stranger)
+    assert operators(fitted) == operators(stranger)
+    assert score(evaluator, fitted) > score(evaluator, stranger) + 0.1
+    assert score(evaluator, fitted) == score(evaluator, summed_on(here, "R", "G", "B", "S"))
+
+
+def test_every_sum_is_fitted_the_inner_ones_first_and_twice_is_as_good_as_once():
+    here = either_colour()
+    # Five leaves: four of them summed, and that sum with the fifth.
+    stranger = summed_on(inverted(here), "R", "G", "B", "S", "V")
+    assert sum(s.operator in SUMS for s in stranger.steps) == 2
+    planes = Planes(evaluator_of(here).probe)
+    fitted = planes.refitted(stranger)
+    before, after = ([s.params for s in p.steps if s.operator in SUMS] for p in (stranger, fitted))
+    assert not set(before) & set(after)
+    assert planes.refitted(fitted) == fitted
+
+
+def test_what_cannot_be_fitted_stays_as_it_is():
+    here = either_colour(2)
+    stranger = summed_on(here, "R", "G")
+    assert Planes(evaluator_of(here).probe).refitted(START) is START
+    assert Planes(no_probe).refitted(stranger) is stranger
+    task = CountTask()
+    blind = Evaluator(task, InProcess(task, discs(2), 1 << 26), sizes(discs(2)))
+    assert Planes(blind.probe).refitted(stranger) is stranger
+
+
+def test_every_program_of_the_seed_library_can_be_fitted_to_strange_images():
+    planes = Planes(evaluator_of(either_colour(2)).probe)
+    stored = [p.pipeline for task in seed_tasks() for p in task.pipelines]
+    assert sum(any(s.operator in SUMS for s in program.steps) for program in stored) > 10
+    for program in stored:
+        assert Counter(operators(planes.refitted(program))) == Counter(operators(program))
+
+
+def test_planes_that_were_long_unused_go_first(monkeypatch):
+    monkeypatch.setattr("evoseg.evolve.planes.PLANES", 3)
+    planes = Planes(evaluator_of(either_colour(2)).probe)
+    red, green, blue, value = (blurred(c) for c in ("R", "G", "B", "V"))
+    planes.add([red, green, blue])
+    planes.choose([red], 1)
+    planes.add([value])
+    assert set(planes.some(default_rng(0))) == {red, blue, value}
