@@ -79,7 +79,7 @@ def rows_of(
 def measured(evaluator: Evaluator, planes: Planes, task: BinaryTask, program: Pipeline) -> dict[str, float]:
     """Return the mean score of a program as it is, and refitted: on all images, and each left out in turn."""
     (as_it_is,) = evaluator.judge([program])
-    (refitted,) = evaluator.evaluate([planes.refitted(program)])
+    (refitted,) = evaluator.evaluate(planes.refitted([program]))
     found = {"retrieved": 0.0, "refitted": 0.0, "left_out": 0.0}
     if isinstance(as_it_is, np.ndarray):
         found["retrieved"] = float(task.score(as_it_is).mean())

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 KEY = "OPENAI_API_KEY"
 """The variable that holds the key, and the only place where it is looked for."""
+SIMILAR = 5
+"""Solved tasks whose programs a model is shown, and whose macros it may use."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ class Staff:
 
 def given_macros(asked: RunSettings) -> dict[str, str]:
     """Return the macros that come with what the library offers; of two with one name that of the better offer."""
-    return {name: text for offer in reversed(asked.offers) for name, text in offer.macros.items()}
+    return {name: text for offer in reversed(asked.offers[:SIMILAR]) for name, text in offer.macros.items()}
 
 
 def staff_of(asked: RunSettings) -> Staff | None:
@@ -172,7 +174,7 @@ def at_work(
         sees = facts is not None and facts.pictures
         material = replace(
             material_of(dataset, splits.search, asked.kind, asked.score),
-            similar=lambda: [print_text(offer.program) for offer in asked.offers],
+            similar=lambda: [print_text(offer.program) for offer in asked.offers[:SIMILAR]],
         )
         rounds = Rounds(staff.cast, asker, material, operators, output, sees=sees)
 

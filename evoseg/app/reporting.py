@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 WORST, MIDDLE = 4, 3
 """Images of the gallery."""
+REUSED = 5
+"""Programs of solved tasks that are named, the best."""
 
 _SPLITS = {"test": "test images, never seen by the search", "search": "search images"}
 _BASELINES = {"all": "answering 'everything'", "nothing": "answering 'nothing'", "classic": "the best classic recipe"}
@@ -247,8 +249,9 @@ def _facts(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     for entry in result["warm_start"]:
         if "barred_by" in entry:
             facts.append(("left out", f"{entry['task']}, which has seen the test image {entry['barred_by']}"))
-        elif entry["score"] is not None:
-            facts.append(("started from", f"{entry['task']} ({entry['score']:.3f})"))
+    tried = [entry for entry in result["warm_start"] if entry.get("score") is not None]
+    for entry in sorted(tried, key=lambda entry: -entry["score"])[:REUSED]:
+        facts.append(("started from", f"{entry['task']} ({entry['score']:.3f})"))
     if result["llm"]["calls"]:
         facts.append(("language model", f"{result['llm']['calls']} calls, {result['llm']['cost_usd']:.2f} USD"))
     facts += [(name, version) for name, version in result["versions"].items()]

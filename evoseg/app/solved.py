@@ -30,12 +30,12 @@ from evoseg.library.remembering import solved_task
 from evoseg.library.retrieval import Retrieved, Similar, retrieve
 from evoseg.library.shelf import Library
 from evoseg.library.task import METRICS, TASKS
-from evoseg.library.warm import Offer, WarmStart, lives_on
+from evoseg.library.warm import WHOLE, Offer, WarmStart, lives_on
 
 logger = logging.getLogger(__name__)
 
 K = 5
-"""Programs from the library that a search begins with."""
+"""Solved tasks that a person is shown."""
 MOST_K = 1000
 JUDGED_S = 2.0
 """Modelled time up to which retrieved programs are judged as they are, for the ledger."""
@@ -80,7 +80,7 @@ def retrieved(asked: RunSettings, dataset: Dataset, splits: Splits) -> tuple[Run
         found = retrieve(
             library,
             description,
-            K,
+            WHOLE,
             hashes_of(dataset, splits.test),
             output=asked.kind.output,
             usable=asked.usable,

@@ -1,7 +1,7 @@
 """Planes: programs that return one, what they show at sampled pixels, and sums of them fitted to the truth there."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 
 import numpy as np
 from numpy.random import Generator
@@ -116,25 +116,28 @@ class Planes:
             done += more
         return program
 
-    def refitted(self, program: Pipeline) -> Pipeline:
-        """Return a program with the curves of its sums fitted to this truth, the first sum first.
+    def refitted(self, programs: Sequence[Pipeline]) -> list[Pipeline]:
+        """Return programs with the curves of their sums fitted to this truth, the inner sums first.
 
-        Curves say which levels meant foreground where the program comes from, so among strangers they are what has to
-        be fitted before anything else. Returned as it is if it has no sum, or if its planes cannot be sampled.
+        Curves say which levels meant foreground where a program comes from, so of a stranger they have to be fitted
+        before anything else. One without sums, or whose planes cannot be sampled, is returned as it is.
         """
-        fitted: set[Pipeline] = set()
-        while sums := [i for i in _sums(program) if program.until(i) not in fitted]:
-            leaves = [program.until(j) for j in program.steps[sums[0]].inputs]
-            self.add(leaves)
-            if self.pixels is None or any(leaf not in self._levels for leaf in leaves):
-                return program
-            levels = np.stack([self._levels[leaf] for leaf in leaves])
-            numbers, _, _ = to_levels(fitted_curves(levels, self.pixels), levels)
-            total = joined(leaves, numbers)
-            program = graft(program, sums[0], total)
-            # Steps may have moved, so sums are told apart by what they are and not by their places.
-            fitted.add(total)
-        return program
+        fitted = list(programs)
+        done: set[Pipeline] = set()
+        while due := {k: at for k, p in enumerate(fitted) if (at := _first_sum(p, done)) is not None}:
+            leaves = {k: [fitted[k].until(j) for j in fitted[k].steps[at].inputs] for k, at in due.items()}
+            self.add([leaf for several in leaves.values() for leaf in several])
+            for k, at in due.items():
+                if self.pixels is None or any(leaf not in self._levels for leaf in leaves[k]):
+                    fitted[k] = programs[k]
+                    done |= {programs[k].until(i) for i in _sums(programs[k])}
+                    continue
+                levels = np.stack([self._levels[leaf] for leaf in leaves[k]])
+                numbers, _, _ = to_levels(fitted_curves(levels, self.pixels), levels)
+                total = joined(leaves[k], numbers)
+                fitted[k] = graft(fitted[k], at, total)
+                done.add(total)
+        return fitted
 
 
 def joined(leaves: Sequence[Pipeline], numbers: tuple[float, ...]) -> Pipeline:
@@ -150,6 +153,11 @@ def joined(leaves: Sequence[Pipeline], numbers: tuple[float, ...]) -> Pipeline:
 
 def _sums(program: Pipeline) -> list[int]:
     return [i for i, s in enumerate(program.steps) if s.operator in SUMS]
+
+
+def _first_sum(program: Pipeline, done: Container[Pipeline]) -> int | None:
+    """Return the first sum that is not done. Steps may move, so sums are told apart by what they are, not by places."""
+    return next((i for i in _sums(program) if program.until(i) not in done), None)
 
 
 def last_plane(pipeline: Pipeline) -> Pipeline | None:

@@ -120,8 +120,7 @@ class WarmStart:
         """Return what there is time for, with curves fitted to the images at hand, and note which is which."""
         seconds = np.cumsum([program.cost for program in self._whole]) * sum(view.facts.pixels) * 1e-9
         affordable = self._whole[: max(LEAST, int(np.searchsorted(seconds, WHOLE_S)))]
-        planes = Planes(view.probe)
-        refitted = [planes.refitted(program) for program in affordable]
+        refitted = Planes(view.probe).refitted(affordable)
         for old, new in zip(affordable, refitted, strict=True):
             self._origins.setdefault(new.form, []).append(old.form)
         return refitted

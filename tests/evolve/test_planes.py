@@ -52,7 +52,7 @@ def test_a_sum_from_other_images_is_of_use_once_its_curves_are_fitted():
     here = either_colour()
     stranger = summed_on(inverted(here), "R", "G", "B", "S")
     evaluator = evaluator_of(here)
-    fitted = Planes(evaluator.probe).refitted(stranger)
+    (fitted,) = Planes(evaluator.probe).refitted([stranger])
     assert operators(fitted) == operators(stranger)
     assert score(evaluator, fitted) > score(evaluator, stranger) + 0.1
     assert score(evaluator, fitted) == score(evaluator, summed_on(here, "R", "G", "B", "S"))
@@ -64,28 +64,29 @@ def test_every_sum_is_fitted_the_inner_ones_first_and_twice_is_as_good_as_once()
     stranger = summed_on(inverted(here), "R", "G", "B", "S", "V")
     assert sum(s.operator in SUMS for s in stranger.steps) == 2
     planes = Planes(evaluator_of(here).probe)
-    fitted = planes.refitted(stranger)
+    (fitted,) = planes.refitted([stranger])
     before, after = ([s.params for s in p.steps if s.operator in SUMS] for p in (stranger, fitted))
     assert not set(before) & set(after)
-    assert planes.refitted(fitted) == fitted
+    assert planes.refitted([fitted]) == [fitted]
 
 
 def test_what_cannot_be_fitted_stays_as_it_is():
     here = either_colour(2)
     stranger = summed_on(here, "R", "G")
-    assert Planes(evaluator_of(here).probe).refitted(START) is START
-    assert Planes(no_probe).refitted(stranger) is stranger
+    assert Planes(evaluator_of(here).probe).refitted([START]) == [START]
+    assert Planes(no_probe).refitted([stranger, START]) == [stranger, START]
     task = CountTask()
     blind = Evaluator(task, InProcess(task, discs(2), 1 << 26), sizes(discs(2)))
-    assert Planes(blind.probe).refitted(stranger) is stranger
+    assert Planes(blind.probe).refitted([stranger]) == [stranger]
 
 
 def test_every_program_of_the_seed_library_can_be_fitted_to_strange_images():
     planes = Planes(evaluator_of(either_colour(2)).probe)
     stored = [p.pipeline for task in seed_tasks() for p in task.pipelines]
     assert sum(any(s.operator in SUMS for s in program.steps) for program in stored) > 10
-    for program in stored:
-        assert Counter(operators(planes.refitted(program))) == Counter(operators(program))
+    for program, fitted in zip(stored, planes.refitted(stored), strict=True):
+        assert Counter(operators(fitted)) == Counter(operators(program))
+        assert planes.refitted([program]) == [fitted]
 
 
 def test_planes_that_were_long_unused_go_first(monkeypatch):
