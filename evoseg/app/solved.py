@@ -355,7 +355,7 @@ def _lines(found: Likeness) -> list[str]:
         lines += [f"    alike: {'; '.join(similar.why)}"] if similar.why else []
     lines += [
         "",
-        "similarity by descriptor, at most 1; expected: score here with refitted thresholds; own: score there",
+        "similarity by descriptor, at most 1; expected: score here once refitted; own: score there",
     ]
     lines += [f"left out: {task}, which has seen the test image {stem}" for task, stem in found.barred.items()]
     return [*lines, *(f"note: {words}" for words in found.without)]

@@ -1,6 +1,6 @@
 """Fuse: join planes that complement each other into one sum of curves, fitted to the truth at sampled pixels."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 
 from numpy.random import Generator
@@ -66,12 +66,17 @@ class Fuse:
     words : Vocabulary
     output : Kind
         What the programs return.
+    known : callable () -> sequence of Pipeline
+        Programs that return planes and join the bank, asked for when the first sum is made.
     """
 
     name = "fuse"
 
-    def __init__(self, words: Vocabulary, output: Kind = Kind.MASK) -> None:
+    def __init__(
+        self, words: Vocabulary, output: Kind = Kind.MASK, known: Callable[[], Sequence[Pipeline]] = tuple
+    ) -> None:
         self._words = words
+        self._known = known
         self._ending = ENDINGS[output]
         self._planes: Planes | None = None
 
@@ -82,7 +87,7 @@ class Fuse:
         if self._planes is None:
             self._planes = Planes(view.probe)
             self._planes.add([chain(i, BANK[1]) for i in intakes(view.facts)])
-            self._planes.add(self._bank(view))
+            self._planes.add([*self._bank(view), *self._known()])
         if self._planes.pixels is None:
             return []
         self._planes.add([plane for s in view.best[:LEADERS] if (plane := last_plane(s.pipeline)) is not None])

@@ -41,12 +41,28 @@ class Given:
         """Learn nothing."""
 
 
-def usual_proposers(words: Vocabulary, facts: Facts, output: Kind) -> list[Share]:
-    """Return who proposes, in the order in which places are offered."""
+def usual_proposers(
+    words: Vocabulary,
+    facts: Facts,
+    output: Kind,
+    *,
+    classics: int = GENERATION,
+    fused: int = FUSED,
+    known: Callable[[], Sequence[Pipeline]] = tuple,
+) -> list[Share]:
+    """Return who proposes, in the order in which places are offered.
+
+    Parameters
+    ----------
+    classics, fused : int
+        Places that a generation offers to classic recipes and to sums of curves.
+    known : callable () -> sequence of Pipeline
+        Programs that return planes, asked for in the first generation that has parents: sums are made of these, too.
+    """
     return [
-        Share(Classics(facts, output, {op.name for op in words.operators}), GENERATION),
+        Share(Classics(facts, output, {op.name for op in words.operators}), classics),
         Share(Tune(words), TUNED),
-        Share(Fuse(words, output), FUSED),
+        Share(Fuse(words, output, known), fused),
         Share(Newcomers(words, output), GROWN),
         Share(Vary(words), GENERATION),
     ]

@@ -28,7 +28,13 @@ WHOLE_S = 3.0
 PIECES = 6
 """Parts that are offered in each later generation at most."""
 OPENING = 3
-"""Generations after which all classic recipes have been scored, so that programs can be measured by them."""
+"""Generations after which so many classic recipes have been scored that programs can be measured by them."""
+CLASSICS, FUSED = 12, 12
+"""Places that a generation offers to classic recipes and to sums of curves, once there are programs to begin with.
+
+Refitted programs mostly beat the recipes, and there are more planes to make sums of: 26 datasets at 100 evaluations,
+scored on held-back training images, gain 0.061 over a cold search with these places, and 0.031 with a cold search's.
+"""
 SURVIVORS = 3
 """Programs whose parts are offered at most, the best."""
 MOSTLY = 2 / 3
@@ -91,6 +97,7 @@ class WarmStart:
     def __init__(self, offers: Sequence[Offer]) -> None:
         self._whole = list(dict.fromkeys(offer.program for offer in offers))[:WHOLE]
         self._origins: dict[str, list[str]] = {}
+        self._refitted: list[Pipeline] = []
         self._asked = 0
         self.offered = bool(self._whole)
         self._pieces: list[Pipeline] | None = None
@@ -101,7 +108,7 @@ class WarmStart:
         """Return whole programs at first, and the parts of those that beat the classics later."""
         self._asked += 1
         if self._asked == 1:
-            self._whole = self._refitted(view)
+            self._refitted = self._whole = self._fitted(view)
         if self._asked <= OPENING:
             now, self._whole = self._whole[:n], self._whole[n:]
             return now
@@ -110,13 +117,18 @@ class WarmStart:
         now, self._pieces = self._pieces[: min(n, PIECES)], self._pieces[min(n, PIECES) :]
         return now
 
+    def planes(self) -> list[Pipeline]:
+        """Return the inner planes of the programs, as they were refitted; none before they were asked for."""
+        found = [p.until(i) for p in self._refitted for i in _planes(p)]
+        return [plane for plane in dict.fromkeys(found) if len(plane) > 1]
+
     def learn(self, verdicts: Sequence[Verdict]) -> None:
         """Remember what the whole programs scored."""
         if self._asked <= OPENING:
             scored = [v for v in verdicts if isinstance(v, Scored)]
             self.heard |= {form: v for v in scored for form in self._origins[v.pipeline.form]}
 
-    def _refitted(self, view: SearchView) -> list[Pipeline]:
+    def _fitted(self, view: SearchView) -> list[Pipeline]:
         """Return what there is time for, with curves fitted to the images at hand, and note which is which."""
         seconds = np.cumsum([program.cost for program in self._whole]) * sum(view.facts.pixels) * 1e-9
         affordable = self._whole[: max(LEAST, int(np.searchsorted(seconds, WHOLE_S)))]
@@ -137,11 +149,14 @@ class WarmStart:
 
 def pieces(pipeline: Pipeline) -> list[Pipeline]:
     """Return programs that make the shortest answer of one inner plane of a pipeline each, those near the end first."""
-    planes = [i for i, s in enumerate(pipeline.steps) if registry.get(s.operator).output is Kind.GRAY]
     # The intake alone is what the classics begin with.
-    parts = [pipeline.until(i) for i in reversed(planes)]
+    parts = [pipeline.until(i) for i in reversed(_planes(pipeline))]
     cut = [chain(part, ENDINGS[pipeline.output]) for part in parts if len(part) > 1]
     return [piece for piece in cut if piece.form != pipeline.form]
+
+
+def _planes(pipeline: Pipeline) -> list[int]:
+    return [i for i, s in enumerate(pipeline.steps) if registry.get(s.operator).output is Kind.GRAY]
 
 
 def lives_on(offered: Pipeline, answer: Pipeline) -> bool:
@@ -150,7 +165,7 @@ def lives_on(offered: Pipeline, answer: Pipeline) -> bool:
     It does if the program or its last plane is part of it, or if more than two thirds of its steps are the program's.
     """
     there = structures(answer)
-    planes = [i for i, s in enumerate(offered.steps) if registry.get(s.operator).output is Kind.GRAY]
+    planes = _planes(offered)
     last = skeleton(offered.until(planes[-1])) if planes else ()
     if skeleton(offered) == skeleton(answer) or (len(last) > 1 and last in there):
         return True
@@ -162,8 +177,10 @@ def with_warm_start(warm: WarmStart) -> Callable[[Vocabulary, Facts, Kind], list
     """Return the usual proposers of a search, opened by the library's programs if there are any."""
 
     def proposers(words: Vocabulary, facts: Facts, output: Kind) -> list[Share]:
-        usual = usual_proposers(words, facts, output)
         # A proposer's place decides its random stream, so a cold start must not know of this one.
-        return [Share(warm, WHOLE), *usual] if warm.offered else usual
+        if not warm.offered:
+            return usual_proposers(words, facts, output)
+        usual = usual_proposers(words, facts, output, classics=CLASSICS, fused=FUSED, known=warm.planes)
+        return [Share(warm, WHOLE), *usual]
 
     return proposers

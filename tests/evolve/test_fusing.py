@@ -13,7 +13,7 @@ from evoseg.evolve.evaluator import Evaluator
 from evoseg.evolve.fusing import BANK, CONTEXT, Fuse
 from evoseg.evolve.growth import vocabulary
 from evoseg.evolve.jobs import InProcess
-from evoseg.evolve.planes import SUMS, last_plane
+from evoseg.evolve.planes import SUMS, Planes, last_plane
 from evoseg.evolve.ports import Item, Scored, SearchView, Task
 from evoseg.evolve.variation import MAX_LENGTH
 from evoseg.operators import registry
@@ -88,6 +88,24 @@ def test_what_is_proposed_is_valid_and_never_too_long():
         assert any(s.operator in SUMS for s in program.steps)
     tails = {p.steps[-1].operator for p in first}
     assert {"threshold", "fill_holes"} <= tails
+
+
+def test_planes_that_are_known_already_join_the_bank():
+    items = either_colour()
+    looked, _ = view(items, [START])
+    planes = Planes(looked.probe)
+    colours = [Pipeline([step("plane", IMAGE, channel=c), step("gaussian", 0, sigma=1.7)]) for c in "RGB"]
+    planes.add(colours)
+    known = planes.sum_of(colours)
+    assert known is not None
+
+    def uses_it(fuse: Fuse) -> bool:
+        made = fuse.ready(looked, 24, default_rng(1))
+        return any(known == p.until(i) for p in made for i in range(len(p)))
+
+    words = vocabulary(looked.facts)
+    assert uses_it(Fuse(words, known=lambda: [known]))
+    assert not uses_it(Fuse(words))
 
 
 def test_the_same_stream_gives_the_same_sums():

@@ -6,15 +6,28 @@ from pathlib import Path
 import numpy as np
 from numpy.random import default_rng
 
+from evoseg.base.kinds import Kind
 from evoseg.data.dataset import Dataset
 from evoseg.data.splits import split
 from evoseg.evolve.binary import BinaryTask
 from evoseg.evolve.budget import Budget, Clock
 from evoseg.evolve.classics import chain
-from evoseg.evolve.method import USUAL
+from evoseg.evolve.growth import vocabulary
+from evoseg.evolve.method import USUAL, usual_proposers
 from evoseg.evolve.ports import Scored, SearchView
 from evoseg.evolve.solve import SearchSettings, Solution, solve
-from evoseg.library.warm import OPENING, PIECES, WHOLE, Offer, WarmStart, lives_on, pieces, with_warm_start
+from evoseg.library.warm import (
+    CLASSICS,
+    FUSED,
+    OPENING,
+    PIECES,
+    WHOLE,
+    Offer,
+    WarmStart,
+    lives_on,
+    pieces,
+    with_warm_start,
+)
 from evoseg.pipeline import Pipeline, read_text
 from tests.evolve.helpers import discs, facts_of, no_probe
 from tests.library.helpers import programs
@@ -70,6 +83,27 @@ def test_parts_follow_if_a_program_beats_the_classics():
 def test_parts_of_a_program_for_objects_give_objects():
     parted = chain(LONG, [("components", {})])
     assert [s.operator for s in pieces(parted)[0].steps][-2:] == ["threshold", "depth_watershed"]
+
+
+def test_its_inner_planes_are_known_once_it_was_asked():
+    warm = WarmStart([offer(LONG)])
+    assert warm.planes() == []
+    warm.ready(view(), 48, default_rng(0))
+    assert [[s.operator for s in plane.steps] for plane in warm.planes()] == [
+        ["channel", "gaussian"],
+        ["channel", "gaussian", "flatten"],
+    ]
+
+
+def test_beside_it_classics_have_fewer_places_and_without_it_nothing_changes():
+    facts = facts_of(discs())
+    words = vocabulary(facts)
+    warm, cold = (with_warm_start(WarmStart(o))(words, facts, Kind.MASK) for o in ([offer(LONG)], []))
+    usual = usual_proposers(words, facts, Kind.MASK)
+    assert [(s.proposer.name, s.places) for s in cold] == [(s.proposer.name, s.places) for s in usual]
+    assert [s.proposer.name for s in warm] == ["warm", *(s.proposer.name for s in usual)]
+    places = {s.proposer.name: s.places for s in warm}
+    assert (places["classic"], places["fuse"]) == (CLASSICS, FUSED)
 
 
 def test_it_abstains_if_none_does():
