@@ -2,20 +2,22 @@
 """Study (b): what a warm start saves. Equal budgets, leave-one-family-out, the library's evaluations counted.
 
     python experiments/warm.py ../shared/datasets --out rows.jsonl [--continue] [--only a,b] [--seeds 5]
-        [--arms cold,random,popular,resnet,ours] [--evaluations 400] [--weights study.safetensors]
+        [--arms cold,random,popular,resnet,ours5,ours] [--evaluations 400] [--weights study.safetensors]
     python experiments/warm.py --table rows.jsonl
 
 With `--weights`, learned vectors are made anew with these weights for targets and sources (kept in a file beside
 `--out`); else those of the seed library serve, whose weights have seen some of the datasets.
 
-One row per dataset, arm and seed. The curve of a row is the best search score after so many full evaluations; test
-scores are taken of the champion that a search of each budget in `AT` ends with, and choose nothing.
+One row per dataset, arm and seed. `curve` is the best search score after so many full evaluations, `leader` the test
+score of the program that leads after so many, and `test` that of the champion that a search of each budget in `AT`
+ends with. Test scores choose nothing.
 """
 
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,16 +28,18 @@ from study_vectors import described_by
 from evoseg.base.kinds import Kind
 from evoseg.base.streams import stream
 from evoseg.data.dataset import Dataset
-from evoseg.data.splits import split
+from evoseg.data.splits import Splits, split
 from evoseg.evolve.binary import BinaryTask
 from evoseg.evolve.budget import Budget, Clock
 from evoseg.evolve.method import USUAL
+from evoseg.evolve.search import Progress
 from evoseg.evolve.solve import SearchSettings, Solution, solve
 from evoseg.library.advice import Adviser, Candidate, problem_of, related
 from evoseg.library.retrieval import candidates_for, ranked
 from evoseg.library.seeds import seed_ledger, seed_tasks
 from evoseg.library.task import SolvedTask
-from evoseg.library.warm import Offer, WarmStart, with_warm_start
+from evoseg.library.warm import WHOLE, Offer, WarmStart, with_warm_start
+from evoseg.pipeline import Pipeline
 
 DATASETS = (
     "carotid_ultrasound",
@@ -83,10 +87,17 @@ def learned(target: SolvedTask, pool: list[Candidate], adviser: Adviser, seed: i
 
 def ours(target: SolvedTask, pool: list[Candidate], adviser: Adviser, seed: int) -> list[Candidate]:
     """Offer what a search is offered."""
+    return [c for c, _ in ranked(adviser, problem_of(target), pool, WHOLE)]
+
+
+def ours5(target: SolvedTask, pool: list[Candidate], adviser: Adviser, seed: int) -> list[Candidate]:
+    """Offer only the K most promising of what a search is offered."""
     return [c for c, _ in ranked(adviser, problem_of(target), pool, K)]
 
 
-ARMS: dict[str, Arm] = {"cold": cold, "random": at_random, "popular": popular, "resnet": learned, "ours": ours}
+ARMS: dict[str, Arm] = {
+    "cold": cold, "random": at_random, "popular": popular, "resnet": learned, "ours5": ours5, "ours": ours
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -110,7 +121,7 @@ def run(trial: Trial, tasks: Sequence[SolvedTask]) -> dict[str, Any]:
     offers = [Offer(c.task.id, c.task.name, c.stored.role, c.stored.pipeline.form, c.scale, c.program) for c in chosen]
     budgets = [at for at in AT if at < trial.evaluations] + [trial.evaluations]
     found = {at: searched(trial, offers, at) for at in budgets}
-    last = found[trial.evaluations][0]
+    last, _, leaders = found[trial.evaluations]
     return {
         "dataset": trial.dataset,
         "arm": trial.arm,
@@ -119,19 +130,39 @@ def run(trial: Trial, tasks: Sequence[SolvedTask]) -> dict[str, Any]:
         "descriptors": sorted(target.vectors),
         "offered": [offer.name for offer in offers],
         "curve": [[at, round(score, 4)] for at, _, score in last.progress.history],
-        "test": {str(at): round(test, 4) for at, (_, test) in found.items()},
+        "leader": leaders,
+        "test": {str(at): round(test, 4) for at, (_, test, _) in found.items()},
     }
 
 
-def searched(trial: Trial, offers: Sequence[Offer], evaluations: int) -> tuple[Solution, float]:
-    """Return a search and its champion's mean test score."""
+def searched(trial: Trial, offers: Sequence[Offer], evaluations: int) -> tuple[Solution, float, list[list[float]]]:
+    """Return a search, its champion's mean test score, and [evaluations, leader's test score] by generation."""
     budget = Budget(evaluations=evaluations)
     dataset, task = Dataset(trial.root / trial.dataset), BinaryTask("iou")
     method = replace(USUAL, proposers=with_warm_start(WarmStart(offers)))
     settings = SearchSettings(budget, seed=trial.seed, workers=0)
+    splits, leaders = split(dataset), dict[int, Pipeline]()
+
+    def watch(progress: Progress) -> None:
+        if progress.best:
+            leaders[progress.evaluations] = progress.best[0].pipeline
+
     with tempfile.TemporaryDirectory() as folder:
-        found = solve(dataset, split(dataset), task, settings, Path(folder), Clock(budget), method=method)
-    return found, float(task.score(found.test[found.champion.scored.pipeline]).mean())
+        found = solve(dataset, splits, task, settings, Path(folder), Clock(budget), watch, method=method)
+    tests = _tested(dataset, splits, task, set(leaders.values()) if evaluations == trial.evaluations else set())
+    curve = [[at, tests[leader]] for at, leader in leaders.items() if leader in tests]
+    return found, float(task.score(found.test[found.champion.scored.pipeline]).mean()), curve
+
+
+def _tested(
+    dataset: Dataset, splits: Splits, task: BinaryTask, programs: Collection[Pipeline]
+) -> dict[Pipeline, float]:
+    totals = dict.fromkeys(programs, 0.0)
+    for sample in map(dataset.load, splits.test) if programs else ():
+        truth = task.truth(task.item(sample))
+        for program in programs:
+            totals[program] += float(task.score(task.judge(program(sample.image), truth))) / len(splits.test)
+    return {program: round(total, 4) for program, total in totals.items()}
 
 
 def table(rows: Iterable[dict[str, Any]]) -> str:
@@ -139,38 +170,36 @@ def table(rows: Iterable[dict[str, Any]]) -> str:
     rows = list(rows)
     budgets = sorted({int(at) for r in rows for at in r["test"]})
     lines = [
-        "| arm | runs | evaluations to cold's median | as a share of cold's | "
+        "| arm | runs | to cold's median search score | its test score | "
         + " | ".join(f"test at {at}" for at in budgets)
         + " | hurt |",
         "| --- " * (5 + len(budgets)) + "|",
     ]
     datasets = sorted({r["dataset"] for r in rows})
-    goals = {d: _middle(r["curve"][-1][1] for r in rows if r["dataset"] == d and r["arm"] == "cold") for d in datasets}
-    needed = {
-        (d, arm): _middle(_reached(r, goals[d]) for r in rows if r["dataset"] == d and r["arm"] == arm)
-        for d in datasets
-        for arm in ARMS
-    }
-    for arm in ARMS:
-        of_arm = [r for r in rows if r["arm"] == arm]
-        if not of_arm:
-            continue
-        at_least = [needed[d, arm] for d in datasets]
-        ratios = [needed[d, arm] / max(needed[d, "cold"], 1) for d in datasets if needed[d, "cold"] > 0]
+    counts = Counter(r["arm"] for r in rows)
+    for arm in filter(counts.get, ARMS):
+        needed = [_needed(rows, datasets, arm, "curve"), _needed(rows, datasets, arm, "leader")]
         tests = [_tests(rows, datasets, arm, str(at)) for at in budgets]
         before = _tests(rows, datasets, "cold", str(budgets[-1]))
         hurt = [a < b - HURT for a, b in zip(tests[-1], before, strict=True)]
         scores = " | ".join(f"{statistics.mean(values):.3f}" for values in tests)
         lines.append(
-            f"| {arm} | {len(of_arm)} | {_middle(at_least):.0f} | {_middle(ratios):.2f} | {scores} | "
-            f"{sum(hurt)} of {len(hurt)} |"
+            f"| {arm} | {counts[arm]} | {needed[0]:.0f} | {needed[1]:.0f} | {scores} | {sum(hurt)} of {len(hurt)} |"
         )
     return "\n".join(lines)
 
 
-def _reached(row: dict[str, Any], goal: float) -> float:
+def _needed(rows: Sequence[dict[str, Any]], datasets: Sequence[str], arm: str, curve: str) -> float:
+    """Return the evaluations after which a curve reached cold's median last value, the median over datasets."""
+    goals = {d: _middle(r[curve][-1][1] for r in rows if r["dataset"] == d and r["arm"] == "cold") for d in datasets}
+    return _middle(
+        _middle(_reached(r, curve, goals[d]) for r in rows if r["dataset"] == d and r["arm"] == arm) for d in datasets
+    )
+
+
+def _reached(row: dict[str, Any], curve: str, goal: float) -> float:
     """Return after how many evaluations a score was reached; one more than there were if it never was."""
-    return float(next((at for at, score in row["curve"] if score >= goal), row["evaluations"] + 1))
+    return float(next((at for at, score in row[curve] if score >= goal), row["evaluations"] + 1))
 
 
 def _tests(rows: Sequence[dict[str, Any]], datasets: Sequence[str], arm: str, at: str) -> list[float]:
