@@ -13,6 +13,8 @@ from numpy.random import default_rng
 from numpy.typing import NDArray
 from PIL import Image
 
+from evoseg.data import check
+
 SHAPE = (48, 62)  # Non-square on purpose: swapped axes must fail.
 
 Drawn = Mapping[str, tuple[NDArray[np.uint8], NDArray[np.int32]]]
@@ -156,3 +158,23 @@ WRITERS = {
     "COCO, packed": coco_packed,
 }
 """By the layout's name, and, after a comma, the form in it."""
+
+
+RNG = default_rng(5)
+
+
+def gray() -> NDArray[np.uint8]:
+    """Draw an image of noise."""
+    return RNG.integers(0, 256, SHAPE, np.uint8)
+
+
+def disc(top: int = 5) -> NDArray[np.uint8]:
+    """Draw a mask with a rectangle."""
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[top : top + 9, 11:19] = 255
+    return mask
+
+
+def faults(root: Path) -> str:
+    """Return what the check of a folder finds wrong."""
+    return "\n".join(check(root).faults)

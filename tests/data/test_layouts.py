@@ -1,37 +1,30 @@
 """Layouts: what each folder is taken for, what is read from it, and what is said of the rest."""
 
 import io
-import json
 import pickle
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from numpy.random import default_rng
 
 from evoseg.base.errors import DatasetError
 from evoseg.data import check, open_dataset
 from evoseg.data.dataset import Dataset
 from evoseg.data.layouts.recognise import LAYOUTS
-from tests.data.drawn_layouts import SHAPE, WRITERS, cellpose, coco, draw, dsb, nnunet, put, stardist
+from tests.data.drawn_layouts import (
+    SHAPE,
+    WRITERS,
+    cellpose,
+    disc,
+    draw,
+    dsb,
+    faults,
+    gray,
+    nnunet,
+    put,
+    stardist,
+)
 
 DRAWN = draw(6)
-RNG = default_rng(5)
-
-
-def gray():
-    return RNG.integers(0, 256, SHAPE, np.uint8)
-
-
-def disc(top=5):
-    mask = np.zeros(SHAPE, np.uint8)
-    mask[top : top + 9, 11:19] = 255
-    return mask
-
-
-def faults(root) -> str:
-    return "\n".join(check(root).faults)
 
 
 @pytest.mark.parametrize("name", WRITERS)
@@ -371,170 +364,6 @@ class TestManifest:
     def test_a_column_of_another_name_is_said_not_to_be_used(self, tmp_path):
         report = check(self.table(tmp_path, "image,maks", "files/a.png,files/a_truth.png"))
         assert "unknown column 'maks'; did you mean mask?" in report.warnings[0]
-
-
-class TestCoco:
-    @pytest.fixture
-    def document(self, tmp_path):
-        """Return a function that writes the drawn images with one changed JSON file."""
-        coco(tmp_path, DRAWN, lambda inside: [[0, 0, 3, 0, 3, 2]])
-        path = tmp_path / "annotations" / "instances.json"
-        found = json.loads(path.read_text())
-
-        def write(change):
-            change(found)
-            path.write_text(json.dumps(found))
-            return tmp_path
-
-        return write
-
-    def test_crowds_are_left_out_but_not_objects_in_them(self, document):
-        def change(found):
-            one, two, *_ = found["annotations"]
-            one["segmentation"] = [[10, 10, 14, 10, 14, 13, 10, 13]]
-            two["segmentation"], two["iscrowd"] = [[8, 8, 20, 8, 20, 18, 8, 18]], 1
-            found["annotations"] = [one, two]
-
-        sample = Dataset(document(change)).load("case_00")
-        assert sample.mask.sum() == 12 and sample.mask[10:13, 10:14].all()
-        assert sample.known.sum() == sample.known.size - 120 + 12
-
-    def test_images_without_annotations_hold_nothing(self, document):
-        root = document(lambda found: found.update(annotations=found["annotations"][:4]))
-        dataset = open_dataset(root)
-        assert dataset.labelled == dataset.stems and not dataset.load("case_05").mask.any()
-
-    def test_files_per_split_beside_their_images_give_the_split(self, tmp_path):
-        for side, stems in (("train", list(DRAWN)[:4]), ("test", list(DRAWN)[4:])):
-            (tmp_path / side).mkdir()
-            coco(tmp_path / side, {stem: DRAWN[stem] for stem in stems}, lambda inside: [[0, 0, 3, 0, 3, 2]])
-            (tmp_path / side / "annotations" / "instances.json").rename(tmp_path / side / "_annotations.coco.json")
-            (tmp_path / side / "annotations").rmdir()
-        assert check(tmp_path).splits.test == ("case_04", "case_05")
-
-    @pytest.mark.parametrize(
-        ("segmentation", "said"),
-        [
-            ([[1, 2, 3, 4]], "three corners at least"),
-            ([[1, 2, "3", 4, 5, 6]], "holds a text among its numbers"),
-            ([[0, 1] * 20_001], "at most 20000 are read"),
-            ([], "only a box"),
-            ({"size": [3, 4], "counts": [12]}, "run lengths are for the size [3, 4]"),
-            ({"size": list(SHAPE), "counts": [5, 6]}, "add up to 11 pixels, the image has 2976"),
-            ({"size": list(SHAPE), "counts": [-1, 2977]}, "whole numbers from 0 on"),
-            ({"size": list(SHAPE), "counts": "5é"}, "does not belong into the text"),
-            ({"size": list(SHAPE), "counts": "oooooooooooooooo"}, "does not belong into the text"),
-            ({"size": list(SHAPE), "counts": "5o"}, "breaks off"),
-            ({"size": list(SHAPE), "counts": "M"}, "below 0"),
-        ],
-    )
-    def test_a_wrong_outline_names_file_annotation_and_image(self, document, segmentation, said):
-        found = faults(document(lambda found: found["annotations"][0].update(segmentation=segmentation)))
-        assert "annotations/instances.json: annotation 0 of case_00.png: " in found and said in found
-
-    @pytest.mark.parametrize(
-        ("key", "value", "said"),
-        [
-            ("images", 7, "images[0]: is a number"),
-            ("images", {"id": 0}, "images[0]: has no id or no file_name"),
-            (
-                "images",
-                {"id": 0, "file_name": "x.png", "width": "9", "height": 4},
-                "images[0]: x.png: width and height",
-            ),
-            (
-                "images",
-                {"id": 0, "file_name": "x.png", "width": 10**9, "height": 4},
-                "images[0]: x.png: 4 x 1000000000 pixels",
-            ),
-            ("images", {"id": 0, "file_name": "x.gif", "width": 9, "height": 4}, "images[0]: x.gif: no name"),
-            ("images", {"id": 0, "file_name": "x.png", "width": 9, "height": 4}, "images[0]: x.png: no such file"),
-            (
-                "images",
-                {"id": 0, "file_name": "case_01.png", "width": 62, "height": 48},
-                "case_01.png has the id or the file of images[0]",
-            ),
-            ("annotations", None, "annotations[0]: has no image_id"),
-            ("annotations", {"image_id": 0, "iscrowd": "no"}, "annotations[0]: iscrowd is neither"),
-            ("annotations", {"image_id": 99}, "1 annotations belong to the image 99, which is not listed"),
-        ],
-    )
-    def test_wrong_entries_are_named_by_their_place(self, document, key, value, said):
-        def change(found):
-            found[key][0] = value
-
-        assert said in faults(document(change))
-
-    def test_two_images_of_one_id_are_a_fault(self, document):
-        found = faults(document(lambda found: found["images"][3].update(id=0)))
-        assert "images[3]: case_03.png has the id or the file of images[0]" in found
-
-    def test_two_files_for_the_same_images_are_a_fault(self, document, tmp_path):
-        root = document(lambda found: None)
-        (root / "captions.json").write_text((root / "annotations" / "instances.json").read_text())
-        assert faults(root).startswith("annotations/instances.json: lists images and annotations, as ")
-
-    def test_a_size_that_is_not_the_images_is_a_fault(self, document):
-        found = faults(document(lambda found: found["images"][2].update(width=60)))
-        assert "mask is (48, 60) but case_02.png is (48, 62)" in found
-
-    def test_a_broken_file_is_named_where_nothing_else_fits(self, tmp_path):
-        put(tmp_path / "images" / "a.png", gray())
-        (tmp_path / "annotations.json").write_text("{nonsense")
-        report = check(tmp_path)
-        assert "annotations.json: line 1 is not JSON" in report.lacking["COCO"] and not report.ok
-
-
-_WORDS = st.sampled_from(["id", "file_name", "width", "segmentation", "counts", "size", "case_00.png", "\0", "..", "é"])
-_JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.integers(0, 70) | st.floats(allow_nan=False) | _WORDS,
-    lambda inner: st.lists(inner, max_size=7) | st.dictionaries(_WORDS, inner, max_size=4),
-    max_leaves=12,
-)
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory):
-    """Return a folder with one image and room for documents."""
-    root = tmp_path_factory.mktemp("small")
-    put(root / "images" / "case_00.png", gray())
-    return root
-
-
-@given(value=_JSON, at=st.sampled_from(["images", "image", "annotations", "annotation", "segmentation", "polygon"]))
-def test_no_coco_document_breaks_the_check(small, value, at):
-    annotation = {
-        "image_id": 0,
-        "segmentation": {"segmentation": value, "polygon": [value]}.get(at, [[0, 0, 9, 0, 9, 9]]),
-    }
-    document = {
-        "images": [{"id": 0, "file_name": "case_00.png", "width": SHAPE[1], "height": SHAPE[0]}],
-        "annotations": [annotation],
-    }
-    document |= {"image": {"images": [value]}, "annotation": {"annotations": [value]}}.get(at, {})
-    document |= {at: value} if at in ("images", "annotations") else {}
-    (small / "annotations.json").write_text(json.dumps(document))
-    report = check(small)
-    assert report.layout in ("COCO", "") and str(report)
-
-
-@given(text=st.text(st.sampled_from('image,mask;split\t\n\r"\0/.pngscase_00é'), max_size=80))
-def test_no_table_breaks_the_check(small, text):
-    table = small / "manifest.csv"
-    table.write_text("image,mask,split\n" + text, newline="")
-    try:
-        assert str(check(small))
-    finally:
-        table.unlink()
-
-
-@given(value=_JSON)
-def test_no_card_of_nnunet_breaks_the_check(tmp_path_factory, value):
-    root = tmp_path_factory.mktemp("cases")
-    put(root / "imagesTr" / "a_0000.png", gray())
-    put(root / "labelsTr" / "a.png", disc())
-    (root / "dataset.json").write_text(json.dumps({"channel_names": value, "labels": {"ignore": value}}))
-    assert str(check(root))
 
 
 @pytest.mark.parametrize(
