@@ -127,7 +127,7 @@ def replay(
                 clock,
                 progress,
                 witness=checked,
-                method=replace(USUAL, proposers=with_warm_start(WarmStart(asked.offers))),
+                method=replace(USUAL, proposers=with_warm_start(WarmStart(asked.offers, asked.seconds))),
                 guests=guests,
                 hire=hire,
             )

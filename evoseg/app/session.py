@@ -66,7 +66,7 @@ class Session:
         self._seconds = 0.0
         self._stopped = Event()
         self._saved = False
-        self._warm = WarmStart(asked.offers)
+        self._warm = WarmStart(asked.offers, asked.seconds)
         self._description = description
         self._hire = hire
 

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,9 @@ def retrieved(asked: RunSettings, dataset: Dataset, splits: Splits) -> tuple[Run
         )
     for task, stem in found.barred.items():
         logger.warning("the solved task %s has seen the test image %s, so it is left out", task, stem)
-    return replace(asked, offers=tuple(s.offer for s in found.similar), barred=dict(found.barred)), description
+    most_cost = asked.search_settings().max_cost
+    offers = tuple(s.offer for s in found.similar if s.offer.program.cost <= most_cost)
+    return replace(asked, offers=offers, barred=dict(found.barred)), description
 
 
 def _kept(asked: RunSettings) -> bool:
@@ -151,13 +154,13 @@ def _reuses(asked: RunSettings, dataset: Dataset, solution: Solution, warm: Warm
 
 
 def _judged(offers: list[Offer], dataset: Dataset, splits: Splits, task: Task) -> dict[str, float]:
-    """Return the mean scores of programs as they are, by digest; of none if that would take long."""
+    """Return the mean scores of programs as they are, by digest; of the first ones, if all would take long."""
     facts = dataset.survey.facts
     pixels = sum(facts[stem].shape[0] * facts[stem].shape[1] for stem in splits.search)
-    if sum(offer.program.cost for offer in offers) * pixels * 1e-9 > JUDGED_S:
-        return {}
+    seconds = accumulate(offer.program.cost * pixels * 1e-9 for offer in offers)
+    offers = [offer for offer, until in zip(offers, seconds, strict=True) if until <= JUDGED_S]
     totals = dict.fromkeys((offer.program.digest for offer in offers), 0.0)
-    for sample in ahead(dataset.load, splits.search):
+    for sample in ahead(dataset.load, splits.search if offers else ()):
         truth = task.truth(task.item(sample))
         for offer in offers:
             score = task.score(task.judge(offer.program(sample.image), truth))

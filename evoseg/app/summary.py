@@ -145,15 +145,13 @@ def reused(found: Found) -> list[str]:
         f"{word} {best['score']:.3f} on the search images, and the best classic recipe {classic:.3f}."
     )
     kept = [entry["task"] for entry in tried if entry["kept"]]
-    if best["score"] <= classic:
-        words += " So the search went on without their parts."
-        return [words, *left_out]
     n, better = result["evaluations"], [at for at, _, score in result["history"] if score > best["score"]]
-    words += (
-        f" Nothing better was found before candidate {better[0]} of {n}."
-        if better
-        else (f" Nothing better was found among {n} candidates.")
-    )
+    if best["score"] <= classic:
+        words += " None of them did better."
+    elif better:
+        words += f" Nothing better was found before candidate {better[0]} of {n}."
+    else:
+        words += f" Nothing better was found among {n} candidates."
     if kept:
         words += f" What was reused lives on in the answer: {', '.join(dict.fromkeys(kept))}."
     else:

@@ -9,10 +9,9 @@ from evoseg.base.errors import PipelineError
 from evoseg.base.kinds import Kind
 from evoseg.evolve.classics import ENDINGS, Call, chain, intakes
 from evoseg.evolve.growth import Vocabulary
-from evoseg.evolve.planes import SUMS, Planes, last_plane
+from evoseg.evolve.planes import SUMS, Planes, last_plane, places_of_planes
 from evoseg.evolve.ports import SearchView, Verdict
 from evoseg.evolve.variation import MAX_LENGTH, varied
-from evoseg.operators import registry
 from evoseg.operators.parameters import Value
 from evoseg.pipeline import Pipeline
 from evoseg.pipeline.editing import graft
@@ -67,13 +66,14 @@ class Fuse:
     output : Kind
         What the programs return.
     known : callable () -> sequence of Pipeline
-        Programs that return planes and join the bank, asked for when the first sum is made.
+        Programs that return planes and join the bank, asked for when the first sum is made; whoever knows them sees to
+        it that there is time for them.
     """
 
     name = "fuse"
 
     def __init__(
-        self, words: Vocabulary, output: Kind = Kind.MASK, known: Callable[[], Sequence[Pipeline]] = tuple
+        self, words: Vocabulary, output: Kind = Kind.MASK, known: Callable[[], Sequence[Pipeline]] = lambda: ()
     ) -> None:
         self._words = words
         self._known = known
@@ -86,8 +86,10 @@ class Fuse:
             return []
         if self._planes is None:
             self._planes = Planes(view.probe)
+            # Should they become too many, the first ones go: what others know, before what is tried of every image.
+            self._planes.add(self._known())
             self._planes.add([chain(i, BANK[1]) for i in intakes(view.facts)])
-            self._planes.add([*self._bank(view), *self._known()])
+            self._planes.add(self._bank(view))
         if self._planes.pixels is None:
             return []
         self._planes.add([plane for s in view.best[:LEADERS] if (plane := last_plane(s.pipeline)) is not None])
@@ -154,7 +156,7 @@ def _ended(plane: Pipeline | None, like: Pipeline | None, ending: Sequence[Call]
         return None
     if like is None:
         return chain(plane, ending)
-    planes = [i for i, s in enumerate(like.steps) if registry.get(s.operator).output is Kind.GRAY]
+    planes = places_of_planes(like)
     try:
         return graft(like, planes[-1], plane) if planes else None
     except PipelineError:

@@ -48,7 +48,7 @@ def usual_proposers(
     *,
     classics: int = GENERATION,
     fused: int = FUSED,
-    known: Callable[[], Sequence[Pipeline]] = tuple,
+    known: Callable[[], Sequence[Pipeline]] = lambda: (),
 ) -> list[Share]:
     """Return who proposes, in the order in which places are offered.
 

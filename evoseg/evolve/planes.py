@@ -61,7 +61,10 @@ class Planes:
         return [programs[i] for i in rng.choice(len(programs), min(OFFERED, len(programs)), replace=False)]
 
     def add(self, programs: Sequence[Pipeline]) -> None:
-        """Sample those that are not there yet."""
+        """Sample those that are not there yet. At most `PLANES` at once are sure to be there afterwards."""
+        for program in programs:
+            if program in self._levels:
+                self._levels.move_to_end(program)
         fresh = [p for p in dict.fromkeys(programs) if p not in self._levels]
         for program, probe in zip(fresh, self._probe(fresh), strict=True):
             if probe is None:
@@ -124,13 +127,16 @@ class Planes:
         """
         fitted = list(programs)
         done: set[Pipeline] = set()
-        while due := {k: at for k, p in enumerate(fitted) if (at := _first_sum(p, done)) is not None}:
+        given_up: set[int] = set()
+        while due := {
+            k: at for k, p in enumerate(fitted) if k not in given_up and (at := _first_sum(p, done)) is not None
+        }:
             leaves = {k: [fitted[k].until(j) for j in fitted[k].steps[at].inputs] for k, at in due.items()}
             self.add([leaf for several in leaves.values() for leaf in several])
             for k, at in due.items():
                 if self.pixels is None or any(leaf not in self._levels for leaf in leaves[k]):
                     fitted[k] = programs[k]
-                    done |= {programs[k].until(i) for i in _sums(programs[k])}
+                    given_up.add(k)
                     continue
                 levels = np.stack([self._levels[leaf] for leaf in leaves[k]])
                 numbers, _, _ = to_levels(fitted_curves(levels, self.pixels), levels)
@@ -162,5 +168,10 @@ def _first_sum(program: Pipeline, done: Container[Pipeline]) -> int | None:
 
 def last_plane(pipeline: Pipeline) -> Pipeline | None:
     """Return the part of a program up to its last plane, the one that its mask comes from; None without planes."""
-    planes = [i for i, s in enumerate(pipeline.steps) if registry.get(s.operator).output is Kind.GRAY]
-    return pipeline.until(planes[-1]) if planes else None
+    places = places_of_planes(pipeline)
+    return pipeline.until(places[-1]) if places else None
+
+
+def places_of_planes(pipeline: Pipeline) -> list[int]:
+    """Return which steps of a program give planes."""
+    return [i for i, s in enumerate(pipeline.steps) if registry.get(s.operator).output is Kind.GRAY]

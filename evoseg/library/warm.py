@@ -3,28 +3,30 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 from numpy.random import Generator
 
 from evoseg.base.kinds import Kind
 from evoseg.evolve.classics import ENDINGS, chain
 from evoseg.evolve.facts import Facts
 from evoseg.evolve.growth import Vocabulary
-from evoseg.evolve.method import usual_proposers
-from evoseg.evolve.planes import Planes
+from evoseg.evolve.method import MOST_COPIES, usual_proposers
+from evoseg.evolve.planes import Planes, places_of_planes
 from evoseg.evolve.ports import Scored, SearchView, Verdict
 from evoseg.evolve.search import Share
 from evoseg.evolve.selection import priced
 from evoseg.evolve.skeletons import skeleton, structures
+from evoseg.evolve.variation import MAX_LENGTH
 from evoseg.operators import registry
 from evoseg.pipeline import Pipeline
 
 WHOLE = 24
-"""Programs that are offered in a search's first generation at most: the others stay with classics and newcomers."""
-LEAST = 5
-"""Programs that are offered however much they cost."""
-WHOLE_S = 3.0
-"""Modelled time that offered programs may take, copies not counted. Where images are many or large, fewer are."""
+"""Programs that are offered whole at most."""
+WORK, USUAL_S = 0.1, 60.0
+"""Share of the time budget that offered programs may take by the cost model, and the budget where none is given."""
+USES = 3
+"""How often a step of theirs is reckoned with: to refit, to score, and to make sums of its plane."""
+MOST_STEPS = MAX_LENGTH // 2
+"""Planes of more steps leave too little room for what a sum adds to them."""
 PIECES = 6
 """Parts that are offered in each later generation at most."""
 OPENING = 3
@@ -32,11 +34,12 @@ OPENING = 3
 CLASSICS, FUSED = 12, 12
 """Places that a generation offers to classic recipes and to sums of curves, once there are programs to begin with.
 
-Refitted programs mostly beat the recipes, and there are more planes to make sums of: 26 datasets at 100 evaluations,
-scored on held-back training images, gain 0.061 over a cold search with these places, and 0.031 with a cold search's.
+Refitted programs mostly beat the recipes, and there are more planes to make sums of (decision 17).
 """
 SURVIVORS = 3
 """Programs whose parts are offered at most, the best."""
+TELLING = 3
+"""Steps from which a plane is hardly found twice by chance."""
 MOSTLY = 2 / 3
 """Share of an answer's steps beyond which it is a program's descendant, even if its last plane has gone."""
 
@@ -81,6 +84,8 @@ class WarmStart:
     ----------
     offers : sequence of Offer
         The most promising first.
+    seconds : float or None
+        The search's budget of time; `USUAL_S` if it has none.
 
     Attributes
     ----------
@@ -89,13 +94,14 @@ class WarmStart:
     offered : bool
         Whether there is anything to propose.
     abstained : bool
-        Whether none was better than the best classic recipe, so that no part was offered.
+        Whether none was better than the best classic recipe, so that none was proposed in parts.
     """
 
     name = "warm"
 
-    def __init__(self, offers: Sequence[Offer]) -> None:
+    def __init__(self, offers: Sequence[Offer], seconds: float | None = None) -> None:
         self._whole = list(dict.fromkeys(offer.program for offer in offers))[:WHOLE]
+        self._most_s = WORK * (USUAL_S if seconds is None else seconds)
         self._origins: dict[str, list[str]] = {}
         self._refitted: list[Pipeline] = []
         self._asked = 0
@@ -118,9 +124,10 @@ class WarmStart:
         return now
 
     def planes(self) -> list[Pipeline]:
-        """Return the inner planes of the programs, as they were refitted; none before they were asked for."""
-        found = [p.until(i) for p in self._refitted for i in _planes(p)]
-        return [plane for plane in dict.fromkeys(found) if len(plane) > 1]
+        """Return the planes of the programs, as they were refitted; none before these were asked for."""
+        found = dict.fromkeys(p.until(i) for p in self._refitted for i in places_of_planes(p))
+        # The intake alone is what the classics begin with.
+        return [plane for plane in found if 1 < len(plane) <= MOST_STEPS]
 
     def learn(self, verdicts: Sequence[Verdict]) -> None:
         """Remember what the whole programs scored."""
@@ -130,44 +137,54 @@ class WarmStart:
 
     def _fitted(self, view: SearchView) -> list[Pipeline]:
         """Return what there is time for, with curves fitted to the images at hand, and note which is which."""
-        seconds = np.cumsum([program.cost for program in self._whole]) * sum(view.facts.pixels) * 1e-9
-        affordable = self._whole[: max(LEAST, int(np.searchsorted(seconds, WHOLE_S)))]
+        affordable = self._affordable(view.facts)
         refitted = Planes(view.probe).refitted(affordable)
         for old, new in zip(affordable, refitted, strict=True):
             self._origins.setdefault(new.form, []).append(old.form)
-        return refitted
+        return list(dict.fromkeys(refitted))
+
+    def _affordable(self, facts: Facts) -> list[Pipeline]:
+        """Return the first programs that together take no longer than they may."""
+        n = len(facts.pixels)
+        pixels = sum(facts.pixels) * (1 + min(n, MOST_COPIES) / n)
+        costs: dict[bytes, float] = {}
+        for k, program in enumerate(self._whole):
+            steps = zip(program.digests, program.steps, strict=True)
+            # A step that several programs share is computed once.
+            costs |= {digest: registry.get(s.operator).cost(s.params) for digest, s in steps}
+            if USES * sum(costs.values()) * pixels * 1e-9 > self._most_s:
+                return self._whole[:k]
+        return self._whole
 
     def _worth_it(self, view: SearchView) -> list[Pipeline]:
         """Return the parts of the programs that are better than any classic recipe."""
         classics = [priced(s) for s in (*view.population, *view.best) if s.proposer == "classic"]
         bar = max(classics, default=float("-inf"))
-        ranked = sorted((s for s in self.heard.values() if priced(s) > bar), key=priced, reverse=True)
+        scored = {s.pipeline: s for s in self.heard.values() if priced(s) > bar}
+        ranked = sorted(scored.values(), key=priced, reverse=True)
         self.abstained = not ranked
-        found = [piece for scored in ranked[:SURVIVORS] for piece in pieces(scored.pipeline)]
+        found = [piece for survivor in ranked[:SURVIVORS] for piece in pieces(survivor.pipeline)]
         return list(dict.fromkeys(found))
 
 
 def pieces(pipeline: Pipeline) -> list[Pipeline]:
     """Return programs that make the shortest answer of one inner plane of a pipeline each, those near the end first."""
     # The intake alone is what the classics begin with.
-    parts = [pipeline.until(i) for i in reversed(_planes(pipeline))]
+    parts = [pipeline.until(i) for i in reversed(places_of_planes(pipeline))]
     cut = [chain(part, ENDINGS[pipeline.output]) for part in parts if len(part) > 1]
     return [piece for piece in cut if piece.form != pipeline.form]
-
-
-def _planes(pipeline: Pipeline) -> list[int]:
-    return [i for i, s in enumerate(pipeline.steps) if registry.get(s.operator).output is Kind.GRAY]
 
 
 def lives_on(offered: Pipeline, answer: Pipeline) -> bool:
     """Return whether an answer comes from a program, up to numbers.
 
-    It does if the program or its last plane is part of it, or if more than two thirds of its steps are the program's.
+    It does if the program or one of its planes, of at least `TELLING` steps, is part of it, or if more than two thirds
+    of its steps are the program's.
     """
     there = structures(answer)
-    planes = _planes(offered)
-    last = skeleton(offered.until(planes[-1])) if planes else ()
-    if skeleton(offered) == skeleton(answer) or (len(last) > 1 and last in there):
+    planes = [offered.until(i) for i in places_of_planes(offered)]
+    telling = {skeleton(plane) for plane in planes if len(plane) >= TELLING}
+    if skeleton(offered) == skeleton(answer) or telling & set(there):
         return True
     brought = set(structures(offered))
     return sum(s in brought for s in there) > MOSTLY * len(there)
@@ -180,7 +197,8 @@ def with_warm_start(warm: WarmStart) -> Callable[[Vocabulary, Facts, Kind], list
         # A proposer's place decides its random stream, so a cold start must not know of this one.
         if not warm.offered:
             return usual_proposers(words, facts, output)
-        usual = usual_proposers(words, facts, output, classics=CLASSICS, fused=FUSED, known=warm.planes)
-        return [Share(warm, WHOLE), *usual]
+        first, *usual = usual_proposers(words, facts, output, classics=CLASSICS, fused=FUSED, known=warm.planes)
+        # Classics first: however small the budget is, some baseline is scored.
+        return [first, Share(warm, WHOLE), *usual]
 
     return proposers

@@ -58,7 +58,7 @@ def test_a_search_remembers_its_task_and_a_sibling_begins_with_it(command, datas
     [
         (0.6, [[5, 1.0, 0.6], [33, 2.0, 0.7]], "Nothing better was found before candidate 33 of 40."),
         (0.7, [[5, 1.0, 0.7]], "Nothing better was found among 40 candidates."),
-        (0.4, [[5, 1.0, 0.5]], "So the search went on without their parts."),
+        (0.4, [[5, 1.0, 0.5]], "None of them did better. The answer is built of other parts."),
     ],
 )
 def test_the_summary_says_what_reuse_has_saved(dataset, score, history, says):

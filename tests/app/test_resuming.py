@@ -294,7 +294,7 @@ def test_a_full_disk_stops_the_search_and_it_can_be_resumed(dataset, whole, tmp_
 
     def full(self: RunFile, *arguments: object) -> None:
         counter[0] += 1
-        if counter[0] == 9:
+        if counter[0] == 9:  # after a first generation
             raise StoreError("run.db: cannot be written (database or disk is full). Make room.")
         add(self, *arguments)
 

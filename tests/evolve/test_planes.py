@@ -81,12 +81,13 @@ def test_what_cannot_be_fitted_stays_as_it_is():
 
 
 def test_every_program_of_the_seed_library_can_be_fitted_to_strange_images():
-    planes = Planes(evaluator_of(either_colour(2)).probe)
+    probe = evaluator_of(either_colour(2)).probe
+    planes = Planes(probe)
     stored = [p.pipeline for task in seed_tasks() for p in task.pipelines]
     assert sum(any(s.operator in SUMS for s in program.steps) for program in stored) > 10
     for program, fitted in zip(stored, planes.refitted(stored), strict=True):
         assert Counter(operators(fitted)) == Counter(operators(program))
-        assert planes.refitted([program]) == [fitted]
+        assert Planes(probe).refitted([program]) == [fitted]
 
 
 def test_planes_that_were_long_unused_go_first(monkeypatch):
@@ -97,3 +98,6 @@ def test_planes_that_were_long_unused_go_first(monkeypatch):
     planes.choose([red], 1)
     planes.add([value])
     assert set(planes.some(default_rng(0))) == {red, blue, value}
+    # What is asked for once more is in use, even if it is the oldest.
+    planes.add([blue, green])
+    assert set(planes.some(default_rng(0))) == {blue, value, green}

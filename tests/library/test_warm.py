@@ -12,9 +12,10 @@ from evoseg.data.splits import split
 from evoseg.evolve.binary import BinaryTask
 from evoseg.evolve.budget import Budget, Clock
 from evoseg.evolve.classics import chain
+from evoseg.evolve.evaluator import Evaluator
 from evoseg.evolve.growth import vocabulary
 from evoseg.evolve.method import USUAL, usual_proposers
-from evoseg.evolve.ports import Scored, SearchView
+from evoseg.evolve.ports import Item, Scored, SearchView
 from evoseg.evolve.solve import SearchSettings, Solution, solve
 from evoseg.library.warm import (
     CLASSICS,
@@ -28,8 +29,11 @@ from evoseg.library.warm import (
     pieces,
     with_warm_start,
 )
-from evoseg.pipeline import Pipeline, read_text
+from evoseg.pipeline import IMAGE, Pipeline, read_text
+from evoseg.pipeline.value import step
 from tests.evolve.helpers import discs, facts_of, no_probe
+from tests.evolve.test_fusing import START, either_colour
+from tests.evolve.test_planes import evaluator_of, inverted, operators, score, summed_on
 from tests.library.helpers import programs
 
 LONG = read_text(
@@ -51,6 +55,12 @@ def offer(program: Pipeline) -> Offer:
 def scored(program: Pipeline, score: float, proposer: str = "") -> Scored:
     scores = np.full(3, score)
     return Scored(program, np.zeros((3, 4)), scores, scores, proposer)
+
+
+def looking(items: list[Item]) -> tuple[SearchView, Evaluator]:
+    evaluator = evaluator_of(items)
+    known = [v for v in evaluator.evaluate([START]) if isinstance(v, Scored)]
+    return SearchView(known, known, lambda n, rng: known * n, facts_of(items), evaluator.probe), evaluator
 
 
 def view(*population: Scored) -> SearchView:
@@ -85,25 +95,64 @@ def test_parts_of_a_program_for_objects_give_objects():
     assert [s.operator for s in pieces(parted)[0].steps][-2:] == ["threshold", "depth_watershed"]
 
 
-def test_its_inner_planes_are_known_once_it_was_asked():
-    warm = WarmStart([offer(LONG)])
+def test_a_stranger_is_refitted_and_heard_under_the_form_that_was_offered():
+    here = either_colour()
+    stranger = summed_on(inverted(here), "R", "G", "B", "S")
+    looked, evaluator = looking(here)
+    warm = WarmStart([offer(stranger)])
+    (refitted,) = warm.ready(looked, 48, default_rng(0))
+    assert operators(refitted) == operators(stranger) and refitted.form != stranger.form
+    warm.learn([v for v in evaluator.evaluate([refitted]) if v is not None])
+    assert list(warm.heard) == [stranger.form]
+    assert warm.heard[stranger.form].score > score(evaluator, stranger) + 0.1
+
+
+def test_two_offers_that_become_one_are_proposed_once_and_both_heard():
+    here = either_colour()
+    siblings = [summed_on(images, "R", "G") for images in (here[:2], inverted(here))]
+    assert siblings[0].form != siblings[1].form
+    looked, evaluator = looking(here)
+    warm = WarmStart([offer(program) for program in siblings])
+    (refitted,) = warm.ready(looked, 48, default_rng(0))
+    warm.learn([v for v in evaluator.evaluate([refitted]) if v is not None])
+    assert set(warm.heard) == {program.form for program in siblings}
+
+
+def test_its_planes_are_known_to_sums_once_it_was_asked():
+    here = either_colour()
+    looked, _ = looking(here)
+    stranger = summed_on(inverted(here), "R", "G", "B", "S")
+    warm = WarmStart([offer(stranger)])
+    shares = with_warm_start(warm)(vocabulary(looked.facts), looked.facts, Kind.MASK)
+    (fuse,) = (share.proposer for share in shares if share.proposer.name == "fuse")
     assert warm.planes() == []
-    warm.ready(view(), 48, default_rng(0))
-    assert [[s.operator for s in plane.steps] for plane in warm.planes()] == [
-        ["channel", "gaussian"],
-        ["channel", "gaussian", "flatten"],
-    ]
+    (refitted,) = warm.ready(looked, 48, default_rng(0))
+    total = refitted.until(len(refitted) - 2)
+    assert total in warm.planes() and all(len(plane) > 1 for plane in warm.planes())
+    made = fuse.ready(looked, 24, default_rng(1))
+    assert any(total == p.until(i) for p in made for i in range(len(p)))
 
 
-def test_beside_it_classics_have_fewer_places_and_without_it_nothing_changes():
+def test_there_are_no_more_than_there_is_time_for():
+    three = [read_text(f"def pipeline(image):\n a = channel(image, index=0)\n b = gaussian(a, sigma={s}.0)\n"
+                       " return threshold(b, level=9)") for s in (5, 6, 7)]  # fmt: skip
+    # Each step is reckoned with three times on three images of 2,928 pixels and a copy of each; the channel once only.
+    first = 3 * three[0].cost * 2 * 3 * 2928e-9
+    both = first + 3 * (three[1].cost - three[1].until(0).cost) * 2 * 3 * 2928e-9
+    for seconds, n in ((None, 3), (60.0, 3), (both / 0.1 * 1.01, 2), (both / 0.1 * 0.99, 1), (first / 0.1 * 0.99, 0)):
+        warm = WarmStart([offer(program) for program in three], seconds)
+        assert len(warm.ready(view(), 48, default_rng(0))) == n
+
+
+def test_beside_it_classics_have_fewer_places_but_the_first_and_without_it_nothing_changes():
     facts = facts_of(discs())
     words = vocabulary(facts)
     warm, cold = (with_warm_start(WarmStart(o))(words, facts, Kind.MASK) for o in ([offer(LONG)], []))
-    usual = usual_proposers(words, facts, Kind.MASK)
-    assert [(s.proposer.name, s.places) for s in cold] == [(s.proposer.name, s.places) for s in usual]
-    assert [s.proposer.name for s in warm] == ["warm", *(s.proposer.name for s in usual)]
-    places = {s.proposer.name: s.places for s in warm}
-    assert (places["classic"], places["fuse"]) == (CLASSICS, FUSED)
+    usual = [(s.proposer.name, s.places) for s in usual_proposers(words, facts, Kind.MASK)]
+    assert [(s.proposer.name, s.places) for s in cold] == usual
+    changed = {"classic": CLASSICS, "fuse": FUSED}
+    (_, *others) = [(name, changed.get(name, places)) for name, places in usual]
+    assert [(s.proposer.name, s.places) for s in warm] == [("classic", CLASSICS), ("warm", WHOLE), *others]
 
 
 def test_it_abstains_if_none_does():
@@ -142,7 +191,10 @@ def pipeline(image):
 """
     )
     assert lives_on(LONG, longer) and lives_on(LONG, LONG)
-    assert not lives_on(longer, LONG) and not lives_on(programs()[2], LONG)
+    summed = Pipeline([*LONG.until(2).steps, step("plane", IMAGE, channel="R"), step("gaussian", 3, sigma=9.0),
+                       step("add_curves", 2, 4), step("threshold", 5)])  # fmt: skip
+    assert lives_on(LONG, summed)
+    assert not lives_on(programs()[0], LONG) and not lives_on(programs()[2], LONG)
 
 
 def test_a_program_lives_on_where_most_steps_are_its_own_though_its_last_plane_has_gone():
