@@ -5,6 +5,7 @@ ones are a generalised additive model (Hastie & Tibshirani, Statistical Science 
 squares. Everything here happens on a few thousand pixels.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,6 +50,20 @@ def pixels_of(probe: Floats) -> Pixels | None:
     weights *= np.array([FOREGROUND, 1 - FOREGROUND]).reshape(1, 2, 1) / per_class
     foreground = np.broadcast_to(np.array([True, False]).reshape(1, 2, 1), probe.shape)
     return Pixels(foreground.ravel(), weights.ravel())
+
+
+def without(pixels: Pixels, n_images: int, images: Collection[int]) -> Pixels | None:
+    """Return the pixels with those of some images counting for nothing, the classes weighing what they did.
+
+    None if that leaves nothing of a class.
+    """
+    weights = pixels.weights.copy()
+    weights.reshape(n_images, -1)[list(images)] = 0
+    for of_class, weight in ((pixels.foreground, FOREGROUND), (~pixels.foreground, 1 - FOREGROUND)):
+        if not weights[of_class].any():
+            return None
+        weights[of_class] *= weight / weights[of_class].sum()
+    return Pixels(pixels.foreground, weights)
 
 
 def levels_of(probe: Floats) -> Levels:

@@ -6,11 +6,15 @@ from typing import cast
 
 import numpy as np
 
+from evoseg.evolve.evaluator import AnyEvaluator
+from evoseg.evolve.planes import Planes, sums_in
 from evoseg.evolve.ports import Floats, Scored
 from evoseg.evolve.selection import assured, price
 from evoseg.evolve.skeletons import Skeleton, skeleton
 
 MOST = 8
+FEWEST, FOLDS = 3, 10
+"""Parts of the images that curves are fitted without, one after the other: at least, if at all, and at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,8 +25,8 @@ class Finalist:
     ----------
     scored : Scored
     selection : float64 array
-        Per image of the selection split, or, where there is none, per search image with the structure's fitted and
-        tuned numbers found on the other images.
+        Per image of the selection split, or, where there is none, per search image with the structure's numbers found
+        on other images: the mean of `leave_one_out` and `crossed` for what has evolved.
     role : str
         "evolved", "classic" or "constant".
     """
@@ -37,7 +41,7 @@ class Finalist:
         return assured(self.selection) - price(self.scored.pipeline)
 
 
-OPTIMISM = 2.0
+OPTIMISM = 1.0
 """Standard errors by which images that a search has seen promise too much."""
 LEAST_DEVIATION = 0.05
 """Standard deviation between images that is reckoned with at least: a few seen images may agree by chance."""
@@ -103,6 +107,45 @@ def leave_one_out(scored: Scored, variants: Mapping[Skeleton, Sequence[tuple[Flo
         return scored.left_out
     others = robust.sum(axis=1, keepdims=True) - robust
     return cast(Floats, np.take_along_axis(left_out, others.argmax(axis=0)[None], axis=0)[0])
+
+
+def crossed(
+    candidates: Sequence[Scored],
+    left_out: Sequence[Floats],
+    evaluator: AnyEvaluator,
+    pixels: int,
+    seconds: float = float("inf"),
+) -> list[Floats]:
+    """Return each image's score with the curves of sums, and levels, fitted without it.
+
+    Curves can learn a few images by heart, and then fail on any other (docs/decisions/0018). Many images are left out
+    in groups; where there is time for too few groups, or where nothing is summed, the scores are those that are given.
+
+    Parameters
+    ----------
+    left_out : sequence of float64 array
+        Per candidate, the images' scores with other numbers found without them.
+    evaluator : AnyEvaluator
+        Judges on the images that the candidates were scored on.
+    pixels : int
+        Of all these images.
+    seconds : float
+        That this may take by the cost model.
+    """
+    scores = [found.copy() for found in left_out]
+    summing = [k for k, candidate in enumerate(candidates) if sums_in(candidate.pipeline)]
+    if not summing:
+        return scores
+    once_s = sum(candidates[k].pipeline.cost for k in summing) * pixels * 1e-9
+    n = len(scores[0])
+    folds = int(min(n, FOLDS, seconds / once_s))
+    planes = Planes(evaluator.probe)
+    for fold in range(folds if folds >= FEWEST else 0):
+        images = np.arange(fold, n, folds)
+        variants = planes.refitted([candidates[k].pipeline for k in summing], images)
+        for k, verdict in zip(summing, evaluator.evaluate(variants), strict=True):
+            scores[k][images] = verdict.left_out[images] if isinstance(verdict, Scored) else 0.0
+    return scores
 
 
 def champion(finalists: Sequence[Finalist]) -> Finalist:

@@ -9,7 +9,7 @@ from evoseg.base.errors import PipelineError
 from evoseg.base.kinds import Kind
 from evoseg.evolve.classics import ENDINGS, Call, chain, intakes
 from evoseg.evolve.growth import Vocabulary
-from evoseg.evolve.planes import SUMS, Planes, last_plane, places_of_planes
+from evoseg.evolve.planes import Planes, last_plane, places_of_planes, sums_in
 from evoseg.evolve.ports import SearchView, Verdict
 from evoseg.evolve.variation import MAX_LENGTH, varied
 from evoseg.operators.parameters import Value
@@ -135,7 +135,7 @@ class Fuse:
     def _changed(self, view: SearchView, planes: Planes, rng: Generator) -> Pipeline | None:
         """Vary one plane of a parent's sum, and fit the curves anew."""
         parents = [s.pipeline for s in view.select(2, rng)]
-        sums = [i for i, s in enumerate(parents[0].steps) if s.operator in SUMS] if len(parents) == 2 else []
+        sums = sums_in(parents[0]) if len(parents) == 2 else []
         if not sums:
             return self._extended(view, planes, rng)
         at = sums[int(rng.integers(len(sums)))]

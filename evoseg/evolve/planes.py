@@ -1,7 +1,7 @@
 """Planes: programs that return one, what they show at sampled pixels, and sums of them fitted to the truth there."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Collection, Container, Sequence
 
 import numpy as np
 from numpy.random import Generator
@@ -19,6 +19,7 @@ from evoseg.evolve.additive import (
     pixels_of,
     summed,
     to_levels,
+    without,
 )
 from evoseg.evolve.ports import Floats
 from evoseg.operators import registry
@@ -51,6 +52,7 @@ class Planes:
 
     def __init__(self, probe: Probe) -> None:
         self.pixels: Pixels | None = None
+        self._n_images = 0
         self._probe = probe
         self._levels: OrderedDict[Pipeline, Levels] = OrderedDict()
         self._encoded: dict[Pipeline, NDArray[np.float32]] = {}
@@ -70,7 +72,7 @@ class Planes:
             if probe is None:
                 continue
             if self.pixels is None:
-                self.pixels = pixels_of(probe)
+                self.pixels, self._n_images = pixels_of(probe), len(probe)
             if self.pixels is not None:
                 self._levels[program] = levels_of(probe)
                 self._encoded[program] = encoded(self._levels[program], self.pixels)
@@ -119,11 +121,16 @@ class Planes:
             done += more
         return program
 
-    def refitted(self, programs: Sequence[Pipeline]) -> list[Pipeline]:
+    def refitted(self, programs: Sequence[Pipeline], left_out: Collection[int] = ()) -> list[Pipeline]:
         """Return programs with the curves of their sums fitted to this truth, the inner sums first.
 
         Curves say which levels meant foreground where a program comes from, so of a stranger they have to be fitted
         before anything else. One without sums, or whose planes cannot be sampled, is returned as it is.
+
+        Parameters
+        ----------
+        left_out : collection of int
+            Images that take no part.
         """
         fitted = list(programs)
         done: set[Pipeline] = set()
@@ -133,13 +140,14 @@ class Planes:
         }:
             leaves = {k: [fitted[k].until(j) for j in fitted[k].steps[at].inputs] for k, at in due.items()}
             self.add([leaf for several in leaves.values() for leaf in several])
+            pixels = self.pixels and without(self.pixels, self._n_images, left_out)
             for k, at in due.items():
-                if self.pixels is None or any(leaf not in self._levels for leaf in leaves[k]):
+                if pixels is None or any(leaf not in self._levels for leaf in leaves[k]):
                     fitted[k] = programs[k]
                     given_up.add(k)
                     continue
                 levels = np.stack([self._levels[leaf] for leaf in leaves[k]])
-                numbers, _, _ = to_levels(fitted_curves(levels, self.pixels), levels)
+                numbers, _, _ = to_levels(fitted_curves(levels, pixels), levels)
                 total = joined(leaves[k], numbers)
                 fitted[k] = graft(fitted[k], at, total)
                 done.add(total)
@@ -157,13 +165,14 @@ def joined(leaves: Sequence[Pipeline], numbers: tuple[float, ...]) -> Pipeline:
     return Pipeline(steps)
 
 
-def _sums(program: Pipeline) -> list[int]:
+def sums_in(program: Pipeline) -> list[int]:
+    """Return which steps of a program add planes up along curves."""
     return [i for i, s in enumerate(program.steps) if s.operator in SUMS]
 
 
 def _first_sum(program: Pipeline, done: Container[Pipeline]) -> int | None:
     """Return the first sum that is not done. Steps may move, so sums are told apart by what they are, not by places."""
-    return next((i for i in _sums(program) if program.until(i) not in done), None)
+    return next((i for i in sums_in(program) if program.until(i) not in done), None)
 
 
 def last_plane(pipeline: Pipeline) -> Pipeline | None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from evoseg.evolve.budget import Budget, Clock
 from evoseg.evolve.classics import constants
 from evoseg.evolve.evaluator import AnyEvaluator, Evaluator, evenly_spaced
 from evoseg.evolve.facts import Facts, survey_images
-from evoseg.evolve.finalists import MOST, Finalist, champion, leave_one_out, nominate
+from evoseg.evolve.finalists import FOLDS, MOST, Finalist, champion, crossed, leave_one_out, nominate
 from evoseg.evolve.foreground import SHARE, foreground_of, lifted
 from evoseg.evolve.jobs import Executor, InProcess
 from evoseg.evolve.method import USUAL, Given, Method, usual_proposers
@@ -37,6 +38,8 @@ TYPICAL_NS = 15.0
 """Modelled cost of a finalist, per pixel."""
 GRACE_S = 3.0
 """What choosing, proving and drawing may take beyond the time that the user gave."""
+CROSSING, USUAL_S = 0.05, 60.0
+"""Share of the time budget in which finalists' curves may be fitted anew, and the budget where none is given."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +151,9 @@ def solve(
     pack = _pack_with_copies(dataset, task, splits, copied, folder / "search.pack")
     facts = survey_images([image for item in pack.items[:n_search] for image in inputs_of(task, item)])
     sizes = {i: _pixels(task, item) for i, item in enumerate(pack.items)}
-    clock.keep_back(_time_to_prove(splits, sum(sizes.values()) / len(sizes), (clock.seconds - started) / len(sizes)))
+    crossing_s = CROSSING * (settings.budget.seconds or USUAL_S)
+    mean_pixels, packing_s = sum(sizes.values()) / len(sizes), (clock.seconds - started) / len(sizes)
+    clock.keep_back(_time_to_prove(splits, mean_pixels, packing_s, crossing_s))
     ground = _Ground(sizes, n_search, copied, facts, settings, method, clock, watch, witness)
     masks = _masks(task, pack, ground, hire)
     given = [Share(Given(settings.start), GENERATION)]
@@ -168,7 +173,9 @@ def solve(
         chosen_on = (
             ground.evaluator("selection", task, executor, first_selection, len(sizes)) if splits.selection else None
         )
-        finalists = _finalists(progress, afterwards, chosen_on, facts, task, method.leave_out)
+        pixels = sum(sizes[i] for i in range(n_search))
+        across = partial(crossed, evaluator=afterwards, pixels=pixels, seconds=crossing_s)
+        finalists = _finalists(progress, afterwards, chosen_on, facts, task, across if method.leave_out else None)
         reproducible = not getattr(executor, "n_killed", 0)
     best = champion(finalists)
     if clock.stopped:
@@ -257,10 +264,12 @@ def _why_nothing(progress: Progress, settings: SearchSettings) -> str:
     return "the search ended before any candidate was scored. Give it more time, or more evaluations."
 
 
-def _time_to_prove(splits: Splits, pixels: float, packing_s: float) -> float:
+def _time_to_prove(splits: Splits, pixels: float, packing_s: float, crossing_s: float) -> float:
     """Return the time to keep back, from the size of an image and the time that it took to pack one, in s."""
     judged = MOST * len(splits.selection) + 4 * len(splits.test)
     expected_s = judged * pixels * TYPICAL_NS * 1e-9 + 2 * packing_s * len(splits.test)
+    if not splits.selection:
+        expected_s += min(crossing_s, FOLDS * MOST * len(splits.search) * pixels * TYPICAL_NS * 1e-9)
     return max(RESERVE_S, expected_s - GRACE_S)
 
 
@@ -270,16 +279,24 @@ def _finalists(
     chosen_on: AnyEvaluator | None,
     facts: Facts,
     task: Task,
-    leave_out: bool,
+    across: Callable[[Sequence[Scored], Sequence[Floats]], list[Floats]] | None,
 ) -> list[Finalist]:
     fixed = [v for v in evaluator.evaluate(constants(facts, task.output)) if isinstance(v, Scored)]
     nominated = nominate(progress.best, fixed, progress.best_classic)
-    if chosen_on is None and not leave_out:
+    if chosen_on is None and across is None:
         return [Finalist(s, s.scores, role) for s, role in nominated]
-    if chosen_on is None:
+    if chosen_on is None and across is not None:
         # A baseline's numbers are nobody's choice: there is nothing to leave out but its level.
+        chosen = [s for s, _ in nominated]
         variants = {"evolved": progress.variants}
-        return [Finalist(s, leave_one_out(s, variants.get(role, {})), role) for s, role in nominated]
+        levels = [leave_one_out(s, variants.get(role, {})) for s, role in nominated]
+        with threadpool_limits(1):  # as in the search
+            curves = across(chosen, levels)
+        return [
+            Finalist(s, (one + other) / 2, role)
+            for (s, role), one, other in zip(nominated, levels, curves, strict=True)
+        ]
+    assert chosen_on is not None
     statistics = chosen_on.judge([s.pipeline for s, _ in nominated])
     return [
         Finalist(s, task.score(found), role)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.random import default_rng
 
-from evoseg.evolve.additive import choose, encoded, fitted_curves, levels_of, pixels_of, summed, to_levels
+from evoseg.evolve.additive import choose, encoded, fitted_curves, levels_of, pixels_of, summed, to_levels, without
 from evoseg.operators.additive import KNOTS
 
 
@@ -39,6 +39,18 @@ def test_an_image_without_foreground_gives_background_only():
     weights = pixels.weights.reshape(values.shape)
     assert weights[1, 0].sum() == 0
     assert weights[:, 0].sum() == pytest.approx(0.3)
+
+
+def test_images_that_are_left_out_count_for_nothing_and_the_classes_for_the_same():
+    values = probe()
+    values[0, 0, 100:] = np.nan
+    left = without(pixels_of(values), 3, [1])
+    weights = left.weights.reshape(values.shape)
+    assert (weights[1] == 0).all()
+    assert weights[:, 0].sum(axis=1) == pytest.approx([0.15, 0, 0.15])
+    assert weights[:, 1].sum(axis=1) == pytest.approx([0.35, 0, 0.35])
+    values[:2, 0] = np.nan
+    assert without(pixels_of(values), 3, [2]) is None  # the only one with foreground
 
 
 def test_a_curve_alone_follows_the_share_of_foreground():

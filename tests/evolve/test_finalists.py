@@ -7,12 +7,14 @@ from hypothesis import strategies as st
 
 from evoseg.base.kinds import Kind
 from evoseg.evolve.classics import constants
-from evoseg.evolve.finalists import MOST, Finalist, champion, leave_one_out, nominate, promise
-from evoseg.evolve.ports import Scored
+from evoseg.evolve.finalists import MOST, Finalist, champion, crossed, leave_one_out, nominate, promise
+from evoseg.evolve.ports import Item, Scored
 from evoseg.evolve.skeletons import skeleton
 from evoseg.pipeline import IMAGE, Pipeline
 from evoseg.pipeline.value import step
 from tests.evolve.helpers import discs, facts_of
+from tests.evolve.test_fusing import either_colour
+from tests.evolve.test_planes import evaluator_of, summed_on
 
 
 def chain(*names: str) -> Pipeline:
@@ -103,11 +105,11 @@ def test_leaving_one_out_without_variants_is_what_the_fit_says():
     assert leave_one_out(s, {}).tolist() == [0.6, 0.5]
 
 
-def test_seen_images_promise_two_standard_errors_less():
+def test_seen_images_promise_a_standard_error_less():
     scores = np.array([0.5, 0.6, 0.7, 0.8])
     # Deviation 0.1291, with 0.05 in quadrature 0.1384; its standard error over four images 0.0692.
     seen = promise(scores, 4, searched=True)
-    assert seen.score == pytest.approx(0.65 - 2 * 0.0692, abs=1e-4)
+    assert seen.score == pytest.approx(0.65 - 0.0692, abs=1e-4)
     # Student's factor for 3 degrees of freedom is 3.18; the difference of two means of four: root of a half.
     assert seen.high - seen.score == pytest.approx(3.18 * 0.1384 * 0.5**0.5, abs=1e-3)
     unseen = promise(scores, 4, searched=False)
@@ -121,3 +123,55 @@ def test_a_promise_is_a_score_and_surer_with_more_images():
     assert many.high - many.low < few.high - few.low
     assert few.score < many.score < 0.5
     assert all(0 <= p.low <= p.score <= p.high <= 1 for p in (few, many))
+
+
+def by_heart() -> list[Item]:
+    """Draw images whose foreground has a level of its own in each, and whose ground has another."""
+    items: list[Item] = []
+    for k in range(3):
+        mask = np.zeros((40, 50), bool)
+        mask[8:30, 10 + k : 25] = True
+        levels = np.where(mask, 40 + 80 * k, 80 + 80 * k)
+        items.append({"image": np.repeat(levels[..., None], 3, axis=2).astype(np.uint8), "mask": mask})
+    return items
+
+
+def test_curves_that_learn_images_by_heart_are_found_out():
+    """A curve tells all three apart, but what it learns of two says nothing of the third."""
+    items = by_heart()
+    evaluator = evaluator_of(items)
+    learned = summed_on(items, "R", "V")
+    plain = Pipeline([step("plane", IMAGE, channel="R"), step("threshold", 0, level=99)])
+    found = [v for v in evaluator.evaluate([learned, plain]) if isinstance(v, Scored)]
+    across = crossed(found, [s.left_out for s in found], evaluator, 1)
+    assert found[0].left_out.min() > 0.7
+    assert across[0].mean() < 0.5
+    # Where there is no curve, nothing is fitted anew.
+    assert (across[1] == found[1].left_out).all()
+
+
+def test_curves_that_hold_on_other_images_are_believed():
+    items = either_colour(6)
+    evaluator = evaluator_of(items)
+    (found,) = (v for v in evaluator.evaluate([summed_on(items, "R", "G", "B", "S")]) if isinstance(v, Scored))
+    (across,) = crossed([found], [found.left_out], evaluator, 1)
+    assert abs(across.mean() - found.left_out.mean()) < 0.05
+
+
+def test_where_time_is_short_many_are_left_out_together_or_none():
+    items = either_colour(6)
+    evaluator = evaluator_of(items)
+    (found,) = (v for v in evaluator.evaluate([summed_on(items, "R", "G")]) if isinstance(v, Scored))
+    once_s = found.pipeline.cost * 1e-9
+    alone, by_threes, none = (crossed([found], [found.left_out], evaluator, 1, n * once_s * 1.01)[0] for n in (6, 3, 2))
+    assert (alone == crossed([found], [found.left_out], evaluator, 1)[0]).all()
+    assert (alone != by_threes).any()
+    assert (none == found.left_out).all()
+
+
+def test_two_images_are_too_few_to_leave_any_out():
+    items = either_colour(2)
+    evaluator = evaluator_of(items)
+    (found,) = (v for v in evaluator.evaluate([summed_on(items, "R", "G")]) if isinstance(v, Scored))
+    (across,) = crossed([found], [found.left_out], evaluator, 1)
+    assert (across == found.left_out).all()

@@ -223,7 +223,8 @@ def test_a_search_begins_with_what_solved_the_task_before(tmp_path):
     answer = cold.champion.scored.pipeline
     warm = WarmStart([offer(answer)])
     again = searched(dataset, tmp_path, warm, 20)
-    assert again.progress.best_score >= cold.champion.scored.score - 1e-9
+    # Its curves are fitted anew, in closed form.
+    assert again.progress.best_score >= cold.champion.scored.score - 0.02
     assert warm.heard[answer.form].proposer == "warm"
     # The others keep their places.
     assert {"classic", "warm"} <= {s.proposer for s in again.progress.population}
