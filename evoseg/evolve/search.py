@@ -289,8 +289,10 @@ class Search:
 
     def _effort(self) -> Effort:
         """Spend work on candidates according to how they stand beside the population."""
-        population = self.progress.population
-        if len(population) < POPULATION:
+        population, left = self.progress.population, self._clock.evaluations_left(self.progress.evaluations)
+        # Candidates that are turned away use none of the evaluations: with few places left, and those offered to a
+        # proposer that has nothing good, a search would go on for ever.
+        if len(population) < POPULATION or (left is not None and left < GENERATION):
             return EVERYTHING
         on_few = float(np.median([s.scores[self._evaluator.few].mean() for s in population]))
         on_all = float(np.quantile([s.score for s in population], COMPARE))

@@ -336,3 +336,27 @@ def test_a_converged_population_starts_anew_and_its_leaders_are_remembered(monke
     # Not always equal: both lists go by the robust score less the price, so the very best may have dropped out.
     assert progress.best_score >= max(s.score for s in [*progress.best, *progress.leaders])
     assert progress.best_score == pytest.approx(max(s.score for s in [*progress.best, *progress.leaders]), abs=0.01)
+
+
+class Hopeless:
+    """Proposes candidates that a few images are enough to dismiss, without end."""
+
+    name = "hopeless"
+
+    def __init__(self) -> None:
+        self._made = itertools.count()
+
+    def ready(self, view: SearchView, n: int, rng: Generator) -> list[Pipeline]:
+        blurs = [20 + next(self._made) / 100 for _ in range(n)]
+        return [Pipeline([step("channel", IMAGE), step("gaussian", 0, sigma=s), step("threshold", 1)]) for s in blurs]
+
+    def learn(self, verdicts: Sequence[Verdict]) -> None:
+        pass
+
+
+def test_the_last_evaluations_are_spent_even_if_the_first_to_propose_has_nothing_good():
+    budget = Budget(evaluations=260)
+    found = search(InProcess(BinaryTask(), ITEMS, 1 << 26), budget, proposers=[Share(Hopeless(), 12), *shares()])
+    assert found.turned_away > 0
+    assert found.evaluations == 260
+    assert found.generation < 15
