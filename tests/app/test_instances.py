@@ -12,6 +12,7 @@ import tifffile
 import evoseg
 from evoseg.app.solved import open_library
 from evoseg.data.files import write_image, write_labels
+from evoseg.library.warm import WHOLE
 from tests.evolve.test_instances import SCENES
 
 
@@ -100,7 +101,7 @@ def test_a_search_for_objects_is_remembered_and_begins_the_next_one(folder):
     second = evoseg.search(folder, evaluations=120, workers=0, seed=1)
     entries = {entry["task"]: entry for entry in second.result["warm_start"]}
     assert entries["discs"]["digest"] == first.result["digest"] and entries["discs"]["score"] > 0.3
-    assert [name for name in entries if name.endswith("_instances")] and len(entries) == 5
+    assert [name for name in entries if name.endswith("_instances")] and len(entries) == WHOLE
     with open_library() as shelf:
         own = {task.id: task for task in shelf.own()}
         assert {task.card.task for task in own.values()} == {"instances"}

@@ -97,12 +97,14 @@ def test_the_ledger_leaves_out_tasks_that_are_gone(scripts):
 def test_a_warm_start_is_measured_by_the_cold_median(scripts):
     def row(arm: str, seed: int, at: int, test: float) -> dict:
         curve = [[1, 0.2], [at, 0.6]]
-        return {"dataset": "d", "arm": arm, "seed": seed, "evaluations": 100, "curve": curve, "test": {"100": test}}
+        leader = [[2, test - 0.1], [at + 5, test]]
+        numbers = {"evaluations": 100, "curve": curve, "leader": leader, "test": {"100": test}}
+        return {"dataset": "d", "arm": arm, "seed": seed} | numbers
 
     rows = [row("cold", s, 80, 0.5) for s in range(3)] + [row("ours", s, 20, 0.4) for s in range(3)]
     lines = scripts["warm"].table(json.loads(json.dumps(rows))).splitlines()
-    assert lines[2] == "| cold | 3 | 80 | 1.00 | 0.500 | 0 of 1 |"
-    assert lines[3] == "| ours | 3 | 20 | 0.25 | 0.400 | 1 of 1 |"
+    assert lines[2] == "| cold | 3 | 80 | 85 | 0.500 | 0 of 1 |"
+    assert lines[3] == "| ours | 3 | 20 | 101 | 0.400 | 1 of 1 |"
 
 
 def test_no_relative_of_a_target_is_offered_to_it(scripts):
