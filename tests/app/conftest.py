@@ -63,8 +63,12 @@ def run(whole, home) -> Path:
     return shutil.copytree(whole.files["result"].parent, home / "runs" / whole.run)
 
 
+BROKEN = 6
+"""Entries of a broken run's journal: a generation, after what refitting the library's programs has asked for."""
+
+
 @pytest.fixture
 def broken(run) -> Path:
     """Return a run that was killed after its first entries."""
-    cut(run, 3)
+    cut(run, BROKEN)
     return run

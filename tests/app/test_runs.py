@@ -11,6 +11,7 @@ from evoseg.app import kept
 from evoseg.app.kept import front
 from evoseg.pipeline import read_text
 from evoseg.store.lock import RunLock
+from tests.app.conftest import BROKEN
 from tests.app.interrupted import N, cut
 
 
@@ -122,7 +123,7 @@ def test_a_second_process_is_refused(command, broken, whole, dataset):
             assert "is searching in this run" in done.err
         done = command("search", dataset, "--evaluations", "5", "--out", broken, "--overwrite")
         assert done.code == 1
-    assert kept.kept(broken).state.entries == 3
+    assert kept.kept(broken).state.entries == BROKEN
 
 
 def test_a_deleted_run_is_gone_and_others_are_not(command, run, whole, tmp_path):
