@@ -15,7 +15,7 @@ from evoseg.base.errors import SettingsError, unknown
 from evoseg.base.kinds import Kind
 from evoseg.data.asked import CLASSES
 from evoseg.data.reading import PLAIN, Reading
-from evoseg.evolve.budget import Budget
+from evoseg.evolve.budget import USUAL_S, Budget
 from evoseg.evolve.ports import Task
 from evoseg.evolve.solve import SearchSettings
 from evoseg.library.warm import Offer
@@ -26,8 +26,6 @@ from evoseg.pipeline import Pipeline
 DEFAULT, NONE = "default", "none"
 """The user's own library, and none at all; anything else is a file or a URL."""
 OPERATORS = ("default", "all", *LANGUAGES)
-SECONDS = 60.0
-"""Budget of a search that was given none."""
 LLM_CALLS, LLM_USD = 20, 2.0
 """What a language model may cost if nobody says so."""
 MOST_WORKERS = 256
@@ -221,7 +219,7 @@ def run_settings(
     check_executor(executor, workers)
     workers = min(cores(), MOST_WORKERS) if workers is None else checked_workers(workers)
     if seconds is None and evaluations is None:
-        seconds = SECONDS
+        seconds = USUAL_S
     Budget(seconds, evaluations, target_score)
     return RunSettings(
         task=task,

@@ -8,6 +8,9 @@ from time import monotonic
 
 from evoseg.base.errors import SettingsError
 
+USUAL_S = 60.0
+"""A search's time, s, where nothing is said of its budget."""
+
 
 @dataclass(frozen=True)
 class Budget:

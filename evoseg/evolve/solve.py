@@ -18,7 +18,7 @@ from evoseg.data.dataset import Dataset
 from evoseg.data.jitter import jittered
 from evoseg.data.pack import Pack, write_pack
 from evoseg.data.splits import Splits
-from evoseg.evolve.budget import Budget, Clock
+from evoseg.evolve.budget import USUAL_S, Budget, Clock
 from evoseg.evolve.classics import constants
 from evoseg.evolve.evaluator import AnyEvaluator, Evaluator, evenly_spaced
 from evoseg.evolve.facts import Facts, survey_images
@@ -38,8 +38,8 @@ TYPICAL_NS = 15.0
 """Modelled cost of a finalist, per pixel."""
 GRACE_S = 3.0
 """What choosing, proving and drawing may take beyond the time that the user gave."""
-CROSSING, USUAL_S = 0.05, 60.0
-"""Share of the time budget in which finalists' curves may be fitted anew, and the budget where none is given."""
+CROSSING = 0.05
+"""Share of the time budget, or of the usual one, in which finalists' curves may be fitted anew."""
 
 
 @dataclass(frozen=True)
@@ -283,25 +283,22 @@ def _finalists(
 ) -> list[Finalist]:
     fixed = [v for v in evaluator.evaluate(constants(facts, task.output)) if isinstance(v, Scored)]
     nominated = nominate(progress.best, fixed, progress.best_classic)
-    if chosen_on is None and across is None:
-        return [Finalist(s, s.scores, role) for s, role in nominated]
-    if chosen_on is None and across is not None:
-        # A baseline's numbers are nobody's choice: there is nothing to leave out but its level.
-        chosen = [s for s, _ in nominated]
-        variants = {"evolved": progress.variants}
-        levels = [leave_one_out(s, variants.get(role, {})) for s, role in nominated]
-        with threadpool_limits(1):  # as in the search
-            curves = across(chosen, levels)
+    if chosen_on is not None:
+        statistics = chosen_on.judge([s.pipeline for s, _ in nominated])
         return [
-            Finalist(s, (one + other) / 2, role)
-            for (s, role), one, other in zip(nominated, levels, curves, strict=True)
+            Finalist(s, task.score(found), role)
+            for (s, role), found in zip(nominated, statistics, strict=True)
+            if isinstance(found, np.ndarray)
         ]
-    assert chosen_on is not None
-    statistics = chosen_on.judge([s.pipeline for s, _ in nominated])
+    if across is None:
+        return [Finalist(s, s.scores, role) for s, role in nominated]
+    # A baseline's numbers are nobody's choice: there is nothing to leave out but its level.
+    variants = {"evolved": progress.variants}
+    levels = [leave_one_out(s, variants.get(role, {})) for s, role in nominated]
+    with threadpool_limits(1):  # as in the search
+        curves = across([s for s, _ in nominated], levels)
     return [
-        Finalist(s, task.score(found), role)
-        for (s, role), found in zip(nominated, statistics, strict=True)
-        if isinstance(found, np.ndarray)
+        Finalist(s, (one + other) / 2, role) for (s, role), one, other in zip(nominated, levels, curves, strict=True)
     ]
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from numpy.random import Generator
 
 from evoseg.base.kinds import Kind
+from evoseg.evolve.budget import USUAL_S
 from evoseg.evolve.classics import ENDINGS, chain
 from evoseg.evolve.facts import Facts
 from evoseg.evolve.growth import Vocabulary
@@ -21,8 +22,8 @@ from evoseg.pipeline import Pipeline
 
 WHOLE = 24
 """Programs that are offered whole at most."""
-WORK, USUAL_S = 0.1, 60.0
-"""Share of the time budget that offered programs may take by the cost model, and the budget where none is given."""
+WORK = 0.1
+"""Share of the time budget, or of the usual one, that offered programs may take by the cost model."""
 USES = 3
 """How often a step of theirs is reckoned with: to refit, to score, and to make sums of its plane."""
 MOST_STEPS = MAX_LENGTH // 2
@@ -93,8 +94,6 @@ class WarmStart:
         What was scored of the offered programs, by form.
     offered : bool
         Whether there is anything to propose.
-    abstained : bool
-        Whether none was better than the best classic recipe, so that none was proposed in parts.
     """
 
     name = "warm"
@@ -108,7 +107,6 @@ class WarmStart:
         self.offered = bool(self._whole)
         self._pieces: list[Pipeline] | None = None
         self.heard: dict[str, Scored] = {}
-        self.abstained = False
 
     def ready(self, view: SearchView, n: int, rng: Generator) -> list[Pipeline]:
         """Return whole programs at first, and the parts of those that beat the classics later."""
@@ -162,7 +160,6 @@ class WarmStart:
         bar = max(classics, default=float("-inf"))
         scored = {s.pipeline: s for s in self.heard.values() if priced(s) > bar}
         ranked = sorted(scored.values(), key=priced, reverse=True)
-        self.abstained = not ranked
         found = [piece for survivor in ranked[:SURVIVORS] for piece in pieces(survivor.pipeline)]
         return list(dict.fromkeys(found))
 

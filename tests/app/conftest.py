@@ -10,7 +10,7 @@ import pytest
 import evoseg
 from evoseg.commands.main import run as run_command
 from evoseg.data.scenes import draw_dataset
-from tests.app.interrupted import N, cut
+from tests.app.interrupted import BROKEN, N, cut
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,6 @@ def whole(dataset, tmp_path_factory) -> evoseg.Found:
 def run(whole, home) -> Path:
     """Return a finished run in evoseg's own folder."""
     return shutil.copytree(whole.files["result"].parent, home / "runs" / whole.run)
-
-
-BROKEN = 6
-"""Entries of a broken run's journal: a generation, after what refitting the library's programs has asked for."""
 
 
 @pytest.fixture

@@ -7,6 +7,8 @@ import evoseg
 from tests.app.test_api import untimed
 
 N = 70
+BROKEN = 6
+"""Entries of a broken run's journal: a generation, after what refitting the library's programs has asked for."""
 
 
 def same(found: evoseg.Found, whole: evoseg.Found) -> bool:

@@ -11,8 +11,7 @@ from evoseg.app import kept
 from evoseg.app.kept import front
 from evoseg.pipeline import read_text
 from evoseg.store.lock import RunLock
-from tests.app.conftest import BROKEN
-from tests.app.interrupted import N, cut
+from tests.app.interrupted import BROKEN, N, cut
 
 
 def test_a_finished_run_is_listed_shown_and_numbered(command, run, whole):

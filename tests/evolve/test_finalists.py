@@ -13,8 +13,7 @@ from evoseg.evolve.skeletons import skeleton
 from evoseg.pipeline import IMAGE, Pipeline
 from evoseg.pipeline.value import step
 from tests.evolve.helpers import discs, facts_of
-from tests.evolve.test_fusing import either_colour
-from tests.evolve.test_planes import evaluator_of, summed_on
+from tests.evolve.sums import either_colour, evaluator_of, summed_on
 
 
 def chain(*names: str) -> Pipeline:

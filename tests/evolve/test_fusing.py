@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 import pytest
 from numpy.random import default_rng
@@ -20,29 +19,7 @@ from evoseg.operators import registry
 from evoseg.pipeline import IMAGE, Pipeline, print_text, read_text
 from evoseg.pipeline.value import step
 from tests.evolve.helpers import CountTask, discs, facts_of, no_probe, sizes
-
-START = Pipeline([step("channel", IMAGE, index=0), step("gaussian", 0, sigma=1.5), step("threshold", 1)])
-
-
-def either_colour(n: int = 4) -> list[Item]:
-    """Draw discs that are bright in red or in green, never in both, among rings that are bright in blue too."""
-    items: list[Item] = []
-    for i in range(n):
-        rng = default_rng([77, i])
-        mask = np.zeros((70, 91), np.uint8)
-        light = np.full((70, 91, 3), 90.0)
-        for k in range(8):
-            drawn = np.zeros_like(mask)
-            cv2.circle(drawn, (10 + int(rng.integers(70)), 8 + int(rng.integers(54))), 5, 1, -1)
-            light[drawn > 0, k % 2] += 60
-            if k < 4:
-                mask |= drawn
-            else:
-                light[drawn > 0, 2] += 60
-                mask[drawn > 0] = 0
-        image = np.clip(light + rng.normal(0, 12, light.shape), 0, 255).astype(np.uint8)
-        items.append({"image": image, "mask": mask.astype(bool)})
-    return items
+from tests.evolve.sums import START, either_colour
 
 
 def view(items: list[Item], programs: Sequence[Pipeline], task: Task | None = None) -> tuple[SearchView, Evaluator]:

@@ -4,48 +4,12 @@ from collections import Counter
 
 from numpy.random import default_rng
 
-from evoseg.evolve.binary import BinaryTask
 from evoseg.evolve.evaluator import Evaluator
 from evoseg.evolve.jobs import InProcess
 from evoseg.evolve.planes import SUMS, Planes
-from evoseg.evolve.ports import Item, Scored
 from evoseg.library.seeds import seed_tasks
-from evoseg.pipeline import IMAGE, Pipeline
-from evoseg.pipeline.value import step
 from tests.evolve.helpers import CountTask, discs, no_probe, sizes
-from tests.evolve.test_fusing import START, either_colour
-
-
-def evaluator_of(items: list[Item]) -> Evaluator:
-    task = BinaryTask()
-    return Evaluator(task, InProcess(task, items, 1 << 26), sizes(items))
-
-
-def score(evaluator: Evaluator, program: Pipeline) -> float:
-    (verdict,) = evaluator.evaluate([program])
-    assert isinstance(verdict, Scored)
-    return verdict.score
-
-
-def operators(program: Pipeline) -> list[str]:
-    return [s.operator for s in program.steps]
-
-
-def blurred(channel: str) -> Pipeline:
-    return Pipeline([step("plane", IMAGE, channel=channel), step("gaussian", 0, sigma=1.5)])
-
-
-def inverted(items: list[Item]) -> list[Item]:
-    return [item | {"image": 255 - item["image"]} for item in items]
-
-
-def summed_on(items: list[Item], *channels: str) -> Pipeline:
-    """Return a program that sums channels along curves fitted to these images, and cuts the sum."""
-    planes, leaves = Planes(evaluator_of(items).probe), [blurred(c) for c in channels]
-    planes.add(leaves)
-    total = planes.sum_of(leaves)
-    assert total is not None
-    return Pipeline([*total.steps, step("threshold", len(total) - 1, level=128)])
+from tests.evolve.sums import START, blurred, either_colour, evaluator_of, inverted, operators, score, summed_on
 
 
 def test_a_sum_from_other_images_is_of_use_once_its_curves_are_fitted():
