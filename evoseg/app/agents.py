@@ -275,6 +275,22 @@ def caps_of(asked: RunSettings) -> "Caps":
     return Caps(asked.llm_calls, asked.llm_tokens, asked.llm_usd)
 
 
+def capped(asked: RunSettings) -> RunSettings:
+    """Return settings that name their cap on tokens, also where it only follows from the model.
+
+    Raises
+    ------
+    SettingsError, RoleError
+        If something is wrong with the settings.
+    """
+    if asked.agent is None:
+        return asked
+    from evoseg.llm.leash import effective
+
+    facts = cast_of(asked.roles).models.get(endpoint_of(asked.agent, asked.base_url).model)
+    return replace(asked, llm_tokens=effective(caps_of(asked), facts).tokens)
+
+
 def asker_of(
     endpoint: "Endpoint", client: "Client", cast: "Cast", caps: "Caps", ledger: "Ledger", stop: Event
 ) -> "tuple[Purse, Asker]":

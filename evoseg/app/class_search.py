@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from evoseg import __version__
-from evoseg.app.agents import staff_of
+from evoseg.app.agents import capped, staff_of
 from evoseg.app.api import begin, resume, tell_warnings
 from evoseg.app.classes import ClassPipeline, mean_of, read_classes, read_document, score_classes
 from evoseg.app.datasets import Data, name_of, opened
@@ -103,7 +103,7 @@ def search_classes(
     dataset = opened(data, settings.reading)
     parts = _parts(dataset)
     tell_warnings(dataset)
-    shared = _share(replace(settings, task=BINARY), len(parts))
+    shared = _share(capped(replace(settings, task=BINARY)), len(parts))
     folder = Path(out).expanduser().absolute() if out else runs_folder() / run_id(name_of(dataset))
     if (folder / CLASSES).exists() and not overwrite:
         raise FilesError(

@@ -19,6 +19,7 @@ from evoseg.base.errors import EvosegError, SettingsError
 from evoseg.base.kinds import Kind
 from evoseg.data.dataset import Dataset
 from evoseg.data.folder import scan
+from evoseg.data.reading import PLAIN, Reading
 from evoseg.data.splits import Splits
 from evoseg.data.splits import split as split_of
 from evoseg.evolve.evaluator import evenly_spaced
@@ -238,7 +239,9 @@ class Likeness:
         return "\n".join(_lines(self))
 
 
-def similar(data: Data, k: int = K, *, task: str = AUTO, library: str = DEFAULT) -> Likeness:
+def similar(
+    data: Data, k: int = K, *, task: str = AUTO, library: str = DEFAULT, reading: Reading = PLAIN
+) -> Likeness:
     """Find solved tasks that are like a dataset, and say why.
 
     Parameters
@@ -251,6 +254,8 @@ def similar(data: Data, k: int = K, *, task: str = AUTO, library: str = DEFAULT)
         What is wanted, as of `search`; "auto" takes it from the data, and foreground where nothing is labelled.
     library : str
         As of `search`.
+    reading : Reading
+        Which page and channels of a folder's files.
 
     Raises
     ------
@@ -259,7 +264,7 @@ def similar(data: Data, k: int = K, *, task: str = AUTO, library: str = DEFAULT)
     """
     if not 1 <= k <= MOST_K:
         raise SettingsError(f"k is {k}; it must be a number of tasks from 1 to {MOST_K}.")
-    dataset = _with_or_without_masks(data)
+    dataset = _with_or_without_masks(data, reading)
     output = _wanted(dataset, task)
     splits = split_of(dataset) if dataset.labelled else Splits(dataset.stems)
     with closing(open_library(library)) as shelf:
@@ -288,15 +293,15 @@ def _wanted(dataset: Dataset, task: str) -> Kind:
     return kind.output
 
 
-def _with_or_without_masks(data: Data) -> Dataset:
+def _with_or_without_masks(data: Data, reading: Reading) -> Dataset:
     """Open a dataset; where nothing is labelled, some of its images."""
     if not isinstance(data, str | Path):
-        return opened(data)
+        return opened(data, reading)
     root = Path(data).expanduser()
     folder = scan(root)
     if folder.masks or folder.points:
-        return opened(data)
-    images = inputs([root])
+        return opened(data, reading)
+    images = inputs([root], reading)
     some = [images[i] for i in evenly_spaced(len(images), MOST_IMAGES)]
     arrays = {image.stem: (rows := image.read()).rows(0, rows.shape[0]) for image in some}
     return Dataset.from_arrays(arrays, title=root.resolve().name)

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from evoseg.commands.options import AXES, CHANNEL, PAGE, chosen
+
 _DATASET = typer.Argument(metavar="DATASET", help="Folder with images/ and masks/.")
 _BASE_URL = typer.Option(metavar="URL", help="Its endpoint, if not OpenAI's.", show_default=False)
 _USD = typer.Option(help="Most money, where the price is known.")
@@ -20,6 +22,9 @@ def describe(
     base_url: Annotated[str | None, _BASE_URL] = None,
     llm_usd: Annotated[float, _USD] = 2.0,
     roles: Annotated[Path | None, _ROLES] = None,
+    axes: Annotated[str, AXES] = "",
+    page: Annotated[str, PAGE] = "",
+    channel: Annotated[str, CHANNEL] = "",
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """Say what is known of a dataset: its data card.
@@ -30,9 +35,10 @@ def describe(
 
     from evoseg.app.consulting import Consultant, card_text
     from evoseg.app.consulting import describe as described
+    from evoseg.app.datasets import opened
 
     asked = None if agent == "none" else Consultant(agent, base_url, llm_usd, roles)
-    document = described(dataset, asked)
+    document = described(opened(dataset, chosen(axes, page, channel)), asked)
     print(json.dumps(document, indent=1, ensure_ascii=False) if as_json else card_text(document))
 
 

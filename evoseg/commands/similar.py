@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from evoseg.commands.options import AXES, CHANNEL, PAGE, chosen
+
 
 def similar(
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Folder with images/ and, if possible, masks/.")],
@@ -18,6 +20,9 @@ def similar(
     task: Annotated[
         str, typer.Option(metavar="TASK", help="auto (what the data ask for), binary, instances or points.")
     ] = "auto",
+    axes: Annotated[str, AXES] = "",
+    page: Annotated[str, PAGE] = "",
+    channel: Annotated[str, CHANNEL] = "",
     out: Annotated[
         Path | None, typer.Option(metavar="FILE.png", help="Also draw a picture of these images and theirs.")
     ] = None,
@@ -36,7 +41,7 @@ def similar(
     from evoseg.app.solved import similar as find_similar
 
     refuse_existing([out] if out else [], overwrite=overwrite)
-    found = find_similar(dataset, k, task=task, library=library)
+    found = find_similar(dataset, k, task=task, library=library, reading=chosen(axes, page, channel))
     print(json.dumps(found.as_json(), indent=1) if as_json else found)
     if out:
         for name, reason in found.save(out).items():

@@ -17,6 +17,7 @@ from evoseg.data.dataset import Dataset
 from evoseg.data.files import read_image, write_image
 from evoseg.data.reading import PLAIN
 from evoseg.data.splits import split
+from evoseg.llm.leash import UNPRICED_TOKENS
 from evoseg.pipeline import read_text
 from evoseg.store.lock import RunLock
 
@@ -85,12 +86,14 @@ def test_all_classes_share_their_splits_and_the_budget(found, folder):
     assert [one.result["settings"]["evaluations"] for one in found.classes.values()] == [40, 40]
 
 
-def test_all_classes_together_cost_no_more_than_was_allowed(folder, tmp_path):
-    model = {"agent": "openai:x", "base_url": "http://127.0.0.1:9/v1", "llm_calls": 5, "llm_tokens": 9001, "llm_usd": 1}
-    found = evoseg.search_classes(folder, evaluations=8, workers=0, library="none", out=tmp_path / "a", **model)
+@pytest.mark.parametrize(("tokens", "each"), [(9001, 4500), (None, UNPRICED_TOKENS // 2)])
+def test_all_classes_together_cost_no_more_than_was_allowed(folder, tmp_path, tokens, each):
+    model = {"agent": "openai:x", "base_url": "http://127.0.0.1:9/v1", "llm_calls": 5, "llm_usd": 1}
+    usual = {"evaluations": 8, "workers": 0, "library": "none", "out": tmp_path / "a"}
+    found = evoseg.search_classes(folder, llm_tokens=tokens, **usual, **model)
     for one in found.classes.values():
         asked = one.result["settings"]
-        assert (asked["llm_calls"], asked["llm_tokens"], asked["llm_usd"]) == (2, 4500, 0.5)
+        assert (asked["llm_calls"], asked["llm_tokens"], asked["llm_usd"]) == (2, each, 0.5)
 
 
 def test_deleting_takes_all_runs_or_none(found, tmp_path, command):

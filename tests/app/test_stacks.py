@@ -106,3 +106,13 @@ def test_a_line_that_makes_no_sense_is_one_error(found, folder, tmp_path, comman
     for name in ("a.evo", "b.evo"):
         done = command("apply", tmp_path / name, folder, "--out", tmp_path / "out")
         assert done.code == 1 and "does not say how images are read" in done.err
+
+
+def test_stacks_are_described_and_compared_as_they_are_read(folder, command):
+    """The page that was chosen is what is looked at, with masks and without."""
+    card = json.loads(command("describe", folder, *CHOSEN, "--json").out)["card"]
+    assert card["height_width_px"] == [list(SHAPE)]
+    for data in (folder, folder / "images"):
+        assert command("similar", data).code == 1
+        told = command("similar", data, *CHOSEN, "-k", 2, "--json")
+        assert told.code == 0 and len(json.loads(told.out)["similar"]) == 2, told.err
