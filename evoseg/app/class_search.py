@@ -162,6 +162,11 @@ class _Again:
     executor: str | None
     progress: Watch | None
 
+    def watching(self, name: str) -> Watch | None:
+        """Return who is told of the search for one class, which bears its name."""
+        watch = self.progress
+        return watch and (lambda status: watch(replace(status, task=name)))
+
 
 def _parts(dataset: Dataset) -> dict[str, Dataset]:
     """Return the dataset of each class by its name, once it is sure that each can be searched for."""
@@ -232,7 +237,7 @@ def _put_together(folder: Path, dataset: Dataset, again: _Again) -> FoundClasses
     document = read_document(folder / CLASSES)
     found: dict[str, Found] = {}
     for entry in document["classes"]:
-        found[entry["name"]] = _finished(folder / entry["name"], dataset, int(entry["value"]), again)
+        found[entry["name"]] = _finished(folder, dataset, entry["name"], int(entry["value"]), again)
     for entry in document["classes"]:
         one = found[entry["name"]]
         selection = one.scores["selection"]
@@ -252,15 +257,16 @@ def _put_together(folder: Path, dataset: Dataset, again: _Again) -> FoundClasses
     return FoundClasses(pipeline, found, metric, document["scores"], combined, folder / CLASSES, document)
 
 
-def _finished(path: Path, dataset: Dataset, value: int, again: _Again) -> Found:
+def _finished(folder: Path, dataset: Dataset, name: str, value: int, again: _Again) -> Found:
     """Return what the run of one class found, searching for the rest of its budget if there is some left."""
+    path = folder / name
     record = read_run(path)
     result = result_of(path) if record.finished else None
     if result is not None:
         part = of_class(dataset, value)
         refuse_other_dataset(record, part, split_of(part))
         return found_again(result, RunFolder(path.name, path, new=False))
-    found = resume(path, dataset, workers=again.workers, executor=again.executor, progress=again.progress)
+    found = resume(path, dataset, workers=again.workers, executor=again.executor, progress=again.watching(name))
     if found.result["stopped_by"] == "interrupt":
         raise KeyboardInterrupt
     return found

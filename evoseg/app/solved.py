@@ -239,9 +239,7 @@ class Likeness:
         return "\n".join(_lines(self))
 
 
-def similar(
-    data: Data, k: int = K, *, task: str = AUTO, library: str = DEFAULT, reading: Reading = PLAIN
-) -> Likeness:
+def similar(data: Data, k: int = K, *, task: str = AUTO, library: str = DEFAULT, reading: Reading = PLAIN) -> Likeness:
     """Find solved tasks that are like a dataset, and say why.
 
     Parameters

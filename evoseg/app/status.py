@@ -25,7 +25,7 @@ class Status:
     seconds_left, evaluations_left : float and int, or None
         Of the budget; None where that has no limit.
     task, metric : str
-        What is searched for, and what `best` is; objects and points begin with their "foreground".
+        What is searched for (a class by its name), and what `best` is; objects and points begin with "foreground".
     agent : AgentStatus or None
         What a language model has done so far; None without one.
     """

@@ -90,7 +90,9 @@ def test_all_classes_share_their_splits_and_the_budget(found, folder):
 def test_all_classes_together_cost_no_more_than_was_allowed(folder, tmp_path, tokens, each):
     model = {"agent": "openai:x", "base_url": "http://127.0.0.1:9/v1", "llm_calls": 5, "llm_usd": 1}
     usual = {"evaluations": 8, "workers": 0, "library": "none", "out": tmp_path / "a"}
-    found = evoseg.search_classes(folder, llm_tokens=tokens, **usual, **model)
+    told: list[str] = []
+    found = evoseg.search_classes(folder, llm_tokens=tokens, progress=lambda s: told.append(s.task), **usual, **model)
+    assert list(dict.fromkeys(told)) == ["bright", "dark"], "whoever watches is told which class is searched for"
     for one in found.classes.values():
         asked = one.result["settings"]
         assert (asked["llm_calls"], asked["llm_tokens"], asked["llm_usd"]) == (2, each, 0.5)
