@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from study import add_row, arms_of, asked_for, options, rows_in, trials_in  # beside this file
 from study_vectors import described_by
 
@@ -57,6 +58,7 @@ K = 5
 AT = (100, 400)
 """Budgets in full evaluations, retrieved programs counted."""
 HURT = 0.02
+DRAWS = 2000
 
 Arm = Callable[[SolvedTask, list[Candidate], Adviser, int], list[Candidate]]
 
@@ -166,35 +168,38 @@ def _tested(
 
 
 def table(rows: Iterable[dict[str, Any]]) -> str:
-    """Return, per arm, evaluations to the cold median, test scores by budget, and the share of datasets hurt."""
+    """Return, per arm, evaluations to what cold reaches, test scores by budget less cold's, and what is hurt."""
     rows = list(rows)
     budgets = sorted({int(at) for r in rows for at in r["test"]})
-    lines = [
-        "| arm | runs | to cold's median search score | its test score | "
-        + " | ".join(f"test at {at}" for at in budgets)
-        + " | hurt |",
-        "| --- " * (5 + len(budgets)) + "|",
-    ]
     datasets = sorted({r["dataset"] for r in rows})
     counts = Counter(r["arm"] for r in rows)
+    heads = [f"test at {at} | less cold" for at in budgets]
+    heads = ["offered", "runs", "to cold's search score", "leader to cold's test", *heads, "hurt"]
+    lines = [f"| {' | '.join(heads)} |", "| --- " * (5 + 2 * len(budgets)) + "|"]
     for arm in filter(counts.get, ARMS):
-        needed = [_needed(rows, datasets, arm, "curve"), _needed(rows, datasets, arm, "leader")]
-        tests = [_tests(rows, datasets, arm, str(at)) for at in budgets]
-        before = _tests(rows, datasets, "cold", str(budgets[-1]))
-        hurt = [a < b - HURT for a, b in zip(tests[-1], before, strict=True)]
-        scores = " | ".join(f"{statistics.mean(values):.3f}" for values in tests)
-        lines.append(
-            f"| {arm} | {counts[arm]} | {needed[0]:.0f} | {needed[1]:.0f} | {scores} | {sum(hurt)} of {len(hurt)} |"
-        )
-    return "\n".join(lines)
+        needed = [_needed(rows, datasets, arm, curve) for curve in ("curve", "leader")]
+        cells = [arm, str(counts[arm]), *(f"{n:.0f}" for n in needed)]
+        for at in budgets:
+            tests = np.array(_tests(rows, datasets, arm, str(at)))
+            less = tests - _tests(rows, datasets, "cold", str(at))
+            cells += [f"{tests.mean():.3f}", f"{less.mean():+.3f} +- {less.std(ddof=1) / len(less) ** 0.5:.3f}"]
+        cells.append(f"{(less < -HURT).sum()} of {len(less)}")
+        lines.append(f"| {' | '.join(cells)} |")
+    by_chance = [_hurt_by_chance([r["test"][str(budgets[-1])] for r in _of(rows, d, "cold")]) for d in datasets]
+    return "\n".join([*lines, f"cold against itself, seeds drawn anew: {statistics.mean(by_chance):.0%} hurt"])
+
+
+def _hurt_by_chance(tests: Sequence[float]) -> float:
+    """Return how often the median of seeds drawn with replacement is hurt, compared with another such median."""
+    draws = stream(0, "warm", "chance").choice(tests, (2, DRAWS, len(tests)))
+    one, other = np.median(draws, axis=2)
+    return float((one < other - HURT).mean())
 
 
 def _needed(rows: Sequence[dict[str, Any]], datasets: Sequence[str], arm: str, curve: str) -> float:
     """Return the evaluations after which a curve reached cold's median last value, the median over datasets."""
-    goals = {d: _middle(r[curve][-1][1] for r in rows if r["dataset"] == d and r["arm"] == "cold") for d in datasets}
-    return _middle(
-        _middle(_reached(r, curve, goals[d]) for r in rows if r["dataset"] == d and r["arm"] == arm) for d in datasets
-    )
+    goals = {d: _middle(r[curve][-1][1] for r in _of(rows, d, "cold")) for d in datasets}
+    return _middle(_middle(_reached(r, curve, goals[d]) for r in _of(rows, d, arm)) for d in datasets)
 
 
 def _reached(row: dict[str, Any], curve: str, goal: float) -> float:
@@ -203,7 +208,11 @@ def _reached(row: dict[str, Any], curve: str, goal: float) -> float:
 
 
 def _tests(rows: Sequence[dict[str, Any]], datasets: Sequence[str], arm: str, at: str) -> list[float]:
-    return [_middle(r["test"].get(at, 0.0) for r in rows if r["dataset"] == d and r["arm"] == arm) for d in datasets]
+    return [_middle(r["test"].get(at, 0.0) for r in _of(rows, d, arm)) for d in datasets]
+
+
+def _of(rows: Sequence[dict[str, Any]], dataset: str, arm: str) -> list[dict[str, Any]]:
+    return [r for r in rows if r["dataset"] == dataset and r["arm"] == arm]
 
 
 def _middle(values: Iterable[float]) -> float:
