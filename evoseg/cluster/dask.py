@@ -32,7 +32,7 @@ from evoseg.cluster.remote import (
     versions,
 )
 from evoseg.data.pack import Pack
-from evoseg.evolve.jobs import Job, Outcome
+from evoseg.evolve.jobs import Dealer, Job, Outcome
 from evoseg.evolve.ports import Task
 from evoseg.evolve.workers import WorkerSettings
 
@@ -240,8 +240,8 @@ class DaskExecutor:
 
     Attributes
     ----------
-    n_workers : int
-        Threads of all workers; looked at when jobs are run.
+    dealer : Dealer
+        Made anew when the workers' threads have changed; looked at when jobs are run.
     n_killed : int
         Child processes that ran over a limit or died. A Dask worker that is killed does not count: its jobs give the
         same answers elsewhere.
@@ -253,11 +253,13 @@ class DaskExecutor:
         self._hash = kit.pack
         self._pack = pack
         self._name = uuid4().hex
+        self._cache_bytes = kit.limits.cache_bytes
+        self._slots: list[str] = []
         self._look()
         self.n_killed = 0
 
     def run(self, jobs: Sequence[Job]) -> list[Outcome]:
-        """Run all jobs, each by the worker that had its like before if that is there.
+        """Run all jobs, each by the worker that it is meant for if that is there.
 
         Raises
         ------
@@ -288,14 +290,14 @@ class DaskExecutor:
         """Hold nothing: children of the workers end by themselves when nobody asks them."""
 
     def _look(self) -> None:
-        self._slots = self._cluster.slots()
-        self._looked = monotonic()
-        self.n_workers = len(self._slots)
+        slots, self._looked = self._cluster.slots(), monotonic()
+        if slots != self._slots:
+            self._slots, self.dealer = slots, Dealer(len(slots), self._cache_bytes)
 
     def _replies(self, jobs: Mapping[int, Job]) -> dict[int, Answered | Wanting]:
         """Ask once; a job whose workers were killed again and again has no reply."""
         futures = {
-            i: self._cluster.submit(self._slots[i % self.n_workers], _answer, pickle.dumps((self._kit, job)))
+            i: self._cluster.submit(self._slots[job.worker % len(self._slots)], _answer, pickle.dumps((self._kit, job)))
             for i, job in jobs.items()
         }
         try:

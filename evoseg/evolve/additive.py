@@ -85,13 +85,15 @@ def encoded(levels: Levels, pixels: Pixels) -> NDArray[np.float32]:
 
 def fitted_curves(planes: Levels, pixels: Pixels) -> Floats:
     """Return curves of shape (n_planes, KNOTS) whose sum best predicts the foreground; planes: (n_planes, n_pixels)."""
-    hats = np.concatenate([hat_basis()[levels] for levels in planes], axis=1)
-    root = np.sqrt(pixels.weights)[:, None]
-    hats = (hats - pixels.weights @ hats) * root
-    target = (pixels.foreground - pixels.weights @ pixels.foreground) * root[:, 0]
+    basis, root = hat_basis(), np.sqrt(pixels.weights)
+    hats = np.concatenate([basis.take(levels, axis=0) for levels in planes], axis=1)
+    means = pixels.weights @ hats
+    hats *= root[:, None]
+    target = (pixels.foreground - pixels.weights @ pixels.foreground) * root
     slope, bend = (np.diff(np.eye(KNOTS), n, axis=0) for n in (1, 2))
     penalty = SLOPE * slope.T @ slope + BEND * bend.T @ bend + SIZE * np.eye(KNOTS)
-    normal = hats.T @ hats + np.kron(np.eye(len(planes)), penalty)
+    # Weights add up to 1, so the products of means centre the hats at the least expense.
+    normal = hats.T @ hats - np.outer(means, means) + np.kron(np.eye(len(planes)), penalty)
     curves: Floats = np.linalg.solve(normal, hats.T @ target).reshape(len(planes), KNOTS)
     return curves
 

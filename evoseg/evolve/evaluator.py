@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice, zip_longest
+from itertools import islice, product, zip_longest
 from typing import Protocol
 
 import numpy as np
@@ -10,7 +10,6 @@ import numpy as np
 from evoseg.evolve.fitting import EVERYTHING, Conversation, Effort, fit
 from evoseg.evolve.jobs import Executor, Job, Measure, Part, Request
 from evoseg.evolve.ports import Failed, Floats, Scored, Task, Verdict
-from evoseg.operators import registry
 from evoseg.pipeline import Pipeline
 
 LEAST_LIMIT_S = 5.0
@@ -71,7 +70,6 @@ class Evaluator:
             Part.REST: [images[i] for i in rest],
             Part.ALL: images,
         }
-        self._homes: dict[bytes, int] = {}
 
     def judge(
         self, programs: Sequence[Pipeline], out_of_time: Callable[[], bool] = lambda: False
@@ -110,7 +108,6 @@ class Evaluator:
         -------
         list of Scored, Failed, TurnedAway, or None for candidates that time ran out on
         """
-        self._homes.clear()
         few_are_all = len(self.few) == len(self._pixels)
         talks: dict[int, Conversation] = {
             i: fit(c, self._task, few_are_all=few_are_all, effort=effort) for i, c in enumerate(candidates)
@@ -156,13 +153,15 @@ class Evaluator:
                 continue
             # Whole programs keep more workers busy than a few images would; images are shared out where programs
             # are fewer than workers.
-            shards = self._share(images, -(-self._executor.n_workers // len(asked)))
-            hands = self._deal(asked, self._executor.n_workers // len(shards), self._homes if part is Part.FEW else {})
+            dealer = self._executor.dealer
+            shards = self._share(images, -(-dealer.n_workers // len(asked)))
+            hands = dealer.deal(asked, [{i: self._pixels[i] for i in shard} for shard in shards])
             pixels = max(map(self._size, shards))
             for chunks in zip_longest(*(self._chunks(hand, pixels) for hand in hands), fillvalue=()):
                 if out_of_time():
                     return answers
-                jobs = [self._job(chunk, shard) for chunk in chunks if chunk for shard in shards]
+                places = enumerate(product(chunks, shards))
+                jobs = [self._job(chunk, shard, worker) for worker, (chunk, shard) in places if chunk]
                 outcomes = iter(self._executor.run(jobs))
                 for chunk in filter(None, chunks):
                     answered = zip(*(outcome.results for outcome in islice(outcomes, len(shards))), strict=True)
@@ -170,19 +169,6 @@ class Evaluator:
                         failed = next((p for p in parts if isinstance(p, Failed)), None)
                         answers[request] = failed or np.concatenate([p for p in parts if not isinstance(p, Failed)])
         return answers
-
-    def _deal(self, requests: list[Request], n: int, homes: dict[bytes, int]) -> list[list[Request]]:
-        """Deal requests to n workers, about equal modelled work each; `homes` says who holds a plane, and is told.
-
-        What a fit asks next builds on the plane that it has asked for before, which that worker has still at hand.
-        """
-        hands: list[list[Request]] = [[] for _ in range(n)]
-        work = [0.0] * n
-        for request in requests:
-            worker = homes.setdefault(_plane(request.program), work.index(min(work))) % n
-            hands[worker].append(request)
-            work[worker] += request.program.cost
-        return hands
 
     def _chunks(self, requests: list[Request], pixels: int) -> list[list[Request]]:
         """Cut the requests into runs of about `JOB_S`, so that time and limits are looked at between them."""
@@ -197,9 +183,9 @@ class Evaluator:
             seconds += cost
         return chunks
 
-    def _job(self, requests: Sequence[Request], images: tuple[int, ...]) -> Job:
+    def _job(self, requests: Sequence[Request], images: tuple[int, ...], worker: int) -> Job:
         modelled_s = sum(r.program.cost for r in requests) * self._size(images) * 1e-9
-        return Job(tuple(requests), images, max(LEAST_LIMIT_S, LIMIT_RATIO * modelled_s))
+        return Job(tuple(requests), images, max(LEAST_LIMIT_S, LIMIT_RATIO * modelled_s), worker)
 
     def _size(self, images: Sequence[int]) -> int:
         return sum(self._pixels[i] for i in images)
@@ -212,12 +198,6 @@ class Evaluator:
         for image, end in zip(images, ends, strict=True):
             groups[min(n - 1, int((end - self._pixels[image] / 2) * n / ends[-1]))].append(image)
         return [tuple(group) for group in groups if group]
-
-
-def _plane(program: Pipeline) -> bytes:
-    """Return the digest of what the first fitted step looks at, or of the whole program."""
-    fitted = next((s for s in program.steps if registry.get(s.operator).fitted), None)
-    return program.digests[fitted.inputs[0] if fitted else -1]
 
 
 def evenly_spaced(n: int, most: int) -> list[int]:

@@ -4,11 +4,11 @@ Anything that runs jobs, here, in worker processes or on a cluster, is an `Execu
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from traceback import format_exc
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import cv2
 import numpy as np
@@ -67,11 +67,14 @@ class Job:
         Places in the list of items that the executor was made with.
     limit_s : float
         Wall time after which the job counts as stuck.
+    worker : int
+        Who had best run it, since it has at hand what the requests build on.
     """
 
     requests: tuple[Request, ...]
     images: tuple[int, ...]
     limit_s: float
+    worker: int = 0
 
 
 @dataclass(frozen=True)
@@ -82,9 +85,9 @@ class Outcome:
 
 
 class Executor(Protocol):
-    """Runs jobs; the order of outcomes is the order of jobs."""
+    """Runs jobs; the order of outcomes is the order of jobs. The dealer says how many workers there are."""
 
-    n_workers: int
+    dealer: "Dealer"
 
     def run(self, jobs: Sequence[Job]) -> list[Outcome]:
         """Run all jobs and return their outcomes; a job that cannot be run fails as data."""
@@ -95,26 +98,43 @@ class Executor(Protocol):
         ...
 
 
+JUDGED_NS = 2.0
+"""Per pixel, about what judging or surveying takes."""
 Key = tuple[bytes, int, int]
 """Digest of a sub-program, image, and which of the image's inputs."""
 
 
-class ValueCache:
+class Weighty(Protocol):
+    """What takes up memory."""
+
+    @property
+    def nbytes(self) -> int:
+        """How much."""
+        ...
+
+
+V = TypeVar("V", bound=Weighty)
+
+
+class ValueCache(Generic[V]):
     """Values of sub-programs by digest and image, least recently used out first, within a budget of bytes."""
 
     def __init__(self, budget: int) -> None:
         self._budget = budget
         self._held = 0
-        self._values: OrderedDict[Key, NDArray[Any]] = OrderedDict()
+        self._values: OrderedDict[Key, V] = OrderedDict()
 
-    def get(self, key: Key) -> NDArray[Any] | None:
+    def __contains__(self, key: Key) -> bool:
+        return key in self._values
+
+    def get(self, key: Key) -> V | None:
         """Return the value, or None."""
         value = self._values.get(key)
         if value is not None:
             self._values.move_to_end(key)
         return value
 
-    def put(self, key: Key, value: NDArray[Any]) -> None:
+    def put(self, key: Key, value: V) -> None:
         """Keep the value, and drop the oldest ones beyond the budget; one that is too large alone is not kept."""
         if value.nbytes > self._budget:
             return
@@ -126,16 +146,87 @@ class ValueCache:
         self._held += value.nbytes
 
 
+@dataclass(frozen=True)
+class Plane:
+    """What a dealer knows of a value that a worker has computed: about how many bytes it takes."""
+
+    nbytes: int
+
+
+class Dealer:
+    """Deals requests to workers: each gets what builds on values that it has at hand, and all about equal work.
+
+    It knows what workers compute only by what it deals them. What they hold changes how long they take, never what
+    they answer.
+
+    Parameters
+    ----------
+    n_workers : int
+    cache_bytes : int
+        For values, of each worker.
+    """
+
+    def __init__(self, n_workers: int, cache_bytes: int = 0) -> None:
+        self.n_workers = n_workers
+        self._held = [ValueCache[Plane](cache_bytes) for _ in range(n_workers)]
+
+    def deal(self, requests: Sequence[Request], shards: Sequence[Mapping[int, int]]) -> list[list[Request]]:
+        """Deal requests to teams of as many workers as there are shards of the images.
+
+        Parameters
+        ----------
+        shards : sequence of (mapping of int to int)
+            Images of each shard with their pixels. The k-th worker of a team sees the k-th shard.
+
+        Returns
+        -------
+        list of list of Request
+            A hand for each team; the first team's workers are the first ones.
+        """
+        teams = [range(first, first + len(shards)) for first in range(0, self.n_workers - len(shards) + 1, len(shards))]
+        hands: list[list[Request]] = [[] for _ in teams]
+        if len(teams) == 1:
+            return [list(requests)]
+        work = [0.0] * len(teams)
+        for request in sorted(requests, key=lambda r: -r.program.cost):  # small ones last, to fill up with
+            after = [
+                work[t] + sum(self._missing(request, w, shard) for w, shard in zip(team, shards, strict=True))
+                for t, team in enumerate(teams)
+            ]
+            best = after.index(min(after))
+            work[best] = after[best]
+            hands[best].append(request)
+            for w, shard in zip(teams[best], shards, strict=True):
+                self._note(request, w, shard)
+        return hands
+
+    def _missing(self, request: Request, worker: int, shard: Mapping[int, int]) -> float:
+        """Return the modelled cost of what a worker has to compute, as told by the first and the last image."""
+        program, held = request.program, self._held[worker]
+        cost = JUDGED_NS
+        kept = _kept(request)
+        for i, (digest, step) in enumerate(zip(program.digests, program.steps, strict=True)):
+            if request.measure is Measure.SURVEY and i not in kept:
+                continue
+            there = sum((digest, image, 0) in held for image in (next(iter(shard)), next(reversed(shard))))
+            cost += (1 - there / 2) * registry.get(step.operator).cost(step.params)
+        return cost * sum(shard.values())
+
+    def _note(self, request: Request, worker: int, shard: Mapping[int, int]) -> None:
+        for i in _kept(request):
+            for image, pixels in shard.items():
+                self._held[worker].put((request.program.digests[i], image, 0), Plane(pixels))
+
+
 class InProcess:
     """Runs jobs in this very process: the inside of a worker, and `--workers 0` for debugging."""
 
-    n_workers = 1
-
     def __init__(self, task: Task, items: Sequence[Item], cache_bytes: int) -> None:
         cv2.setNumThreads(1)
+        self.dealer = Dealer(1)
         self._task = task
         self._items = items
-        self._cache = ValueCache(cache_bytes)
+        self._cache = ValueCache[NDArray[Any]](cache_bytes)
         self._prepared: dict[int, tuple[tuple[NDArray[Any], ...], Any]] = {}
 
     def run(self, jobs: Sequence[Job]) -> list[Outcome]:
@@ -200,6 +291,11 @@ class InProcess:
         # Also held here: without room in the cache, a chain of x + x would double the work at every step.
         values[index] = value
         return value
+
+
+def _kept(request: Request) -> range:
+    """Return the steps whose values are kept: an answer is needed once, so its last step's is not."""
+    return range(len(request.program) - (request.measure is not Measure.PROBE))
 
 
 def _stacked(program: Pipeline, parts: Sequence[Floats]) -> Floats | Failed:

@@ -17,7 +17,7 @@ from time import monotonic
 from typing import Any, BinaryIO, cast
 
 from evoseg.base.errors import EvosegError
-from evoseg.evolve.jobs import Job, Outcome
+from evoseg.evolve.jobs import Dealer, Job, Outcome
 from evoseg.evolve.ports import Failed, Floats, Task
 from evoseg.evolve.worker import read_frame, write_frame
 
@@ -73,9 +73,9 @@ class Processes:
     """
 
     def __init__(self, task: Task, pack: Path, settings: WorkerSettings) -> None:
-        self.n_workers = settings.n_workers
         self.n_killed = 0
         cache = settings.cache_bytes // settings.n_workers
+        self.dealer = Dealer(settings.n_workers, cache)
         self._hello = (str(pack), task, cache, settings.memory_bytes)
         self._workers: list[_Worker] = []
         for _ in range(settings.n_workers):
@@ -89,10 +89,7 @@ class Processes:
         busy: dict[int, int] = {}
         try:
             while waiting or busy:
-                for w in range(self.n_workers):
-                    if w not in busy and waiting:
-                        busy[w] = waiting.pop(0)
-                        self._send(w, jobs[busy[w]])
+                self._hand_out(jobs, waiting, busy)
                 for w in self._ready(busy):
                     outcome = self._workers[w].receive()
                     i = busy.pop(w)
@@ -117,6 +114,16 @@ class Processes:
         for worker in self._workers:
             worker.kill()
         self._workers = []
+
+    def _hand_out(self, jobs: Sequence[Job], waiting: list[int], busy: dict[int, int]) -> None:
+        """Give idle workers their own jobs first, and then those whose workers are busy with others."""
+        for their_own in (True, False):
+            for w in range(len(self._workers)):
+                due = [i for i in waiting if not their_own or jobs[i].worker == w]
+                if w not in busy and due:
+                    waiting.remove(due[0])
+                    busy[w] = due[0]
+                    self._send(w, jobs[due[0]])
 
     def _send(self, w: int, job: Job) -> None:
         """Start a job, in a new worker if the present one never got ready."""

@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -78,7 +79,7 @@ def after(condition: Path, act) -> threading.Thread:
 
 def test_jobs_come_back_in_order_with_the_answers_that_this_process_gives(cluster, tmp_path):
     with executor(cluster, BinaryTask(), pack(ramp(), tmp_path)) as dask_executor:
-        assert dask_executor.n_workers == 2
+        assert dask_executor.dealer.n_workers == 2
         outcomes = dask_executor.run([job(n, n + 1) for n in range(20, 40)])
     assert [counts(o) for o in outcomes] == [expected(n, n + 1) for n in range(20, 40)]
     assert outcomes[0].results[0].dtype == np.float64
@@ -92,7 +93,7 @@ def test_equal_packs_are_sent_once(cluster, tmp_path):
         (tmp_path / name).mkdir()
         path = pack(items, tmp_path / name)
         with executor(cluster, BinaryTask(), path) as dask_executor:
-            dask_executor.run([job(n) for n in GOOD])
+            dask_executor.run([replace(job(n), worker=worker) for worker, n in enumerate(GOOD)])
             found = cluster.packs(remote.hash_of(path))
             kept.append({file: file.stat().st_ino for file in found})
             assert all(file.read_bytes() == path.read_bytes() for file in found)

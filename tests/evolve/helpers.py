@@ -173,6 +173,15 @@ class SlowTask(BinaryTask):
 
 
 @dataclass(frozen=True)
+class WhoTask(BinaryTask):
+    """Says which process has judged."""
+
+    def judge(self, output: NDArray[Any], truth: Any) -> Floats:
+        time.sleep(0.2)
+        return np.array([os.getpid()], float)
+
+
+@dataclass(frozen=True)
 class UnreadableTask(BinaryTask):
     """Cannot be unpickled anywhere but here."""
 

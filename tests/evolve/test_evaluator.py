@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from evoseg.evolve import evaluator as evaluator_module
 from evoseg.evolve.binary import BinaryTask
 from evoseg.evolve.evaluator import Evaluator
-from evoseg.evolve.jobs import Executor, InProcess, Job, Outcome, Part
+from evoseg.evolve.jobs import Dealer, Executor, InProcess, Job, Measure, Outcome, Part, Request
 from evoseg.evolve.ports import Failed, Item, Scored, Task
 from evoseg.evolve.workers import Processes, WorkerSettings
 from evoseg.pipeline import IMAGE, Pipeline
@@ -39,7 +39,7 @@ class Counting:
 
     def __init__(self, inner: Executor) -> None:
         self.inner = inner
-        self.n_workers = inner.n_workers
+        self.dealer = inner.dealer
         self.jobs: list[Job] = []
 
     def run(self, jobs: Sequence[Job]) -> list[Outcome]:
@@ -116,7 +116,7 @@ class Many(Counting):
 
     def __init__(self, items: Sequence[Item], n_workers: int) -> None:
         super().__init__(InProcess(BinaryTask(), items, 1 << 27))
-        self.n_workers = n_workers
+        self.dealer = Dealer(n_workers, 1 << 20)
         self.rounds: list[list[Job]] = []
 
     def run(self, jobs: Sequence[Job]) -> list[Outcome]:
@@ -152,22 +152,59 @@ def test_programs_are_dealt_whole_where_they_are_many(n_programs, n_workers):
         assert all(len(job.images) == 3 for job in jobs)
 
 
+def ridges(*lengths: float) -> list[Pipeline]:
+    """Return programs that return a plane each, all equally dear."""
+    return [Pipeline([PLANE[0], step("oriented", 0, length=n)]) for n in lengths]
+
+
 def test_a_fit_goes_back_to_the_worker_that_holds_its_plane():
     many = Many(items := discs(4), 2)
-    programs = [
-        Pipeline([PLANE[0], step("gaussian", 0, sigma=s), step("threshold", 1), step("remove_small", 2, area=9)])
-        for s in (1.0, 1.5, 2.0, 2.5)
-    ]
+    planes = ridges(7, 9, 11, 13)
+    programs = [Pipeline([*p.steps, step("threshold", 1), step("remove_small", 2, area=9)]) for p in planes]
     Evaluator(BinaryTask(), many, sizes(items)).evaluate(programs)
     homes: dict[bytes, set[int]] = {}
-    for jobs in many.rounds:
-        for worker, job in enumerate(jobs):
-            for request in job.requests:
-                if request.part is Part.FEW:
-                    homes.setdefault(request.program.digests[1], set()).add(worker)
+    for job in many.jobs:
+        for request in job.requests:
+            if request.part is Part.FEW:
+                homes.setdefault(request.program.digests[1], set()).add(job.worker)
     assert len(many.rounds) > 3
     assert [len(workers) for workers in homes.values()] == [1] * 4
     assert set().union(*homes.values()) == {0, 1}
+
+
+IMAGES = [{0: 1000, 1: 1000}]
+
+
+def probes(*lengths: float) -> list[Request]:
+    return [Request(plane, Measure.PROBE) for plane in ridges(*lengths)]
+
+
+def test_programs_are_dealt_to_who_holds_what_they_build_on():
+    dealer = Dealer(2, 1 << 20)
+    hands = dealer.deal(probes(7, 9, 11, 13), IMAGES)
+    assert [len(hand) for hand in hands] == [2, 2]
+    children = [Request(Pipeline([*r.program.steps, step("otsu", 1)])) for hand in hands for r in hand]
+    for order in (children, children[::-1]):
+        again = dealer.deal(order, IMAGES)
+        assert [{r.program.digests[1] for r in hand} for hand in again] == [
+            {r.program.digests[1] for r in hand} for hand in hands
+        ]
+
+
+def test_work_is_shared_even_if_one_worker_holds_everything():
+    dealer = Dealer(2, 1 << 20)
+    dealer.deal(probes(7), IMAGES)
+    children = [Request(Pipeline([*ridges(7)[0].steps, step("level", 1, level=n)])) for n in range(100)]
+    first, second = map(len, dealer.deal(children, IMAGES))
+    assert first > second > 20, "the other one computes the plane, too, and then takes its part"
+
+
+def test_what_a_worker_must_have_dropped_is_not_counted_on():
+    dealer = Dealer(2, 4000)  # of two images with 1000 pixels each: two values
+    _, (second,) = dealer.deal(probes(7, 9), IMAGES)
+    assert dealer.deal([second], IMAGES) == [[], [second]], "it is still at hand"
+    dealer.deal(probes(11, 13), IMAGES)
+    assert dealer.deal([second], IMAGES) == [[second], []], "both would have to begin from nothing"
 
 
 def test_only_the_images_named_are_looked_at():

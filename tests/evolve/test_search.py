@@ -163,7 +163,7 @@ class Counting:
 
     def __init__(self, inner: Executor) -> None:
         self.inner = inner
-        self.n_workers = inner.n_workers
+        self.dealer = inner.dealer
         self.asked: Counter[tuple[str, bool, int]] = Counter()
 
     def run(self, jobs: Sequence[Job]) -> list[Outcome]:

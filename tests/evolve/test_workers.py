@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from evoseg.evolve.jobs import InProcess, Job, Outcome, Request
 from evoseg.evolve.ports import Failed
 from evoseg.evolve.workers import Processes, WorkerError, WorkerSettings
 from tests.evolve import helpers
-from tests.evolve.helpers import NastyTask, SlowTask, UnreadableTask, marking, pack, ramp
+from tests.evolve.helpers import NastyTask, SlowTask, UnreadableTask, WhoTask, marking, pack, ramp
 
 GOOD = [100, 50, 156, 200]
 LIMIT_S = 1.0
@@ -77,6 +78,23 @@ def test_many_jobs_come_back_in_order(tmp_path):
     jobs = [job(n, n + 1) for n in range(20, 60)]
     try:
         assert [counts(o) for o in made.run(jobs)] == [expected(n, n + 1) for n in range(20, 60)]
+    finally:
+        made.close()
+
+
+def test_a_job_goes_to_the_worker_it_is_meant_for_and_else_to_an_idle_one(tmp_path):
+    made = Processes(WhoTask(), pack(ramp(), tmp_path), WorkerSettings(n_workers=2))
+
+    def who_did(*workers: int) -> list[float]:
+        outcomes = made.run([replace(job(20 + n), worker=worker) for n, worker in enumerate(workers)])
+        return [float(outcome.results[0][0, 0]) for outcome in outcomes]
+
+    try:
+        first, second = pids(made)
+        assert who_did(1) == [second]
+        assert who_did(1, 0) == [second, first]
+        assert set(who_did(1, 1)) == {first, second}, "nobody waits while another is idle"
+        assert len(who_did(7, 7, 7)) == 3, "nor for a worker that there is not"
     finally:
         made.close()
 
