@@ -177,6 +177,8 @@ def mix(
 
 def windowed(values: NDArray[Any], low: float, high: float, scale: str) -> Gray:
     """Map [low, high] to 0..255; if high < low the picture is inverted, if they are as good as equal it is a step."""
+    if values.dtype == np.uint8:  # what becomes of each level says it all, in a tenth of the time
+        return as_gray(cv2.LUT(values, windowed(np.arange(256, dtype=np.float32)[None], low, high, scale)))
     span = np.float32(high) - np.float32(low)
     if abs(span) < np.finfo(np.float32).tiny:
         return as_gray((values > low).view(np.uint8) * np.uint8(255))
@@ -230,6 +232,10 @@ def sampling_step(pixels: int) -> int:
 def at_percentiles(sample: NDArray[Any], low: float, high: float) -> tuple[float, float]:
     """Return the values of a flat sample at two percentiles, without interpolation."""
     places = [round(p / 100 * (sample.size - 1)) for p in (low, high)]
+    if sample.dtype == np.uint8:
+        counts = cv2.calcHist([sample[None]], [0], None, [256], [0, 256])
+        first, last = np.searchsorted(counts.ravel().cumsum(), places, side="right")
+        return float(first), float(last)
     ordered = np.partition(sample, places)
     return float(ordered[places[0]]), float(ordered[places[1]])
 

@@ -59,6 +59,18 @@ class TestIntake:
         shown = intake.window_percentile(values, low=1.0, high=99.0)
         assert abs(int(shown[10, 0]) - 128) <= 1
 
+    @pytest.mark.parametrize("scale", ["linear", "log", "sqrt"])
+    @pytest.mark.parametrize(("low", "high"), [(1.0, 99.0), (90.0, 20.0), (40.0, 40.0), (0.0, 0.3)])
+    def test_a_window_does_not_depend_on_the_type_that_holds_the_values(self, low, high, scale) -> None:
+        values = np.random.default_rng(5).integers(20, 90, (43, 31, 2)).astype(np.uint8)
+        for function in (intake.window, intake.window_percentile):
+            shown = [
+                function(values.astype(dtype), index=1, low=low, high=high, scale=scale)
+                for dtype in (np.uint8, np.uint16, np.float32)
+            ]
+            np.testing.assert_array_equal(shown[0], shown[1])
+            np.testing.assert_array_equal(shown[0], shown[2])
+
     def test_window_flat_finds_spots_of_40_counts_on_a_ramp_of_4000(self) -> None:
         ramp = np.broadcast_to(np.linspace(1000, 5000, 90), (61, 90)).astype(np.uint16)
         spot = disc((61, 90), (30, 40), 2, 40, 0)
