@@ -182,7 +182,8 @@ def table(rows: Iterable[dict[str, Any]]) -> str:
         for at in budgets:
             tests = np.array(_tests(rows, datasets, arm, str(at)))
             less = tests - _tests(rows, datasets, "cold", str(at))
-            cells += [f"{tests.mean():.3f}", f"{less.mean():+.3f} +- {less.std(ddof=1) / len(less) ** 0.5:.3f}"]
+            spread = f" +- {less.std(ddof=1) / len(less) ** 0.5:.3f}" if len(less) > 1 else ""
+            cells += [f"{tests.mean():.3f}", f"{less.mean():+.3f}{spread}"]
         cells.append(f"{(less < -HURT).sum()} of {len(less)}")
         lines.append(f"| {' | '.join(cells)} |")
     by_chance = [_hurt_by_chance([r["test"][str(budgets[-1])] for r in _of(rows, d, "cold")]) for d in datasets]

@@ -147,7 +147,7 @@ class ValueCache(Generic[V]):
 
 
 @dataclass(frozen=True)
-class Plane:
+class Footprint:
     """What a dealer knows of a value that a worker has computed: about how many bytes it takes."""
 
     nbytes: int
@@ -168,7 +168,7 @@ class Dealer:
 
     def __init__(self, n_workers: int, cache_bytes: int = 0) -> None:
         self.n_workers = n_workers
-        self._held = [ValueCache[Plane](cache_bytes) for _ in range(n_workers)]
+        self._held = [ValueCache[Footprint](cache_bytes) for _ in range(n_workers)]
 
     def deal(self, requests: Sequence[Request], shards: Sequence[Mapping[int, int]]) -> list[list[Request]]:
         """Deal requests to teams of as many workers as there are shards of the images.
@@ -215,7 +215,7 @@ class Dealer:
     def _note(self, request: Request, worker: int, shard: Mapping[int, int]) -> None:
         for i in _kept(request):
             for image, pixels in shard.items():
-                self._held[worker].put((request.program.digests[i], image, 0), Plane(pixels))
+                self._held[worker].put((request.program.digests[i], image, 0), Footprint(pixels))
 
 
 class InProcess:

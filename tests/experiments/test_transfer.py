@@ -1,6 +1,5 @@
 """The studies of the library: a dataset is solved, its pipelines are tried on others, and tables are told by hand."""
 
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +19,7 @@ from evoseg.library.seeds import seed_tasks
 FOLDER = Path(__file__).resolve().parents[2] / "experiments"
 
 
-SCRIPTS = ("seeds", "study_vectors", "transfer", "transfer_ideas", "transfer_tables", "warm")
+SCRIPTS = ("seeds", "study_vectors", "transfer", "transfer_ideas", "transfer_tables")
 BINARY = [task for task in seed_tasks() if task.output is Kind.MASK]
 
 
@@ -92,19 +91,6 @@ def test_the_table_tells_arms_apart(scripts):
 def test_the_ledger_leaves_out_tasks_that_are_gone(scripts):
     rows = [*rows_by_hand(), rows_by_hand()[0] | {"source": "gone"}]
     assert len(scripts["transfer"].ledger_of(rows, BINARY[:12])) == 144
-
-
-def test_a_warm_start_is_measured_by_the_cold_median(scripts):
-    def row(arm: str, seed: int, at: int, test: float) -> dict:
-        curve = [[1, 0.2], [at, 0.6]]
-        leader = [[2, test - 0.1], [at + 5, test]]
-        numbers = {"evaluations": 100, "curve": curve, "leader": leader, "test": {"100": test}}
-        return {"dataset": "d", "arm": arm, "seed": seed} | numbers
-
-    rows = [row("cold", s, 80, 0.5) for s in range(3)] + [row("ours", s, 20, 0.4) for s in range(3)]
-    lines = scripts["warm"].table(json.loads(json.dumps(rows))).splitlines()
-    assert lines[2] == "| cold | 3 | 80 | 85 | 0.500 | 0 of 1 |"
-    assert lines[3] == "| ours | 3 | 20 | 101 | 0.400 | 1 of 1 |"
 
 
 def test_no_relative_of_a_target_is_offered_to_it(scripts):

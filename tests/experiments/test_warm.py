@@ -28,6 +28,13 @@ def test_an_arm_is_compared_with_cold_by_medians_over_seeds(warm):
     assert lines[4].endswith(" 0% hurt"), "cold's seeds agree"
 
 
+def test_of_one_dataset_there_is_no_error_and_who_never_gets_there_needs_one_more(warm):
+    cold = [row("d", "cold", seed, 80, 0.4, 0.5) for seed in range(3)]
+    ours = [row("d", "ours", seed, 20, 0.5, 0.4) | {"leader": [[2, 0.3], [25, 0.4]]} for seed in range(3)]
+    lines = warm.table(cold + ours).splitlines()
+    assert lines[3] == "| ours | 3 | 20 | 401 | 0.500 | +0.100 | 0.400 | -0.100 | 1 of 1 |"
+
+
 def test_seeds_that_differ_hurt_by_chance(warm):
     rows = [row("a", "cold", seed, 100, 0.3, test) for seed, test in enumerate((0.1, 0.9))]
     # Of two draws from two, the median is 0.1, 0.5 or 0.9 with 1/4, 1/2, 1/4: it is below another one in 5 of 16.
