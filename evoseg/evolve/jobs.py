@@ -153,6 +153,10 @@ class Footprint:
     nbytes: int
 
 
+Needed = list[tuple[bytes, float]]
+"""Digests of the steps that a request needs, and what each costs by the model, in ns per pixel."""
+
+
 class Dealer:
     """Deals requests to workers: each gets what builds on values that it has at hand, and all about equal work.
 
@@ -189,33 +193,51 @@ class Dealer:
             return [list(requests)]
         work = [0.0] * len(teams)
         for request in sorted(requests, key=lambda r: -r.program.cost):  # small ones last, to fill up with
+            needed, kept = _needed(request)
             after = [
-                work[t] + sum(self._missing(request, w, shard) for w, shard in zip(team, shards, strict=True))
+                work[t] + sum(self._missing(needed, w, shard) for w, shard in zip(team, shards, strict=True))
                 for t, team in enumerate(teams)
             ]
             best = after.index(min(after))
             work[best] = after[best]
             hands[best].append(request)
             for w, shard in zip(teams[best], shards, strict=True):
-                self._note(request, w, shard)
+                self._note(needed[:kept], w, shard)
         return hands
 
-    def _missing(self, request: Request, worker: int, shard: Mapping[int, int]) -> float:
-        """Return the modelled cost of what a worker has to compute, as told by the first and the last image."""
-        program, held = request.program, self._held[worker]
-        cost = JUDGED_NS
-        kept = _kept(request)
-        for i, (digest, step) in enumerate(zip(program.digests, program.steps, strict=True)):
-            if request.measure is Measure.SURVEY and i not in kept:
-                continue
-            there = sum((digest, image, 0) in held for image in (next(iter(shard)), next(reversed(shard))))
-            cost += (1 - there / 2) * registry.get(step.operator).cost(step.params)
-        return cost * sum(shard.values())
+    def _missing(self, needed: Needed, worker: int, shard: Mapping[int, int]) -> float:
+        """Return the modelled cost of what a worker has to compute."""
+        held, ends = self._held[worker], _ends(shard)
+        ns = sum(cost for digest, cost in needed if not all((digest, image, 0) in held for image in ends))
+        return (JUDGED_NS + ns) * sum(shard.values())
 
-    def _note(self, request: Request, worker: int, shard: Mapping[int, int]) -> None:
-        for i in _kept(request):
-            for image, pixels in shard.items():
-                self._held[worker].put((request.program.digests[i], image, 0), Footprint(pixels))
+    def _note(self, values: Needed, worker: int, shard: Mapping[int, int]) -> None:
+        """Keep in mind what a worker will have at hand."""
+        held = self._held[worker]
+        for digest, _ in values:
+            there = [held.get((digest, image, 0)) for image in _ends(shard)]
+            if None in there:
+                for image, pixels in shard.items():
+                    held.put((digest, image, 0), Footprint(pixels))
+
+
+def _needed(request: Request) -> tuple[Needed, int]:
+    """Return what a request needs, in order, and of how many steps the values are kept.
+
+    An answer is needed once, so it does not take the place of a value that will be used again; a survey is of what goes
+    into the last step.
+    """
+    program = request.program
+    costs = [registry.get(s.operator).cost(s.params) for s in program.steps]
+    needed = list(zip(program.digests, costs, strict=True))
+    if request.measure is Measure.SURVEY:
+        needed.pop()
+    return needed, len(needed) - (request.measure is Measure.JUDGE)
+
+
+def _ends(shard: Mapping[int, int]) -> tuple[int, int]:
+    """Return the first and the last image, which stand for all: whatever is computed is computed on a whole part."""
+    return next(iter(shard)), next(reversed(shard))
 
 
 class InProcess:
@@ -291,11 +313,6 @@ class InProcess:
         # Also held here: without room in the cache, a chain of x + x would double the work at every step.
         values[index] = value
         return value
-
-
-def _kept(request: Request) -> range:
-    """Return the steps whose values are kept: an answer is needed once, so its last step's is not."""
-    return range(len(request.program) - (request.measure is not Measure.PROBE))
 
 
 def _stacked(program: Pipeline, parts: Sequence[Floats]) -> Floats | Failed:
