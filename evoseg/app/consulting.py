@@ -157,9 +157,10 @@ def card_text(document: Mapping[str, Any]) -> str:
     card = document["card"]
     objects = card["objects"]
     sizes = ", ".join(f"{height} x {width}" for height, width in card["height_width_px"])
+    channels = "1 channel" if card["channels"] == 1 else f"{card['channels']} channels"
     lines = [
         (
-            f"{document['dataset']}: {card['images']} search images of {card['channels']} channels, {sizes} px, "
+            f"{document['dataset']}: {card['images']} search images of {channels}, {sizes} px, "
             f"{card['dtype']}; figures from up to {MOST_IMAGES} of them"
         ),
         *(f"  {key:14s} {value}" for key, value in card["said_of_it"].items()),
