@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -163,19 +162,7 @@ def solve(
     with closing(hire(task, pack)) as executor:
         before = Progress() if masks is None else masks.spent()
         progress = ground.search(task, executor, given, before, guests=guests)
-        first_selection = n_search + len(copied)
-        afterwards = ground.evaluator("finalists", task, executor, 0, n_search)
-        if not progress.best and clock.stopped:  # before the masks' programs had their turn
-            verdicts = afterwards.evaluate([*settings.start, *made])
-            progress.best = leading([v for v in verdicts if isinstance(v, Scored)], BEST)
-        if not progress.best:
-            raise EvosegError(_why_nothing(progress, settings))
-        chosen_on = (
-            ground.evaluator("selection", task, executor, first_selection, len(sizes)) if splits.selection else None
-        )
-        pixels = sum(sizes[i] for i in range(n_search))
-        across = partial(crossed, evaluator=afterwards, pixels=pixels, seconds=crossing_s)
-        finalists = _finalists(progress, afterwards, chosen_on, facts, task, across if method.leave_out else None)
+        finalists = _finalists(progress, task, executor, ground, [*settings.start, *made], crossing_s)
         reproducible = not getattr(executor, "n_killed", 0)
     best = champion(finalists)
     if clock.stopped:
@@ -210,6 +197,11 @@ class _Ground:
     watch: Callable[[Progress], None]
     witness: Witness
 
+    @property
+    def first_selection(self) -> int:
+        """The search images come first, then the copies, then the selection images."""
+        return self.n_search + len(self.copied)
+
     def evaluator(self, name: str, task: Task, executor: Executor, first: int, end: int) -> AnyEvaluator:
         """Return who judges on some of the images."""
         return self.witness(name, Evaluator(task, executor, {i: self.sizes[i] for i in range(first, end)}), executor)
@@ -224,7 +216,7 @@ class _Ground:
         guests: Sequence[Proposer] = (),
     ) -> Progress:
         """Search until the budget is spent; Ctrl-C ends it with the best so far."""
-        settings, method, first_selection = self.settings, self.method, self.n_search + len(self.copied)
+        settings, method, first_selection = self.settings, self.method, self.first_selection
         words = method.words(self.facts, task.output, optional=settings.optional_operators, without=settings.without)
         search = Search(
             task,
@@ -274,29 +266,32 @@ def _time_to_prove(splits: Splits, pixels: float, packing_s: float, crossing_s: 
 
 
 def _finalists(
-    progress: Progress,
-    evaluator: AnyEvaluator,
-    chosen_on: AnyEvaluator | None,
-    facts: Facts,
-    task: Task,
-    across: Callable[[Sequence[Scored], Sequence[Floats]], list[Floats]] | None,
+    progress: Progress, task: Task, executor: Executor, ground: _Ground, untried: Sequence[Pipeline], crossing_s: float
 ) -> list[Finalist]:
-    fixed = [v for v in evaluator.evaluate(constants(facts, task.output)) if isinstance(v, Scored)]
+    """Compare the best with the baselines; `untried` stand in where the search was stopped before it scored any."""
+    seen = ground.evaluator("finalists", task, executor, 0, ground.n_search)
+    if not progress.best and ground.clock.stopped:
+        progress.best = leading([v for v in seen.evaluate(untried) if isinstance(v, Scored)], BEST)
+    if not progress.best:
+        raise EvosegError(_why_nothing(progress, ground.settings))
+    fixed = [v for v in seen.evaluate(constants(ground.facts, task.output)) if isinstance(v, Scored)]
     nominated = nominate(progress.best, fixed, progress.best_classic)
-    if chosen_on is not None:
-        statistics = chosen_on.judge([s.pipeline for s, _ in nominated])
+    if len(ground.sizes) > ground.first_selection:
+        unseen = ground.evaluator("selection", task, executor, ground.first_selection, len(ground.sizes))
+        statistics = unseen.judge([s.pipeline for s, _ in nominated])
         return [
             Finalist(s, task.score(found), role)
             for (s, role), found in zip(nominated, statistics, strict=True)
             if isinstance(found, np.ndarray)
         ]
-    if across is None:
+    if not ground.method.leave_out:
         return [Finalist(s, s.scores, role) for s, role in nominated]
     # A baseline's numbers are nobody's choice: there is nothing to leave out but its level.
     variants = {"evolved": progress.variants}
     levels = [leave_one_out(s, variants.get(role, {})) for s, role in nominated]
+    pixels = sum(ground.sizes[i] for i in range(ground.n_search))
     with threadpool_limits(1):  # as in the search
-        curves = across([s for s, _ in nominated], levels)
+        curves = crossed([s for s, _ in nominated], levels, seen, pixels, crossing_s)
     return [
         Finalist(s, (one + other) / 2, role) for (s, role), one, other in zip(nominated, levels, curves, strict=True)
     ]
