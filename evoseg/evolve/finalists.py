@@ -43,6 +43,8 @@ class Finalist:
 
 OPTIMISM = 1.0
 """Standard errors by which images that a search has seen promise too much."""
+DISAPPOINTMENT = 1.75
+"""How much farther what a search has found may fall short of what is expected than it may exceed it."""
 LEAST_DEVIATION = 0.05
 """Standard deviation between images that is reckoned with at least: a few seen images may agree by chance."""
 STUDENT = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23, 2.20, 2.18, 2.16, 2.14, 2.13, 2.12, 2.11, 2.10)
@@ -72,7 +74,8 @@ def promise(scores: Floats, n_new: int, *, searched: bool) -> Promise:
     expected = float(scores.mean()) - (OPTIMISM * deviation / n**0.5 if searched else 0.0)
     factor = STUDENT[n - 2] if 2 <= n < len(STUDENT) + 2 else 2.0 if n > 1 else STUDENT[0]
     reach = factor * deviation * (1 / n + 1 / max(n_new, 1)) ** 0.5
-    return Promise(*(float(np.clip(v, 0, 1)) for v in (expected, expected - reach, expected + reach)))
+    short = DISAPPOINTMENT * reach if searched else reach
+    return Promise(*(float(np.clip(v, 0, 1)) for v in (expected, expected - short, expected + reach)))
 
 
 def nominate(best: Sequence[Scored], constants: Sequence[Scored], classic: Scored | None) -> list[tuple[Scored, str]]:

@@ -111,9 +111,11 @@ def test_seen_images_promise_a_standard_error_less():
     assert seen.score == pytest.approx(0.65 - 0.0692, abs=1e-4)
     # Student's factor for 3 degrees of freedom is 3.18; the difference of two means of four: root of a half.
     assert seen.high - seen.score == pytest.approx(3.18 * 0.1384 * 0.5**0.5, abs=1e-3)
+    assert seen.score - seen.low == pytest.approx(1.75 * 3.18 * 0.1384 * 0.5**0.5, abs=2e-3)
     unseen = promise(scores, 4, searched=False)
     assert unseen.score == pytest.approx(0.65)
-    assert unseen.high - unseen.low < 2 * 3.19 * 0.1384 * 0.5**0.5
+    assert unseen.high - unseen.score == pytest.approx(3.18 * 0.1384 * 0.5**0.5, abs=1e-3)
+    assert unseen.score - unseen.low == pytest.approx(unseen.high - unseen.score)
 
 
 def test_a_promise_is_a_score_and_surer_with_more_images():
