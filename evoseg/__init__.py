@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from evoseg.app.api import resume, search
-    from evoseg.app.class_search import FoundClasses, resume_classes, search_classes
-    from evoseg.app.found import Found
+    from evoseg.app.class_search import resume_classes, search_classes
+    from evoseg.app.found import Found, FoundClasses
     from evoseg.app.pipelines import read_pipeline, write_pipeline
     from evoseg.app.reporting import write_report
     from evoseg.app.segmenter import Segmenter
@@ -23,7 +23,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Dataset": "data.dataset",
     "Found": "app.found",
-    "FoundClasses": "app.class_search",
+    "FoundClasses": "app.found",
     "Kind": "base.kinds",
     "Pipeline": "pipeline.value",
     "PlainTask": "evolve.plain",

@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,10 @@ import numpy as np
 from evoseg import __version__
 from evoseg.app.agents import capped, staff_of
 from evoseg.app.api import begin, resume, tell_warnings
-from evoseg.app.classes import ClassPipeline, mean_of, read_classes, read_document, score_classes
+from evoseg.app.classes import mean_of, read_classes, read_document, score_classes
 from evoseg.app.datasets import Data, name_of, opened
 from evoseg.app.executing import hired
-from evoseg.app.found import Found, found_again
+from evoseg.app.found import Found, FoundClasses, found_again
 from evoseg.app.kept import result_of
 from evoseg.app.recording import refuse_other_dataset
 from evoseg.app.runs import CLASSES, FilesError, RunFolder, make_folder, run_id, runs_folder, write_whole
@@ -31,36 +31,6 @@ from evoseg.data.splits import split as split_of
 from evoseg.store.runs import read_run
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, eq=False)
-class FoundClasses:
-    """The answer of a search for several classes.
-
-    Attributes
-    ----------
-    pipeline : ClassPipeline
-        Call it with an image to get the class of each pixel.
-    classes : mapping of str to Found
-        What was found for each class, by name.
-    metric : str
-    scores : mapping of str to float or None
-        Means over the classes of each split's score, every class by itself.
-    combined_test : mapping of str to float
-        Of the image of classes on the test images, by class; empty without test images.
-    file : Path
-        The document that `evoseg apply` takes.
-    result : dict
-        That document.
-    """
-
-    pipeline: ClassPipeline
-    classes: Mapping[str, Found]
-    metric: str
-    scores: Mapping[str, float | None]
-    combined_test: Mapping[str, float]
-    file: Path
-    result: dict[str, Any] = field(repr=False)
 
 
 def search_classes(

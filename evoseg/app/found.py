@@ -2,6 +2,7 @@
 
 import shutil
 from base64 import b64encode
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from html import escape
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from evoseg import __version__
+from evoseg.app.classes import ClassPipeline
 from evoseg.app.datasets import name_of
 from evoseg.app.kept import numbered
 from evoseg.app.recording import versions
@@ -110,6 +112,36 @@ class Found:
     def _repr_png_(self) -> bytes:
         """Show the contact sheet where HTML cannot be shown."""
         return self.files["test"].read_bytes()
+
+
+@dataclass(frozen=True, eq=False)
+class FoundClasses:
+    """The answer of a search for several classes.
+
+    Attributes
+    ----------
+    pipeline : ClassPipeline
+        Call it with an image to get the class of each pixel.
+    classes : mapping of str to Found
+        What was found for each class, by name.
+    metric : str
+    scores : mapping of str to float or None
+        Means over the classes of each split's score, every class by itself.
+    combined_test : mapping of str to float
+        Of the image of classes on the test images, by class; empty without test images.
+    file : Path
+        The document that `evoseg apply` takes.
+    result : dict
+        That document.
+    """
+
+    pipeline: ClassPipeline
+    classes: Mapping[str, Found]
+    metric: str
+    scores: Mapping[str, float | None]
+    combined_test: Mapping[str, float]
+    file: Path
+    result: dict[str, Any] = field(repr=False)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,14 +1,11 @@
 """A search's result in plain words, for a terminal."""
 
 from textwrap import indent
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from evoseg.app.found import Found
+from evoseg.app.found import Found, FoundClasses
 from evoseg.app.words import METRIC_WORDS, within
 from evoseg.pipeline import print_text
-
-if TYPE_CHECKING:
-    from evoseg.app.class_search import FoundClasses
 
 _STOPPED = {
     "seconds": "time was up",
@@ -35,7 +32,7 @@ def summary(found: Found) -> str:
     return "\n\n".join(parts)
 
 
-def classes_summary(found: "FoundClasses") -> str:
+def classes_summary(found: FoundClasses) -> str:
     """Return what a person wants to know of a search for several classes."""
     word, result = METRIC_WORDS[found.metric], found.result
     test = found.scores["test"]

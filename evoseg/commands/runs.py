@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from evoseg.app.class_search import FoundClasses
-    from evoseg.app.found import Found
+    from evoseg.app.found import Found, FoundClasses
     from evoseg.app.kept import Kept
     from evoseg.evolve.search import Progress
 

@@ -9,8 +9,7 @@ import typer
 from evoseg.commands.options import AXES, CHANNEL, PAGE
 
 if TYPE_CHECKING:
-    from evoseg.app.class_search import FoundClasses
-    from evoseg.app.found import Found
+    from evoseg.app.found import Found, FoundClasses
 
 
 def search(
