@@ -18,7 +18,7 @@ from evoseg.app.executing import hired
 from evoseg.app.found import Found, FoundClasses, found_again
 from evoseg.app.kept import result_of
 from evoseg.app.recording import refuse_other_dataset
-from evoseg.app.runs import CLASSES, FilesError, RunFolder, make_folder, run_id, runs_folder, write_whole
+from evoseg.app.runs import CLASSES, LOCK, FilesError, RunFolder, make_folder, run_id, runs_folder, write_whole
 from evoseg.app.settings import RunSettings, run_settings
 from evoseg.app.status import Watch
 from evoseg.app.tasks import AUTO, BINARY, check_names
@@ -28,6 +28,7 @@ from evoseg.data.classes import classes_of, of_class
 from evoseg.data.dataset import Dataset
 from evoseg.data.reading import Reading
 from evoseg.data.splits import split as split_of
+from evoseg.store.lock import RunLock
 from evoseg.store.runs import read_run
 
 logger = logging.getLogger(__name__)
@@ -165,16 +166,18 @@ def _share(settings: RunSettings, n: int) -> RunSettings:
 def _begin(folder: Path, parts: Mapping[str, Dataset], shared: RunSettings, *, overwrite: bool) -> None:
     """Put a run of each class on record, or none."""
     make_folder(folder)
-    begun: list[RunFolder] = []
-    try:
-        for name, part in parts.items():
-            begun.append(begin(shared, part, folder / name, overwrite=overwrite).folder)
-    except BaseException:
-        for one in begun:
-            one.drop()
-        if not any(folder.iterdir()):
-            folder.rmdir()
-        raise
+    with RunLock(folder):
+        begun: list[RunFolder] = []
+        try:
+            for name, part in parts.items():
+                begun.append(begin(shared, part, folder / name, overwrite=overwrite).folder)
+        except BaseException:
+            for one in begun:
+                one.drop()
+            (folder / LOCK).unlink()
+            if not any(folder.iterdir()):
+                folder.rmdir()
+            raise
 
 
 def _document(dataset: Dataset, parts: Mapping[str, Dataset]) -> dict[str, Any]:
@@ -194,9 +197,10 @@ def _write(folder: Path, document: dict[str, Any]) -> None:
 
 
 def _go_on(folder: Path, dataset: Dataset, again: _Again) -> FoundClasses:
-    """Finish what is not finished yet; an interrupt, at any place, says how to go on."""
+    """Finish what is not finished yet, alone; an interrupt, at any place, says how to go on."""
     try:
-        return _put_together(folder, dataset, again)
+        with RunLock(folder):
+            return _put_together(folder, dataset, again)
     except KeyboardInterrupt as error:
         error.add_note(f"go on with: evoseg runs resume {folder}")
         raise

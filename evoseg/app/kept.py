@@ -8,6 +8,7 @@ from typing import Any
 from evoseg.app.runs import (
     CLASSES,
     DATABASE,
+    LOCK,
     PIPELINE,
     RESULT,
     FilesError,
@@ -98,12 +99,14 @@ def delete(run: str | Path) -> RunFolder:
     if not path.is_dir():
         path = find_run(str(run))
     if (path / CLASSES).is_file():
-        runs = [file.parent for file in _runs_of(path)]
-        if busy := [run for run in runs if is_locked(run)]:
-            raise FilesError(f"{busy[0]}: a process is searching in this run. Wait for it, or end it with Ctrl-C.")
-        for one in runs:
-            delete(one)
-        (path / CLASSES).unlink()
+        with RunLock(path):
+            runs = [file.parent for file in _runs_of(path)]
+            if busy := [run for run in runs if is_locked(run)]:
+                raise FilesError(f"{busy[0]}: a process is searching in this run. Wait for it, or end it with Ctrl-C.")
+            for one in runs:
+                delete(one)
+            (path / CLASSES).unlink()
+            (path / LOCK).unlink()
         if not any(path.iterdir()):
             path.rmdir()
         return RunFolder(path.name, path.absolute(), new=False)

@@ -107,6 +107,22 @@ def test_deleting_takes_all_runs_or_none(found, tmp_path, command):
     assert command("runs", "delete", group).code == 0 and not group.exists()
 
 
+def test_one_process_at_a_time_searches_for_the_classes(found, folder, tmp_path, command):
+    group = shutil.copytree(found.file.parent, tmp_path / "copy")
+    before = {path: path.read_bytes() for path in group.rglob("*") if path.is_file() and path.name != "run.lock"}
+    with RunLock(group):
+        for arguments in (
+            ("runs", "resume", group),
+            ("runs", "delete", group),
+            ("search", folder, "--task", "classes", "--out", group, "--overwrite"),
+        ):
+            refused = command(*arguments)
+            assert (
+                refused.code == 1 and f"{group}: process" in refused.err and "is searching in this run" in refused.err
+            )
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
 def test_classes_can_be_described(folder, command):
     done = command("describe", folder, "--json")
     assert done.code == 0, done.err
