@@ -167,7 +167,7 @@ def run(trial: Trial) -> dict[str, Any]:
         found = solve(dataset, splits, task, settings, Path(folder), Clock(budget), method=ARMS[trial.arm])
     best = found.champion
     test = task.score(found.test[best.scored.pipeline])
-    expected = promise(best.selection, len(test), searched=not splits.selection)
+    expected = promise(found.expected, len(test), searched=not splits.selection)
     return {
         "dataset": trial.dataset,
         "arm": trial.arm,

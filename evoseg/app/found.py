@@ -214,8 +214,9 @@ class Finished:
         """Return what the caller of a search gets."""
         per_image = self.test_per_image
         names = next(iter(self.all_metrics.values()), {})
-        champion, splits = self.champion, self.solution.splits
-        expected = promise(champion.selection, len(splits.test) or len(splits.search), searched=not splits.selection)
+        champion, solution = self.champion, self.solution
+        splits = solution.splits
+        expected = promise(solution.expected, len(splits.test) or len(splits.search), searched=not splits.selection)
         without_result = Found(
             run=self.folder.id,
             pipeline=champion.scored.pipeline,
@@ -231,8 +232,8 @@ class Finished:
             test_per_image=per_image,
             all_metrics_test={m: float(np.mean([s[m] for s in self.all_metrics.values()])) for m in names},
             seconds=round(self.seconds, _ROUND_S),
-            evaluations=self.solution.progress.evaluations,
-            good_enough=self.solution.good_enough
+            evaluations=solution.progress.evaluations,
+            good_enough=solution.good_enough
             and all(np.mean(list(per_image.values())) > score for score in self.baselines_test.values()),
             files=self.folder.files,
             result={},

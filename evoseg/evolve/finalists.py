@@ -25,8 +25,8 @@ class Finalist:
     ----------
     scored : Scored
     selection : float64 array
-        Per image of the selection split, or, where there is none, per search image with the structure's numbers found
-        on other images: the mean of `leave_one_out` and `crossed` for what has evolved.
+        Per image of the selection split, or, where there is none, per search image with the structure's numbers, but
+        for the curves of sums, found on other images (`leave_one_out`).
     role : str
         "evolved", "classic" or "constant".
     """
@@ -113,12 +113,8 @@ def leave_one_out(scored: Scored, variants: Mapping[Skeleton, Sequence[tuple[Flo
 
 
 def crossed(
-    candidates: Sequence[Scored],
-    left_out: Sequence[Floats],
-    evaluator: AnyEvaluator,
-    pixels: int,
-    seconds: float = float("inf"),
-) -> list[Floats]:
+    candidate: Scored, left_out: Floats, evaluator: AnyEvaluator, pixels: int, seconds: float = float("inf")
+) -> Floats:
     """Return each image's score with the curves of sums, and levels, fitted without it.
 
     Curves can learn a few images by heart, and then fail on any other (docs/decisions/0018). Many images are left out
@@ -126,28 +122,25 @@ def crossed(
 
     Parameters
     ----------
-    left_out : sequence of float64 array
-        Per candidate, the images' scores with other numbers found without them.
+    left_out : float64 array of shape (n_images,)
+        The images' scores with other numbers found without them.
     evaluator : AnyEvaluator
-        Judges on the images that the candidates were scored on.
+        Judges on the images that the candidate was scored on.
     pixels : int
         Of all these images.
     seconds : float
         That this may take by the cost model.
     """
-    scores = [found.copy() for found in left_out]
-    summing = [k for k, candidate in enumerate(candidates) if sums_in(candidate.pipeline)]
-    if not summing:
+    scores = left_out.copy()
+    n = len(scores)
+    folds = int(min(n, FOLDS, seconds / (candidate.pipeline.cost * pixels * 1e-9)))
+    if folds < FEWEST or not sums_in(candidate.pipeline):
         return scores
-    once_s = sum(candidates[k].pipeline.cost for k in summing) * pixels * 1e-9
-    n = len(scores[0])
-    folds = int(min(n, FOLDS, seconds / once_s))
     planes = Planes(evaluator.probe)
-    for fold in range(folds if folds >= FEWEST else 0):
+    for fold in range(folds):
         images = np.arange(fold, n, folds)
-        variants = planes.refitted([candidates[k].pipeline for k in summing], images)
-        for k, verdict in zip(summing, evaluator.evaluate(variants), strict=True):
-            scores[k][images] = verdict.left_out[images] if isinstance(verdict, Scored) else 0.0
+        (verdict,) = evaluator.evaluate(planes.refitted([candidate.pipeline], images))
+        scores[images] = verdict.left_out[images] if isinstance(verdict, Scored) else 0.0
     return scores
 
 

@@ -38,7 +38,7 @@ TYPICAL_NS = 15.0
 GRACE_S = 3.0
 """What choosing, proving and drawing may take beyond the time that the user gave."""
 CROSSING = 0.05
-"""Share of the time budget, or of the usual one, in which finalists' curves may be fitted anew."""
+"""Share of the time budget, or of the usual one, in which the champion's curves may be fitted anew."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,9 @@ class Solution:
     ----------
     champion : Finalist
     finalists : tuple of Finalist
+    expected : float64 array
+        The champion's scores that the promise rests on: its selection scores; where there is no selection split, those
+        on the search images with all its numbers, curves included, found on the others.
     progress : Progress
     test : mapping of Pipeline to statistics of shape (n_test, s)
         For the champion and the baselines; empty without a test split.
@@ -97,6 +100,7 @@ class Solution:
 
     champion: Finalist
     finalists: tuple[Finalist, ...]
+    expected: Floats
     progress: Progress
     splits: Splits
     test: Mapping[Pipeline, Floats] = field(default_factory=dict)
@@ -162,15 +166,17 @@ def solve(
     with closing(hire(task, pack)) as executor:
         before = Progress() if masks is None else masks.spent()
         progress = ground.search(task, executor, given, before, guests=guests)
-        finalists = _finalists(progress, task, executor, ground, [*settings.start, *made], crossing_s)
+        seen = ground.evaluator("finalists", task, executor, 0, n_search)
+        finalists = _finalists(progress, task, executor, ground, seen, [*settings.start, *made])
+        best = champion(finalists)
+        expected = _expected(best, ground, seen, crossing_s)
         reproducible = not getattr(executor, "n_killed", 0)
-    best = champion(finalists)
     if clock.stopped:
         progress.stopped_by = "interrupt"  # while choosing
     found(best.scored.pipeline)
     proven = [best, *(f for f in finalists if f.role != "evolved" and f is not best)]
     test = _prove(dataset, splits.test, task, [f.scored.pipeline for f in proven], hire, folder, witness)
-    return Solution(best, tuple(finalists), progress, splits, test, reproducible)
+    return Solution(best, tuple(finalists), expected, progress, splits, test, reproducible)
 
 
 def _masks(task: Task, pack: Pack, ground: "_Ground", hire: Hire) -> Progress | None:
@@ -261,15 +267,19 @@ def _time_to_prove(splits: Splits, pixels: float, packing_s: float, crossing_s: 
     judged = MOST * len(splits.selection) + 4 * len(splits.test)
     expected_s = judged * pixels * TYPICAL_NS * 1e-9 + 2 * packing_s * len(splits.test)
     if not splits.selection:
-        expected_s += min(crossing_s, FOLDS * MOST * len(splits.search) * pixels * TYPICAL_NS * 1e-9)
+        expected_s += min(crossing_s, FOLDS * len(splits.search) * pixels * TYPICAL_NS * 1e-9)
     return max(RESERVE_S, expected_s - GRACE_S)
 
 
 def _finalists(
-    progress: Progress, task: Task, executor: Executor, ground: _Ground, untried: Sequence[Pipeline], crossing_s: float
+    progress: Progress,
+    task: Task,
+    executor: Executor,
+    ground: _Ground,
+    seen: AnyEvaluator,
+    untried: Sequence[Pipeline],
 ) -> list[Finalist]:
     """Compare the best with the baselines; `untried` stand in where the search was stopped before it scored any."""
-    seen = ground.evaluator("finalists", task, executor, 0, ground.n_search)
     if not progress.best and ground.clock.stopped:
         progress.best = leading([v for v in seen.evaluate(untried) if isinstance(v, Scored)], BEST)
     if not progress.best:
@@ -288,13 +298,16 @@ def _finalists(
         return [Finalist(s, s.scores, role) for s, role in nominated]
     # A baseline's numbers are nobody's choice: there is nothing to leave out but its level.
     variants = {"evolved": progress.variants}
-    levels = [leave_one_out(s, variants.get(role, {})) for s, role in nominated]
+    return [Finalist(s, leave_one_out(s, variants.get(role, {})), role) for s, role in nominated]
+
+
+def _expected(best: Finalist, ground: _Ground, seen: AnyEvaluator, seconds: float) -> Floats:
+    """Return the champion's scores on images that none of its numbers was found on, as far as there is time."""
+    if not ground.method.leave_out or len(ground.sizes) > ground.first_selection:
+        return best.selection
     pixels = sum(ground.sizes[i] for i in range(ground.n_search))
     with threadpool_limits(1):  # as in the search
-        curves = crossed([s for s, _ in nominated], levels, seen, pixels, crossing_s)
-    return [
-        Finalist(s, (one + other) / 2, role) for (s, role), one, other in zip(nominated, levels, curves, strict=True)
-    ]
+        return crossed(best.scored, best.selection, seen, pixels, seconds)
 
 
 def _prove(

@@ -144,18 +144,18 @@ def test_curves_that_learn_images_by_heart_are_found_out():
     learned = summed_on(items, "R", "V")
     plain = Pipeline([step("plane", IMAGE, channel="R"), step("threshold", 0, level=99)])
     found = [v for v in evaluator.evaluate([learned, plain]) if isinstance(v, Scored)]
-    across = crossed(found, [s.left_out for s in found], evaluator, 1)
+    by_curves, by_level = (crossed(s, s.left_out, evaluator, 1) for s in found)
     assert found[0].left_out.min() > 0.7
-    assert across[0].mean() < 0.5
+    assert by_curves.mean() < 0.5
     # Where there is no curve, nothing is fitted anew.
-    assert (across[1] == found[1].left_out).all()
+    assert (by_level == found[1].left_out).all()
 
 
 def test_curves_that_hold_on_other_images_are_believed():
     items = either_colour(6)
     evaluator = evaluator_of(items)
     (found,) = (v for v in evaluator.evaluate([summed_on(items, "R", "G", "B", "S")]) if isinstance(v, Scored))
-    (across,) = crossed([found], [found.left_out], evaluator, 1)
+    across = crossed(found, found.left_out, evaluator, 1)
     assert abs(across.mean() - found.left_out.mean()) < 0.05
 
 
@@ -164,8 +164,8 @@ def test_where_time_is_short_many_are_left_out_together_or_none():
     evaluator = evaluator_of(items)
     (found,) = (v for v in evaluator.evaluate([summed_on(items, "R", "G")]) if isinstance(v, Scored))
     once_s = found.pipeline.cost * 1e-9
-    alone, by_threes, none = (crossed([found], [found.left_out], evaluator, 1, n * once_s * 1.01)[0] for n in (6, 3, 2))
-    assert (alone == crossed([found], [found.left_out], evaluator, 1)[0]).all()
+    alone, by_threes, none = (crossed(found, found.left_out, evaluator, 1, n * once_s * 1.01) for n in (6, 3, 2))
+    assert (alone == crossed(found, found.left_out, evaluator, 1)).all()
     assert (alone != by_threes).any()
     assert (none == found.left_out).all()
 
@@ -174,5 +174,5 @@ def test_two_images_are_too_few_to_leave_any_out():
     items = either_colour(2)
     evaluator = evaluator_of(items)
     (found,) = (v for v in evaluator.evaluate([summed_on(items, "R", "G")]) if isinstance(v, Scored))
-    (across,) = crossed([found], [found.left_out], evaluator, 1)
+    across = crossed(found, found.left_out, evaluator, 1)
     assert (across == found.left_out).all()

@@ -78,6 +78,7 @@ def told(solution: Solution) -> dict[str, object]:
     return {
         "champion": (solution.champion.scored.pipeline.digest, solution.champion.role),
         "finalists": [(f.scored.pipeline.digest, f.role, f.selection.tobytes()) for f in solution.finalists],
+        "expected": solution.expected.tobytes(),
         "test": {p.digest: s.tobytes() for p, s in solution.test.items()},
         "history": [(n, score) for n, _, score in solution.progress.history],
         "front": [(s.pipeline.digest, s.answer, s.scores.tobytes()) for s in solution.progress.front.members],

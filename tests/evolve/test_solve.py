@@ -14,11 +14,13 @@ from evoseg.data.dataset import Dataset
 from evoseg.data.splits import Splits
 from evoseg.evolve.binary import BinaryTask
 from evoseg.evolve.budget import Budget, Clock
+from evoseg.evolve.finalists import crossed
 from evoseg.evolve.search import Progress
 from evoseg.evolve.solve import SearchSettings, Solution, solve
 from evoseg.pipeline import IMAGE, Pipeline
 from evoseg.pipeline.value import step
 from tests.evolve.helpers import NastyTask, discs
+from tests.evolve.sums import evaluator_of
 
 ITEMS = discs(9, shape=(40, 51))
 NAMES = [f"{i:03}" for i in range(9)]
@@ -46,6 +48,7 @@ def told(solution: Solution) -> dict[str, object]:
     return {
         "champion": (solution.champion.scored.pipeline.digest, solution.champion.role),
         "finalists": [(f.scored.pipeline.digest, f.role, f.selection.tolist()) for f in solution.finalists],
+        "expected": solution.expected.tolist(),
         "test": {p.digest: s.tolist() for p, s in solution.test.items()},
         "history": [(n, score) for n, _, score in solution.progress.history],
     }
@@ -86,6 +89,14 @@ def test_selection_scores_are_those_of_running_the_pipeline(tmp_path):
         for i in ITEMS[4:7]
     ]
     assert champion.selection == pytest.approx(expected)
+
+
+def test_what_is_expected_of_new_images_is_told_by_images_that_taught_the_champion_nothing(tmp_path):
+    with_selection = solved(tmp_path)
+    assert with_selection.expected.tolist() == with_selection.champion.selection.tolist()
+    without = solved(tmp_path, WITHOUT_SELECTION)
+    best = without.champion
+    assert without.expected.tolist() == crossed(best.scored, best.selection, evaluator_of(ITEMS[:4]), 1).tolist()
 
 
 def test_no_test_image_is_opened_before_the_champion_is_known(tmp_path, monkeypatch):
