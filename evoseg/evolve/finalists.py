@@ -131,11 +131,13 @@ def crossed(
     seconds : float
         That this may take by the cost model.
     """
-    scores = left_out.copy()
-    n = len(scores)
+    if not sums_in(candidate.pipeline):
+        return left_out
+    n = len(left_out)
     folds = int(min(n, FOLDS, seconds / (candidate.pipeline.cost * pixels * 1e-9)))
-    if folds < FEWEST or not sums_in(candidate.pipeline):
-        return scores
+    if folds < FEWEST:
+        return left_out
+    scores = left_out.copy()
     planes = Planes(evaluator.probe)
     for fold in range(folds):
         images = np.arange(fold, n, folds)

@@ -157,7 +157,7 @@ def solve(
     crossing_s = CROSSING * (settings.budget.seconds or USUAL_S)
     mean_pixels, packing_s = sum(sizes.values()) / len(sizes), (clock.seconds - started) / len(sizes)
     clock.keep_back(_time_to_prove(splits, mean_pixels, packing_s, crossing_s))
-    ground = _Ground(sizes, n_search, copied, facts, settings, method, clock, watch, witness)
+    ground = _Ground(sizes, splits, copied, facts, settings, method, clock, watch, witness)
     masks = _masks(task, pack, ground, hire)
     given = [Share(Given(settings.start), GENERATION)]
     made = () if masks is None else lifted(masks.best, task.output)
@@ -194,7 +194,7 @@ class _Ground:
     """What the searches of one run stand on."""
 
     sizes: Mapping[int, int]
-    n_search: int
+    splits: Splits
     copied: Sequence[int]
     facts: Facts
     settings: SearchSettings
@@ -204,8 +204,13 @@ class _Ground:
     witness: Witness
 
     @property
+    def n_search(self) -> int:
+        """The search images come first ..."""
+        return len(self.splits.search)
+
+    @property
     def first_selection(self) -> int:
-        """The search images come first, then the copies, then the selection images."""
+        """... then the copies, then the selection images."""
         return self.n_search + len(self.copied)
 
     def evaluator(self, name: str, task: Task, executor: Executor, first: int, end: int) -> AnyEvaluator:
@@ -286,7 +291,7 @@ def _finalists(
         raise EvosegError(_why_nothing(progress, ground.settings))
     fixed = [v for v in seen.evaluate(constants(ground.facts, task.output)) if isinstance(v, Scored)]
     nominated = nominate(progress.best, fixed, progress.best_classic)
-    if len(ground.sizes) > ground.first_selection:
+    if ground.splits.selection:
         unseen = ground.evaluator("selection", task, executor, ground.first_selection, len(ground.sizes))
         statistics = unseen.judge([s.pipeline for s, _ in nominated])
         return [
@@ -303,7 +308,7 @@ def _finalists(
 
 def _expected(best: Finalist, ground: _Ground, seen: AnyEvaluator, seconds: float) -> Floats:
     """Return the champion's scores on images that none of its numbers was found on, as far as there is time."""
-    if not ground.method.leave_out or len(ground.sizes) > ground.first_selection:
+    if ground.splits.selection or not ground.method.leave_out:
         return best.selection
     pixels = sum(ground.sizes[i] for i in range(ground.n_search))
     with threadpool_limits(1):  # as in the search
