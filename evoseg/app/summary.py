@@ -121,7 +121,13 @@ def verdict(found: Found) -> str:
         )
     if test is None:
         return "It clears the baselines on the images that it was made with; how it does on new ones is not proven."
-    return "Good enough: it clears the answers that ignore the image and the best classic recipe."
+    clears = "it clears the answers that ignore the image and the best classic recipe"
+    if found.metric == "iou" and test < 0.5:
+        return (
+            f"Not good, though {clears}: of the pixels that it or the truth marks, more than half are wrong, on "
+            "average. Thin lines score low for a pixel's width; look at the pictures."
+        )
+    return f"Good enough: {clears}."
 
 
 def reused(found: Found) -> list[str]:
