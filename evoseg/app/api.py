@@ -7,7 +7,9 @@ from pathlib import Path
 from evoseg.app.agents import staff_of
 from evoseg.app.datasets import Data, name_of, opened
 from evoseg.app.executing import LOCAL, hired
-from evoseg.app.found import Found
+from evoseg.app.found import Found, found_again
+from evoseg.app.kept import result_of
+from evoseg.app.pending import pending_of
 from evoseg.app.pipelines import check_channels
 from evoseg.app.recording import (
     data_of,
@@ -19,7 +21,7 @@ from evoseg.app.recording import (
 from evoseg.app.runs import FilesError, RunFolder, open_run, remove_scratch, run_folder
 from evoseg.app.session import Session
 from evoseg.app.settings import DEFAULT, LLM_CALLS, LLM_USD, RunSettings, Start, moved, run_settings
-from evoseg.app.solved import retrieved
+from evoseg.app.solved import remember, retrieved
 from evoseg.app.status import Watch
 from evoseg.app.tasks import decided, named, radius_for, sets_classes
 from evoseg.base.errors import SettingsError
@@ -253,7 +255,8 @@ def resume(
 ) -> Found:
     """Go on with a run that was interrupted or killed, to what it would have found undisturbed.
 
-    With a budget of evaluations that is the same to the last bit; of one in seconds, what is left is searched.
+    With a budget of evaluations that is the same to the last bit; of one in seconds, what is left is searched. If the
+    search is done and only its solved task has not reached the library yet, because of a kill or a lock, it is added.
 
     Parameters
     ----------
@@ -277,15 +280,15 @@ def resume(
     Raises
     ------
     EvosegError
-        If there is no such run, another process is searching in it, it is done, or its dataset or the operators have
-        changed since.
+        If there is no such run, another process is searching in it, it is done and remembered, or its dataset or the
+        operators have changed since.
     """
     folder = run_folder(run)
     record = read_run(folder.path)
     with RunLock(folder.path) as lock:
         remove_scratch(lock.left)
         if read_run(folder.path).finished:
-            raise FilesError(f"{folder.name}: this run is done; `evoseg runs show {folder.name}` shows what it found.")
+            return _remembered(replace(folder, id=record.id))
         refuse_other_operators(record)
         asked = moved(settings_of(record, task), executor, workers)
         staff = staff_of(asked)
@@ -296,6 +299,24 @@ def resume(
         folder = replace(folder, id=record.id)
         with hired(asked.executor) as hire:
             return Session(asked, clock, dataset, splits, folder, progress, staff, hire=hire).run(lock)
+
+
+def _remembered(folder: RunFolder) -> Found:
+    """Add what a finished run has yet to add to its library, and return what it found.
+
+    Raises
+    ------
+    EvosegError
+        If there is nothing to add, or the library cannot be written.
+    """
+    pending, result = pending_of(folder.id), result_of(folder.path)
+    if pending is None:
+        raise FilesError(f"{folder.name}: this run is done; `evoseg runs show {folder.name}` shows what it found.")
+    remember(pending)
+    if result is None:
+        raise FilesError(f"{folder.name}: its solved task is in the library now; its result has been deleted.")
+    logger.warning("%s was done already; its solved task is in the library now", folder.name)
+    return found_again(result, folder)
 
 
 def tell_warnings(dataset: Dataset) -> None:

@@ -17,9 +17,11 @@ from evoseg.app.datasets import Data, name_of, opened
 from evoseg.app.executing import hired
 from evoseg.app.found import Found, FoundClasses, found_again
 from evoseg.app.kept import result_of
+from evoseg.app.pending import pending_of
 from evoseg.app.recording import refuse_other_dataset
 from evoseg.app.runs import CLASSES, LOCK, FilesError, RunFolder, make_folder, run_id, runs_folder, write_whole
 from evoseg.app.settings import RunSettings, run_settings
+from evoseg.app.solved import remember_or_say
 from evoseg.app.status import Watch
 from evoseg.app.tasks import AUTO, BINARY, check_names
 from evoseg.base.errors import DatasetError, SettingsError
@@ -239,7 +241,10 @@ def _finished(folder: Path, dataset: Dataset, name: str, value: int, again: _Aga
     if result is not None:
         part = of_class(dataset, value)
         refuse_other_dataset(record, part, split_of(part))
-        return found_again(result, RunFolder(path.name, path, new=False))
+        run = RunFolder(record.id, path, new=False)
+        if pending := pending_of(record.id):  # a kill or a lock came between its end and the library
+            remember_or_say(pending, run.name)
+        return found_again(result, run)
     found = resume(path, dataset, workers=again.workers, executor=again.executor, progress=again.watching(name))
     if found.result["stopped_by"] == "interrupt":
         raise KeyboardInterrupt

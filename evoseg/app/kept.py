@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evoseg.app.pending import is_pending
 from evoseg.app.runs import (
     CLASSES,
     DATABASE,
@@ -30,11 +31,21 @@ from evoseg.store.runs import RunRecord, RunState, read_run, scored_in, state_of
 
 @dataclass(frozen=True)
 class Kept:
-    """A run on disk."""
+    """A run on disk.
+
+    Attributes
+    ----------
+    folder : RunFolder
+    record : RunRecord
+    state : RunState
+    pending : bool
+        Whether it has yet to add its solved task to the library.
+    """
 
     folder: RunFolder
     record: RunRecord
     state: RunState
+    pending: bool
 
     def as_json(self) -> dict[str, Any]:
         """Return what a list says of it."""
@@ -53,6 +64,7 @@ class Kept:
             "agent": record.settings.get("agent"),
             "budget": {key: record.settings.get(key) for key in ("seconds", "evaluations", "target_score")},
             "folder": str(self.folder.path),
+            "pending": self.pending,
         }
 
 
@@ -65,7 +77,8 @@ def kept(run: str | Path) -> Kept:
         If there is none, or its database cannot be read.
     """
     folder = run_folder(run)
-    return Kept(folder, read_run(folder.path), state_of(folder.path))
+    record = read_run(folder.path)
+    return Kept(folder, record, state_of(folder.path), is_pending(record.id))
 
 
 def kept_runs() -> tuple[list[Kept], dict[str, str]]:

@@ -15,7 +15,7 @@ from evoseg.app.reporting import as_row, gallery_stems, write_page
 from evoseg.app.runs import CURVE, PIPELINE, REPORT, RESULT, TEST, RunFolder, scratch
 from evoseg.app.scoring import Judged, judged
 from evoseg.app.settings import RunSettings
-from evoseg.app.solved import remember as remember_task
+from evoseg.app.solved import remember_or_say, to_remember
 from evoseg.app.status import Status, Watch
 from evoseg.app.stopping import stoppable
 from evoseg.app.words import METRIC_WORDS, sheet_title
@@ -115,11 +115,16 @@ class Session:
             raise
         found = self._finish(replace(solution, reproducible=solution.reproducible and not self._clock.killed))
         if solution.progress.stopped_by != "interrupt":
-            journal.finish()
-            if self._asked.remember:
-                macros = {} if self._staff is None else self._staff.macros
-                remember_task(self._asked, self._dataset, solution, self._warm, self._description, macros)
+            self._end(journal, solution)
         return found
+
+    def _end(self, journal: RunFile, solution: Solution) -> None:
+        """Note that all is done, and tell the library; after a kill in between, a later command tells it."""
+        macros = {} if self._staff is None else self._staff.macros
+        pending = to_remember(self._folder, self._asked, self._dataset, solution, self._warm, self._description, macros)
+        journal.finish()
+        if pending is not None:
+            remember_or_say(pending, self._folder.name)
 
     def _recorded(self, name: str, evaluator: AnyEvaluator, executor: Executor) -> AnyEvaluator:
         return Recorded(name, evaluator, executor, self._clock)

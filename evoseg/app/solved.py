@@ -10,8 +10,9 @@ from typing import Any
 
 from evoseg.app.applying import inputs
 from evoseg.app.datasets import Data, name_of, opened
-from evoseg.app.places import keep_place, places
-from evoseg.app.runs import FilesError, home
+from evoseg.app.pending import Pending, all_pending
+from evoseg.app.places import places
+from evoseg.app.runs import FilesError, RunFolder, home
 from evoseg.app.settings import DEFAULT, NONE, RunSettings
 from evoseg.app.tasks import AUTO, BINARY, decided, kind_called, sets_classes
 from evoseg.base.ahead import ahead
@@ -33,6 +34,7 @@ from evoseg.library.retrieval import Retrieved, Similar, retrieve
 from evoseg.library.shelf import Library
 from evoseg.library.task import METRICS, TASKS
 from evoseg.library.warm import WHOLE, Offer, WarmStart, lives_on
+from evoseg.store.library import WAIT_S
 
 logger = logging.getLogger(__name__)
 
@@ -41,15 +43,21 @@ K = 5
 MOST_K = 1000
 JUDGED_S = 2.0
 """Modelled time up to which retrieved programs are judged as they are, for the ledger."""
+END_WAIT_S = 10.0
+"""How long a search that is done waits for a library that is being written."""
+CATCH_UP_WAIT_S = 0.1
+"""How long one that begins does, for what earlier searches have yet to add."""
 
 
-def open_library(choice: str = DEFAULT) -> Library:
+def open_library(choice: str = DEFAULT, wait_s: float = WAIT_S) -> Library:
     """Open a library.
 
     Parameters
     ----------
     choice : str
         "default" for $EVOSEG_HOME/library.db, a SQLite file, or the URL of a PostgreSQL database.
+    wait_s : float, s
+        How long to wait for another process that is writing.
 
     Raises
     ------
@@ -58,10 +66,15 @@ def open_library(choice: str = DEFAULT) -> Library:
     """
     if choice == NONE:
         raise SettingsError("library is 'none'; name a file or a postgresql:// URL, or leave it out for your own.")
-    where = home() / "library.db" if choice == DEFAULT else choice if "://" in choice else Path(choice).expanduser()
+    where = _place_of(choice)
     if isinstance(where, Path) and where.suffix != ".db" and not where.is_file():
         raise SettingsError(f"library is '{choice}'; it must be a file ending in .db, a postgresql:// URL, or 'none'.")
-    return Library(where, home() / "index")
+    return Library(where, home() / "index", wait_s)
+
+
+def _place_of(choice: str) -> Path | str:
+    """Return the file or the URL of a library."""
+    return home() / "library.db" if choice == DEFAULT else choice if "://" in choice else Path(choice).expanduser()
 
 
 def retrieved(asked: RunSettings, dataset: Dataset, splits: Splits) -> tuple[RunSettings, Description | None]:
@@ -77,6 +90,7 @@ def retrieved(asked: RunSettings, dataset: Dataset, splits: Splits) -> tuple[Run
     if not _kept(asked):
         logger.warning("libraries keep no solved tasks of %s, so this search starts cold", asked.task)
         return asked, None
+    catch_up(asked.library)
     with closing(open_library(asked.library)) as library:
         description = describe(dataset, splits.search, embedder())
         found = retrieve(
@@ -99,17 +113,18 @@ def _kept(asked: RunSettings) -> bool:
     return asked.kind.output in METRICS and not asked.kind.own
 
 
-def remember(
+def to_remember(
+    run: RunFolder,
     asked: RunSettings,
     dataset: Dataset,
     solution: Solution,
     warm: WarmStart,
     description: Description | None,
     macros: Mapping[str, str],
-) -> None:
-    """Add a finished search to the library, and what became of the programs it began with to the ledger.
+) -> Pending | None:
+    """Write down what the library is to keep of a search: the task, and what became of the programs it began with.
 
-    The result is safe by now: if the library cannot be written, that is said and no more.
+    If that is impossible, it is said and no more, since the result is safe by now.
 
     Parameters
     ----------
@@ -117,22 +132,82 @@ def remember(
         From the beginning of the search; measured again if that was in another process.
     macros : mapping of str to str
         What a language model has named.
+
+    Returns
+    -------
+    Pending or None
+        None if there is nothing to remember.
     """
-    if not _kept(asked):
-        return
+    if not asked.remember or not _kept(asked):
+        return None
     try:
         description = description or describe(dataset, solution.splits.search, embedder())
         task = solved_task(dataset, solution, description, asked.score, name_of(dataset), macros=macros)
         if task is None:
-            return
+            return None
         rows = _reuses(asked, dataset, solution, warm, task.id)
-        with closing(open_library(asked.library)) as library:
-            library.add([task])
-            library.record(rows)
-        if dataset.root is not None:
-            keep_place(task.id, dataset.root)
+        where = _place_of(asked.library)
+        library = str(where.absolute()) if isinstance(where, Path) and asked.library != DEFAULT else asked.library
+        root = None if dataset.root is None else dataset.root.resolve()
+        pending = Pending(run.id, run.path, library, task, tuple(rows), root)
+        pending.save()
     except (EvosegError, OSError) as error:
         logger.warning("this task could not be remembered: %s", error)
+        return None
+    return pending
+
+
+def remember(pending: Pending) -> None:
+    """Add to its library what a finished search has written down.
+
+    Raises
+    ------
+    EvosegError, OSError
+        If the library cannot be written. What was written down is kept.
+    """
+    with closing(open_library(pending.library, END_WAIT_S)) as library:
+        pending.add_to(library)
+
+
+def remember_or_say(pending: Pending, name: str) -> None:
+    """Add to its library what a finished search has written down; if that is impossible, say when it is tried again.
+
+    Parameters
+    ----------
+    name : str
+        What a command calls the run.
+    """
+    try:
+        remember(pending)
+    except (EvosegError, OSError) as error:
+        logger.warning(
+            "this task is not in the library yet: %s It is added by the next search with that library, or by `evoseg "
+            "runs resume %s`.",
+            error,
+            name,
+        )
+
+
+def catch_up(choice: str) -> None:
+    """Add to a library what earlier searches could not, because they were killed or the library was locked.
+
+    A search that begins is not delayed: if the library is locked again, the tasks wait for the next one.
+    """
+    where = _place_of(choice)
+    try:
+        if waiting := [pending for pending in all_pending() if _is_same(_place_of(pending.library), where)]:
+            with closing(open_library(choice, CATCH_UP_WAIT_S)) as library:
+                for pending in waiting:
+                    pending.add_to(library)
+    except (EvosegError, OSError) as error:
+        logger.warning("tasks of earlier searches are not in the library yet: %s", error)
+
+
+def _is_same(one: Path | str, other: Path | str) -> bool:
+    """Return whether two places are the same library."""
+    if isinstance(one, Path) and isinstance(other, Path):
+        return one.resolve() == other.resolve()
+    return one == other
 
 
 def _reuses(asked: RunSettings, dataset: Dataset, solution: Solution, warm: WarmStart, target: str) -> list[Reuse]:

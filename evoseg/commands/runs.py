@@ -120,6 +120,8 @@ def _run_text(found: "Kept", result: dict[str, Any] | None) -> str:
     lines.append("")
     if state.state == "interrupted":
         lines.append(f"`evoseg runs resume {name}` goes on with it.")
+    elif found.pending and state.state == "done":
+        lines.append(f"Its solved task is not in the library yet; `evoseg runs resume {name}` adds it.")
     lines.append(f"`evoseg runs show {name} --front` lists its programs from good to short and cheap.")
     return "\n".join(lines)
 

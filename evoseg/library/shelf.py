@@ -19,7 +19,7 @@ from evoseg.library.index import VectorIndex
 from evoseg.library.ledger import Reuse
 from evoseg.library.seeds import seed_ledger, seed_tasks
 from evoseg.library.task import SolvedTask
-from evoseg.store.library import LibraryStore, TaskRow
+from evoseg.store.library import WAIT_S, LibraryStore, TaskRow
 
 SEED = "seed"
 """Origin of the tasks that come with evoseg."""
@@ -37,6 +37,8 @@ class Library:
         A SQLite file, or the URL of a PostgreSQL database.
     cache : Path or None
         Folder for index files; None keeps none.
+    wait_s : float, s
+        How long to wait for another process that is writing.
 
     Raises
     ------
@@ -44,8 +46,8 @@ class Library:
         If the database cannot be used.
     """
 
-    def __init__(self, where: Path | str, cache: Path | None = None) -> None:
-        self._store = LibraryStore(where)
+    def __init__(self, where: Path | str, cache: Path | None = None, wait_s: float = WAIT_S) -> None:
+        self._store = LibraryStore(where, wait_s)
         key = blake2b(str(where).encode(), digest_size=8).hexdigest()
         self._cache = None if cache is None else cache / key
         self._seeds = {task.id: task for task in seed_tasks()}

@@ -141,6 +141,8 @@ class LibraryStore:
     ----------
     where : Path or str
         A SQLite file, which is made if need be, or the URL of a PostgreSQL database.
+    wait_s : float, s
+        How long a transaction waits for another process that is writing.
 
     Raises
     ------
@@ -148,9 +150,10 @@ class LibraryStore:
         If it cannot be opened, is none, or was made by a later version of evoseg.
     """
 
-    def __init__(self, where: Path | str) -> None:
+    def __init__(self, where: Path | str, wait_s: float = WAIT_S) -> None:
         self.where = str(where)
-        self._engine = _engine(where)
+        self._wait_s = wait_s
+        self._engine = _engine(where, wait_s)
         try:
             with self._mended():
                 self._migrate()
@@ -259,6 +262,12 @@ class LibraryStore:
             return tasks, connection.execute(select(func.count()).select_from(REUSE)).scalar_one()
 
     def _migrate(self) -> None:
+        # Most libraries are as they should be, and reading that needs no waiting for those who write.
+        with self._transaction(writes=False) as connection:
+            if _version(connection) == len(MIGRATIONS):
+                if connection.dialect.name == "sqlite":
+                    self._check_application(connection)
+                return
         with self._transaction(writes=True) as connection:
             if connection.dialect.name == "sqlite":
                 self._check_application(connection)
@@ -297,6 +306,7 @@ class LibraryStore:
         """Begin one; whoever writes waits for all others who do, so that numbers are given in the order of commits."""
         with self._engine.connect().execution_options(writes=writes) as connection, connection.begin():
             if writes and connection.dialect.name == "postgresql":
+                connection.execute(text(f"SET LOCAL lock_timeout = {max(1, round(1000 * self._wait_s))}"))
                 connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
             yield connection
 
@@ -307,7 +317,7 @@ class LibraryStore:
             yield
         except SQLAlchemyError as error:
             message = str(getattr(error, "orig", None) or error).splitlines()[0]
-            raise StoreError(f"{self._shown}: {_advice(message)}") from error
+            raise StoreError(f"{self._shown}: {_advice(message, self._wait_s)}") from error
 
     @property
     def _shown(self) -> str:
@@ -325,14 +335,14 @@ def combined(one: bytes, other: bytes) -> bytes:
     return bytes(a ^ b for a, b in zip(one, other, strict=True))
 
 
-def _engine(where: Path | str) -> Engine:
+def _engine(where: Path | str, wait_s: float) -> Engine:
     if "://" not in str(where):
         path = Path(where)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"{path}: cannot be made ({error.strerror}).") from error
-        engine = create_engine(f"sqlite:///{path}", poolclass=NullPool, connect_args={"timeout": WAIT_S})
+        engine = create_engine(f"sqlite:///{path}", poolclass=NullPool, connect_args={"timeout": wait_s})
         event.listen(engine, "connect", _prepare)
         event.listen(engine, "begin", _begin)
         return engine
@@ -387,11 +397,11 @@ def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S%z")
 
 
-def _advice(message: str) -> str:
+def _advice(message: str, wait_s: float) -> str:
     if "full" in message or "disk I/O" in message:
         return f"cannot be written ({message}). Make room; what is written already is safe."
-    if "locked" in message:
-        return f"another process has been writing for more than {WAIT_S:.0f} s ({message}). Try again later."
+    if "locked" in message or "lock timeout" in message:
+        return f"another process has been writing for more than {wait_s:g} s ({message}). Try again later."
     if "readonly" in message or "unable to open" in message or "connect" in message:
         return f"cannot be opened ({message})."
     return f"damaged ({message}). `evoseg library export` of an older copy, or a backup, brings the tasks back."

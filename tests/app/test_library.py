@@ -1,7 +1,12 @@
 """Solved tasks on the command line: similar ones, searches that begin with them, and what is kept of a search."""
 
 import json
+import os
 import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,18 +15,21 @@ import pytest
 from PIL import Image
 
 import evoseg
+from evoseg.app.kept import kept
+from evoseg.app.pending import all_pending
 from evoseg.app.replaying import replay
 from evoseg.app.solved import open_library, similar
 from evoseg.app.summary import summary
 from evoseg.base.errors import SettingsError
 from evoseg.data.scenes import draw_dataset
-from evoseg.library.files import write_task
+from evoseg.library.files import document_of, write_task
 from evoseg.library.warm import WHOLE
 from tests.app.interrupted import cut
 from tests.app.test_api import untimed
 from tests.library.helpers import task
 
 N = 40
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +105,129 @@ def test_a_picture_shows_the_images_that_are_known_here(command, dataset, siblin
 def test_what_is_not_to_be_remembered_is_not(dataset):
     solved(dataset, remember=False)
     assert own_tasks() == []
+
+
+def killed_before_remembering(dataset: Path, out: Path, *options: str, home: Path) -> None:
+    """Run a search that is killed once its run is noted as finished, before the library hears of it."""
+    script = (
+        "import os, signal, sys\n"
+        "from evoseg.commands.main import run\n"
+        "from evoseg.store.runs import RunFile\n"
+        "finish = RunFile.finish\n"
+        "RunFile.finish = lambda self: (finish(self), os.kill(os.getpid(), signal.SIGKILL))\n"
+        "run(sys.argv[1:])\n"
+    )
+    search = ("search", dataset, "--evaluations", N, "--workers", 0, "--out", out, *options)
+    done = subprocess.run(
+        [sys.executable, "-c", script, *map(str, search)],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "EVOSEG_HOME": str(home)},
+        cwd=out.parent,
+        timeout=120,
+    )
+    assert done.returncode == -signal.SIGKILL
+
+
+@pytest.fixture(scope="module")
+def killed(dataset, tmp_path_factory) -> tuple[Path, Path]:
+    """Return a home and a run that was killed between its end and the library; tests copy them."""
+    folder = tmp_path_factory.mktemp("killed")
+    killed_before_remembering(dataset, folder / "run", home=folder / "home")
+    return folder / "home", folder / "run"
+
+
+@pytest.fixture
+def forgotten(killed, home) -> Path:
+    """Return a run that has ended and was killed before its library knew."""
+    shutil.copytree(killed[0], home, dirs_exist_ok=True)
+    assert own_tasks() == [] and kept(killed[1]).state.state == "done"
+    return killed[1]
+
+
+def entries(library: str = "default") -> list[tuple[str, dict]]:
+    """Return the documents of the own tasks in a library, and the rows of its ledger that do not come with evoseg."""
+    with open_library(library) as shelf:
+        return [document_of(task) for task in shelf.own()], [vars(row) for row in shelf.ledger()], shelf.counts()
+
+
+def test_a_kill_between_end_and_library_is_made_good_by_resume(command, forgotten, dataset):
+    assert "not in the library yet" in command("runs", "show", forgotten).out
+    done = command("runs", "resume", forgotten, "--json")
+    assert done.code == 0 and "in the library now" in done.err
+    result = json.loads((forgotten / "result.json").read_text())
+    assert json.loads(done.out) == result
+    caught_up = entries()
+    done = command("runs", "resume", forgotten)
+    assert done.code == 1 and "this run is done" in done.err
+    with open_library() as shelf:
+        shelf.remove(shelf.own()[0])
+    solved(dataset)  # undisturbed
+    assert entries() == caught_up and len(caught_up[0]) == 1
+
+
+def test_a_kill_between_end_and_library_is_made_good_by_the_next_search(forgotten, sibling):
+    found = solved(sibling)
+    assert own_tasks() == ["nuclei", "more_nuclei"]
+    assert "nuclei" in [entry["task"] for entry in found.result["warm_start"]]
+
+
+def test_what_was_not_remembered_needs_neither_its_run_nor_its_dataset(forgotten, home, sibling, tmp_path):
+    (waiting,) = (home / "pending").iterdir()
+    document = json.loads(waiting.read_text())
+    waiting.write_text(json.dumps(document | {"folder": str(tmp_path / "gone"), "images": str(tmp_path / "gone")}))
+    solved(sibling, remember=False)
+    assert own_tasks() == ["nuclei"] and not list((home / "pending").iterdir())
+
+
+def test_what_was_not_remembered_waits_for_its_own_library(forgotten, sibling, tmp_path):
+    solved(sibling, library="none")
+    solved(sibling, library=str(tmp_path / "other.db"))
+    assert own_tasks() == [] and own_tasks(str(tmp_path / "other.db")) == ["more_nuclei"]
+    solved(sibling, library="default", remember=False)
+    assert own_tasks() == ["nuclei"]
+
+
+def test_a_run_that_has_not_finished_is_resumed_before_it_is_remembered(killed, home, sibling, tmp_path):
+    shutil.copytree(killed[0], home, dirs_exist_ok=True)
+    (waiting,) = (home / "pending").iterdir()
+    run = shutil.copytree(killed[1], tmp_path / "run")
+    waiting.write_text(json.dumps(json.loads(waiting.read_text()) | {"folder": str(run)}))
+    cut(run, 3)
+    solved(sibling, remember=False)
+    assert own_tasks() == []
+    evoseg.resume(run)
+    assert own_tasks() == ["nuclei"] and not list((home / "pending").iterdir())
+
+
+def test_two_searches_may_catch_up_with_the_same_run(forgotten):
+    (pending,) = all_pending()
+    with open_library() as one, open_library() as other:
+        pending.add_to(one)
+        pending.add_to(other)
+    assert own_tasks() == ["nuclei"]
+
+
+def test_a_library_that_is_locked_for_long_is_told_later(command, dataset, home, monkeypatch, tmp_path):
+    monkeypatch.setattr("evoseg.app.solved.END_WAIT_S", 0.1)
+    open_library().close()
+    lock = sqlite3.connect(home / "library.db", isolation_level=None)
+    lock.execute("BEGIN IMMEDIATE")
+    done = command("search", dataset, "--evaluations", N, "--workers", 0, "--out", tmp_path / "run")
+    assert done.code == 0 and "is not in the library yet" in done.err and "locked" in done.err
+    done = command("runs", "resume", tmp_path / "run")
+    assert done.code == 1 and "locked" in done.err
+    done = command("search", dataset, "--evaluations", N, "--workers", 0, "--no-remember")
+    assert done.code == 0 and "not in the library yet" in done.err
+    lock.close()
+    assert own_tasks() == []
+    assert command("runs", "resume", tmp_path / "run").code == 0
+    assert own_tasks() == ["nuclei"]
+
+
+def test_a_note_that_cannot_be_read_is_said_and_stops_nothing(command, forgotten, home, sibling):
+    (home / "pending" / "0.json").write_bytes(b"{")
+    done = command("search", sibling, "--evaluations", N, "--workers", 0)
+    assert done.code == 0 and "0.json: cannot be read" in done.err
+    assert own_tasks() == ["nuclei", "more_nuclei"]
 
 
 def test_a_cold_start_neither_asks_nor_tells_a_library(dataset, home):
