@@ -6,13 +6,27 @@ builtin that it resembles.
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from sys import _getframe
 
 LONGEST = 60
 """Characters of a stranger's word that a message repeats."""
 
 
 class EvosegError(Exception):
-    """Anything that the user, not the developer, can mend."""
+    """Anything that the user, not the developer, can mend.
+
+    Attributes
+    ----------
+    worded_at : tuple of (str, int)
+        File and line of our code that made the error: equal for errors that say the same of different files.
+    """
+
+    worded_at: tuple[str, int]
+
+    def __init__(self, *words: object) -> None:
+        super().__init__(*words)
+        caller = _getframe(1)
+        self.worded_at = (caller.f_code.co_filename, caller.f_lineno)
 
 
 class DatasetError(EvosegError, ValueError):

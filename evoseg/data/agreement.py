@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evoseg.base.errors import DatasetError
+from evoseg.base.notes import Note
 from evoseg.data.sources import Part, Source
 
 
@@ -73,11 +74,11 @@ def known_of(parts: Mapping[str, Part]) -> NDArray[np.bool_] | None:
     return known
 
 
-def mismatches(source: Source, stem: str, parts: Mapping[str, Part]) -> list[str]:
+def mismatches(source: Source, stem: str, parts: Mapping[str, Part]) -> list[Note]:
     """Say which parts differ in size from their image."""
     image = parts["image"]
     rows_cols = image.array.shape[:2]
-    faults = []
+    faults: list[Note] = []
     for part, found in parts.items():
         if part == "points":
             faults += _outside(found, image)
@@ -85,34 +86,35 @@ def mismatches(source: Source, stem: str, parts: Mapping[str, Part]) -> list[str
             faults += _beyond(found, image)
         elif found.array.shape[:2] != rows_cols:
             what = "moving image" if part == "moving" else part.replace("planes/", "plane ")
-            faults.append(
-                f"{found.where}: {what} is {found.array.shape[:2]} but {Path(image.where).name} is {rows_cols}; "
-                f"a {what} must match its image pixel for pixel. Re-export the {what} at the image's size."
+            said = (
+                f"{what} is {found.array.shape[:2]} but {Path(image.where).name} is {rows_cols}; a {what} must match "
+                f"its image pixel for pixel. Re-export the {what} at the image's size."
             )
+            faults.append(Note(found.where, said))
     return faults
 
 
-def _outside(points: Part, image: Part) -> list[str]:
+def _outside(points: Part, image: Part) -> list[Note]:
     """Say if points lie beyond their image: rows and columns may have changed places."""
     rows, cols = image.array.shape[:2]
     beyond = int(np.sum(np.any((points.array < -0.5) | (points.array > np.array([rows, cols]) - 0.5), axis=1)))
     if not beyond:
         return []
     said = (
-        f"{points.where}: {beyond} of {len(points.array)} points lie outside {Path(image.where).name}, which has "
-        f"{rows} rows and {cols} columns. Are y (row) and x (column) in the columns that the first line names?"
+        f"{beyond} of {len(points.array)} points lie outside {Path(image.where).name}, which has {rows} rows and "
+        f"{cols} columns. Are y (row) and x (column) in the columns that the first line names?"
     )
-    return [said]
+    return [Note(points.where, said)]
 
 
-def _beyond(shift: Part, image: Part) -> list[str]:
+def _beyond(shift: Part, image: Part) -> list[Note]:
     """Say if a shift is more than half a side, which no correlation of these images could find."""
     rows, cols = image.array.shape[:2]
     dy, dx = np.abs(shift.array)
     if dy <= rows // 2 and dx <= cols // 2:
         return []
     said = (
-        f"{shift.where}: {Path(image.where).stem} is shifted by ({shift.array[0]:g}, {shift.array[1]:g}) px, more than "
-        f"half of its {rows} rows or {cols} columns. Are dy and dx in pixels, and in the right columns?"
+        f"{Path(image.where).stem} is shifted by ({shift.array[0]:g}, {shift.array[1]:g}) px, more than half of its "
+        f"{rows} rows or {cols} columns. Are dy and dx in pixels, and in the right columns?"
     )
-    return [said]
+    return [Note(shift.where, said)]

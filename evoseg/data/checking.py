@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from evoseg.base.errors import DatasetError
+from evoseg.base.notes import Note, grouped, one_line
 from evoseg.data.asked import asked, touching
 from evoseg.data.card import DatasetCard
 from evoseg.data.dataset import Dataset, first_faults
@@ -31,9 +32,10 @@ class Report:
     ----------
     root : Path
     faults : tuple of str
-        What keeps the dataset from being used: file, what is wrong, what to do. Paths are relative to `root`.
+        What keeps the dataset from being used: file, what is wrong, what to do. Paths are relative to `root`. Errors
+        that say the same of several files are one line, with their number and the first three names.
     warnings : tuple of str
-        What a person should know.
+        What a person should know; grouped as the errors are.
     card : dict
         The words of `dataset.yaml` and the figures of images and masks, ready for JSON; `digests` holds the sha256 of
         each part by stem, `digest` sums them up.
@@ -73,7 +75,7 @@ class Report:
         }
 
     def __str__(self) -> str:
-        return "\n".join(_lines(self))
+        return "\n".join(map(one_line, _lines(self)))
 
 
 def check(path: str | Path, reading: Reading = PLAIN) -> Report:
@@ -125,19 +127,19 @@ def report_of(dataset: Dataset) -> Report:
 def _report(folder: Folder, found: Survey) -> Report:
     labelled = [fact for fact in found.facts.values() if fact.labelled]
     faults = [*folder.faults, *found.faults, *_mask_faults(folder, labelled)]
-    warnings = [*folder.warnings, *(note for fact in found.facts.values() for note in fact.notes)]
+    warnings: list[str] = [*folder.warnings, *(note for fact in found.facts.values() for note in fact.notes)]
     splits = None
     if not faults and labelled:
         try:
             splits = split_facts(found.facts, folder.card)
         except DatasetError as error:
             drawn = " Or write `splits: draw` into dataset.yaml: the test is then drawn from all images."
-            faults.append(f"{error}{drawn * folder.splits_of_layout}")
+            faults.append(Note("", f"{error}{drawn * folder.splits_of_layout}"))
     warnings += _warnings(folder, found, labelled, splits)
     return Report(
         folder.root,
-        _relative(folder, faults),
-        _relative(folder, warnings),
+        grouped(faults, folder.root),
+        grouped(warnings, folder.root),
         _card(folder.card, found, labelled),
         splits,
         folder.layout,
@@ -146,32 +148,29 @@ def _report(folder: Folder, found: Survey) -> Report:
     )
 
 
-def _relative(folder: Folder, messages: Sequence[str]) -> tuple[str, ...]:
-    """Name files from the dataset's folder on; the report names that one."""
-    return tuple(message.removeprefix(f"{folder.root}/") for message in messages)
-
-
-def _mask_faults(folder: Folder, labelled: Sequence[ImageFacts]) -> list[str]:
+def _mask_faults(folder: Folder, labelled: Sequence[ImageFacts]) -> list[Note]:
     faults = []
     if labelled and not any(fact.n_foreground for fact in labelled):
         truths = "masks" if folder.masks else "lists of points"
         faults.append(
-            f"{folder.root}: all {len(labelled)} {truths} are empty, so there is nothing to find. Check how they were "
-            "exported."
+            Note(
+                folder.root,
+                f"all {len(labelled)} {truths} are empty, so there is nothing to find. Check how they were exported.",
+            )
         )
     for fact in labelled:
         if not fact.n_known:
             where = folder.known[fact.stem] if fact.stem in folder.known else folder.masks[fact.stem].path
-            faults.append(f"{where}: no pixel is known, so nothing could be scored. Remove or redraw it.")
+            faults.append(Note(where, "no pixel is known, so nothing could be scored. Remove or redraw it."))
     return faults
 
 
 def _warnings(folder: Folder, found: Survey, labelled: Sequence[ImageFacts], splits: Splits | None) -> list[str]:
-    warnings = []
+    warnings: list[str] = []
     for fact in labelled:
         if fact.tally is not None and fact.n_known and fact.n_foreground > _NEARLY_FULL * fact.n_known:
             share = 100 * fact.n_foreground / fact.n_known
-            warnings.append(f"{folder.masks[fact.stem].path}: {share:.0f} % is foreground; is the mask inverted?")
+            warnings.append(Note(folder.masks[fact.stem].path, f"{share:.0f} % is foreground; is the mask inverted?"))
     if warning := touching(found.facts, asked(found.facts, folder.card).task):
         warnings.append(warning)
     truths = folder.masks.keys() | folder.points.keys() | folder.shifts.keys()
@@ -189,7 +188,7 @@ def _warnings(folder: Folder, found: Survey, labelled: Sequence[ImageFacts], spl
         warnings.append(f"{len(unused)} labelled images are in no split and are not used: {_some(unused)}.")
     twins = near_duplicates([fact for fact in found.facts.values() if fact.stem in used])
     for a, b in straddling(splits, twins):
-        warnings.append(f"{a} and {b} are nearly the same picture, in different splits; the test flatters.")
+        warnings.append(Note(f"{a} and {b}", "nearly the same picture, in different splits; the test score flatters."))
     if not splits.test:
         warnings.append(
             f"{len(labelled)} labelled images are too few, or too alike, to keep any for a test: not proven."
@@ -268,8 +267,7 @@ def _lines(report: Report) -> list[str]:
     if report.splits:
         sizes_of = ", ".join(f"{len(stems)} {name}" for name, stems in vars(report.splits).items())
         lines.append(f"  splits: {sizes_of}")
-    for word, messages in (("fault", report.faults), ("warning", report.warnings)):
-        lines += [f"{word}: {message}" for message in messages]
-    n = len(report.faults)
-    lines.append("no faults." if report.ok else f"{n} fault{'s' * (n > 1)}: a search needs none.")
+    lines += [f"error: {message}" for message in report.faults]
+    lines += [f"warning: {message}" for message in report.warnings]
+    lines.append("No errors." if report.ok else "This dataset cannot be used before its errors are corrected.")
     return lines

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evoseg.base.errors import DatasetError, unknown
+from evoseg.base.notes import grouped
 from evoseg.data.agreement import channels_of, known_of, mismatches, parts_of
 from evoseg.data.card import DatasetCard
 from evoseg.data.folder import scan
@@ -220,12 +221,13 @@ class Dataset:
 
 
 def first_faults(root: Path, faults: Sequence[str]) -> str:
-    """Word the first few faults of a folder in one message."""
-    if len(faults) == 1:
-        return faults[0] if str(root) in faults[0] else f"{root}: {faults[0]}"
-    rest = f"\n  and {len(faults) - _FEW} more" if len(faults) > _FEW else ""
-    listed = "".join(f"\n  {fault}" for fault in faults[:_FEW])
-    return f"{root}: {len(faults)} faults:{listed}{rest}\n`evoseg check {root}` shows all."
+    """Word the first few kinds of errors in a folder in one message."""
+    lines = grouped(faults, root)
+    if len(lines) == 1:
+        return lines[0] if str(root) in lines[0] else f"{root}: {lines[0]}"
+    rest = f"\n  and {len(lines) - _FEW} more" if len(lines) > _FEW else ""
+    listed = "".join(f"\n  {line}" for line in lines[:_FEW])
+    return f"{root}: {len(lines)} kinds of errors:{listed}{rest}\n`evoseg check {root}` shows all."
 
 
 def assemble(stem: str, parts: Mapping[str, Part], channels: tuple[str, ...]) -> Sample:

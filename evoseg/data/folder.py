@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from evoseg.base.errors import DatasetError
+from evoseg.base.notes import Note
 from evoseg.data.card import DatasetCard, read_card
 from evoseg.data.layouts.layout import Files
 from evoseg.data.layouts.recognise import recognise
@@ -27,7 +28,7 @@ class Folder:
         By stem.
     planes : dict of str to dict of str to Path
         Files by stem of each added plane.
-    faults, warnings : tuple of str
+    faults, warnings : tuple of Note
     layout, because : str
         What the folder was taken for, and why; no layout is "".
     lacking : dict of str to str
@@ -47,8 +48,8 @@ class Folder:
     known: dict[str, Path]
     points: dict[str, Path]
     planes: dict[str, dict[str, Path]]
-    faults: tuple[str, ...]
-    warnings: tuple[str, ...]
+    faults: tuple[Note, ...]
+    warnings: tuple[Note, ...]
     layout: str = ""
     because: str = ""
     lacking: dict[str, str] = field(default_factory=dict)
@@ -74,12 +75,12 @@ def scan(root: Path) -> Folder:
     try:
         card = read_card(root / "dataset.yaml")
     except DatasetError as error:
-        notes.faults.append(str(error))
+        notes.faults.append(Note.of(error, root / "dataset.yaml"))
     found = recognise(notes)
     files = found.files
     if not notes.faults and not (files.masks or files.points or files.moving):
         what = "has a mask or points" if files.images else "is there"
-        notes.faults.append(f"{root}: the layout is {found.layout}, but no image {what}. Add what is missing.")
+        notes.faults.append(Note(root, f"the layout is {found.layout}, but no image {what}. Add what is missing."))
     _check_card(card, files.images, {*files.masks, *files.points, *files.shifts}, notes)
     given = bool(files.splits) and not card.splits and not card.splits_drawn
     return Folder(
@@ -112,21 +113,27 @@ def _check_card(card: DatasetCard, images: dict[str, Path], truths: Collection[s
     if not images:
         return
     for stem in sorted(card.groups.keys() - images.keys()):
-        notes.faults.append(f"{card_path}: groups names {stem}, which is not among the images. Correct or remove it.")
+        notes.faults.append(
+            Note(card_path, f"groups names {stem}, which is not among the images. Correct or remove it.")
+        )
     seen: dict[str, str] = {}
     for split, stems in card.splits.items():
         for stem in stems:
             if stem not in images:
                 notes.faults.append(
-                    f"{card_path}: splits: {split} names {stem}, which is not among the images. Correct or remove it."
+                    Note(
+                        card_path, f"splits: {split} names {stem}, which is not among the images. Correct or remove it."
+                    )
                 )
             elif stem not in truths and truths:
                 notes.faults.append(
-                    f"{card_path}: splits: {split} names {stem}, which has no mask, points or shift. Add it, or remove "
-                    f"{stem}."
+                    Note(
+                        card_path,
+                        f"splits: {split} names {stem}, which has no mask, points or shift. Add it, or remove {stem}.",
+                    )
                 )
             if stem in seen:
-                notes.faults.append(f"{card_path}: {stem} is in the splits {seen[stem]} and {split}. Keep one.")
+                notes.faults.append(Note(card_path, f"{stem} is in the splits {seen[stem]} and {split}. Keep one."))
             seen[stem] = split
     for key in card.other_keys:
-        notes.warnings.append(f"{card_path}: the key {key} is not known and not used.")
+        notes.warnings.append(Note(card_path, f"the key {key} is not known and not used."))

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 
+from evoseg.base.notes import Note
 from evoseg.data.card import clean_stem
 from evoseg.data.formats import FOREIGN_SUFFIXES, FORMATS, SUFFIXES
 
@@ -16,8 +17,8 @@ class Notes:
     """Faults and warnings about the folder `root`, as they are found."""
 
     root: Path
-    faults: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    faults: list[Note] = field(default_factory=list)
+    warnings: list[Note] = field(default_factory=list)
 
 
 def stem_of(name: str) -> str:
@@ -42,7 +43,7 @@ def inside(entry: Path, notes: Notes) -> bool:
     """Return whether a file lies in the dataset's folder, after its links; else note a fault."""
     if entry.resolve().is_relative_to(notes.root.resolve()):
         return True
-    notes.faults.append(f"{entry}: a link out of the dataset's folder. Copy the file instead.")
+    notes.faults.append(Note(entry, "a link out of the dataset's folder. Copy the file instead."))
     return False
 
 
@@ -65,21 +66,21 @@ def listing(folder: Path, notes: Notes, skip: Callable[[str], bool] = clutter) -
         if not inside(entry, notes):
             continue
         if not entry.exists():
-            notes.faults.append(f"{entry}: a link to a file that is not there. Copy the file instead.")
+            notes.faults.append(Note(entry, "a link to a file that is not there. Copy the file instead."))
         elif entry.is_dir():
-            notes.warnings.append(f"{entry}: a folder inside {folder.name}/ is not read.")
+            notes.warnings.append(Note(entry, f"a folder inside {folder.name}/ is not read."))
         elif ending in FOREIGN_SUFFIXES or entry.name.lower().endswith(".nii.gz"):
             ending = "nii.gz" if ending == "gz" else ending
             notes.faults.append(
-                f"{entry}: {ending.upper()} files are not read; {FORMATS} are. Export it as PNG or TIFF."
+                Note(entry, f"{ending.upper()} files are not read; {FORMATS} are. Export it as PNG or TIFF.", ending)
             )
         elif ending not in SUFFIXES:
-            notes.warnings.append(f"{entry}: not read, since its ending is not that of {FORMATS}.")
+            notes.warnings.append(Note(entry, f"not read, since its ending is not that of {FORMATS}."))
         else:
             stem = stem_of(entry.name)
             if twin := folded.get(stem.casefold()):
                 how = "the same name" if stem in files else "names that differ in case only,"
-                notes.faults.append(f"{entry}: has {how} as {twin.name}; pairs would be a guess. Rename one.")
+                notes.faults.append(Note(entry, f"has {how} as {twin.name}; pairs would be a guess. Rename one."))
             else:
                 folded[stem.casefold()] = files[stem] = entry
     return files

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from evoseg.base.ahead import ahead
 from evoseg.base.errors import DatasetError
+from evoseg.base.notes import Note
 from evoseg.data.agreement import channels_of, known_of, mismatches, parts_of
 from evoseg.data.objects import Tally, tally
 from evoseg.data.sources import Part, Source
@@ -48,7 +49,7 @@ class ImageFacts:
         Of the objects, px; of whole ones only.
     tally : Tally or None
         What the mask's values look like; None without a mask.
-    notes : tuple of str
+    notes : tuple of Note
         What was changed on reading, or looks odd.
     """
 
@@ -66,7 +67,7 @@ class ImageFacts:
     whole: bool = True
     areas: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     tally: Tally | None = None
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,12 +80,12 @@ class Survey:
         Empty if the images do not agree or none can be read.
     facts : dict of str to ImageFacts
         By stem, of the images that could be read.
-    faults : tuple of str
+    faults : tuple of Note
     """
 
     channels: tuple[str, ...]
     facts: dict[str, ImageFacts]
-    faults: tuple[str, ...]
+    faults: tuple[Note, ...]
 
     @property
     def digest(self) -> str:
@@ -100,7 +101,7 @@ class Survey:
 def survey(source: Source) -> Survey:
     """Read every file of a source once."""
     facts: dict[str, ImageFacts] = {}
-    faults: list[str] = []
+    faults: list[Note] = []
     for found, wrong in ahead(partial(_look, source), source.stems):
         faults += wrong
         if found:
@@ -109,13 +110,13 @@ def survey(source: Source) -> Survey:
     try:
         channels = channels_of(source, tuple(facts)) if facts else ()
     except DatasetError as error:
-        faults.append(str(error))
+        faults.append(Note.of(error, ""))
     return Survey(channels, facts, tuple(faults))
 
 
-def _look(source: Source, stem: str) -> tuple[ImageFacts | None, list[str]]:
+def _look(source: Source, stem: str) -> tuple[ImageFacts | None, list[Note]]:
     """Return the facts of one image, or none, and its faults."""
-    faults: list[str] = []
+    faults: list[Note] = []
     parts = dict(_readable(source, stem, faults))
     if "image" not in parts:
         return None, faults
@@ -123,12 +124,12 @@ def _look(source: Source, stem: str) -> tuple[ImageFacts | None, list[str]]:
     return (None if wrong else _facts(source, stem, parts)), faults + wrong
 
 
-def _readable(source: Source, stem: str, faults: list[str]) -> Iterator[tuple[str, Part]]:
+def _readable(source: Source, stem: str, faults: list[Note]) -> Iterator[tuple[str, Part]]:
     for part in parts_of(source, stem):
         try:
             yield part, source.read(part, stem)
         except DatasetError as error:
-            faults.append(str(error))
+            faults.append(Note.of(error, source.where(part, stem)))
 
 
 def _facts(source: Source, stem: str, parts: Mapping[str, Part]) -> ImageFacts:
@@ -142,7 +143,7 @@ def _facts(source: Source, stem: str, parts: Mapping[str, Part]) -> ImageFacts:
         digests={name: part.digest for name, part in parts.items()},
         thumbnail=thumbnail(image),
         n_known=image.shape[0] * image.shape[1],
-        notes=tuple(f"{part.where}: {note}." for part in parts.values() for note in part.notes),
+        notes=tuple(Note(part.where, f"{note}.", note) for part in parts.values() for note in part.notes),
     )
     known = known_of(parts)
     known = np.ones(facts.shape, bool) if known is None else known
@@ -173,15 +174,15 @@ def is_whole(known: NDArray[np.bool_] | None) -> bool:
     return known is None or bool(known.mean() >= WHOLE)
 
 
-def _odd_values(mask: Part, meant: bool) -> tuple[str, ...]:
+def _odd_values(mask: Part, meant: bool) -> tuple[Note, ...]:
     """Say what a mask's values hint at: soft edges, or marks for pixels to ignore."""
     values = mask.array
     if values.dtype.kind == "f" and values.min() < 0:
-        return (f"{mask.where}: values below 0 count as background; to leave pixels out, save whole numbers.",)
+        return (Note(mask.where, "values below 0 count as background; to leave pixels out, save whole numbers."),)
     if values.dtype == np.uint8 and not meant:
         n = len(np.unique(values))
         if n > 2:
-            return (f"{mask.where}: {n} distinct values; every value above 0 counts as foreground.",)
+            return (Note(mask.where, f"{n} distinct values; every value above 0 counts as foreground."),)
     return ()
 
 

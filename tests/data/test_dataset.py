@@ -188,7 +188,7 @@ def test_planes_add_named_channels_of_the_widest_type(tmp_path):
 
 def test_planes_must_be_there_for_every_image_and_of_its_size(tmp_path):
     put(folder(tmp_path) / "planes" / "depth" / "a.png", gray((9, 9)))
-    assert "b.png: has no plane in planes/depth/" in fault(tmp_path)
+    assert "b.png and images/c.png: has no plane in planes/depth/" in fault(tmp_path)
     for stem in ("b", "c"):
         put(tmp_path / "planes" / "depth" / f"{stem}.png", gray())
     with pytest.raises(DatasetError, match=r"plane depth is \(9, 9\) but a\.png is \(13, 17\)"):
@@ -265,10 +265,11 @@ def test_a_card_that_is_no_text_is_named(tmp_path):
 
 def test_several_faults_come_as_one_error_that_names_the_check(tmp_path):
     folder(tmp_path)
-    for i in range(7):
-        put(tmp_path / "masks" / f"lone{i}.png", gray())
+    for name in ("masks/lone.png", "known/lone.png", "images/a.gif", "images/A.png", "planes/p/lone.png"):
+        put(tmp_path / name, gray())
+    (tmp_path / "dataset.yaml").write_text("splits: {test: [nowhere]}\ngroups: {g: [ghost]}")
     said = fault(tmp_path)
-    assert "7 faults" in said and "and 2 more" in said and f"`evoseg check {tmp_path}` shows all" in said
+    assert "9 kinds of errors" in said and "and 4 more" in said and f"`evoseg check {tmp_path}` shows all" in said
 
 
 def test_arrays_make_the_same_dataset_as_files(tmp_path):

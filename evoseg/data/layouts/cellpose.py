@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from evoseg.base.errors import DatasetError
+from evoseg.base.notes import Note
 from evoseg.data.card import clean_stem
 from evoseg.data.formats import LIMITS, damaged, explained, read_bytes
 from evoseg.data.layouts.layout import SIDE_OF, Entry, Files, Layout, Look, entries_of, gathered, sides
@@ -87,7 +88,7 @@ def _entries(side: Path, split: str, notes: Notes) -> list[Entry]:
             continue
         name = _without(stem, _ENDINGS)
         if name in masks:
-            notes.faults.append(f"{path}: {name} has another mask, {masks[name].path.name}. Keep one.")
+            notes.faults.append(Note(path, f"{name} has another mask, {masks[name].path.name}. Keep one."))
         masks.setdefault(name, MaskFile(path))
     for path in entries_of(side):
         if path.name.endswith(_SEG) and inside(path, notes):
@@ -96,10 +97,10 @@ def _entries(side: Path, split: str, notes: Notes) -> list[Entry]:
     for stem in [stem for stem in images if stem.endswith("_img") and stem.removesuffix("_img") in masks]:
         name = stem.removesuffix("_img")
         if name in images:
-            notes.faults.append(f"{images[stem]}: shares its mask with {images[name].name}. Keep one.")
+            notes.faults.append(Note(images[stem], f"shares its mask with {images[name].name}. Keep one."))
         images.setdefault(name, images.pop(stem))
     for name in masks.keys() - images.keys():
-        notes.faults.append(f"{masks[name].path}: a mask without an image; {nearest(name, images)}")
+        notes.faults.append(Note(masks[name].path, f"a mask without an image; {nearest(name, images)}"))
     return [Entry(stem, path, masks.get(stem), split=split) for stem, path in images.items()]
 
 

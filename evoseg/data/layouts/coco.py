@@ -12,6 +12,7 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from evoseg.base.errors import DatasetError, legible
+from evoseg.base.notes import Note
 from evoseg.data.formats import LIMITS
 from evoseg.data.layouts.documents import file_called, json_in, kind
 from evoseg.data.layouts.layout import SIDE_OF, Entry, Files, Layout, Look, entries_of, gathered, sides
@@ -113,7 +114,7 @@ def _read(documents: Sequence[_Document], notes: Notes) -> Files:
     taken: dict[str, _Document] = {}
     for document in documents:
         if (first := taken.setdefault(document.split, document)) is not document:
-            notes.faults.append(f"{document.path}: lists images and annotations, as {first.path} does. Keep one.")
+            notes.faults.append(Note(document.path, f"lists images and annotations, as {first.path} does. Keep one."))
     return gathered([entry for document in taken.values() for entry in _entries(document, notes)], notes)
 
 
@@ -128,12 +129,12 @@ def _entries(document: _Document, notes: Notes) -> list[Entry]:
             identity, name, shape = _named(image)
             file = _found(notes.root, document.path, name)
         except DatasetError as error:
-            notes.faults.append(f"{where}: {error}")
+            notes.faults.append(Note(where, str(error), error.worded_at))
             continue
         before = min(first.setdefault(identity, number), first.setdefault(file, number))
         if before != number:
             notes.faults.append(
-                f"{where}: {file.name} has the id or the file of images[{before}]. Correct or remove it."
+                Note(where, f"{file.name} has the id or the file of images[{before}]. Correct or remove it.")
             )
         elif inside(file, notes):
             annotations = owned.get(identity, [])
@@ -150,12 +151,15 @@ def _check_owners(document: _Document, owned: dict[int | str, list[dict[str, Any
     listed = {image.get("id") for image in document.images if isinstance(image, dict) and _is_id(image.get("id"))}
     for identity in owned.keys() - listed:
         notes.faults.append(
-            f"{document.path}: {len(owned[identity])} annotations belong to the image {legible(str(identity))}, which "
-            "is not listed. Correct image_id."
+            Note(
+                document.path,
+                f"{len(owned[identity])} annotations belong to the image {legible(str(identity))}, which "
+                "is not listed. Correct image_id.",
+            )
         )
     categories = {str(one.get("category_id")) for some in owned.values() for one in some}
     if len(categories) > 1:
-        notes.warnings.append(f"{document.path}: objects of {len(categories)} categories; all of them count alike.")
+        notes.warnings.append(Note(document.path, f"objects of {len(categories)} categories; all of them count alike."))
 
 
 def _by_image(document: _Document, notes: Notes) -> dict[int | str, list[dict[str, Any]]]:
@@ -167,7 +171,7 @@ def _by_image(document: _Document, notes: Notes) -> dict[int | str, list[dict[st
             found.setdefault(owner, []).append(one)
             continue
         what = "iscrowd is neither 0 nor 1" if _is_id(owner) else "has no image_id"
-        notes.faults.append(f"{document.path}: annotations[{number}]: {what}. Correct it.")
+        notes.faults.append(Note(f"{document.path}: annotations[{number}]", f"{what}. Correct it."))
     return found
 
 

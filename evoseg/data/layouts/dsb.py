@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from evoseg.base.notes import Note
 from evoseg.data.card import clean_stem
 from evoseg.data.layouts.layout import Entry, Files, Layout, Look, folders, gathered, sides
 from evoseg.data.listing import Notes, listing
@@ -24,7 +25,9 @@ def read(notes: Notes) -> Files:
             images = listing(sample / "images", notes)
             if len(images) != 1:
                 notes.faults.append(
-                    f"{sample / 'images'}: holds {len(images)} images; a folder per image holds one. Move the others."
+                    Note(
+                        sample / "images", f"holds {len(images)} images; a folder per image holds one. Move the others."
+                    )
                 )
                 continue
             (image,) = images.values()
@@ -46,7 +49,10 @@ def _objects(folder: Path, notes: Notes) -> MaskSource | None:
     if files:
         return ObjectFiles(folder, files)
     notes.faults.append(
-        f"{folder}: holds no mask, which says neither 'no object' nor 'not looked at'. Put a mask of zeros there, or "
-        "remove the folder."
+        Note(
+            folder,
+            "holds no mask, which says neither 'no object' nor 'not looked at'. Put a mask of zeros there, or "
+            "remove the folder.",
+        )
     )
     return None

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from evoseg.base.notes import Note
 from evoseg.data.card import clean_stem
 from evoseg.data.listing import Notes, clutter
 from evoseg.data.truths import MaskSource
@@ -129,7 +130,7 @@ def _distinct(entries: Sequence[Entry], notes: Notes) -> dict[str, Entry]:
     for entry in entries:
         stem = entry.stem if plain else _long_stem(entry, notes.root)
         if twin := folded.get(stem.casefold()):
-            notes.faults.append(f"{entry.image}: would be called {stem}, as {twin} is already. Rename one.")
+            notes.faults.append(Note(entry.image, f"would be called {stem}, as {twin} is already. Rename one."))
             continue
         folded[stem.casefold()] = entry.image
         found[stem] = entry

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from evoseg.base.errors import DatasetError, legible, unknown
+from evoseg.base.notes import Note
 from evoseg.data.formats import FORMATS
 from evoseg.data.layouts.documents import file_called, table_in
 from evoseg.data.layouts.layout import SIDE_OF, Entry, Files, Layout, Look, gathered
@@ -30,29 +31,31 @@ def read(notes: Notes) -> Files:
     try:
         heads, lines = table_in(table, _MOST_BYTES)
     except DatasetError as error:
-        notes.faults.append(str(error))
+        notes.faults.append(Note.of(error, table))
         return Files()
     if "image" not in heads:
         said = legible(",".join(heads))
-        notes.faults.append(f"{table}: the first line must name the columns, one of them image; it is '{said}'.")
+        notes.faults.append(Note(table, f"the first line must name the columns, one of them image; it is '{said}'."))
         return Files()
     for head in heads:
         if head not in _COLUMNS:
-            notes.warnings.append(f"{table}: {unknown('column', head, _COLUMNS)} It is not used.")
+            notes.warnings.append(Note(table, f"{unknown('column', head, _COLUMNS)} It is not used."))
     entries: list[Entry] = []
     first: dict[Path, int] = {}
     for number, cells in lines:
         try:
             entry = _entry(notes.root, cells)
         except DatasetError as error:
-            notes.faults.append(f"{table}: line {number}: {error}")
+            notes.faults.append(Note(f"{table}: line {number}", str(error), error.worded_at))
             continue
         if (before := first.setdefault(entry.image, number)) != number:
-            notes.faults.append(f"{table}: line {number}: {entry.image.name} is on line {before} already. Keep one.")
+            notes.faults.append(
+                Note(f"{table}: line {number}", f"{entry.image.name} is on line {before} already. Keep one.")
+            )
         else:
             entries.append(entry)
     if not lines:
-        notes.faults.append(f"{table}: lists no image. Add a line for each.")
+        notes.faults.append(Note(table, "lists no image. Add a line for each."))
     return gathered(entries, notes)
 
 

@@ -6,6 +6,7 @@ drawn for the test.
 
 from pathlib import Path
 
+from evoseg.base.notes import Note
 from evoseg.data.layouts.layout import Entry, Files, Layout, Look, entries_of, folders, gathered, sides, some
 from evoseg.data.listing import Notes, is_image, listing
 from evoseg.data.truths import EmptyMask, MaskFile, MaskSource, ObjectFiles
@@ -38,11 +39,15 @@ def read(notes: Notes) -> Files:
             for stem, path in listing(kind, notes).items():
                 mask = EmptyMask(path) if kind.name == _GOOD else masks.get(stem)
                 if stem in masks and (other := owner.setdefault((kind.name, stem), path)) != path:
-                    notes.faults.append(f"{masks[stem].path}: may belong to {other} or to {path}. Rename one of them.")
+                    notes.faults.append(
+                        Note(masks[stem].path, f"may belong to {other} or to {path}. Rename one of them.")
+                    )
                 entries.append(Entry(f"{side.name}-{kind.name}-{stem}", path, mask, split=split))
     for name, masks in truths.items():
         for stem in masks.keys() - {stem for kind, stem in owner if kind == name}:
-            notes.faults.append(f"{masks[stem].path}: a mask without an image in test/{name}/. Rename or remove it.")
+            notes.faults.append(
+                Note(masks[stem].path, f"a mask without an image in test/{name}/. Rename or remove it.")
+            )
     return gathered(entries, notes)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from evoseg.base.errors import DatasetError, legible
+from evoseg.base.notes import Note
 from evoseg.data.layouts.documents import json_in, kind
 from evoseg.data.layouts.layout import Entry, Files, Layout, Look, gathered
 from evoseg.data.listing import Notes, listing, nearest
@@ -44,14 +45,14 @@ def read(notes: Notes) -> Files:
         masks = listing(truths, notes) if truths.is_dir() else {}
         for stem in masks.keys() - cases.keys():
             firsts = {case: channels[min(channels)] for case, channels in cases.items()}
-            notes.faults.append(f"{masks[stem]}: a mask without an image; {nearest(stem, firsts)}")
+            notes.faults.append(Note(masks[stem], f"a mask without an image; {nearest(stem, firsts)}"))
         for case, channels in cases.items():
             mask = MaskFile(masks[case], words.ignored) if case in masks else None
             image = channels.pop(min(channels))
             further[image] = channels
             entries.append(Entry(case, image, mask, split=split))
     if not (notes.root / "labelsTr").is_dir():
-        notes.faults.append(f"{notes.root}: there is no labelsTr/ folder. Put a mask per case in it, as CASE.png.")
+        notes.faults.append(Note(notes.root, "there is no labelsTr/ folder. Put a mask per case in it, as CASE.png."))
     files = gathered(entries, notes)
     return replace(files, planes=_planes(files, further, words, notes))
 
@@ -65,12 +66,12 @@ def _cases(folder: Path, notes: Notes) -> dict[str, dict[int, Path]]:
     for stem, path in listing(folder, notes).items():
         found = _CHANNEL.fullmatch(stem)
         if found is None:
-            notes.faults.append(f"{path}: has no number of a channel. Name it {stem}_0000{path.suffix}.")
+            notes.faults.append(Note(path, f"has no number of a channel. Name it {stem}_0000{path.suffix}."))
         else:
             cases.setdefault(found[1], {})[int(found[2])] = path
     for case in [case for case, channels in cases.items() if 0 not in channels]:
         channels = cases.pop(case)
-        notes.faults.append(f"{channels[min(channels)]}: the case has no channel 0000. Add it, or remove the case.")
+        notes.faults.append(Note(channels[min(channels)], "the case has no channel 0000. Add it, or remove the case."))
     return cases
 
 
@@ -86,23 +87,23 @@ def _planes(
             if number in further[image]:
                 plane[stem] = further[image][number]
             else:
-                notes.faults.append(f"{image}: the case has no channel {number:04d}, but others do. Add it.")
+                notes.faults.append(Note(image, f"the case has no channel {number:04d}, but others do. Add it."))
     return planes
 
 
 def _words(notes: Notes) -> _Words:
     path = notes.root / "dataset.json"
     if not path.is_file():
-        notes.warnings.append(f"{path}: is missing; channels have no names, and no value means 'ignore'.")
+        notes.warnings.append(Note(path, "is missing; channels have no names, and no value means 'ignore'."))
         return _Words()
     try:
         words = _parsed(path, json_in(path, _MOST_BYTES))
     except DatasetError as error:
-        notes.faults.append(str(error))
+        notes.faults.append(Note.of(error, path))
         return _Words()
     if words.n_classes > 1:
         notes.warnings.append(
-            f"{path}: its {words.n_classes} labels are classes, not objects; take --task binary for all of them."
+            Note(path, f"its {words.n_classes} labels are classes, not objects; take --task binary for all of them.")
         )
     return words
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from evoseg.base.errors import DatasetError
+from evoseg.base.notes import Note
 from evoseg.data.layouts.layout import Files, Layout, Look
 from evoseg.data.listing import Notes, listing
 from evoseg.data.shifts import TABLE, shifts_in
@@ -21,7 +22,9 @@ def read(notes: Notes) -> Files:
     for stem in (images.keys() ^ moving.keys()) if images and moving else ():
         lone = images.get(stem) or moving[stem]
         where = "moving" if stem in images else "fixed"
-        notes.faults.append(f"{lone}: has no partner in {where}/; pairs have equal names. Add it, or remove this one.")
+        notes.faults.append(
+            Note(lone, f"has no partner in {where}/; pairs have equal names. Add it, or remove this one.")
+        )
     return Files(images, moving=moving, shifts=_shifts(images, notes))
 
 
@@ -33,8 +36,11 @@ def _side(name: str, notes: Notes) -> dict[str, Path]:
     files = listing(folder, notes) if folder.is_dir() else {}
     if not files:
         notes.faults.append(
-            f"{folder}: holds no image. Put the first image of each pair in fixed/ and the second, under the same "
-            "name, in moving/."
+            Note(
+                folder,
+                "holds no image. Put the first image of each pair in fixed/ and the second, under the same "
+                "name, in moving/.",
+            )
         )
     return files
 
@@ -44,8 +50,8 @@ def _shifts(images: dict[str, Path], notes: Notes) -> dict[str, tuple[float, flo
     try:
         shifts = shifts_in(table) if table.is_file() else {}
     except DatasetError as error:
-        notes.faults.append(str(error))
+        notes.faults.append(Note.of(error, table))
         return {}
     for stem in sorted(shifts.keys() - images.keys()) if images else ():
-        notes.faults.append(f"{table}: names {stem}, which is not in fixed/. Correct or remove that line.")
+        notes.faults.append(Note(table, f"names {stem}, which is not in fixed/. Correct or remove that line."))
     return shifts

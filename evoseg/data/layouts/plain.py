@@ -5,6 +5,7 @@ A label image of StarDist's kind is one of these: its values below 0 are pixels 
 
 from pathlib import Path
 
+from evoseg.base.notes import Note
 from evoseg.data.card import clean_stem
 from evoseg.data.formats import FORMATS
 from evoseg.data.layouts.layout import Files, Layout, Look, entries_of
@@ -39,13 +40,16 @@ def read(notes: Notes) -> Files:
     for other, word in ((masks, "mask"), (known, "known area")):
         for stem in scribbles.keys() & other.keys():
             notes.faults.append(
-                f"{scribbles[stem]}: there is a {word} of it too ({other[stem].parent.name}/), and scribbles say both "
-                "what is foreground and what is known. Keep one of them."
+                Note(
+                    scribbles[stem],
+                    f"there is a {word} of it too ({other[stem].parent.name}/), and scribbles say both "
+                    "what is foreground and what is known. Keep one of them.",
+                )
             )
     truths = {"mask": masks, "scribble": scribbles, "known area": known, "file of points": points}
     for folder, files in truths.items():
         for stem in files.keys() - images.keys() if images else ():
-            notes.faults.append(f"{files[stem]}: a {folder} without an image; {nearest(stem, images)}")
+            notes.faults.append(Note(files[stem], f"a {folder} without an image; {nearest(stem, images)}"))
     read: dict[str, MaskSource] = {stem: Scribbles(path) for stem, path in scribbles.items()}
     return Files(images, read | {stem: MaskFile(path) for stem, path in masks.items()}, known, points, planes)
 
@@ -58,9 +62,11 @@ def _images(notes: Notes) -> dict[str, Path]:
     if folder.is_dir():
         images = listing(folder, notes)
         if not images:
-            notes.faults.append(f"{folder}: holds no image that is read ({FORMATS}). Put the images there.")
+            notes.faults.append(Note(folder, f"holds no image that is read ({FORMATS}). Put the images there."))
         return images
-    notes.faults.append(f"{notes.root}: there is no images/ folder. Put the images in images/, their masks in masks/.")
+    notes.faults.append(
+        Note(notes.root, "there is no images/ folder. Put the images in images/, their masks in masks/.")
+    )
     return {}
 
 
@@ -68,18 +74,21 @@ def _masks(notes: Notes, any_image: bool, any_other: bool) -> dict[str, Path]:
     found = [notes.root / name for name in MASK_FOLDERS if (notes.root / name).is_dir()]
     if len(found) > 1:
         notes.faults.append(
-            f"{notes.root}: masks lie in {' and in '.join(f'{f.name}/' for f in found)}. Keep one of them."
+            Note(notes.root, f"masks lie in {' and in '.join(f'{f.name}/' for f in found)}. Keep one of them.")
         )
     if found:
         masks = listing(found[0], notes)
         if not masks and any_image:
-            notes.faults.append(f"{found[0]}: holds no mask. Put masks there, named as their images.")
+            notes.faults.append(Note(found[0], "holds no mask. Put masks there, named as their images."))
         return masks
     if not any_other:
         notes.faults.append(
-            f"{notes.root}: there is no masks/ folder; put a mask per image in masks/, named as its image (labels/, "
-            "gt/ and annotations/ are read too), strokes in scribbles/, or the places of objects in points/, as CSV "
-            "files."
+            Note(
+                notes.root,
+                "there is no masks/ folder; put a mask per image in masks/, named as its image (labels/, "
+                "gt/ and annotations/ are read too), strokes in scribbles/, or the places of objects in points/, as "
+                "CSV files.",
+            )
         )
     return {}
 
@@ -96,10 +105,10 @@ def _points(notes: Notes) -> dict[str, Path]:
         if entry.suffix.lower() == ".csv" and entry.is_file() and inside(entry, notes):
             files[clean_stem(entry.stem)] = entry
         elif entry.suffix.lower() != ".csv":
-            notes.warnings.append(f"{entry}: not read; points lie in CSV files.")
+            notes.warnings.append(Note(entry, "not read; points lie in CSV files."))
     if not files:
         notes.faults.append(
-            f"{folder}: holds no CSV file. Put one per image there, named as its image, with y,x lines."
+            Note(folder, "holds no CSV file. Put one per image there, named as its image, with y,x lines.")
         )
     return files
 
@@ -114,11 +123,13 @@ def _planes(notes: Notes, images: dict[str, Path]) -> dict[str, dict[str, Path]]
         if clutter(entry.name):
             continue
         if not entry.is_dir():
-            notes.warnings.append(f"{entry}: not read; planes lie in planes/NAME/, named as their images.")
+            notes.warnings.append(Note(entry, "not read; planes lie in planes/NAME/, named as their images."))
             continue
         files = planes[entry.name] = listing(entry, notes)
         for stem in images.keys() - files.keys():
-            notes.faults.append(f"{images[stem]}: has no plane in planes/{entry.name}/. Add it, or remove that folder.")
+            notes.faults.append(
+                Note(images[stem], f"has no plane in planes/{entry.name}/. Add it, or remove that folder.")
+            )
         for stem in files.keys() - images.keys():
-            notes.faults.append(f"{files[stem]}: a plane without an image; {nearest(stem, images)}")
+            notes.faults.append(Note(files[stem], f"a plane without an image; {nearest(stem, images)}"))
     return planes

@@ -5,6 +5,7 @@ Without those folders its images/ and masks/ are the plain layout. Values below 
 
 from pathlib import Path
 
+from evoseg.base.notes import Note
 from evoseg.data.layouts.layout import Entry, Files, Layout, Look, gathered, sides
 from evoseg.data.layouts.plain import MASK_FOLDERS
 from evoseg.data.listing import Notes, listing, nearest
@@ -24,13 +25,13 @@ def read(notes: Notes) -> Files:
     entries = []
     for folder, split in sides(notes.root):
         if not (folder / "images").is_dir():
-            notes.warnings.append(f"{folder}: not read, since it holds no images/.")
+            notes.warnings.append(Note(folder, "not read, since it holds no images/."))
             continue
         images = listing(folder / "images", notes)
         truths = _masks(folder)
         masks = listing(truths, notes) if truths is not None else {}
         for stem in masks.keys() - images.keys():
-            notes.faults.append(f"{masks[stem]}: a mask without an image; {nearest(stem, images)}")
+            notes.faults.append(Note(masks[stem], f"a mask without an image; {nearest(stem, images)}"))
         entries += [
             Entry(stem, path, MaskFile(masks[stem]) if stem in masks else None, split=split)
             for stem, path in images.items()
