@@ -173,31 +173,50 @@ def search(
         raise SeveralClassesError(dataset)
     tell_warnings(dataset)
     with hired(asked.executor) as hire:
-        begun = begin(asked, dataset, out, overwrite=overwrite)
+        planned = plan(asked, dataset)
+        folder = planned.begin(out, overwrite=overwrite)
         the_search = Session(
-            begun.asked, clock, dataset, begun.splits, begun.folder, progress, staff, begun.description, hire
+            planned.asked, clock, dataset, planned.splits, folder, progress, staff, planned.description, hire
         )
-        with RunLock(begun.folder.path) as lock:
+        with RunLock(folder.path) as lock:
             try:
                 return the_search.run(lock)
             except Exception:
                 if not the_search.evaluated:
-                    begun.folder.drop()
+                    folder.drop()
                 raise
 
 
 @dataclass(frozen=True)
-class Begun:
-    """A run that is on record, with what it was decided to do; nothing has been searched yet."""
+class Plan:
+    """What a run will do, with all that was open decided; nothing has been written yet."""
 
-    folder: RunFolder
     asked: RunSettings
+    dataset: Dataset
     splits: Splits
     description: Description | None
 
+    def begin(self, out: str | Path | None, *, overwrite: bool) -> RunFolder:
+        """Put the run on record.
 
-def begin(asked: RunSettings, dataset: Dataset, out: str | Path | None, *, overwrite: bool) -> Begun:
-    """Decide what is open, ask the library, and put a run on record.
+        Raises
+        ------
+        EvosegError
+            If its folder cannot be made, or holds a run already.
+        """
+        folder = open_run(name_of(self.dataset), out, overwrite=overwrite)
+        with RunLock(folder.path):
+            try:
+                folder.clear(database=True)
+                create_run(folder.path, record_of(folder.id, self.asked, self.dataset, self.splits))
+            except Exception:
+                folder.drop()
+                raise
+        return folder
+
+
+def plan(asked: RunSettings, dataset: Dataset) -> Plan:
+    """Decide what is open, and ask the library.
 
     Raises
     ------
@@ -215,15 +234,7 @@ def begin(asked: RunSettings, dataset: Dataset, out: str | Path | None, *, overw
     asked, description = retrieved(asked, dataset, splits)
     if not choice.certain:
         logger.warning("the task is taken to be %s, since %s; --task says otherwise", choice.task, choice.why)
-    folder = open_run(name_of(dataset), out, overwrite=overwrite)
-    with RunLock(folder.path):
-        try:
-            folder.clear()
-            create_run(folder.path, record_of(folder.id, asked, dataset, splits))
-        except Exception:
-            folder.drop()
-            raise
-    return Begun(folder, asked, splits, description)
+    return Plan(asked, dataset, splits, description)
 
 
 class SeveralClassesError(SettingsError):

@@ -11,15 +11,25 @@ import numpy as np
 
 from evoseg import __version__
 from evoseg.app.agents import capped, staff_of
-from evoseg.app.api import begin, resume, tell_warnings
+from evoseg.app.api import plan, resume, tell_warnings
 from evoseg.app.classes import mean_of, read_classes, read_document, score_classes
 from evoseg.app.datasets import Data, name_of, opened
 from evoseg.app.executing import hired
 from evoseg.app.found import Found, FoundClasses, found_again
-from evoseg.app.kept import result_of
+from evoseg.app.kept import delete, result_of
 from evoseg.app.pending import pending_of
-from evoseg.app.recording import refuse_other_dataset
-from evoseg.app.runs import CLASSES, LOCK, FilesError, RunFolder, make_folder, run_id, runs_folder, write_whole
+from evoseg.app.recording import refuse_other_dataset, settings_of
+from evoseg.app.runs import (
+    CLASSES,
+    DATABASE,
+    LOCK,
+    FilesError,
+    RunFolder,
+    make_folder,
+    run_id,
+    runs_folder,
+    write_whole,
+)
 from evoseg.app.settings import RunSettings, run_settings
 from evoseg.app.solved import remember_or_say
 from evoseg.app.status import Watch
@@ -85,8 +95,7 @@ def search_classes(
         )
     staff_of(shared)  # a model or a cluster that cannot be used leaves no files
     with hired(shared.executor):
-        _begin(folder, parts, shared, overwrite=overwrite)
-    _write(folder, _document(dataset, parts))
+        _begin(folder, dataset, parts, shared, overwrite=overwrite)
     logger.warning(
         "a pipeline for each of %d classes, with equal shares of the budget: %s", len(parts), ", ".join(parts)
     )
@@ -165,18 +174,28 @@ def _share(settings: RunSettings, n: int) -> RunSettings:
     )
 
 
-def _begin(folder: Path, parts: Mapping[str, Dataset], shared: RunSettings, *, overwrite: bool) -> None:
-    """Put a run of each class on record, or none."""
+def _begin(
+    folder: Path, dataset: Dataset, parts: Mapping[str, Dataset], shared: RunSettings, *, overwrite: bool
+) -> None:
+    """Put a run of each class on record, or none.
+
+    The document comes first: after a kill, it is known what the folder is, and `_finished` begins what has not begun.
+    """
+    plans = {name: plan(shared, part) for name, part in parts.items()}
+    if (folder / CLASSES).exists():
+        delete(folder)  # whole, so that no run of this search ever lies beside one of an earlier search
     make_folder(folder)
     with RunLock(folder):
         begun: list[RunFolder] = []
         try:
-            for name, part in parts.items():
-                begun.append(begin(shared, part, folder / name, overwrite=overwrite).folder)
+            _write(folder, _document(dataset, parts))
+            for name, planned in plans.items():
+                begun.append(planned.begin(folder / name, overwrite=overwrite))
         except BaseException:
             for one in begun:
                 one.drop()
-            (folder / LOCK).unlink()
+            for name in (CLASSES, LOCK):
+                (folder / name).unlink(missing_ok=True)
             if not any(folder.iterdir()):
                 folder.rmdir()
             raise
@@ -236,6 +255,8 @@ def _put_together(folder: Path, dataset: Dataset, again: _Again) -> FoundClasses
 def _finished(folder: Path, dataset: Dataset, name: str, value: int, again: _Again) -> Found:
     """Return what the run of one class found, searching for the rest of its budget if there is some left."""
     path = folder / name
+    if not (path / DATABASE).is_file():
+        _begin_late(folder, of_class(dataset, value), name)
     record = read_run(path)
     result = result_of(path) if record.finished else None
     if result is not None:
@@ -249,6 +270,24 @@ def _finished(folder: Path, dataset: Dataset, name: str, value: int, again: _Aga
     if found.result["stopped_by"] == "interrupt":
         raise KeyboardInterrupt
     return found
+
+
+def _begin_late(folder: Path, part: Dataset, name: str) -> None:
+    """Put the run of one class on record as those of the others are: a kill came before it was, or it was deleted.
+
+    Raises
+    ------
+    FilesError
+        If there is no run to go by.
+    """
+    others = sorted(folder.glob(f"*/{DATABASE}"))
+    if not others:
+        raise FilesError(
+            f"{folder}: none of its runs had begun when the search was killed, so there is nothing to go on with. "
+            "Search again with --overwrite (overwrite=True)."
+        )
+    shared = settings_of(read_run(others[0].parent))
+    plan(replace(shared, offers=(), barred={}), part).begin(folder / name, overwrite=True)
 
 
 def _means(found: Mapping[str, Found]) -> dict[str, float | None]:

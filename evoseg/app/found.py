@@ -21,6 +21,7 @@ from evoseg.app.scoring import interval
 from evoseg.app.settings import RunSettings
 from evoseg.base.kinds import Kind
 from evoseg.base.streams import stream
+from evoseg.base.writing import whole_file
 from evoseg.data.dataset import Dataset
 from evoseg.evolve.finalists import Finalist, promise
 from evoseg.evolve.learning import learning_curve
@@ -98,7 +99,8 @@ class Found:
         copies = {key: target / file.name for key, file in self.files.items()}
         refuse_existing(list(copies.values()), overwrite=overwrite)
         for key, file in self.files.items():
-            shutil.copyfile(file, copies[key])
+            with file.open("rb") as source, whole_file(copies[key]) as copy:
+                shutil.copyfileobj(source, copy)
         return copies
 
     def _repr_html_(self) -> str:

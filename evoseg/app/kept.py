@@ -9,12 +9,13 @@ from evoseg.app.pending import is_pending
 from evoseg.app.runs import (
     CLASSES,
     DATABASE,
-    LOCK,
     PIPELINE,
     RESULT,
     FilesError,
     RunFolder,
     find_run,
+    holds_run,
+    nothing_in,
     refuse_classes,
     remove_scratch,
     run_folder,
@@ -85,23 +86,28 @@ def kept_runs() -> tuple[list[Kept], dict[str, str]]:
     """Return all runs in evoseg's own folder, oldest first, and what is wrong with those that cannot be read."""
     found, faults = [], {}
     folder = runs_folder()
-    # A search for several classes has a run of each in its folder.
-    every = [*folder.glob(f"*/{DATABASE}"), *(path for c in folder.glob(f"*/{CLASSES}") for path in _runs_of(c.parent))]
-    for path in sorted(file.parent for file in every):
-        try:
-            found.append(kept(path))
-        except EvosegError as error:
-            faults[path.relative_to(folder).as_posix()] = str(error)
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        # A search for several classes has a run of each in its folder.
+        runs = _runs_in(path) if (path / CLASSES).is_file() else [path] if (path / DATABASE).is_file() else []
+        for run in runs:
+            try:
+                found.append(kept(run))
+            except EvosegError as error:
+                faults[run.relative_to(folder).as_posix()] = str(error)
+        if not runs and path.is_dir() and not is_locked(path):
+            faults[path.name] = f"{path}: holds no run. {nothing_in(path)}"
     return found, faults
 
 
-def _runs_of(folder: Path) -> list[Path]:
-    """Return the databases of the classes' runs."""
-    return sorted(folder.glob(f"*/{DATABASE}"))
+def _runs_in(folder: Path) -> list[Path]:
+    """Return the folders of the classes' runs, and of what is left of them."""
+    return sorted(path for path in folder.iterdir() if path.is_dir() and holds_run(path))
 
 
 def delete(run: str | Path) -> RunFolder:
     """Delete a run, a damaged one too, or all runs of a search for several classes.
+
+    If this is killed, doing it again deletes what is left.
 
     Raises
     ------
@@ -111,28 +117,35 @@ def delete(run: str | Path) -> RunFolder:
     path = Path(run).expanduser()
     if not path.is_dir():
         path = find_run(str(run))
-    if (path / CLASSES).is_file():
-        with RunLock(path):
-            runs = [file.parent for file in _runs_of(path)]
-            if busy := [run for run in runs if is_locked(run)]:
-                raise FilesError(f"{busy[0]}: a process is searching in this run. Wait for it, or end it with Ctrl-C.")
-            for one in runs:
-                delete(one)
-            (path / CLASSES).unlink()
-            (path / LOCK).unlink()
-        if not any(path.iterdir()):
-            path.rmdir()
-        return RunFolder(path.name, path.absolute(), new=False)
-    if not any((path / name).is_file() for name in (DATABASE, RESULT)) and path.parent != runs_folder():
+    path = path.absolute()
+    several, folder = (path / CLASSES).is_file(), RunFolder(path.name, path, new=False)
+    if not (several or holds_run(path) or path.parent == runs_folder()):
         raise FilesError(f"{path}: holds no run, so it is left as it is.")
-    folder = RunFolder(path.name, path.absolute(), new=False)
-    with RunLock(folder.path) as lock:
-        remove_scratch(lock.left)
+    with RunLock(path) as lock:
         try:
+            if several:
+                _delete_classes(path)
+            remove_scratch(lock.left)
             folder.remove()
+        except EvosegError:
+            raise
         except OSError as error:
-            raise FilesError(f"{folder.path}: cannot be deleted ({error.strerror}).") from error
+            raise FilesError(f"{path}: cannot be deleted ({error.strerror}).") from error
     return folder
+
+
+def _delete_classes(folder: Path) -> None:
+    """Delete the runs of all classes, and at last the document that names them."""
+    runs = _runs_in(folder)
+    if busy := [run for run in runs if is_locked(run)]:
+        raise FilesError(f"{busy[0]}: a process is searching in this run. Wait for it, or end it with Ctrl-C.")
+    for run in runs:
+        delete(run)
+    for path in folder.iterdir():
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()  # of a run whose deletion was killed
+    for file in (folder / CLASSES, *folder.glob(f".{CLASSES}.*part")):
+        file.unlink(missing_ok=True)
 
 
 def front(path: Path) -> list[dict[str, Any]]:

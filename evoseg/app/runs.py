@@ -16,9 +16,10 @@ from evoseg.base.writing import whole_file
 
 PIPELINE, RESULT, TEST, CURVE, REPORT = "pipeline.evo", "result.json", "test.png", "curve.png", "report.html"
 DATABASE, LOCK = "run.db", "run.lock"
+_SQLITE_ENDS = ("-wal", "-shm", "-journal")
 CLASSES = "classes.json"
 """Of a search for several classes: its folder holds a run per class, and this document."""
-_SCRATCH = "evoseg-"
+_SCRATCH, _SCRATCH_ENDS = "evoseg-", {".pack", ".part"}
 FILES = {"pipeline": PIPELINE, "result": RESULT, "test": TEST, "curve": CURVE, "report": REPORT}
 """What a search leaves, by the names that the result document uses."""
 
@@ -57,10 +58,17 @@ class RunFolder:
         """All files of a finished run."""
         return {key: self.path / name for key, name in FILES.items()}
 
-    def clear(self) -> None:
-        """Delete the results of an earlier run, so that those of two never lie side by side."""
-        for file in self.files.values():
-            file.unlink(missing_ok=True)
+    def clear(self, *, database: bool = False) -> None:
+        """Delete the results of an earlier run, so that those of two never lie side by side.
+
+        Parameters
+        ----------
+        database : bool
+            Whether to delete its database as well. That goes first: if this is killed, what is left belongs to no run,
+            rather than to one that seems to be done.
+        """
+        for name in (*((DATABASE,) if database else ()), *FILES.values()):
+            self._delete(name)
 
     def write(self, name: str, text: str) -> None:
         """Write one of the run's files."""
@@ -68,21 +76,29 @@ class RunFolder:
 
     def remove(self) -> None:
         """Delete the run: its whole folder, or only evoseg's own files in one that the user has chosen."""
+        self.drop()
         if self.path.parent == runs_folder():
             shutil.rmtree(self.path)
-            return
-        self.drop()
-        if not any(self.path.iterdir()):
+        elif not any(self.path.iterdir()):
             self.path.rmdir()
 
     def drop(self) -> None:
         """Delete all that evoseg has written here, and the folder if it was made for this run."""
-        for name in (*FILES.values(), DATABASE, LOCK):
-            # SQLite's own files are called run.db-wal and run.db-shm, and unfinished ones .run.db.part and the like.
-            for file in (self.path / name, *self.path.glob(f"{name}-*"), *self.path.glob(f".{name}.*part")):
-                file.unlink(missing_ok=True)
+        self.clear(database=True)
+        self._delete(LOCK)  # last: by this, a folder that was half deleted is known as evoseg's own
         if self.new and not any(self.path.iterdir()):
             self.path.rmdir()
+
+    def _delete(self, name: str) -> None:
+        """Delete a file, what SQLite keeps beside it, and what a kill left of it when it was written."""
+        beside = [self.path / f"{name}{end}" for end in _SQLITE_ENDS] if name == DATABASE else []
+        for file in (self.path / name, *beside, *self.path.glob(f".{name}.*part")):
+            file.unlink(missing_ok=True)
+
+
+def holds_run(path: Path) -> bool:
+    """Return whether a folder holds a run, or what is left of one that was being made or deleted."""
+    return any((path / name).is_file() for name in (DATABASE, RESULT, LOCK))
 
 
 def home() -> Path:
@@ -165,8 +181,14 @@ def run_folder(source: str | Path) -> RunFolder:
         path = find_run(str(source))
     refuse_classes(path)
     if not (path / DATABASE).is_file():
-        raise FilesError(f"{path}: holds no {DATABASE}, so it is no run that evoseg has kept.")
+        rest = f" {nothing_in(path)}" if path.absolute().parent == runs_folder() else ""
+        raise FilesError(f"{path}: holds no {DATABASE}, so it is no run that evoseg has kept.{rest}")
     return RunFolder(path.name, path.absolute(), new=False)
+
+
+def nothing_in(path: Path) -> str:
+    """Say what to do about a folder among the runs that holds none."""
+    return f"A search or a deletion may have been killed there; `evoseg runs delete {path.name}` removes what is left."
 
 
 def refuse_classes(path: Path) -> None:
@@ -238,7 +260,12 @@ def remove_scratch(left: Mapping[str, Any]) -> None:
     folder = Path(str(left.get("scratch", "")))
     # The name comes from a file that anybody may have written: nothing but our own scratch is ever deleted.
     ours = folder.name.startswith(_SCRATCH) and folder.parent == Path(tempfile.gettempdir())
-    if ours and folder.is_dir() and not folder.is_symlink() and all(f.suffix == ".pack" for f in folder.iterdir()):
+    if (
+        ours
+        and folder.is_dir()
+        and not folder.is_symlink()
+        and all(f.suffix in _SCRATCH_ENDS for f in folder.iterdir())
+    ):
         shutil.rmtree(folder, ignore_errors=True)
 
 

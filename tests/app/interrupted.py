@@ -1,7 +1,12 @@
 """Runs cut short as a kill would cut them."""
 
+import os
 import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import pytest
 
 import evoseg
 from tests.app.test_api import untimed
@@ -24,3 +29,34 @@ def cut(run: Path, entries: int) -> None:
     connection.close()
     for name in ("pipeline.evo", "result.json", "test.png", "curve.png", "report.html"):
         (run / name).unlink(missing_ok=True)
+
+
+class Killed(BaseException):
+    """Stands for the end of this process."""
+
+
+STEPS = ("unlink", "rmdir", "mkdir", "replace")
+
+
+@contextmanager
+def killed_at(step: int) -> Iterator[None]:
+    """Let this process die, as far as its files can tell, where it would change a folder for the n-th time, from 0.
+
+    After that, no clean-up changes any either, and the block ends quietly. With fewer steps, it runs to its end.
+    """
+    left = step
+
+    def dying(act: Callable[..., None]) -> Callable[..., None]:
+        def counted(*arguments: object, **options: object) -> None:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise Killed
+            act(*arguments, **options)
+
+        return counted
+
+    with pytest.MonkeyPatch.context() as patch, suppress(Killed):
+        for name in STEPS:
+            patch.setattr(os, name, dying(getattr(os, name)))
+        yield

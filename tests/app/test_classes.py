@@ -9,6 +9,7 @@ import pytest
 
 import evoseg
 from evoseg.app.classes import ClassPart, ClassPipeline
+from evoseg.app.kept import delete
 from evoseg.app.runs import FilesError
 from evoseg.base.errors import DatasetError, SettingsError
 from evoseg.data.checking import open_dataset
@@ -20,6 +21,7 @@ from evoseg.data.splits import split
 from evoseg.llm.leash import UNPRICED_TOKENS
 from evoseg.pipeline import read_text
 from evoseg.store.lock import RunLock
+from tests.app.interrupted import Killed, killed_at
 
 SHAPE = (48, 61)  # Non-square on purpose: swapped axes must fail.
 CARD = "classes: {1: bright, 4: dark}\n"
@@ -105,6 +107,52 @@ def test_deleting_takes_all_runs_or_none(found, tmp_path, command):
         assert refused.code == 1 and "dark: a process is searching in this run" in refused.err
         assert (group / "bright" / "run.db").is_file() and (group / "classes.json").is_file()
     assert command("runs", "delete", group).code == 0 and not group.exists()
+
+
+def test_killed_at_any_step_the_deletion_of_all_runs_can_be_repeated(found, tmp_path, command):
+    for step in range(60):
+        group = Path(shutil.copytree(found.file.parent, tmp_path / "copy"))
+        with killed_at(step):
+            delete(group)
+        if not group.exists():
+            break
+        if any(group.iterdir()):
+            again = command("runs", "delete", group)
+            assert (again.code, again.out) == (0, f"deleted {group}\n") and not group.exists()
+        else:
+            group.rmdir()  # no trace of a run is left
+    assert step > 10
+
+
+def test_killed_at_any_step_of_its_beginning_a_search_for_classes_can_be_taken_up(folder, tmp_path, command, home):
+    asked = {"evaluations": 16, "workers": 0, "library": "none"}
+    taken_up = 0
+    for step in range(0, 40, 3):
+        group = home / "runs" / f"group-{step}"
+        with killed_at(step):
+            evoseg.search_classes(folder, out=group, **asked, progress=_no_further)
+        if len(list(group.glob("*/run.db"))) == 2:
+            break
+        listed = json.loads(command("runs", "list", "--json").out)
+        told = [run["run"].split("/")[0] for run in listed["runs"] + listed["damaged"]]
+        assert group.name in told or not group.exists()
+        if not list(group.glob("*/run.db")):
+            done = command("runs", "resume", group)
+            assert done.code == 1 and "Traceback" not in done.err
+        elif not taken_up:  # once is enough: it takes a search
+            taken_up = 1
+            found = evoseg.resume_classes(group)
+        assert not group.exists() or command("runs", "delete", group).code == 0
+    assert taken_up
+    shutil.rmtree(group)
+    undisturbed = evoseg.search_classes(folder, out=tmp_path / "whole", **asked)
+    assert {n: one.pipeline for n, one in found.classes.items()} == {
+        n: one.pipeline for n, one in undisturbed.classes.items()
+    }
+
+
+def _no_further(status: object) -> None:
+    raise Killed
 
 
 def test_one_process_at_a_time_searches_for_the_classes(found, folder, tmp_path, command):
