@@ -178,7 +178,7 @@ def resume_run(
     """Go on with a run that was interrupted or killed.
 
     With a budget of evaluations it ends as if nothing had happened, to the last bit; of one in seconds, what was left
-    is searched.
+    is searched. If the search is done and its solved task has not reached the library yet, it is added now.
     """
     from evoseg.app.api import resume
     from evoseg.app.class_search import resume_classes
