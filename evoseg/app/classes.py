@@ -14,11 +14,14 @@ from evoseg.app.pipelines import check_channels, read_pipeline, reading_of
 from evoseg.app.runs import CLASSES, FilesError, find_run
 from evoseg.app.scoring import stems_of
 from evoseg.base.errors import DatasetError, PipelineError
+from evoseg.base.untrusted import read_file
 from evoseg.data.classes import classes_of
 from evoseg.data.dataset import Dataset
 from evoseg.data.reading import Reading
 from evoseg.metrics.binary import metric
 from evoseg.pipeline import Pipeline, print_text, read_text
+
+_MOST_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True)
@@ -127,8 +130,10 @@ def read_document(path: Path) -> dict[str, Any]:
         If it cannot be read, or is none.
     """
     try:
-        document = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+        document = json.loads(read_file(path, _MOST_BYTES, error=FilesError))
+    except FilesError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
         raise FilesError(f"{path}: cannot be read ({error}).") from error
     if not isinstance(document, dict) or not _are_named(document.get("classes")):
         raise FilesError(f"{path}: names no classes, so it is not from a search for several.")
@@ -161,7 +166,7 @@ def read_classes(path: Path) -> ClassPipeline:
             for e in document["classes"]
         )
         reading = Reading(**document.get("reads", {}))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         if isinstance(error, PipelineError):
             raise
         raise FilesError(f"{path}: its classes cannot be understood ({error}).") from error

@@ -22,12 +22,15 @@ from evoseg.app.runs import (
     runs_folder,
 )
 from evoseg.base.errors import EvosegError
+from evoseg.base.untrusted import read_file
 from evoseg.data.reading import Reading
 from evoseg.evolve.ports import Scored
 from evoseg.evolve.selection import Front
 from evoseg.pipeline import print_text
 from evoseg.store.lock import RunLock, is_locked
 from evoseg.store.runs import RunRecord, RunState, read_run, scored_in, state_of
+
+_MOST_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
@@ -225,8 +228,10 @@ def result_of(path: Path) -> dict[str, Any] | None:
     if not file.is_file():
         return None
     try:
-        document = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+        document = json.loads(read_file(file, _MOST_BYTES, inside=path, error=FilesError))
+    except FilesError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
         raise FilesError(f"{file}: cannot be read ({error}).") from error
     if not isinstance(document, dict):
         raise FilesError(f"{file}: not the result of a search.")

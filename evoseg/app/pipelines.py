@@ -7,6 +7,7 @@ from pathlib import Path
 from evoseg.app.kept import champion_file, member, reading_in
 from evoseg.app.runs import CLASSES, FilesError, find_run, refuse_classes, write_whole
 from evoseg.base.errors import PipelineError
+from evoseg.base.untrusted import read_file
 from evoseg.data.reading import Reading
 from evoseg.pipeline import Pipeline, print_text, read_json, read_text, write_json
 from evoseg.pipeline.reader import MAX_BYTES
@@ -34,7 +35,7 @@ def read_pipeline(source: str | Path) -> Pipeline:
     if isinstance(path, tuple):
         return _parsed(member(*path))
     try:
-        return _parsed(_content(path))
+        return _parsed(_content(path, source))
     except PipelineError as error:
         raise PipelineError(f"{path}: {error}") from None
 
@@ -55,7 +56,7 @@ def reading_of(source: str | Path) -> Reading:
     if isinstance(source, str) and "\n" in source:
         return _reading_in(source)
     path = _path(source)
-    return reading_in(path[0]) if isinstance(path, tuple) else _reading_in(_content(path))
+    return reading_in(path[0]) if isinstance(path, tuple) else _reading_in(_content(path, source))
 
 
 def _reading_in(text: str) -> Reading:
@@ -67,17 +68,16 @@ def _reading_in(text: str) -> Reading:
         raise PipelineError("what the document says under 'reads' cannot be understood. Remove it.") from error
 
 
-def _content(path: Path) -> str:
-    """Return the text of a pipeline's file."""
+def _content(path: Path, source: str | Path) -> str:
+    """Return the text of a pipeline's file, which must not lead out of a run's folder unless it was named itself."""
+    inside = None if path == Path(source).expanduser() else path.parent
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-        if len(data) > MAX_BYTES:
-            size = path.stat().st_size
-            raise PipelineError(f"the text has {size} bytes; at most {MAX_BYTES} are read. Is it a pipeline?")
+        data = read_file(path, MAX_BYTES, inside=inside, error=FilesError, advice="Is it a pipeline?")
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise PipelineError("not a text in UTF-8, so not a pipeline.") from None
+    except FilesError:
+        raise
     except OSError as error:
         raise FilesError(f"{path}: cannot be read ({error.strerror}).") from error
 

@@ -4,6 +4,7 @@ The file is walked node by node, so that a fault names its key and line, and so 
 written: to YAML 1.1 an unquoted 011 is the number 9, and 1e3 or null are no text at all.
 """
 
+import os
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,7 +12,8 @@ from unicodedata import normalize
 
 import yaml
 
-from evoseg.base.errors import DatasetError, SettingsError, unknown
+from evoseg.base.errors import DatasetError, SettingsError, legible, unknown
+from evoseg.base.untrusted import YamlError, compose_yaml, read_file
 from evoseg.data.reading import PLAIN, Reading
 from evoseg.data.scribbles import HIGHEST_CLASS
 
@@ -78,17 +80,15 @@ def read_card(path: Path) -> DatasetCard:
     DatasetError
         If it is not YAML, or a key holds something of the wrong kind; the message names key and line.
     """
-    if not path.exists():
+    if not os.path.lexists(path):
         return DatasetCard()
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise DatasetError(f"{path}: larger than {_MOST_BYTES // 2**20} MB. Keep only the card in it.")
-        root = yaml.compose(path.read_text(encoding="utf-8-sig"), Loader=yaml.SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise DatasetError(f"{path}: line {line} is not YAML ({error.problem}). Correct or quote that line.") from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise DatasetError(f"{path}: not YAML in UTF-8 ({type(error).__name__}). Save it as plain text.") from error
+        data = read_file(path, _MOST_BYTES, inside=path.parent, advice="Keep only the card in it.")
+        root = compose_yaml(data.decode("utf-8-sig"))
+    except YamlError as error:
+        raise DatasetError(f"{path}: {error}") from error
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{path}: not YAML in UTF-8 (byte {error.start}). Save it as plain text.") from error
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror}).") from error
     return DatasetCard() if root is None else _Walk(path).card(root)
@@ -133,7 +133,7 @@ class _Walk:
         for key, value in node.value:
             word = self.text(key, f"a key of {name}")
             if word in entries:
-                raise self.fault(key, f"{word} is given twice. Keep one.")
+                raise self.fault(key, f"{legible(word)} is given twice. Keep one.")
             entries[word] = value
         return entries
 
@@ -161,8 +161,11 @@ class _Walk:
         if not isinstance(node, yaml.SequenceNode):
             raise self.fault(node, f"{name} must be a list of file names without ending, not a {_kind(node)}.")
         stems = tuple(clean_stem(self.stem(item, name)) for item in node.value)
-        if repeated := [stem for i, stem in enumerate(stems) if stem in stems[:i]]:
-            raise self.fault(node, f"{name} names {repeated[0]} twice. Keep one.")
+        seen: set[str] = set()
+        for stem in stems:
+            if stem in seen:
+                raise self.fault(node, f"{name} names {legible(stem)} twice. Keep one.")
+            seen.add(stem)
         return stems
 
     def stem(self, node: yaml.Node, name: str) -> str:
@@ -174,10 +177,11 @@ class _Walk:
         """Read `value: name`."""
         classes: dict[int, str] = {}
         for key, value in self.mapping(node, "classes").items():
-            if not key.isdecimal() or not 1 <= int(key) <= HIGHEST_CLASS:
+            if not key.isdecimal() or len(key) > 9 or not 1 <= int(key) <= HIGHEST_CLASS:
                 raise self.fault(
                     value,
-                    f"classes names the value {key}; values of classes are 1 to {HIGHEST_CLASS}, 0 is background.",
+                    f"classes names the value {legible(key)}; values of classes are 1 to {HIGHEST_CLASS}, "
+                    "0 is background.",
                 )
             name = self.text(value, f"classes: {key}")
             if not _CLASS_NAME.fullmatch(name) or name in classes.values():

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evoseg.base.errors import DatasetError
+from evoseg.base.untrusted import open_file
 from evoseg.base.writing import whole_file
 from evoseg.data import raster, tiff
 from evoseg.data.formats import LIMITS, Decoded, Header, Limits, check_size, explained, format_of, read_bytes
@@ -102,7 +103,7 @@ def read_header(path: Path, limits: Limits = LIMITS, reading: Reading = PLAIN) -
     DatasetError
         As `read_image`, as far as the header tells.
     """
-    with explained(path), path.open("rb") as file:
+    with explained(path), open_file(path) as file:
         stored = format_of(path, file)
         found = tiff.header(path, file, reading) if stored == "TIFF" else raster.header(path, file, stored)
         check_size(path, found, limits)

@@ -1,7 +1,6 @@
 """What an image file is and says: format by content, header, limits, and the errors about them."""
 
 import math
-import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evoseg.base.errors import DatasetError
+from evoseg.base.untrusted import read_file
 
 FORMATS = "PNG, JPEG, BMP and TIFF"
 
@@ -125,18 +125,10 @@ class Decoded:
     colours: NDArray[np.uint8] | None = None
 
 
-def read_bytes(path: Path, limits: Limits = LIMITS) -> bytes:
-    """Return the content of a file, or say why it cannot be had."""
+def read_bytes(path: Path, limits: Limits = LIMITS, inside: Path | None = None) -> bytes:
+    """Return the content of a file, which must not lead out of the folder `inside`; or say why it cannot be had."""
     with explained(path):
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise DatasetError(f"{path}: not a file. Name an image file ({FORMATS}).")
-        if status.st_size > limits.file_bytes:
-            raise DatasetError(
-                f"{path}: {status.st_size / 2**20:.0f} MB; at most {limits.file_bytes / 2**20:.0f} MB are read. "
-                "Cut the image into tiles."
-            )
-        return path.read_bytes()
+        return read_file(path, limits.file_bytes, inside=inside, advice="Cut the image into tiles.")
 
 
 class _Quiet:

@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from evoseg.base.notes import Note
+from evoseg.base.untrusted import within
 from evoseg.data.card import clean_stem
 from evoseg.data.formats import FOREIGN_SUFFIXES, FORMATS, SUFFIXES
 
@@ -41,7 +42,7 @@ def is_image(path: Path) -> bool:
 
 def inside(entry: Path, notes: Notes) -> bool:
     """Return whether a file lies in the dataset's folder, after its links; else note a fault."""
-    if entry.resolve().is_relative_to(notes.root.resolve()):
+    if within(entry, notes.root):
         return True
     notes.faults.append(Note(entry, "a link out of the dataset's folder. Copy the file instead."))
     return False

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from evoseg.base.errors import DatasetError
+from evoseg.base.untrusted import read_file
 from evoseg.data.card import clean_stem
 
 TABLE = "pairs/shifts.csv"
@@ -15,7 +16,7 @@ COLUMNS = ("name", "dy", "dx")
 _MOST_BYTES = 64 * 2**20
 
 
-def shifts_in(path: Path) -> dict[str, tuple[float, float]]:
+def shifts_in(path: Path, inside: Path | None = None) -> dict[str, tuple[float, float]]:
     """Return the shifts (dy, dx) of a CSV file by name, px.
 
     Parameters
@@ -23,6 +24,8 @@ def shifts_in(path: Path) -> dict[str, tuple[float, float]]:
     path : Path
         Text in UTF-8. The first line names the columns name, dy and dx, among any others; names are those of image
         files, with or without their ending.
+    inside : Path, optional
+        Folder that the file must not lead out of.
 
     Raises
     ------
@@ -31,9 +34,8 @@ def shifts_in(path: Path) -> dict[str, tuple[float, float]]:
         message names the line.
     """
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise DatasetError(f"{path}: larger than {_MOST_BYTES // 2**20} MB. Is it the table of shifts?")
-        lines = list(csv.reader(path.read_text("utf-8-sig").splitlines()))
+        data = read_file(path, _MOST_BYTES, inside=inside, advice="Is it the table of shifts?")
+        lines = list(csv.reader(data.decode("utf-8-sig").splitlines()))
     except (UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{path}: not a CSV text in UTF-8. Save it as plain text.") from error
     except OSError as error:

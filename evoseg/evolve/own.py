@@ -19,9 +19,11 @@ from numpy.typing import NDArray
 
 from evoseg.base.errors import SettingsError
 from evoseg.base.kinds import Kind
+from evoseg.base.untrusted import read_file
 from evoseg.data.dataset import Sample
 from evoseg.evolve.ports import Task, inputs_of, judged
 
+_MOST_BYTES = 16 * 2**20
 NEEDED = ("item", "image", "truth", "judge", "score", "survey", "probe", "sweep")
 """Methods of a task; `evoseg.PlainTask` has all but item, judge and score."""
 _EMPTY: dict[Kind, Callable[[tuple[int, ...]], NDArray[Any]]] = {
@@ -42,7 +44,7 @@ def digest_of(path: Path) -> str:
         If it cannot be read.
     """
     try:
-        return sha256(path.read_bytes()).hexdigest()
+        return sha256(read_file(path, _MOST_BYTES, error=SettingsError)).hexdigest()
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read ({error.strerror}). Name a Python file with a Task.") from error
 

@@ -5,13 +5,13 @@ import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import fields
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 
+from evoseg.base import untrusted
 from evoseg.base.errors import EvosegError, PipelineError, legible, unknown
 from evoseg.base.kinds import Kind
 from evoseg.base.writing import whole_file
@@ -20,6 +20,7 @@ from evoseg.library.hashes import BITS
 from evoseg.library.task import METRICS, ROLES, STATISTICS, TASKS, Card, SolvedTask, StoredPipeline
 from evoseg.pipeline import Pipeline, RevisionWarning, print_text, read_text
 from evoseg.pipeline.macros import macros_in
+from evoseg.pipeline.reader import named_revisions
 
 FORM = 1
 MAX_BYTES = 256 * 1024
@@ -29,7 +30,6 @@ MAX_PIPELINES = 8
 MAX_MACROS = 20
 MAX_DIM = 4096
 _KEYS = ("evoseg", "name", "card", "metric", "images", "statistics", "vectors", "pipelines", "seen", "origin", "macros")
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
@@ -100,8 +100,8 @@ def write_task(task: SolvedTask, path: Path) -> None:
         raise TaskError(f"{path}: cannot be written ({error.strerror}).") from error
 
 
-def read_file(path: Path) -> SolvedTask:
-    """Read a task's file.
+def read_file(path: Path, inside: Path | None = None) -> SolvedTask:
+    """Read a task's file; `inside` is the folder that it must not lead out of.
 
     Raises
     ------
@@ -109,11 +109,9 @@ def read_file(path: Path) -> SolvedTask:
         Naming the file and what is wrong.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-        return read_task(data.decode("utf-8"))
+        return read_task(untrusted.read_file(path, MAX_BYTES, inside=inside, error=TaskError).decode("utf-8"))
     except TaskError as error:
-        raise TaskError(f"{path}: {error}") from error
+        raise TaskError(str(error) if str(error).startswith(str(path)) else f"{path}: {error}") from error
     except UnicodeDecodeError as error:
         raise TaskError(f"{path}: is not UTF-8 text, so it is no solved task.") from error
     except OSError as error:
@@ -128,21 +126,12 @@ def read_task(text: str) -> SolvedTask:
     TaskError
         Saying which entry is wrong.
     """
-    if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
+    if len(text) > MAX_BYTES:
         raise TaskError(f"larger than {MAX_BYTES // 1024} KiB; a solved task is not.")
     try:
-        # An alias may stand for itself, or for a billion of others; none is needed.
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=_Loader)):
-            raise TaskError("holds a YAML alias (*name); write the value out.")
-        document = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1} " if mark else ""
-        raise TaskError(f"{where}is not YAML ({getattr(error, 'problem', type(error).__name__)}).") from error
-    except TaskError:
-        raise
-    except (RecursionError, ValueError) as error:
-        raise TaskError(f"is not YAML that can be read ({type(error).__name__}).") from error
+        document = untrusted.read_yaml(text)
+    except untrusted.YamlError as error:
+        raise TaskError(str(error)) from error
     return task_of(document)
 
 
@@ -247,7 +236,7 @@ def _pipeline(entry: Mapping[str, Any], number: int, output: Kind) -> StoredPipe
 
 def _revisions(text: str, pipeline: Pipeline) -> dict[str, int]:
     """Return the revisions that a text names; those it does not name count as 0, older than any."""
-    named = {name: int(number) for name, number in re.findall(r"([a-z0-9_]+)@(\d{1,9})", text.partition("\n")[0])}
+    named = dict(named_revisions(text))
     return {s.operator: named.get(s.operator, 0) for s in pipeline.steps}
 
 
@@ -281,7 +270,8 @@ def _string(value: Any, where: str, most: int = MAX_TEXT) -> str:
 
 
 def _number(value: Any, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value) or abs(value) > 1e12:
+    # Compared, not converted: a whole number may be larger than any float. NaN is not within, either.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= 1e12:
         raise TaskError(f"{where} must be a number.")
     return float(value)
 

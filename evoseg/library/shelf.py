@@ -253,5 +253,5 @@ def read_shared(paths: Iterable[Path]) -> list[SolvedTask]:
         files = sorted(path.glob("*.yaml")) if path.is_dir() else [path]
         if not files:
             raise TaskError(f"{path}: holds no .yaml file, so no solved task.")
-        tasks += [read_file(file) for file in files]
+        tasks += [read_file(file, path if path.is_dir() else None) for file in files]
     return tasks

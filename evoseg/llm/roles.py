@@ -6,9 +6,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from evoseg.base.errors import EvosegError, unknown
+from evoseg.base.untrusted import YamlError, read_file, read_yaml
 from evoseg.llm.schedule import Schedule
 
 INPUTS = (
@@ -142,8 +141,10 @@ def read_role(path: Path) -> Role:
     _known(path, "output", entries["output"], OUTPUTS)
     for name in entries["inputs"]:
         _known(path, "input", name, INPUTS)
-    for name in re.findall(r"\{\{(.*?)\}\}", prompt):
-        _known(path, "part", name, PARTS)
+    for piece in prompt.split("{{")[1:]:
+        name, end, _ = piece.partition("}}")
+        if end:
+            _known(path, "part", name, PARTS)
     warmth, most = entries.get("temperature"), entries.get("max_tokens", Role.max_tokens)
     if warmth is not None and not (_is_number(warmth) and 0 <= warmth <= 2):
         raise RoleError(f"{path}: temperature is {warmth}; it must be a number from 0 to 2.")
@@ -197,9 +198,9 @@ def _models(path: Path) -> dict[str, ModelFacts]:
 
 def _text(path: Path) -> str:
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise RoleError(f"{path}: larger than {MOST_BYTES // 1024} KiB, so it is no prompt.")
-        return path.read_text("utf-8-sig")
+        # Roles lie in a folder that the user names, and go to a model: a link must not lead to other files.
+        data = read_file(path, MOST_BYTES, inside=path.parent, error=RoleError, advice="Is it a prompt?")
+        return data.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         raise RoleError(f"{path}: not a text in UTF-8.") from error
     except OSError as error:
@@ -208,9 +209,9 @@ def _text(path: Path) -> str:
 
 def _mapping(path: Path, text: str) -> dict[str, Any]:
     try:
-        entries = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RoleError(f"{path}: not YAML ({type(error).__name__}).") from error
+        entries = read_yaml(text)
+    except YamlError as error:
+        raise RoleError(f"{path}: {error}") from error
     if not isinstance(entries, dict):
         raise RoleError(f"{path}: must hold `key: value` lines.")
     return {str(key): value for key, value in entries.items()}

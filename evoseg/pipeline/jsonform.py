@@ -8,7 +8,7 @@ from evoseg.base.errors import PipelineError, unknown
 from evoseg.operators import registry
 from evoseg.operators.parameters import Value
 from evoseg.pipeline.printer import FORM_VERSION
-from evoseg.pipeline.reader import MAX_BYTES, warn_of_revisions
+from evoseg.pipeline.reader import check_size, warn_of_revisions
 from evoseg.pipeline.value import Pipeline, Step, step
 
 STEP_KEYS = ("operator", "revision", "inputs", "params")
@@ -41,9 +41,7 @@ def read_json(text: str) -> Pipeline:
     RevisionWarning
         If a step names another revision of its operator than the present one.
     """
-    size = len(text.encode(errors="surrogatepass"))
-    if size > MAX_BYTES:
-        raise PipelineError(f"the text has {size} bytes; at most {MAX_BYTES} are read.")
+    check_size(text)
     try:
         document = json.loads(text, object_pairs_hook=_once, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:

@@ -45,6 +45,7 @@ def read_text(text: str) -> Pipeline:
         If the first line names another revision of an operator than the present one.
     """
     text = text.removeprefix("\ufeff")  # what some editors put before UTF-8
+    check_size(text)
     revisions = _revisions(text)
     functions = parsed_functions(text)
     if "pipeline" not in functions:
@@ -76,13 +77,25 @@ def parsed_functions(text: str) -> dict[str, ast.FunctionDef]:
     return _functions(_parse(text))
 
 
-def _parse(text: str) -> ast.Module:
-    try:
-        size = len(text.encode())
-    except UnicodeEncodeError:
-        raise PipelineError("the text holds a lone surrogate; it must be valid UTF-8.") from None
+def check_size(text: str) -> None:
+    """Refuse a text that is too large, before anything else is done with it.
+
+    Raises
+    ------
+    PipelineError
+    """
+    size = len(text)
+    if size <= MAX_BYTES:
+        try:
+            size = len(text.encode())
+        except UnicodeEncodeError:
+            raise PipelineError("the text holds a lone surrogate; it must be valid UTF-8.") from None
     if size > MAX_BYTES:
         raise PipelineError(f"the text has {size} bytes; at most {MAX_BYTES} are read.")
+
+
+def _parse(text: str) -> ast.Module:
+    check_size(text)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # e.g. about "\d" in a string that will be refused anyway
@@ -234,13 +247,20 @@ def _error(node: ast.AST, message: str) -> PipelineError:
 
 def _revisions(text: str) -> list[tuple[str, int]]:
     """Return the operators and revisions that the first line names; refuse a text of another form."""
-    header = re.match(r"# evoseg (\d+):(.*)", text)
+    header = re.match(r"# evoseg (\d+):", text)
     if not header:
         return []
     form = int(header[1][:9])
     if form != FORM_VERSION:
         raise PipelineError(f"line 1: the text is of form {form}; this evoseg reads form {FORM_VERSION}.")
-    return [(name, int(revision)) for name, revision in re.findall(r"([a-z0-9_]+)@(\d{1,9})", header[2])]
+    return named_revisions(text)
+
+
+def named_revisions(text: str) -> list[tuple[str, int]]:
+    """Return the operators and revisions in a text's first line, such as ``threshold@1``."""
+    # Word by word: searching the line for names would try each of their letters as a beginning.
+    words = text.partition("\n")[0].replace(",", " ").split()
+    return [(m[1], int(m[2])) for word in words if (m := re.fullmatch(r"([a-z0-9_]+)@([0-9]{1,9})", word))]
 
 
 def warn_of_revisions(written: Iterable[tuple[str, int]]) -> None:

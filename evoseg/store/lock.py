@@ -35,7 +35,7 @@ class RunLock:
         """
         self._path = folder / LOCK
         try:
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
         except OSError as error:
             raise StoreError(f"{self._path}: cannot be written ({error.strerror}).") from error
         until = time.monotonic() + _PATIENCE_S
@@ -86,7 +86,7 @@ class RunLock:
 def is_locked(folder: Path) -> bool:
     """Return whether a process is searching in a run."""
     try:
-        file = os.open(folder / LOCK, os.O_RDONLY | os.O_CLOEXEC)
+        file = os.open(folder / LOCK, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return False
     try:

@@ -13,6 +13,7 @@ import numpy as np
 
 from evoseg.base.errors import DatasetError, legible
 from evoseg.base.notes import Note
+from evoseg.base.untrusted import within
 from evoseg.data.formats import LIMITS
 from evoseg.data.layouts.documents import file_called, json_in, kind
 from evoseg.data.layouts.layout import SIDE_OF, Entry, Files, Layout, Look, entries_of, gathered, sides
@@ -80,7 +81,7 @@ def look(root: Path) -> Look:
     refused: list[str] = []
     for path, split in _candidates(root):
         try:
-            document = json_in(path, _MOST_BYTES)
+            document = json_in(path, _MOST_BYTES, root)
         except DatasetError as error:
             refused.append(str(error).removeprefix(f"{root}/"))
             continue
@@ -103,7 +104,7 @@ def _candidates(root: Path) -> list[tuple[Path, str]]:
     places = dict.fromkeys([root, root / "annotations", *(side for side, _ in sides(root))])
     found = []
     for path in (entry for place in places for entry in entries_of(place)):
-        if path.suffix.lower() == ".json" and path.is_file() and path.resolve().is_relative_to(root.resolve()):
+        if path.suffix.lower() == ".json" and path.is_file() and within(path, root):
             words = [path.parent.name.lower(), *re.split(r"[^a-z]+", path.stem.lower())]
             found.append((path, next((SIDE_OF[word] for word in words if word in SIDE_OF), "")))
     return found

@@ -6,20 +6,22 @@ from pathlib import Path
 from typing import Any
 
 from evoseg.base.errors import DatasetError, legible
-from evoseg.data.formats import Limits, explained, read_bytes
+from evoseg.base.untrusted import read_file
+from evoseg.data.formats import explained
 
 _MOST_ROWS = 200_000
+_MOST_COLUMNS = 1000
 
 
-def json_in(path: Path, most_bytes: int) -> dict[str, Any]:
-    """Return the object that a JSON file holds.
+def json_in(path: Path, most_bytes: int, inside: Path) -> dict[str, Any]:
+    """Return the object that a JSON file in the folder `inside` holds.
 
     Raises
     ------
     DatasetError
         If the file is missing, larger than `most_bytes`, not JSON in UTF-8, too deeply nested, or holds another value.
     """
-    text = _text(path, most_bytes)
+    text = _text(path, most_bytes, inside)
     try:
         found = json.loads(text, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
@@ -31,8 +33,10 @@ def json_in(path: Path, most_bytes: int) -> dict[str, Any]:
     return found
 
 
-def table_in(path: Path, most_bytes: int) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """Return the columns of a CSV file, in lower case, and its lines with their numbers, as text by column.
+def table_in(path: Path, most_bytes: int, inside: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """Return the columns of a CSV file in the folder `inside`, in lower case, and its lines as text by column.
+
+    Each line comes with its number.
 
     Commas, semicolons or tabs part the columns, whichever the first line has most of.
 
@@ -41,13 +45,15 @@ def table_in(path: Path, most_bytes: int) -> tuple[list[str], list[tuple[int, di
     DatasetError
         If the file is missing, too large, not CSV in UTF-8, or a line is longer than the first.
     """
-    lines = _text(path, most_bytes).splitlines()
+    lines = _text(path, most_bytes, inside).splitlines()
     first = lines[0] if lines else ""
     reader = csv.reader(lines, delimiter=max(",;\t", key=first.count))
     found: list[tuple[int, dict[str, str]]] = []
     heads: list[str] = []
     try:
         heads = [head.strip().lower() for head in next(reader, [])]
+        if len(heads) > _MOST_COLUMNS:
+            raise DatasetError(f"{path}: {len(heads)} columns; at most {_MOST_COLUMNS} are read. Is it a table?")
         if repeated := [head for i, head in enumerate(heads) if head and head in heads[:i]]:
             raise DatasetError(f"{path}: the column {legible(repeated[0])} is there twice. Keep one.")
         for cells in reader:
@@ -80,9 +86,9 @@ def kind(value: object) -> str:
     return words.get(type(value), "number")
 
 
-def _text(path: Path, most_bytes: int) -> str:
-    data = read_bytes(path, Limits(file_bytes=most_bytes))
+def _text(path: Path, most_bytes: int, inside: Path) -> str:
     with explained(path):
+        data = read_file(path, most_bytes, inside=inside)
         try:
             return data.decode("utf-8-sig")
         except UnicodeDecodeError as error:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from evoseg.base.errors import DatasetError, legible, unknown
 from evoseg.base.notes import Note
+from evoseg.base.untrusted import within
 from evoseg.data.formats import FORMATS
 from evoseg.data.layouts.documents import file_called, table_in
 from evoseg.data.layouts.layout import SIDE_OF, Entry, Files, Layout, Look, gathered
@@ -20,7 +21,8 @@ _MOST_BYTES = 64 * 2**20
 
 def look(root: Path) -> Look:
     """Take folders with the table; it goes before all else, since somebody wrote it."""
-    if (root / NAME).is_file():
+    # A pipe or a link to a device is no table, but passing over it in silence would be wrong, too.
+    if (root / NAME).exists() and not (root / NAME).is_dir():
         return Look(f"{NAME} lists the files", read)
     return Look(f"needs {NAME}, with the column image and some of {', '.join(_COLUMNS[1:])}")
 
@@ -29,7 +31,7 @@ def read(notes: Notes) -> Files:
     """List what the table names, and note each line that is wrong."""
     table = notes.root / NAME
     try:
-        heads, lines = table_in(table, _MOST_BYTES)
+        heads, lines = table_in(table, _MOST_BYTES, notes.root)
     except DatasetError as error:
         notes.faults.append(Note.of(error, table))
         return Files()
@@ -86,6 +88,6 @@ def _file(root: Path, cell: str) -> Path:
     path, shown = file_called(root, cell), legible(cell)
     if path is None:
         raise DatasetError(f"{shown}: no such file. Names are those from the dataset's folder on.")
-    if not path.resolve().is_relative_to(root.resolve()):
+    if not within(path, root):
         raise DatasetError(f"{shown} lies outside the dataset's folder. Copy the file, and name it from there on.")
     return path

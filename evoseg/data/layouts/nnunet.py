@@ -97,7 +97,7 @@ def _words(notes: Notes) -> _Words:
         notes.warnings.append(Note(path, "is missing; channels have no names, and no value means 'ignore'."))
         return _Words()
     try:
-        words = _parsed(path, json_in(path, _MOST_BYTES))
+        words = _parsed(path, json_in(path, _MOST_BYTES, notes.root))
     except DatasetError as error:
         notes.faults.append(Note.of(error, path))
         return _Words()

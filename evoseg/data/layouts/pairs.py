@@ -48,7 +48,7 @@ def _side(name: str, notes: Notes) -> dict[str, Path]:
 def _shifts(images: dict[str, Path], notes: Notes) -> dict[str, tuple[float, float]]:
     table = notes.root / TABLE
     try:
-        shifts = shifts_in(table) if table.is_file() else {}
+        shifts = shifts_in(table, notes.root) if table.is_file() else {}
     except DatasetError as error:
         notes.faults.append(Note.of(error, table))
         return {}
