@@ -332,7 +332,10 @@ def _remembered(folder: RunFolder) -> Found:
 
 def tell_warnings(dataset: Dataset) -> None:
     """Log what a check of the folder warns of, the first few."""
-    warnings = report_of(dataset).warnings if isinstance(dataset.source, FolderSource) else ()
+    if not isinstance(dataset.source, FolderSource):
+        return
+    report = report_of(dataset)
+    warnings = (*(f"{rule}; they were paired by that" for rule in report.pairing), *report.warnings)
     for warning in warnings[:MOST_WARNINGS]:
         logger.warning("%s", warning)
     if len(warnings) > MOST_WARNINGS:

@@ -43,6 +43,8 @@ class Report:
         What the folder was taken for, and why; no layout is "".
     lacking : dict of str to str
         What each layout would have needed, if none fits.
+    pairing : tuple of str
+        The rules by which masks and images pair, where their names are not equal.
     splits : Splits or None
         What a search would use; None if faults prevent it.
     """
@@ -55,6 +57,7 @@ class Report:
     layout: str
     because: str
     lacking: dict[str, str]
+    pairing: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -68,6 +71,7 @@ class Report:
             "dataset": str(self.root),
             "ok": self.ok,
             "layout": {"name": self.layout, "because": self.because, "lacking": self.lacking},
+            "pairing": list(self.pairing),
             "faults": list(self.faults),
             "warnings": list(self.warnings),
             "card": self.card,
@@ -145,6 +149,7 @@ def _report(folder: Folder, found: Survey) -> Report:
         folder.layout,
         folder.because,
         folder.lacking,
+        folder.pairing,
     )
 
 
@@ -240,6 +245,7 @@ def _lines(report: Report) -> list[str]:
     lines = [f"{report.root}: {card.get('title', '')}".rstrip(": ")]
     if report.layout:
         lines.append(f"  layout: {report.layout}, since {report.because}")
+        lines += [f"  pairs: {rule}" for rule in report.pairing]
     else:
         lines.append("  layout: none is recognised; docs/folders.md shows each")
         lines += [f"    {name} {why}" for name, why in report.lacking.items()]

@@ -9,6 +9,7 @@ from evoseg.base.notes import Note
 from evoseg.data.card import DatasetCard, read_card
 from evoseg.data.layouts.layout import Files
 from evoseg.data.layouts.recognise import recognise
+from evoseg.data.layouts.unread import unread_outlines
 from evoseg.data.listing import Notes
 from evoseg.data.truths import MaskSource
 
@@ -29,6 +30,8 @@ class Folder:
     planes : dict of str to dict of str to Path
         Files by stem of each added plane.
     faults, warnings : tuple of Note
+    pairing : tuple of str
+        The rules by which names pair, where they are not equal.
     layout, because : str
         What the folder was taken for, and why; no layout is "".
     lacking : dict of str to str
@@ -50,6 +53,7 @@ class Folder:
     planes: dict[str, dict[str, Path]]
     faults: tuple[Note, ...]
     warnings: tuple[Note, ...]
+    pairing: tuple[str, ...] = ()
     layout: str = ""
     because: str = ""
     lacking: dict[str, str] = field(default_factory=dict)
@@ -78,6 +82,8 @@ def scan(root: Path) -> Folder:
         notes.faults.append(Note.of(error, root / "dataset.yaml"))
     found = recognise(notes)
     files = found.files
+    if found.layout and not (files.masks or files.points or files.moving):
+        notes.faults += unread_outlines(root)
     if not notes.faults and not (files.masks or files.points or files.moving):
         what = "has a mask or points" if files.images else "is there"
         notes.faults.append(Note(root, f"the layout is {found.layout}, but no image {what}. Add what is missing."))
@@ -93,6 +99,7 @@ def scan(root: Path) -> Folder:
         files.planes,
         tuple(sorted(notes.faults)),
         tuple(sorted(notes.warnings)),
+        tuple(dict.fromkeys(notes.rules)),
         found.layout,
         found.why,
         found.lacking,

@@ -20,12 +20,30 @@ FORMATS = "PNG, JPEG, BMP and TIFF"
 SUFFIXES = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "bmp": "BMP", "tif": "TIFF", "tiff": "TIFF"}
 """File endings that are read, in lower case, and the format that each promises."""
 
-FOREIGN_SUFFIXES = frozenset(
-    ("gif", "webp", "jp2", "j2k", "jxl", "heic", "heif", "avif", "psd", "svg", "pdf", "npy", "npz", "mat", "h5", "hdf5")
-    + ("nii", "dcm", "czi", "nd2", "lif", "lsm", "oib", "vsi", "svs", "mrc", "dm3", "dm4", "tga", "ppm", "pgm", "pbm")
-    + ("exr", "raw", "dng", "cr2", "nef", "arw", "fits", "ico", "xcf")
+_MAGICK = "ImageMagick converts them: magick mogrify -format png FILES."
+_FIJI = "Fiji (Bio-Formats) or bfconvert exports them as OME-TIFF."
+_SLIDE = "QuPath, or libvips with OpenSlide (vips copy), exports regions of them as TIFF."
+_NUMPY = "Save each array as TIFF: tifffile.imwrite(path, array) in Python."
+_FOREIGN = (
+    ("gif webp jp2 j2k jxl heic heif avif tga ppm pgm pbm pnm ico", _MAGICK),
+    ("psd xcf", "Export them as PNG or TIFF from GIMP or Photoshop."),
+    ("svg pdf", "Export them as PNG from Inkscape."),
+    ("npy npz mat", _NUMPY),
+    ("h5 hdf5 hdf n5", "Fiji's HDF5 reader or ilastik export them as TIFF; in Python, h5py and tifffile.imwrite."),
+    ("zarr", "Fiji or napari export them as TIFF; in Python, zarr and tifffile.imwrite."),
+    (
+        "nii nii.gz nrrd mha mhd mrc",
+        "Fiji opens such volumes and saves slices as TIFF; in Python, nibabel or SimpleITK.",
+    ),
+    ("dcm dicom", "Fiji exports them as TIFF; in Python, pydicom and tifffile.imwrite."),
+    ("czi nd2 lif lsm oib oif vsi stk ims dv", _FIJI),
+    ("svs ndpi scn mrxs bif", _SLIDE),
+    ("dm3 dm4 emd ser spm", "Fiji or HyperSpy exports them as TIFF."),
+    ("exr hdr fits fit", "Fiji exports FITS as 32-bit TIFF; ImageMagick converts EXR and HDR."),
+    ("raw dng cr2 cr3 nef arw orf", "darktable or RawTherapee export them as 16-bit TIFF."),
 )
-"""Endings of files that hold images, but not in a format that is read."""
+FOREIGN_SUFFIXES: dict[str, str] = {ending: how for endings, how in _FOREIGN for ending in endings.split()}
+"""Endings of files that hold images, but not in a format that is read, and what converts them."""
 
 _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x89PNG\r\n\x1a\n", "PNG"),
@@ -229,6 +247,13 @@ def check_size(path: Path, header: Header, limits: Limits) -> None:
         )
     if not rows * cols * depth:
         raise DatasetError(f"{path}: the image has no pixels ({rows} x {cols} x {depth}). Export it again.")
+
+
+def foreign_ending(name: str) -> str:
+    """Return the ending of a file that holds an image in a format that is not read; "" for all others."""
+    words = name.lower().split(".")
+    endings = (".".join(words[-2:]), words[-1]) if len(words) > 2 else words[1:]
+    return next((ending for ending in endings if ending in FOREIGN_SUFFIXES), "")
 
 
 def channel_names(count: int, colour: bool) -> tuple[str, ...]:

@@ -1,25 +1,25 @@
 """The names in a folder: which are images, by stem; what is skipped, and why."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 
 from evoseg.base.notes import Note
 from evoseg.base.untrusted import within
 from evoseg.data.card import clean_stem
-from evoseg.data.formats import FOREIGN_SUFFIXES, FORMATS, SUFFIXES
+from evoseg.data.formats import FOREIGN_SUFFIXES, FORMATS, SUFFIXES, foreign_ending
 
 _CLUTTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 
 
 @dataclass
 class Notes:
-    """Faults and warnings about the folder `root`, as they are found."""
+    """Errors, warnings and rules by which names pair, of the folder `root`, as they are found."""
 
     root: Path
     faults: list[Note] = field(default_factory=list)
     warnings: list[Note] = field(default_factory=list)
+    rules: list[str] = field(default_factory=list)
 
 
 def stem_of(name: str) -> str:
@@ -61,20 +61,18 @@ def listing(folder: Path, notes: Notes, skip: Callable[[str], bool] = clutter) -
     files: dict[str, Path] = {}
     folded: dict[str, Path] = {}
     for entry in sorted(folder.iterdir()):
-        ending = entry.suffix[1:].lower()
+        ending, foreign = entry.suffix[1:].lower(), foreign_ending(entry.name)
         if skip(entry.name):
             continue
         if not inside(entry, notes):
             continue
         if not entry.exists():
             notes.faults.append(Note(entry, "a link to a file that is not there. Copy the file instead."))
+        elif foreign:
+            said = f"{foreign.upper()} files are not read; {FORMATS} are. {FOREIGN_SUFFIXES[foreign]}"
+            notes.faults.append(Note(entry, said, foreign))
         elif entry.is_dir():
             notes.warnings.append(Note(entry, f"a folder inside {folder.name}/ is not read."))
-        elif ending in FOREIGN_SUFFIXES or entry.name.lower().endswith(".nii.gz"):
-            ending = "nii.gz" if ending == "gz" else ending
-            notes.faults.append(
-                Note(entry, f"{ending.upper()} files are not read; {FORMATS} are. Export it as PNG or TIFF.", ending)
-            )
         elif ending not in SUFFIXES:
             notes.warnings.append(Note(entry, f"not read, since its ending is not that of {FORMATS}."))
         else:
@@ -85,12 +83,3 @@ def listing(folder: Path, notes: Notes, skip: Callable[[str], bool] = clutter) -
             else:
                 folded[stem.casefold()] = files[stem] = entry
     return files
-
-
-def nearest(stem: str, images: Mapping[str, Path]) -> str:
-    """Say which image a lone mask may belong to."""
-    near = get_close_matches(stem.casefold(), [s.casefold() for s in images], n=1, cutoff=0.7)
-    name = next((p.name for s, p in images.items() if near and s.casefold() == near[0]), None)
-    return (
-        f"pairs have equal names: does it belong to {name}?" if name else "pairs have equal names. Rename or remove it."
-    )

@@ -12,8 +12,8 @@ from evoseg.base.errors import DatasetError
 from evoseg.base.notes import Note
 from evoseg.data.card import clean_stem
 from evoseg.data.formats import LIMITS, damaged, explained, read_bytes
-from evoseg.data.layouts.layout import SIDE_OF, Entry, Files, Layout, Look, entries_of, gathered, sides
-from evoseg.data.listing import Notes, clutter, inside, is_image, listing, nearest, stem_of
+from evoseg.data.layouts.layout import SIDE_OF, Entry, Files, Layout, Look, entries_of, gathered, note_lone, sides
+from evoseg.data.listing import Notes, clutter, inside, is_image, listing, stem_of
 from evoseg.data.reading import Reading
 from evoseg.data.truths import MaskFile, MaskSource, Values
 
@@ -99,8 +99,7 @@ def _entries(side: Path, split: str, notes: Notes) -> list[Entry]:
         if name in images:
             notes.faults.append(Note(images[stem], f"shares its mask with {images[name].name}. Keep one."))
         images.setdefault(name, images.pop(stem))
-    for name in masks.keys() - images.keys():
-        notes.faults.append(Note(masks[name].path, f"a mask without an image; {nearest(name, images)}"))
+    note_lone({name: mask.path for name, mask in masks.items()}, images, notes)
     return [Entry(stem, path, masks.get(stem), split=split) for stem, path in images.items()]
 
 

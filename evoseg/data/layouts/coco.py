@@ -18,6 +18,7 @@ from evoseg.data.formats import LIMITS
 from evoseg.data.layouts.documents import file_called, json_in, kind
 from evoseg.data.layouts.layout import SIDE_OF, Entry, Files, Layout, Look, entries_of, gathered, sides
 from evoseg.data.layouts.outlines import drawn
+from evoseg.data.layouts.unread import format_of_outlines
 from evoseg.data.listing import Notes, inside, is_image, stem_of
 from evoseg.data.reading import Reading
 from evoseg.data.truths import IGNORED, Region, Values, painted, put
@@ -80,6 +81,8 @@ def look(root: Path) -> Look:
     found: list[_Document] = []
     refused: list[str] = []
     for path, split in _candidates(root):
+        if format_of_outlines(path) is not None:
+            continue
         try:
             document = json_in(path, _MOST_BYTES, root)
         except DatasetError as error:

@@ -1,12 +1,13 @@
 """What every layout shares: how it looks at a folder, and what it finds in it."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from evoseg.base.notes import Note
 from evoseg.data.card import clean_stem
-from evoseg.data.listing import Notes, clutter
+from evoseg.data.listing import Notes, clutter, is_image
+from evoseg.data.pairing import nearest, paired, why_not
 from evoseg.data.truths import MaskSource
 
 _SIDES = {
@@ -14,6 +15,9 @@ _SIDES = {
     "selection": ("val", "valid", "validation"),
     "test": ("test", "testing", "stage1_test"),
 }
+_FEW = 3
+"""Files without an image up to which the nearest names are looked for, which takes long."""
+_MOST_FOLDERS = 20
 SIDE_OF = {word: split for split, words in _SIDES.items() for word in words}
 """The split that a folder's or file's word stands for."""
 
@@ -146,6 +150,96 @@ def sides(root: Path) -> list[tuple[Path, str]]:
     """Return the folders of splits (train/, test/ ...) with their splits; `root` itself and "" if there are none."""
     found = [(folder, SIDE_OF[folder.name.lower()]) for folder in folders(root) if folder.name.lower() in SIDE_OF]
     return found or [(root, "")]
+
+
+IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages")
+"""What folders of images are called, in any case; the first goes before the others."""
+MASK_FOLDERS = ("masks", "labels", "gt", "annotations")
+"""What folders of masks are called, one of them per dataset; they go before those below."""
+_MORE_MASK_FOLDERS = frozenset(
+    ("mask", "label", "ground_truth", "groundtruth", "ground truth", "truth", "annotation", "seg", "segmentation")
+    + ("segmentations", "segmentationclass", "segmentationobject", "manual", "1st_manual", "targets", "target")
+)
+"""What else they are called, in any case."""
+
+
+def image_folders(root: Path) -> list[Path]:
+    """Return the folder of images in `root`; several if it is not clear which one is meant."""
+    first = root / IMAGE_FOLDERS[0]
+    return [first] if first.is_dir() else [f for f in folders(root) if f.name.lower() in IMAGE_FOLDERS]
+
+
+def mask_folders(root: Path) -> list[Path]:
+    """Return the folder of masks in `root`; several if it is not clear which one is meant.
+
+    Only masks/ may be without any image: labels/ and annotations/ often hold outlines in files of text.
+    """
+    usual = [root / name for name in MASK_FOLDERS if (root / name).is_dir()]
+    found = [f for f in usual if f.name == MASK_FOLDERS[0] or _holds_images(f)]
+    if found:
+        return found
+    called = {*MASK_FOLDERS, *_MORE_MASK_FOLDERS}
+    return [f for f in folders(root) if f.name.lower() in called and _holds_images(f)]
+
+
+def _holds_images(folder: Path) -> bool:
+    return any(map(is_image, entries_of(folder)))
+
+
+def named_as_images(
+    files: Mapping[str, Path], images: Mapping[str, Path], notes: Notes, word: str = "mask"
+) -> dict[str, Path]:
+    """Return files under the stems of the images that they belong to.
+
+    Names are equal, or pair by one rule, which is noted. Where files have no image, an error says so.
+
+    Parameters
+    ----------
+    files, images : dict of str to Path
+        By stem.
+    word : str
+        What the files are.
+    """
+    found, words = paired(list(files), list(images)), f"{word}s".replace("file of points", "files of point")
+    if found.rule is not None:
+        notes.rules.append(found.rule.said(words))
+    if found.image_of or not images or not files:
+        return {image: files[stem] for stem, image in found.image_of.items()}
+    equal = {stem: path for stem, path in files.items() if stem in images}
+    if equal or len(files) == 1:
+        note_lone(files, images, notes, word)
+        return equal
+    said = why_not(list(files), list(images), words)
+    notes.faults.append(
+        Note(
+            next(iter(files.values())).parent,
+            f"no rule gives each {word} an image of its own: {said}. Name {words} as their images, or all of them in "
+            f"one way, such as NAME_{word.split()[0]}; or list the pairs in manifest.csv (docs/folders.md).",
+        )
+    )
+    return {}
+
+
+def note_lone(files: Mapping[str, Path], images: Mapping[str, Path], notes: Notes, word: str = "mask") -> None:
+    """Note an error for each file that is not called as an image."""
+    lone = [stem for stem in files if stem not in images]
+    for stem in lone:
+        near = nearest(stem, images) if len(lone) <= _FEW else None
+        hint = f"pairs have equal names: does it belong to {images[near].name}?" if near else "pairs have equal names."
+        said = f"a {word} without an image; {hint} Rename or remove it, or list the pairs in manifest.csv."
+        notes.faults.append(Note(files[stem], said, word))
+
+
+def images_below(root: Path) -> str:
+    """Say which folders inside one hold images, for a message; "" if none does."""
+    found = [(f, sum(map(is_image, entries_of(f)))) for f in folders(root)]
+    found += [
+        (g, sum(map(is_image, entries_of(g))))
+        for f in folders(root)[:_MOST_FOLDERS]
+        for g in folders(f)[:_MOST_FOLDERS]
+    ]
+    inner = [f"{folder.relative_to(root)}/ ({n})" for folder, n in found if n]
+    return f" Images lie in {'subfolders' if inner[1:] else 'a subfolder'}: {some(inner)}." if inner else ""
 
 
 def folders(root: Path) -> list[Path]:

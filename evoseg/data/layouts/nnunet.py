@@ -8,8 +8,8 @@ from typing import Any
 from evoseg.base.errors import DatasetError, legible
 from evoseg.base.notes import Note
 from evoseg.data.layouts.documents import json_in, kind
-from evoseg.data.layouts.layout import Entry, Files, Layout, Look, gathered
-from evoseg.data.listing import Notes, listing, nearest
+from evoseg.data.layouts.layout import Entry, Files, Layout, Look, gathered, note_lone
+from evoseg.data.listing import Notes, listing
 from evoseg.data.truths import MaskFile
 
 _MOST_BYTES = 16 * 2**20
@@ -43,9 +43,7 @@ def read(notes: Notes) -> Files:
         folder, truths = notes.root / f"images{end}", notes.root / f"labels{end}"
         cases = _cases(folder, notes) if folder.is_dir() else {}
         masks = listing(truths, notes) if truths.is_dir() else {}
-        for stem in masks.keys() - cases.keys():
-            firsts = {case: channels[min(channels)] for case, channels in cases.items()}
-            notes.faults.append(Note(masks[stem], f"a mask without an image; {nearest(stem, firsts)}"))
+        note_lone(masks, {case: channels[min(channels)] for case, channels in cases.items()}, notes)
         for case, channels in cases.items():
             mask = MaskFile(masks[case], words.ignored) if case in masks else None
             image = channels.pop(min(channels))

@@ -8,25 +8,32 @@ from pathlib import Path
 from evoseg.base.notes import Note
 from evoseg.data.card import clean_stem
 from evoseg.data.formats import FORMATS
-from evoseg.data.layouts.layout import Files, Layout, Look, entries_of
-from evoseg.data.listing import Notes, clutter, inside, is_image, listing, nearest
+from evoseg.data.layouts.layout import (
+    Files,
+    Layout,
+    Look,
+    image_folders,
+    images_below,
+    mask_folders,
+    named_as_images,
+    note_lone,
+)
+from evoseg.data.listing import Notes, clutter, inside, listing
+from evoseg.data.pairing import Pairs, told_apart
 from evoseg.data.truths import MaskFile, MaskSource, Scribbles
 
-MASK_FOLDERS = ("masks", "labels", "gt", "annotations")
-"""Where masks may lie; one of them per dataset."""
 SCRIBBLES = "scribbles"
 
 
 def look(root: Path) -> Look:
-    """Take folders with images/ and a place for truths; annotations/ that holds no image is not one."""
-    if not (root / "images").is_dir():
+    """Take folders with images/ and a place for truths."""
+    images = image_folders(root)
+    if not images:
         return Look("needs images/, and masks/ with files of equal names")
-    found = [name for name in MASK_FOLDERS if (root / name).is_dir()]
-    found = [name for name in found if name != "annotations" or any(map(is_image, entries_of(root / name)))]
-    truths = [*found, *(name for name in (SCRIBBLES, "points") if (root / name).is_dir())]
-    if not truths:
-        return Look("needs masks/ beside images/, with files of equal names")
-    return Look(f"images/ lies beside {' and '.join(f'{name}/' for name in truths)}", read)
+    beside = [*mask_folders(root), *(root / name for name in (SCRIBBLES, "points") if (root / name).is_dir())]
+    if not beside:
+        return Look(f"needs masks/ beside {images[0].name}/, with files of equal names")
+    return Look(f"{images[0].name}/ lies beside {' and '.join(f'{folder.name}/' for folder in beside)}", read)
 
 
 def read(notes: Notes) -> Files:
@@ -36,6 +43,11 @@ def read(notes: Notes) -> Files:
     scribbles = listing(notes.root / SCRIBBLES, notes) if (notes.root / SCRIBBLES).is_dir() else {}
     masks = _masks(notes, bool(images), bool(points or scribbles))
     known = listing(notes.root / "known", notes) if (notes.root / "known").is_dir() else {}
+    _check_apart(masks, images, notes)
+    masks = named_as_images(masks, images, notes)
+    scribbles = named_as_images(scribbles, images, notes, "scribble")
+    known = named_as_images(known, images, notes, "known area")
+    points = named_as_images(points, images, notes, "file of points")
     planes = _planes(notes, images)
     for other, word in ((masks, "mask"), (known, "known area")):
         for stem in scribbles.keys() & other.keys():
@@ -46,10 +58,6 @@ def read(notes: Notes) -> Files:
                     "what is foreground and what is known. Keep one of them.",
                 )
             )
-    truths = {"mask": masks, "scribble": scribbles, "known area": known, "file of points": points}
-    for folder, files in truths.items():
-        for stem in files.keys() - images.keys() if images else ():
-            notes.faults.append(Note(files[stem], f"a {folder} without an image; {nearest(stem, images)}"))
     read: dict[str, MaskSource] = {stem: Scribbles(path) for stem, path in scribbles.items()}
     return Files(images, read | {stem: MaskFile(path) for stem, path in masks.items()}, known, points, planes)
 
@@ -58,24 +66,42 @@ LAYOUT = Layout("plain", look)
 
 
 def _images(notes: Notes) -> dict[str, Path]:
-    folder = notes.root / "images"
-    if folder.is_dir():
-        images = listing(folder, notes)
+    found = image_folders(notes.root)
+    if len(found) > 1:
+        notes.faults.append(Note(notes.root, f"images lie in {_and_in(found)}. Keep one of them."))
+    if found:
+        images = listing(found[0], notes)
         if not images:
-            notes.faults.append(Note(folder, f"holds no image that is read ({FORMATS}). Put the images there."))
+            said = f"holds no image that is read ({FORMATS}).{images_below(found[0])} Put the images there."
+            notes.faults.append(Note(found[0], said))
         return images
-    notes.faults.append(
-        Note(notes.root, "there is no images/ folder. Put the images in images/, their masks in masks/.")
-    )
+    said = f"there is no images/ folder.{images_below(notes.root)} Put the images in images/, their masks in masks/."
+    notes.faults.append(Note(notes.root, said))
     return {}
 
 
-def _masks(notes: Notes, any_image: bool, any_other: bool) -> dict[str, Path]:
-    found = [notes.root / name for name in MASK_FOLDERS if (notes.root / name).is_dir()]
-    if len(found) > 1:
+def _check_apart(masks: dict[str, Path], images: dict[str, Path], notes: Notes) -> None:
+    """Refuse masks that are called as images which are masks themselves, by their names."""
+    pairs = told_apart(list(images)) if masks and masks.keys() <= images.keys() else Pairs({})
+    if pairs.rule is not None and masks.keys() <= pairs.image_of.keys():
+        stem = next(iter(masks))
         notes.faults.append(
-            Note(notes.root, f"masks lie in {' and in '.join(f'{f.name}/' for f in found)}. Keep one of them.")
+            Note(
+                images[stem].parent,
+                f"{images[stem].name} is called as the mask of {images[pairs.image_of[stem]].name}, and as a file "
+                "among the masks. Remove masks from among the images, or list the pairs in manifest.csv.",
+            )
         )
+
+
+def _and_in(found: list[Path]) -> str:
+    return " and in ".join(f"{folder.name}/" for folder in found)
+
+
+def _masks(notes: Notes, any_image: bool, any_other: bool) -> dict[str, Path]:
+    found = mask_folders(notes.root)
+    if len(found) > 1:
+        notes.faults.append(Note(notes.root, f"masks lie in {_and_in(found)}. Keep one of them."))
     if found:
         masks = listing(found[0], notes)
         if not masks and any_image:
@@ -85,9 +111,9 @@ def _masks(notes: Notes, any_image: bool, any_other: bool) -> dict[str, Path]:
         notes.faults.append(
             Note(
                 notes.root,
-                "there is no masks/ folder; put a mask per image in masks/, named as its image (labels/, "
-                "gt/ and annotations/ are read too), strokes in scribbles/, or the places of objects in points/, as "
-                "CSV files.",
+                "there is no masks/ folder with a mask per image. Put masks there, named as their images (labels/, gt/ "
+                "and annotations/ are read too), strokes in scribbles/, or the places of objects in points/, as CSV "
+                "files.",
             )
         )
     return {}
@@ -130,6 +156,5 @@ def _planes(notes: Notes, images: dict[str, Path]) -> dict[str, dict[str, Path]]
             notes.faults.append(
                 Note(images[stem], f"has no plane in planes/{entry.name}/. Add it, or remove that folder.")
             )
-        for stem in files.keys() - images.keys():
-            notes.faults.append(Note(files[stem], f"a plane without an image; {nearest(stem, images)}"))
+        note_lone(files, images, notes, "plane")
     return planes

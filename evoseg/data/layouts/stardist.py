@@ -6,32 +6,46 @@ Without those folders its images/ and masks/ are the plain layout. Values below 
 from pathlib import Path
 
 from evoseg.base.notes import Note
-from evoseg.data.layouts.layout import Entry, Files, Layout, Look, gathered, sides
-from evoseg.data.layouts.plain import MASK_FOLDERS
-from evoseg.data.listing import Notes, listing, nearest
+from evoseg.data.layouts.layout import (
+    Entry,
+    Files,
+    Layout,
+    Look,
+    gathered,
+    image_folders,
+    mask_folders,
+    named_as_images,
+    sides,
+)
+from evoseg.data.listing import Notes, listing
 from evoseg.data.truths import MaskFile
 
 
 def look(root: Path) -> Look:
     """Take folders of splits with images/ and masks/ in at least one."""
-    found = [f for f, split in sides(root) if split and (f / "images").is_dir() and _masks(f) is not None]
+    found = [
+        (image_folders(f)[0], mask_folders(f)[0])
+        for f, split in sides(root)
+        if split and image_folders(f) and mask_folders(f)
+    ]
     if not found:
         return Look("needs train/images/ and train/masks/, and the same in test/")
-    return Look(" and ".join(f"{folder.name}/ holds images/ and masks/" for folder in found), read)
+    return Look(" and ".join(f"{a.parent.name}/ holds {a.name}/ and {b.name}/" for a, b in found), read)
 
 
 def read(notes: Notes) -> Files:
-    """List the images of every split; pairs have equal stems."""
+    """List the images of every split."""
     entries = []
     for folder, split in sides(notes.root):
-        if not (folder / "images").is_dir():
+        places, truths = image_folders(folder), mask_folders(folder)
+        if not places:
             notes.warnings.append(Note(folder, "not read, since it holds no images/."))
             continue
-        images = listing(folder / "images", notes)
-        truths = _masks(folder)
-        masks = listing(truths, notes) if truths is not None else {}
-        for stem in masks.keys() - images.keys():
-            notes.faults.append(Note(masks[stem], f"a mask without an image; {nearest(stem, images)}"))
+        if max(len(places), len(truths)) > 1:
+            said = " and in ".join(f"{one.name}/" for one in (places if len(places) > 1 else truths))
+            notes.faults.append(Note(folder, f"images or masks lie in {said}. Keep one of them."))
+        images = listing(places[0], notes)
+        masks = named_as_images(listing(truths[0], notes), images, notes) if truths else {}
         entries += [
             Entry(stem, path, MaskFile(masks[stem]) if stem in masks else None, split=split)
             for stem, path in images.items()
@@ -40,7 +54,3 @@ def read(notes: Notes) -> Files:
 
 
 LAYOUT = Layout("StarDist", look)
-
-
-def _masks(folder: Path) -> Path | None:
-    return next((folder / name for name in MASK_FOLDERS if (folder / name).is_dir()), None)
