@@ -81,7 +81,7 @@ def look(root: Path) -> Look:
     found: list[_Document] = []
     refused: list[str] = []
     for path, split in _candidates(root):
-        if format_of_outlines(path) is not None:
+        if format_of_outlines(path, root) is not None:
             continue
         try:
             document = json_in(path, _MOST_BYTES, root)

@@ -1,13 +1,17 @@
 """Outlines in formats of other tools that are not read: what they are, and how to get them into one that is."""
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 from zipfile import BadZipFile, ZipFile
 
+from evoseg.base.errors import DatasetError
 from evoseg.base.notes import Note
+from evoseg.base.untrusted import open_file
 from evoseg.data.layouts.layout import entries_of
 
 _HEAD = 1 << 16
@@ -140,33 +144,33 @@ def unread_outlines(root: Path) -> list[Note]:
         for path in entries_of(folder)[:_MOST_ENTRIES]:
             by_ending.setdefault(path.suffix[1:].lower(), []).append(path)
         for ending, paths in by_ending.items():
-            found = next((f for path in paths[:_TRIED] if (f := format_of_outlines(path)) is not None), None)
+            found = next((f for path in paths[:_TRIED] if (f := format_of_outlines(path, root)) is not None), None)
             if found is not None:
                 notes += [Note(path, f"{found.name} not read. {found.how}", (found.name, ending)) for path in paths]
     return notes
 
 
-def format_of_outlines(path: Path) -> _Format | None:
-    """Return the format of outlines that a file holds, by its first bytes; None if it is none of those."""
+def format_of_outlines(path: Path, root: Path) -> _Format | None:
+    """Return the format of outlines that a file in the folder `root` holds, by its first bytes; None if it is none of those."""
     ending = path.suffix[1:].lower()
     known = [one for one in (*_FORMATS, _ROIS) if ending in one.endings]
     try:
-        if not known or not path.is_file():
+        if not known:
             return None
-        if ending == "zip":
-            return _ROIS if _holds_rois(path) else None
-        with path.open("rb") as file:
+        with open_file(path, inside=root) as file:
+            if ending == "zip":
+                return _ROIS if _holds_rois(file) else None
             head = file.read(_HEAD)
-    except OSError:
+    except (OSError, DatasetError):
         return None
     return next((one for one in known if one.is_it(head)), None)
 
 
-def _holds_rois(path: Path) -> bool:
-    if path.stat().st_size > _MOST_ZIP_BYTES:
+def _holds_rois(file: BinaryIO) -> bool:
+    if file.seek(0, os.SEEK_END) > _MOST_ZIP_BYTES:
         return False
     try:
-        with ZipFile(path) as archive:
+        with ZipFile(file) as archive:
             return any(name.lower().endswith(".roi") for name in islice(archive.namelist(), 10))
     except (BadZipFile, NotImplementedError, ValueError):
         return False
