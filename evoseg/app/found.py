@@ -160,6 +160,8 @@ class Finished:
         Until the champion was chosen, and until this was written.
     llm : dict or None
         What a language model has done and cost; None without one.
+    final : bool
+        False if resuming the run may still change what was found.
     """
 
     folder: RunFolder
@@ -171,6 +173,7 @@ class Finished:
     seconds: float
     seconds_in_all: float
     llm: dict[str, Any] | None = None
+    final: bool = True
 
     @property
     def name(self) -> str:
@@ -192,7 +195,7 @@ class Finished:
     def test_per_image(self) -> dict[str, float]:
         """The champion's scores by stem."""
         champion = self.test.get(self.champion.scored.pipeline, [])
-        return dict(zip(self.solution.splits.test, champion, strict=True))
+        return dict(zip(self.solution.tested, champion, strict=True))
 
     @property
     def baselines_test(self) -> dict[str, float]:
@@ -218,7 +221,8 @@ class Finished:
         names = next(iter(self.all_metrics.values()), {})
         champion, solution = self.champion, self.solution
         splits = solution.splits
-        expected = promise(solution.expected, len(splits.test) or len(splits.search), searched=not splits.selection)
+        chosen_on = [stem for stem in splits.selection if stem not in solution.not_scored]
+        expected = promise(solution.expected, len(per_image) or len(splits.search), searched=not chosen_on)
         without_result = Found(
             run=self.folder.id,
             pipeline=champion.scored.pipeline,
@@ -303,6 +307,8 @@ def _document(finished: Finished, found: Found) -> dict[str, Any]:
         "interval_test": list(found.interval_test) if found.interval_test else None,
         "baselines_test": found.baselines_test,
         "test_per_image": found.test_per_image,
+        "not_scored": dict(solution.not_scored),
+        "final": finished.final,
         "search_per_image": dict(zip(splits.search, finished.champion.scored.scores.tolist(), strict=True)),
         "all_metrics_test": found.all_metrics_test,
         "error_px_test": _errors(found),

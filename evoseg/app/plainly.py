@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from evoseg.app.found import Found
 from evoseg.app.scoring import Judged
-from evoseg.app.summary import headline, reused, verdict
+from evoseg.app.summary import headline, not_scored, reused, verdict
 from evoseg.app.words import METRIC_WORDS
 from evoseg.metrics.shifts import error_px
 
@@ -17,7 +17,14 @@ _GAP = 0.05
 
 def in_short(found: Found, worst: Sequence[Judged]) -> list[str]:
     """Return a few sentences: how good, what it is, where it fails, would more masks help, and what was reused."""
-    told = [f"{headline(found)}.", verdict(found), _what(found), _failures(found, worst), _more_masks(found)]
+    told = [
+        f"{headline(found)}.",
+        verdict(found),
+        *not_scored(found),
+        _what(found),
+        _failures(found, worst),
+        _more_masks(found),
+    ]
     return [*told, *reused(found)]
 
 

@@ -150,7 +150,7 @@ def page_of(found: Found, shown: Sequence[Judged]) -> "Page":
 def _scores(found: Found) -> "list[ScoreLine]":
     from evoseg.report.page import ScoreLine
 
-    lines, n = [], found.result["n_images"]
+    lines, n = [], found.result["n_images"] | {"test": len(found.test_per_image)}
     for split in ("test", "selection", "search"):
         score = found.scores[split]
         if score is None:
@@ -246,6 +246,7 @@ def _facts(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     facts += [(name, f"{value}") for name, value in chosen.items() if value not in (None, "", [], "none")]
     facts += [(f"{METRIC_WORDS[name]} on test", f"{score:.3f}") for name, score in result["all_metrics_test"].items()]
     facts += [("stopped by", result["stopped_by"]), ("reproducible", "yes" if result["reproducible"] else "no")]
+    facts += [("not scored", f"{stem}: {why}") for stem, why in result.get("not_scored", {}).items()]
     for entry in result["warm_start"]:
         if "barred_by" in entry:
             facts.append(("left out", f"{entry['task']}, which has seen the test image {entry['barred_by']}"))

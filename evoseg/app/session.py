@@ -114,9 +114,13 @@ class Session:
                 raise KeyboardInterrupt from error
             raise
         found = self._finish(replace(solution, reproducible=solution.reproducible and not self._clock.killed))
-        if solution.progress.stopped_by != "interrupt":
+        if self._is_final(solution):
             self._end(journal, solution)
         return found
+
+    def _is_final(self, solution: Solution) -> bool:
+        """Return whether there is nothing left to resume."""
+        return solution.progress.stopped_by != "interrupt" and not self._clock.withheld
 
     def _end(self, journal: RunFile, solution: Solution) -> None:
         """Note that all is done, and tell the library; after a kill in between, a later command tells it."""
@@ -166,8 +170,8 @@ class Session:
         from evoseg.report.curve import curve
         from evoseg.report.sheet import Row, contact_sheet
 
-        pipeline, on_test = solution.champion.scored.pipeline, bool(self._splits.test)
-        stems = self._splits.test or self._splits.search
+        pipeline, on_test = solution.champion.scored.pipeline, bool(solution.tested)
+        stems = solution.tested or self._splits.search
         scores = dict(zip(stems, self._task_scores(solution), strict=True))
         worst = sorted(stems, key=lambda stem: scores[stem])[:MOST_ON_SHEET]
         gallery = gallery_stems(scores)
@@ -194,6 +198,7 @@ class Session:
             seconds=self._seconds,
             seconds_in_all=self._clock.seconds,
             llm=None if self._staff is None else self._staff.as_json(solution),
+            final=self._is_final(solution),
         )
         result = finished.found()
         self._folder.write(RESULT, json.dumps(result.result, indent=1, allow_nan=False) + "\n")
@@ -210,9 +215,9 @@ class Session:
         return judged(pipeline, self._dataset, stems, threads, kind=asked.kind, radius=asked.radius)
 
     def _task_scores(self, solution: Solution) -> list[float]:
-        """Return the champion's scores on the test images, or on the search images if there are none."""
+        """Return the champion's scores on the test images, or on the search images if none was scored."""
         scored = solution.champion.scored
-        if not self._splits.test:
+        if not solution.tested:
             return [float(score) for score in scored.scores]
         return [float(s) for s in self._asked.the_task().score(solution.test[scored.pipeline])]
 

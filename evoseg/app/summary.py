@@ -7,6 +7,8 @@ from evoseg.app.found import Found, FoundClasses
 from evoseg.app.words import METRIC_WORDS, within
 from evoseg.pipeline import print_text
 
+_NAMED = 5
+"""Images that are named at most."""
 _STOPPED = {
     "seconds": "time was up",
     "evaluations": "the evaluations were spent",
@@ -24,6 +26,7 @@ def summary(found: Found) -> str:
         indent(print_text(found.pipeline).rstrip(), "    "),
         _table(found),
         verdict(found),
+        *not_scored(found),
         *reused(found),
         _effort(found),
         *_agent(result),
@@ -58,18 +61,36 @@ def headline(found: Found) -> str:
     word = METRIC_WORDS[found.metric] + within(found.result.get("radius_px"))
     test = found.scores["test"]
     if test is None:
-        return (
-            f"{name}: {word} {found.scores['selection']:.3f} expected on new images; not proven: there are too few "
-            "labelled images to keep some for a test"
-        )
+        why = "there are too few labelled images to keep some for a test"
+        if n["test"]:
+            why = f"none of the {n['test']} test images could be scored"
+        return f"{name}: {word} {found.scores['selection']:.3f} expected on new images; not proven: {why}"
     between = ""
     if found.interval_test:
         low, high = found.interval_test
         between = f" (95 % interval {low:.3f} to {high:.3f})"
-    images = "image" if n["test"] == 1 else "images"
+    n_test = len(found.test_per_image)
+    images = "image" if n_test == 1 else "images"
     errors = found.result.get("error_px_test")
     off = f"; shifts are off by {errors['median']:.2f} px (median), at most {errors['max']:.2f}" if errors else ""
-    return f"{name}: {word} {test:.3f}{between} on {n['test']} test {images} that the search never saw{off}"
+    return f"{name}: {word} {test:.3f}{between} on {n_test} test {images} that the search never saw{off}"
+
+
+def not_scored(found: Found) -> list[str]:
+    """Name the selection and test images that could not be scored, and say why; nothing if all is final."""
+    result = found.result
+    reasons: dict[str, str] = result.get("not_scored", {})
+    words = []
+    if reasons:
+        named = "; ".join(f"{stem} ({why})" for stem, why in list(reasons.items())[:_NAMED])
+        more = f"; and {len(reasons) - _NAMED} more" if len(reasons) > _NAMED else ""
+        images = "One image" if len(reasons) == 1 else f"{len(reasons)} images"
+        words.append(f"{images} could not be scored, and the scores are over the others: {named}{more}.")
+    if result["stopped_by"] != "interrupt" and not result.get("final", True):
+        if not reasons:
+            words.append("A pipeline could not be scored on every image, and was left out of the comparison.")
+        words.append(f"`evoseg runs resume {found.run}` tries again.")
+    return [" ".join(words)] if words else []
 
 
 def _table(found: Found) -> str:
@@ -79,7 +100,7 @@ def _table(found: Found) -> str:
         score = found.scores[split]
         if score is None:
             continue
-        images, note = str(n[split]), ""
+        images, note = str(len(found.test_per_image) if split == "test" else n[split]), ""
         if split == "selection":
             low, high = found.interval_selection
             images = images if n[split] else ""

@@ -242,9 +242,9 @@ class DaskExecutor:
     ----------
     dealer : Dealer
         Made anew when the workers' threads have changed; looked at when jobs are run.
-    n_killed : int
-        Child processes that ran over a limit or died. A Dask worker that is killed does not count: its jobs give the
-        same answers elsewhere.
+    n_given_up : int
+        Requests that failed in a child process as `Processes` counts them. A Dask worker that is killed does not count:
+        its jobs give the same answers elsewhere.
     """
 
     def __init__(self, cluster: Cluster, kit: Kit, pack: Path) -> None:
@@ -256,7 +256,7 @@ class DaskExecutor:
         self._cache_bytes = kit.limits.cache_bytes
         self._slots: list[str] = []
         self._look()
-        self.n_killed = 0
+        self.n_given_up = 0
 
     def run(self, jobs: Sequence[Job]) -> list[Outcome]:
         """Run all jobs, each by the worker that it is meant for if that is there.
@@ -276,7 +276,7 @@ class DaskExecutor:
                     wanting[reply.worker] = reply.address
                 else:
                     outcomes[i] = reply.outcome
-                    self.n_killed += reply.n_killed
+                    self.n_given_up += reply.n_given_up
             if len(outcomes) == len(jobs):
                 return [outcomes[i] for i in range(len(jobs))]
             for worker, address in wanting.items():

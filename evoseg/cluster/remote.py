@@ -58,10 +58,10 @@ class Kit:
 
 @dataclass(frozen=True)
 class Answered:
-    """A job's outcome, and how many child processes had to be killed for it."""
+    """A job's outcome, and how many requests failed for a limit, a lack of memory or the death of their process."""
 
     outcome: Outcome
-    n_killed: int
+    n_given_up: int
 
 
 @dataclass(frozen=True)
@@ -195,14 +195,14 @@ class _Children:
 
     def answer(self, kit: bytes, start: Callable[[], Processes], job: Job) -> Answered:
         child = self._take(kit) or start()
-        before = child.n_killed
+        before = child.n_given_up
         try:
             (outcome,) = child.run([job])
         except BaseException:
             child.close()
             raise
         self._put(kit, child)
-        return Answered(outcome, child.n_killed - before)
+        return Answered(outcome, child.n_given_up - before)
 
     def _take(self, kit: bytes) -> Processes | None:
         with self._lock:

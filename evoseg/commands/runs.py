@@ -115,6 +115,7 @@ def _run_text(found: "Kept", result: dict[str, Any] | None) -> str:
         lines.append(f"  best {word} on the search images  {state.best:.3f}")
     if result is not None:
         scores = ", ".join(f"{split} {score:.3f}" for split, score in result["scores"].items() if score is not None)
+        lines += [f"  not scored   {stem}: {why}" for stem, why in result.get("not_scored", {}).items()]
         lines += [f"  champion     {scores}", "", indent(result["pipeline"].rstrip(), "    ")]
     lines += _llm_lines(found, result)
     lines.append("")

@@ -65,9 +65,11 @@ def _short(*arrays: Floats) -> str:
     return blake2b(b"".join(array.tobytes() for array in arrays), digest_size=4).hexdigest()
 
 
-def stand_in(sample: Floats | None) -> Sampled | None:
-    """Return what a journal keeps of a sample."""
-    return None if sample is None else Sampled(blake2b(sample.tobytes(), digest_size=8).hexdigest())
+def stand_in(sample: Floats | Failed | None) -> Sampled | None:
+    """Return what a journal keeps of a sample; None if there is none."""
+    if sample is None or isinstance(sample, Failed):
+        return None
+    return Sampled(blake2b(sample.tobytes(), digest_size=8).hexdigest())
 
 
 def contiguous(answer: Answer) -> Answer:

@@ -12,9 +12,10 @@ from evoseg.evolve.jobs import Executor, Job, Measure, Part, Request
 from evoseg.evolve.ports import Failed, Floats, Scored, Task, Verdict
 from evoseg.pipeline import Pipeline
 
-LEAST_LIMIT_S = 5.0
+HANG_LIMIT_S = 20.0
+"""CPU time that a job may take at least; nothing but a hang takes longer."""
 LIMIT_RATIO = 20
-"""A job may take this many times its modelled cost."""
+"""A job may take this many times its modelled cost in CPU time."""
 
 FEW = 3
 """Least number of images that candidates are looked at on first; a quarter if that is more."""
@@ -34,7 +35,13 @@ class AnyEvaluator(Protocol):
         """Return the statistics of programs as they are."""
         ...
 
-    def probe(self, programs: Sequence[Pipeline], out_of_time: Callable[[], bool] = ...) -> list[Floats | None]:
+    def prove(self, programs: Sequence[Pipeline]) -> list[Floats | Failed]:
+        """Return the statistics of finished programs, on images that nothing was fitted to."""
+        ...
+
+    def probe(
+        self, programs: Sequence[Pipeline], out_of_time: Callable[[], bool] = ...
+    ) -> list[Floats | Failed | None]:
         """Return what the task samples of the planes that programs return."""
         ...
 
@@ -54,12 +61,17 @@ class Evaluator:
     executor : Executor
     pixels : mapping of int to int
         The images to use, as places in the executor's items, and their sizes.
+    least_limit_s : float, s
+        CPU time that any job may take.
     """
 
-    def __init__(self, task: Task, executor: Executor, pixels: Mapping[int, int]) -> None:
+    def __init__(
+        self, task: Task, executor: Executor, pixels: Mapping[int, int], least_limit_s: float = HANG_LIMIT_S
+    ) -> None:
         self._task = task
         self._executor = executor
         self._pixels = pixels
+        self._least_limit_s = least_limit_s
         images = list(pixels)
         n_few = max(FEW, len(images) // 4)
         self.few = evenly_spaced(len(images), n_few)
@@ -79,14 +91,32 @@ class Evaluator:
         answers = self._measure(requests, out_of_time)
         return [answers.get(request) for request in requests]
 
+    def prove(self, programs: Sequence[Pipeline]) -> list[Floats | Failed]:
+        """Return the statistics of finished programs, on images that nothing was fitted to.
+
+        A program that fails is tried again on one image after the other, with nothing else under way. If it fails on
+        some of them only, `Failed.parts` says what came of each.
+        """
+        answers = zip(programs, self.judge(programs), strict=True)
+        return [self._image_by_image(p) if isinstance(a, Failed) else a for p, a in answers if a is not None]
+
+    def _image_by_image(self, program: Pipeline) -> Floats | Failed:
+        parts = []
+        for i, pixels in self._pixels.items():
+            parts += Evaluator(self._task, self._executor, {i: pixels}).judge([program])
+        failures = [part for part in parts if isinstance(part, Failed)]
+        found = tuple(part for part in parts if part is not None)
+        if failures:
+            return replace(failures[0], parts=found, transient=any(failure.transient for failure in failures))
+        return np.concatenate([part for part in found if isinstance(part, np.ndarray)])
+
     def probe(
         self, programs: Sequence[Pipeline], out_of_time: Callable[[], bool] = lambda: False
-    ) -> list[Floats | None]:
-        """Return what the task samples of the planes that programs return, on every image; None where that failed."""
+    ) -> list[Floats | Failed | None]:
+        """Return what the task samples of the planes that programs return, on every image; None if time ran out."""
         requests = [Request(p, Measure.PROBE) for p in programs]
         answers = self._measure(requests, out_of_time)
-        found = [answers.get(request) for request in requests]
-        return [None if isinstance(answer, Failed) else answer for answer in found]
+        return [answers.get(request) for request in requests]
 
     def evaluate(
         self,
@@ -185,7 +215,7 @@ class Evaluator:
 
     def _job(self, requests: Sequence[Request], images: tuple[int, ...], worker: int) -> Job:
         modelled_s = sum(r.program.cost for r in requests) * self._size(images) * 1e-9
-        return Job(tuple(requests), images, max(LEAST_LIMIT_S, LIMIT_RATIO * modelled_s), worker)
+        return Job(tuple(requests), images, max(self._least_limit_s, LIMIT_RATIO * modelled_s), worker)
 
     def _size(self, images: Sequence[int]) -> int:
         return sum(self._pixels[i] for i in images)

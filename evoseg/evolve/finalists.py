@@ -25,8 +25,8 @@ class Finalist:
     ----------
     scored : Scored
     selection : float64 array
-        Per image of the selection split, or, where there is none, per search image with the structure's numbers, but
-        for the curves of sums, found on other images (`leave_one_out`).
+        Per image of the selection split that the finalists could be scored on, or, where there is none, per search
+        image with the structure's numbers, but for the curves of sums, found on other images (`leave_one_out`).
     role : str
         "evolved", "classic" or "constant".
     """
@@ -118,7 +118,8 @@ def crossed(
     """Return each image's score with the curves of sums, and levels, fitted without it.
 
     Curves can learn a few images by heart, and then fail on any other (docs/decisions/0018). Many images are left out
-    in groups; where there is time for too few groups, or where nothing is summed, the scores are those that are given.
+    in groups; where there is time for too few groups, where nothing is summed, and for a group without which the
+    candidate cannot be scored, the scores are those that are given.
 
     Parameters
     ----------
@@ -142,7 +143,8 @@ def crossed(
     for fold in range(folds):
         images = np.arange(fold, n, folds)
         (verdict,) = evaluator.evaluate(planes.refitted([candidate.pipeline], images))
-        scores[images] = verdict.left_out[images] if isinstance(verdict, Scored) else 0.0
+        if isinstance(verdict, Scored):
+            scores[images] = verdict.left_out[images]
     return scores
 
 

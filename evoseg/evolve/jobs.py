@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from errno import ENOMEM
 from traceback import format_exc
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -66,7 +67,7 @@ class Job:
     images : tuple of int
         Places in the list of items that the executor was made with.
     limit_s : float
-        Wall time after which the job counts as stuck.
+        CPU time after which the job counts as stuck.
     worker : int
         Who had best run it, since it has at hand what the requests build on.
     """
@@ -98,6 +99,8 @@ class Executor(Protocol):
         ...
 
 
+NO_MEMORY = -4
+"""The code of OpenCV's error for it, cv::Error::StsNoMem."""
 JUDGED_NS = 2.0
 """Per pixel, about what judging or surveying takes."""
 Key = tuple[bytes, int, int]
@@ -133,6 +136,11 @@ class ValueCache(Generic[V]):
         if value is not None:
             self._values.move_to_end(key)
         return value
+
+    def clear(self) -> None:
+        """Forget all values."""
+        self._values.clear()
+        self._held = 0
 
     def put(self, key: Key, value: V) -> None:
         """Keep the value, and drop the oldest ones beyond the budget; one that is too large alone is not kept."""
@@ -267,12 +275,22 @@ class InProcess:
                 if i in failures:
                     continue
                 try:
-                    parts[i].append(self._measure(request, image))
+                    parts[i].append(self._measured(request, image))
                 except Exception as error:  # the one place that catches broadly: a bad candidate is data
                     reason = f"{type(error).__name__}: {error}"[:500]
-                    failures[i] = Failed(request.program, reason, format_exc()[-4000:])
+                    failures[i] = Failed(request.program, reason, format_exc()[-4000:], out_of_memory(error))
         stacked = (failures.get(i) or _stacked(job.requests[i].program, part) for i, part in enumerate(parts))
         return Outcome(tuple(stacked))
+
+    def _measured(self, request: Request, image: int) -> Floats:
+        """Measure, and once more with an empty cache if memory runs out."""
+        try:
+            return self._measure(request, image)
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+        self._cache.clear()
+        return self._measure(request, image)
 
     def _measure(self, request: Request, image: int) -> Floats:
         inputs, truth = self._prepare(image)
@@ -313,6 +331,13 @@ class InProcess:
         # Also held here: without room in the cache, a chain of x + x would double the work at every step.
         values[index] = value
         return value
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Return whether an exception says that memory could not be had, as NumPy, OpenCV and the system say it."""
+    if isinstance(error, cv2.error):
+        return getattr(error, "code", None) == NO_MEMORY or "bad_alloc" in str(error)
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == ENOMEM)
 
 
 def _stacked(program: Pipeline, parts: Sequence[Floats]) -> Floats | Failed:

@@ -54,7 +54,8 @@ class Heading:
     seconds : float, s
         The clock when the answer was there.
     killed : bool
-        Whether a worker process had to be killed meanwhile, so that another run may be told something else.
+        Whether a program failed meanwhile for a limit, a lack of memory or the death of its process, so that another
+        run may be told something else.
     """
 
     about: str
@@ -76,6 +77,10 @@ class Journal(Protocol):
 
     def add(self, heading: Heading, answers: Sequence[Answer]) -> None:
         """Add an entry behind all others."""
+        ...
+
+    def cut(self) -> None:
+        """Forget the entry that was taken last, and all behind it."""
         ...
 
 
@@ -123,6 +128,13 @@ class RecordedClock(Clock):
     budget : Budget
     reserve_s : float, s
         As of any clock.
+
+    Attributes
+    ----------
+    killed : bool
+        Whether an entry that was taken is marked so.
+    withheld : bool
+        Whether something was left out of the journal that another try may answer otherwise; nothing was added since.
     """
 
     def __init__(self, budget: Budget, reserve_s: float = 0.0) -> None:
@@ -130,7 +142,8 @@ class RecordedClock(Clock):
         self._journal: Journal | None = None
         self._shown: float | None = None
         self._extend = True
-        self.killed = False
+        self.killed = self._killed_before = False
+        self.withheld = False
         self.n_taken = 0
         self.n_answers = 0
 
@@ -204,6 +217,7 @@ class RecordedClock(Clock):
         answers = self._journal.take(programs)
         self.n_taken += 1
         self.n_answers += len(answers)
+        self._killed_before = self.killed
         self.killed |= found.killed
         self._shown = found.seconds
         if self._extend and self._journal.ahead() is None:
@@ -211,9 +225,18 @@ class RecordedClock(Clock):
             self._shown = None
         return answers
 
+    def take_back(self) -> None:
+        """Forget the entry that was taken last, and all behind it, as if the search had been cut off before."""
+        assert self._journal is not None
+        self._journal.cut()
+        self.n_taken -= 1
+        self.killed = self._killed_before
+        if self._shown is not None:
+            self._start, self._shown = monotonic() - self._shown, None
+
     def add(self, heading: Heading, answers: Sequence[Answer]) -> None:
-        """Add an entry, if there is a journal."""
-        if self._journal is not None:
+        """Add an entry, if there is a journal and nothing before it was withheld."""
+        if self._journal is not None and not self.withheld:
             self._journal.add(replace(heading, seconds=self.seconds), answers)
 
 
@@ -245,6 +268,13 @@ class _Witness(ABC):
         answers = self._told(about, programs, self._evaluator.judge, out_of_time) if programs else []
         return cast(list[Floats | Failed | None], answers)
 
+    def prove(self, programs: Sequence[Pipeline]) -> list[Floats | Failed]:
+        """Return what `Evaluator.prove` does or did."""
+        return self._proven(Heading(f"{self._name}.judge", _digest(programs)), programs) if programs else []
+
+    @abstractmethod
+    def _proven(self, about: Heading, programs: Sequence[Pipeline]) -> list[Floats | Failed]: ...
+
     def evaluate(
         self,
         candidates: Sequence[Pipeline],
@@ -259,7 +289,7 @@ class _Witness(ABC):
 
     def probe(
         self, programs: Sequence[Pipeline], out_of_time: Callable[[], bool] = lambda: False
-    ) -> list[Floats | None]:
+    ) -> list[Floats | Failed | None]:
         """Return what `Evaluator.probe` does; of what it did, the journal holds digests only."""
         about = Heading(f"{self._name}.probe", _digest(programs))
         return self._sampled(about, programs, out_of_time) if programs else []
@@ -267,18 +297,31 @@ class _Witness(ABC):
     @abstractmethod
     def _sampled(
         self, about: Heading, programs: Sequence[Pipeline], out_of_time: Callable[[], bool]
-    ) -> list[Floats | None]: ...
+    ) -> list[Floats | Failed | None]: ...
 
-    def _sampled_again(self, about: Heading, programs: Sequence[Pipeline]) -> list[Floats | None]:
-        """Sample planes of which the journal has digests, and compare."""
+    def _sampled_again(self, about: Heading, programs: Sequence[Pipeline]) -> list[Floats | Failed | None]:
+        """Sample planes of which the journal has digests, and compare.
+
+        Raises
+        ------
+        DiffersError
+            If a plane is another one.
+        JournalError
+            If a plane cannot be had at all now, which says nothing of what it was.
+        """
         clock = self._clock
         recorded = clock.take(about, programs)
         known = [i for i, answer in enumerate(recorded) if answer is not None]
         samples = self._evaluator.probe([programs[i] for i in known], lambda: clock.stopped)
         if clock.stopped:
             raise KeyboardInterrupt
-        found: list[Floats | None] = [None] * len(programs)
+        found: list[Floats | Failed | None] = [None] * len(programs)
         for i, sample in zip(known, samples, strict=True):
+            if isinstance(sample, Failed) and sample.transient:
+                raise JournalError(
+                    f"a plane that the journal was made with cannot be computed now: {sample.reason}. The run is as it "
+                    "was; try again when the machine has more memory to spare, or with fewer workers."
+                )
             self._compare(about, programs[i], recorded[i], stand_in(sample))
             found[i] = sample
         return found
@@ -293,8 +336,8 @@ class _Witness(ABC):
     ) -> list[Answer]: ...
 
     @property
-    def _n_killed(self) -> int:
-        return getattr(self._executor, "n_killed", 0)
+    def _n_given_up(self) -> int:
+        return getattr(self._executor, "n_given_up", 0)
 
 
 @final
@@ -308,16 +351,35 @@ class Recorded(_Witness):
             return self._clock.take(about, programs)
         return self._asked(about, lambda: [contiguous(answer) for answer in ask(programs, out_of_time)], lambda a: a)
 
+    def _proven(self, about: Heading, programs: Sequence[Pipeline]) -> list[Floats | Failed]:
+        """Answer from the journal only where that knows no failure: what failed once is tried again.
+
+        What may come out otherwise is not written down, and then nothing after it either: a search that is resumed
+        begins with it.
+        """
+        if self._replaying():
+            answers = cast(list[Floats | Failed], self._clock.take(about, programs))
+            if not any(isinstance(answer, Failed) for answer in answers):
+                return answers
+            self._clock.take_back()
+        wanted, n_given_up = not self._clock.stopped, self._n_given_up
+        answers = [cast(Floats | Failed, contiguous(answer)) for answer in self._evaluator.prove(programs)]
+        if any(isinstance(answer, Failed) and answer.transient for answer in answers):
+            self._clock.withheld = True
+        elif wanted:
+            self._clock.add(replace(about, killed=self._n_given_up > n_given_up), answers)
+        return answers
+
     def _sampled(
         self, about: Heading, programs: Sequence[Pipeline], out_of_time: Callable[[], bool]
-    ) -> list[Floats | None]:
+    ) -> list[Floats | Failed | None]:
         if self._replaying():
             try:
                 return self._sampled_again(about, programs)
             except DiffersError as error:
                 raise JournalError(
-                    f"planes that the journal was made with differ now (entry {error.difference.entry}): a library has "
-                    "changed, or a worker process was killed for the time that it took."
+                    f"planes that the journal was made with differ now (entry {error.difference.entry}): NumPy, OpenCV "
+                    "or the machine is another one than then. Resume the run where it was made, or start a new search."
                 ) from error
         return self._asked(about, lambda: self._evaluator.probe(programs, out_of_time), stand_in)
 
@@ -329,11 +391,11 @@ class Recorded(_Witness):
 
     def _asked(self, about: Heading, ask: Callable[[], list[A]], kept: Callable[[A], Answer]) -> list[A]:
         clock = self._clock
-        wanted, n_killed = not clock.stopped, self._n_killed
+        wanted, n_given_up = not clock.stopped, self._n_given_up
         answers = ask()
         # What an interrupt has cut short is done anew when the search is resumed, and so is all that follows it.
         if wanted and not (clock.stopped and any(answer is None for answer in answers)):
-            clock.add(replace(about, killed=self._n_killed > n_killed), [kept(answer) for answer in answers])
+            clock.add(replace(about, killed=self._n_given_up > n_given_up), [kept(answer) for answer in answers])
         return answers
 
 
@@ -354,9 +416,13 @@ class Checked(_Witness):
             self._compare(about, programs[i], recorded[i], now)
         return recorded
 
+    def _proven(self, about: Heading, programs: Sequence[Pipeline]) -> list[Floats | Failed]:
+        answers = self._told(about, programs, lambda some, _: self._evaluator.prove(some), lambda: False)
+        return cast(list[Floats | Failed], answers)
+
     def _sampled(
         self, about: Heading, programs: Sequence[Pipeline], out_of_time: Callable[[], bool]
-    ) -> list[Floats | None]:
+    ) -> list[Floats | Failed | None]:
         return self._sampled_again(about, programs)
 
 

@@ -21,7 +21,7 @@ from evoseg.evolve.additive import (
     to_levels,
     without,
 )
-from evoseg.evolve.ports import Floats
+from evoseg.evolve.ports import Failed, Floats
 from evoseg.operators import registry
 from evoseg.pipeline import Pipeline, Step
 from evoseg.pipeline.editing import graft, shifted
@@ -33,7 +33,7 @@ OFFERED = 120
 """Planes, drawn anew each time, that one sum is chosen from."""
 SUMS = ("add_curves", "add_curves4")
 
-Probe = Callable[[Sequence[Pipeline]], Sequence[Floats | None]]
+Probe = Callable[[Sequence[Pipeline]], Sequence[Floats | Failed | None]]
 
 
 class Planes:
@@ -69,7 +69,7 @@ class Planes:
                 self._levels.move_to_end(program)
         fresh = [p for p in dict.fromkeys(programs) if p not in self._levels]
         for program, probe in zip(fresh, self._probe(fresh), strict=True):
-            if probe is None:
+            if probe is None or isinstance(probe, Failed):
                 continue
             if self.pixels is None:
                 self.pixels, self._n_images = pixels_of(probe), len(probe)

@@ -1,7 +1,7 @@
 """What the search says to and asks of others: tasks, proposers, and the values that pass between them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -96,11 +96,26 @@ def judged(task: Task, outputs: tuple[Any, ...], truth: Any) -> Floats:
 
 @dataclass(frozen=True)
 class Failed:
-    """A candidate that could not be scored: data, not an exception."""
+    """A candidate that could not be scored: data, not an exception.
+
+    Attributes
+    ----------
+    pipeline : Pipeline
+    reason : str
+    traceback : str
+        Empty if there was no exception.
+    transient : bool
+        Whether the reason is a limit, a lack of memory or the death of a process, so that another try may succeed.
+    parts : tuple of Floats or Failed
+        What came of each image, for a finished program that was tried image by image. Neither this nor `transient` is
+        kept in journals.
+    """
 
     pipeline: Pipeline
     reason: str
     traceback: str = ""
+    transient: bool = False
+    parts: "tuple[Floats | Failed, ...]" = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,14 +198,15 @@ class SearchView:
     facts : Facts
         What is known of the images.
     probe : callable (programs) -> list
-        Per program that returns a plane, what the task samples of it, of shape (n_images, ...); None if it failed.
+        Per program that returns a plane, what the task samples of it, of shape (n_images, ...); Failed or None if
+        there is nothing.
     """
 
     population: Sequence[Scored]
     best: Sequence[Scored]
     select: Callable[[int, Generator], list[Scored]]
     facts: Facts
-    probe: Callable[[Sequence[Pipeline]], Sequence[Floats | None]]
+    probe: Callable[[Sequence[Pipeline]], Sequence[Floats | Failed | None]]
 
 
 class Proposer(Protocol):

@@ -298,7 +298,7 @@ class Search:
         on_all = float(np.quantile([s.score for s in population], COMPARE))
         return Effort(floor=FLOOR * on_few, climb=on_few, compare=on_all)
 
-    def _probe(self, programs: Sequence[Pipeline]) -> list[Floats | None]:
+    def _probe(self, programs: Sequence[Pipeline]) -> list[Floats | Failed | None]:
         return self._probed.probe(programs, self._clock.late)
 
     def _select(self, n: int, rng: Generator) -> list[Scored]:

@@ -1,5 +1,6 @@
 """From a dataset to a proven pipeline: pack, search, choose, and only then open the test images."""
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -19,7 +20,7 @@ from evoseg.data.pack import Pack, write_pack
 from evoseg.data.splits import Splits
 from evoseg.evolve.budget import USUAL_S, Budget, Clock
 from evoseg.evolve.classics import constants
-from evoseg.evolve.evaluator import AnyEvaluator, Evaluator, evenly_spaced
+from evoseg.evolve.evaluator import HANG_LIMIT_S, AnyEvaluator, Evaluator, evenly_spaced
 from evoseg.evolve.facts import Facts, survey_images
 from evoseg.evolve.finalists import FOLDS, MOST, Finalist, champion, crossed, leave_one_out, nominate
 from evoseg.evolve.foreground import SHARE, foreground_of, lifted
@@ -31,6 +32,10 @@ from evoseg.evolve.selection import leading
 from evoseg.evolve.workers import Processes, WorkerSettings
 from evoseg.pipeline import Pipeline
 
+logger = logging.getLogger(__name__)
+
+SOON_S = 5.0
+"""CPU time that a job may take at least where the budget is one of seconds: a hang must not use it up."""
 RESERVE_S = 0.5
 """Time kept back from the search for choosing and proving the champion, at least."""
 TYPICAL_NS = 15.0
@@ -92,10 +97,14 @@ class Solution:
         The champion's scores that the promise rests on: its selection scores; where there is no selection split, those
         on the search images with all its numbers, curves included, found on the others.
     progress : Progress
-    test : mapping of Pipeline to statistics of shape (n_test, s)
-        For the champion and the baselines; empty without a test split.
+    tested : tuple of str
+        Stems of the test images that the champion could be scored on.
+    test : mapping of Pipeline to statistics of shape (n_tested, s)
+        For the champion, and the baselines that could be scored on the same images; empty without any.
+    not_scored : mapping of str to str
+        Why other images, of the selection and of the test split, could not be scored, by stem.
     reproducible : bool
-        False if a worker had to be killed.
+        False if a limit, a lack of memory or the death of its process has failed a candidate.
     """
 
     champion: Finalist
@@ -103,7 +112,9 @@ class Solution:
     expected: Floats
     progress: Progress
     splits: Splits
+    tested: tuple[str, ...] = ()
     test: Mapping[Pipeline, Floats] = field(default_factory=dict)
+    not_scored: Mapping[str, str] = field(default_factory=dict)
     reproducible: bool = True
 
     @property
@@ -167,16 +178,21 @@ def solve(
         before = Progress() if masks is None else masks.spent()
         progress = ground.search(task, executor, given, before, guests=guests)
         seen = ground.evaluator("finalists", task, executor, 0, n_search)
-        finalists = _finalists(progress, task, executor, ground, seen, [*settings.start, *made])
+        finalists, compared = _finalists(progress, task, executor, ground, seen, [*settings.start, *made])
         best = champion(finalists)
-        expected = _expected(best, ground, seen, crossing_s)
-        reproducible = not getattr(executor, "n_killed", 0)
+        expected = _expected(best, ground, seen, crossing_s) if not compared.images else best.selection
+        reproducible = not getattr(executor, "n_given_up", 0)
     if clock.stopped:
         progress.stopped_by = "interrupt"  # while choosing
     found(best.scored.pipeline)
     proven = [best, *(f for f in finalists if f.role != "evolved" and f is not best)]
     test = _prove(dataset, splits.test, task, [f.scored.pipeline for f in proven], hire, folder, witness)
-    return Solution(best, tuple(finalists), expected, progress, splits, test, reproducible)
+    not_scored = {splits.selection[i]: why for i, why in compared.reasons.items()}
+    not_scored |= {splits.test[i]: why for i, why in test.reasons.items()}
+    tested = tuple(splits.test[i] for i in test.images)
+    return Solution(
+        best, tuple(finalists), expected, progress, splits, tested, test.statistics, not_scored, reproducible
+    )
 
 
 def _masks(task: Task, pack: Pack, ground: "_Ground", hire: Hire) -> Progress | None:
@@ -214,8 +230,10 @@ class _Ground:
         return self.n_search + len(self.copied)
 
     def evaluator(self, name: str, task: Task, executor: Executor, first: int, end: int) -> AnyEvaluator:
-        """Return who judges on some of the images."""
-        return self.witness(name, Evaluator(task, executor, {i: self.sizes[i] for i in range(first, end)}), executor)
+        """Return who judges on some of the search images and their copies."""
+        least_limit_s = HANG_LIMIT_S if self.settings.budget.seconds is None else SOON_S
+        sizes = {i: self.sizes[i] for i in range(first, end)}
+        return self.witness(name, Evaluator(task, executor, sizes, least_limit_s), executor)
 
     def search(
         self,
@@ -283,7 +301,7 @@ def _finalists(
     ground: _Ground,
     seen: AnyEvaluator,
     untried: Sequence[Pipeline],
-) -> list[Finalist]:
+) -> tuple[list[Finalist], "_Judged"]:
     """Compare the best with the baselines; `untried` stand in where the search was stopped before it scored any."""
     if not progress.best and ground.clock.stopped:
         progress.best = leading([v for v in seen.evaluate(untried) if isinstance(v, Scored)], BEST)
@@ -291,24 +309,25 @@ def _finalists(
         raise EvosegError(_why_nothing(progress, ground.settings))
     fixed = [v for v in seen.evaluate(constants(ground.facts, task.output)) if isinstance(v, Scored)]
     nominated = nominate(progress.best, fixed, progress.best_classic)
+    compared = _Judged()
     if ground.splits.selection:
-        unseen = ground.evaluator("selection", task, executor, ground.first_selection, len(ground.sizes))
-        statistics = unseen.judge([s.pipeline for s, _ in nominated])
-        return [
-            Finalist(s, task.score(found), role)
-            for (s, role), found in zip(nominated, statistics, strict=True)
-            if isinstance(found, np.ndarray)
-        ]
+        sizes = {i: ground.sizes[i] for i in range(ground.first_selection, len(ground.sizes))}
+        programs = [s.pipeline for s, _ in nominated]
+        chosen = [s.pipeline for s, role in nominated if role != "constant"] or programs
+        compared = _judged("selection", task, executor, sizes, programs, chosen, ground.witness)
+        if compared.images:
+            found = [(s, role, compared.statistics.get(s.pipeline)) for s, role in nominated]
+            return [Finalist(s, task.score(each), role) for s, role, each in found if each is not None], compared
     if not ground.method.leave_out:
-        return [Finalist(s, s.scores, role) for s, role in nominated]
+        return [Finalist(s, s.scores, role) for s, role in nominated], compared
     # A baseline's numbers are nobody's choice: there is nothing to leave out but its level.
     variants = {"evolved": progress.variants}
-    return [Finalist(s, leave_one_out(s, variants.get(role, {})), role) for s, role in nominated]
+    return [Finalist(s, leave_one_out(s, variants.get(role, {})), role) for s, role in nominated], compared
 
 
 def _expected(best: Finalist, ground: _Ground, seen: AnyEvaluator, seconds: float) -> Floats:
     """Return the champion's scores on images that none of its numbers was found on, as far as there is time."""
-    if ground.splits.selection or not ground.method.leave_out:
+    if not ground.method.leave_out:
         return best.selection
     pixels = sum(ground.sizes[i] for i in range(ground.n_search))
     with threadpool_limits(1):  # as in the search
@@ -323,18 +342,76 @@ def _prove(
     hire: Hire,
     folder: Path,
     witness: Witness,
-) -> dict[Pipeline, Floats]:
-    """Score finished programs on images that nothing has looked at before."""
+) -> "_Judged":
+    """Score finished programs, the champion first, on images that nothing has looked at before."""
     if not stems:
-        return {}
+        return _Judged()
     pack = write_pack(folder / "test.pack", _read(dataset, task, stems))
+    sizes = {i: _pixels(task, item) for i, item in enumerate(pack.items)}
     with closing(hire(task, pack)) as executor:
-        evaluator = Evaluator(task, executor, {i: _pixels(task, item) for i, item in enumerate(pack.items)})
-        found = witness("test", evaluator, executor).judge(programs)
-    for program, statistics in zip(programs, found, strict=True):
-        if isinstance(statistics, Failed):
-            raise EvosegError(f"the pipeline failed on a test image: {statistics.reason}\n{program.digest}")
-    return {p: s for p, s in zip(programs, found, strict=True) if isinstance(s, np.ndarray)}
+        return _judged("test", task, executor, sizes, programs, programs[:1], witness)
+
+
+@dataclass(frozen=True, eq=False)
+class _Judged:
+    """What finished programs did on images of a split.
+
+    Attributes
+    ----------
+    images : tuple of int
+        Places in the split of those that all these programs could be scored on.
+    statistics : mapping of Pipeline to statistics of shape (n_images, s)
+    reasons : mapping of int to str
+        Why the other images could not be scored, by their places.
+    """
+
+    images: tuple[int, ...] = ()
+    statistics: Mapping[Pipeline, Floats] = field(default_factory=dict)
+    reasons: Mapping[int, str] = field(default_factory=dict)
+
+
+def _judged(
+    name: str,
+    task: Task,
+    executor: Executor,
+    sizes: Mapping[int, int],
+    programs: Sequence[Pipeline],
+    leaders: Sequence[Pipeline],
+    witness: Witness,
+) -> _Judged:
+    """Judge finished programs; the images that count are those that one of the leaders could be scored on.
+
+    That is the leader who fails on the fewest, the first of such. Other programs that fail on one of these images are
+    left out, as the means of all must be over the same images.
+
+    Parameters
+    ----------
+    sizes : mapping of int to int
+        The images, as places in the executor's items, and their pixels.
+    """
+    found = witness(name, Evaluator(task, executor, sizes), executor).prove(programs)
+    parts = {program: _image_by_image(each, len(sizes)) for program, each in zip(programs, found, strict=True)}
+    failures = {p: {k: e.reason for k, e in enumerate(each) if isinstance(e, Failed)} for p, each in parts.items()}
+    leader = min(leaders, key=lambda program: len(failures[program]))
+    images = tuple(k for k in range(len(sizes)) if k not in failures[leader])
+    statistics: dict[Pipeline, Floats] = {}
+    for program, each in parts.items():
+        rows = [row for k in images if isinstance(row := each[k], np.ndarray)]
+        if images and len(rows) == len(images):
+            statistics[program] = np.concatenate(rows)
+        elif images:
+            why = next(reason for k, reason in failures[program].items() if k in images)
+            logger.warning("left out of the comparison on the %s images, %s: %s", name, program.digest, why)
+    for k, reason in failures[leader].items():
+        logger.warning("number %d of the %s images could not be scored: %s", k + 1, name, reason)
+    return _Judged(images, statistics, failures[leader])
+
+
+def _image_by_image(found: Floats | Failed, n_images: int) -> Sequence[Floats | Failed]:
+    """Return what was found on each image."""
+    if isinstance(found, Failed):
+        return found.parts or [found] * n_images
+    return [row[None] for row in found]
 
 
 def _pack_with_copies(dataset: Dataset, task: Task, splits: Splits, copied: Sequence[int], path: Path) -> Pack:

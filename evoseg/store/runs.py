@@ -251,6 +251,21 @@ class RunFile:
         if (monotonic() - self._committed) * SHARE >= self._commit_s:
             self.flush()
 
+    def cut(self) -> None:
+        """Forget the entry that was taken last, and all behind it.
+
+        Raises
+        ------
+        StoreError
+            If that cannot be written.
+        """
+        self._taken -= 1
+        del self._ahead[self._taken :]
+        self._number = self._taken
+        with database.mended(self._folder / DATABASE), self._connection.begin():
+            self._connection.execute(ENTRY.delete().where(ENTRY.c.number > self._taken))
+            self._connection.execute(ANSWER.delete().where(ANSWER.c.entry > self._taken))
+
     def flush(self) -> None:
         """Write what has not been written yet.
 

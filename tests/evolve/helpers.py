@@ -161,14 +161,43 @@ class NastyTask(BinaryTask):
 
 @dataclass(frozen=True)
 class SlowTask(BinaryTask):
-    """Takes its time, so that it can be interrupted."""
+    """Takes so much CPU time and then sleeps for so long, so that it can be interrupted."""
 
     folder: str = ""
     seconds: float = 0.5
+    sleeps: float = 0.0
 
     def judge(self, output: NDArray[Any], truth: Any) -> Floats:
         Path(self.folder, "begun").touch()
-        time.sleep(self.seconds)
+        until = time.process_time() + self.seconds
+        while time.process_time() < until:
+            pass
+        time.sleep(self.sleeps)
+        return super().judge(output, truth)
+
+
+@dataclass(frozen=True)
+class DelegatingTask(BinaryTask):
+    """Waits for a child that never ends, and uses no CPU time of its own."""
+
+    def judge(self, output: NDArray[Any], truth: Any) -> Floats:
+        subprocess.run([sys.executable, "-c", "while True: pass"], check=True)
+        raise AssertionError("the child has ended")
+
+
+@dataclass(frozen=True)
+class FickleTask(BinaryTask):
+    """Fails on images whose truth has so many pixels, as long as there is a file called "busy" in a folder."""
+
+    folder: str = ""
+    pixels: tuple[int, ...] = ()
+    kill: bool = False
+
+    def judge(self, output: NDArray[Any], truth: Any) -> Floats:
+        if int(truth.mask.sum()) in self.pixels and Path(self.folder, "busy").exists():
+            if self.kill:
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise MemoryError("others have it all")
         return super().judge(output, truth)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,12 +12,12 @@ from hypothesis import strategies as st
 from evoseg.evolve import evaluator as evaluator_module
 from evoseg.evolve.binary import BinaryTask
 from evoseg.evolve.evaluator import Evaluator
-from evoseg.evolve.jobs import Dealer, Executor, InProcess, Job, Measure, Outcome, Part, Request
+from evoseg.evolve.jobs import Dealer, Executor, InProcess, Job, Measure, Outcome, Part, Request, out_of_memory
 from evoseg.evolve.ports import Failed, Item, Scored, Task
 from evoseg.evolve.workers import Processes, WorkerSettings
 from evoseg.pipeline import IMAGE, Pipeline
 from evoseg.pipeline.value import step
-from tests.evolve.helpers import BrightnessTask, CountTask, NastyTask, discs, marking, pack, ramp, sizes
+from tests.evolve.helpers import BrightnessTask, CountTask, FickleTask, NastyTask, discs, marking, pack, ramp, sizes
 
 Make = Callable[[Task, Sequence[Item], Path], Executor]
 
@@ -264,7 +265,7 @@ def test_nothing_is_run_when_time_is_up_before_it_begins():
     assert counting.jobs == []
 
 
-def test_limits_grow_with_the_modelled_cost_and_never_fall_below_five_seconds():
+def test_limits_grow_with_the_modelled_cost_and_never_fall_below_that_of_a_hang():
     class Large(Counting):
         def run(self, jobs: Sequence[Job]) -> list[Outcome]:
             self.jobs += jobs
@@ -275,7 +276,7 @@ def test_limits_grow_with_the_modelled_cost_and_never_fall_below_five_seconds():
     Evaluator(BinaryTask(), counting, {0: 100}).judge([program])
     Evaluator(BinaryTask(), counting, {0: 10**9}).judge([program])
     small, large = counting.jobs
-    assert small.limit_s == 5.0
+    assert small.limit_s == 20.0
     assert large.limit_s == pytest.approx(20 * program.cost)
 
 
@@ -286,3 +287,74 @@ def test_judging_refits_nothing():
     (statistics,) = evaluator.judge([program])
     expected = [BinaryTask().judge(program(i["image"]), BinaryTask().truth(i)).tolist() for i in items]
     assert statistics.tolist() == expected
+
+
+def test_a_finished_program_that_fails_on_an_image_is_told_of_image_by_image(tmp_path):
+    items = discs(3)
+    pixels = tuple(int(item["mask"].sum()) for item in items)
+    task = FickleTask(folder=str(tmp_path), pixels=pixels[1:2])
+    evaluator = Evaluator(task, InProcess(task, items, 0), sizes(items))
+    program = Pipeline([*PLANE, step("otsu", 1)])
+    (whole,) = evaluator.prove([program])
+    (tmp_path / "busy").touch()
+    (failed,) = evaluator.prove([program])
+    assert isinstance(whole, np.ndarray)
+    assert isinstance(failed, Failed)
+    assert failed.transient
+    first, second, third = failed.parts
+    assert isinstance(second, Failed)
+    assert second.reason == "MemoryError: others have it all"
+    assert [first[0].tolist(), third[0].tolist()] == [whole[0].tolist(), whole[2].tolist()]
+
+
+def test_a_test_image_that_kills_every_process_is_found_out(tmp_path):
+    items = discs(2)
+    task = FickleTask(folder=str(tmp_path), pixels=(int(items[0]["mask"].sum()),), kill=True)
+    program = Pipeline([*PLANE, step("otsu", 1)])
+    processes = Processes(task, pack(items, tmp_path), WorkerSettings())
+    (tmp_path / "busy").touch()
+    try:
+        (failed,) = Evaluator(task, processes, sizes(items)).prove([program])
+        (tmp_path / "busy").unlink()
+        (found,) = Evaluator(task, processes, sizes(items)).prove([program])
+    finally:
+        processes.close()
+    assert isinstance(failed, Failed)
+    assert "SIGKILL" in failed.parts[0].reason
+    assert failed.parts[1][0].tolist() == found[1].tolist()
+
+
+def test_memory_that_values_at_hand_take_up_fails_nobody():
+    class Once(BinaryTask):
+        def judge(self, output, truth):
+            if not tried.append(output) and len(tried) == 1:
+                raise MemoryError
+            return super().judge(output, truth)
+
+    tried: list[object] = []
+    task, items = Once(), discs(1)
+    evaluator = Evaluator(task, InProcess(task, items, 1 << 20), sizes(items))
+    (found,) = evaluator.judge([Pipeline([*PLANE, step("otsu", 1)])])
+    assert isinstance(found, np.ndarray)
+
+
+@pytest.mark.parametrize("raises", [MemoryError, OSError(12, "Cannot allocate memory"), ZeroDivisionError])
+def test_only_a_lack_of_memory_is_worth_another_try(raises):
+    class Failing(BinaryTask):
+        def judge(self, output, truth):
+            raise raises
+
+    task, items = Failing(), discs(1)
+    evaluator = Evaluator(task, InProcess(task, items, 0), sizes(items))
+    (failed,) = evaluator.judge([Pipeline([*PLANE, step("otsu", 1)])])
+    assert isinstance(failed, Failed)
+    assert failed.transient is (raises is not ZeroDivisionError)
+
+
+def test_opencv_says_in_its_own_words_that_memory_has_run_out():
+    with pytest.raises(cv2.error) as caught:
+        cv2.resize(np.zeros((8, 8), np.uint8), (2**31 - 1, 2**31 - 1))
+    assert out_of_memory(caught.value)
+    with pytest.raises(cv2.error) as caught:
+        cv2.resize(np.zeros((0, 0), np.uint8), (2, 2))
+    assert not out_of_memory(caught.value)

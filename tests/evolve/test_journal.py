@@ -25,16 +25,17 @@ from evoseg.evolve.journal import (
     Recorded,
     RecordedClock,
 )
-from evoseg.evolve.ports import Scored
+from evoseg.evolve.ports import Failed, Scored, Task
 from evoseg.evolve.solve import SearchSettings, Solution, Witness, solve
 from evoseg.pipeline import Pipeline
-from tests.evolve.helpers import discs, marking
+from tests.evolve.helpers import FickleTask, discs, marking
 
 ITEMS = discs(9, shape=(40, 51))
 NAMES = [f"{i:03}" for i in range(9)]
 DATASET = Dataset.from_arrays([i["image"] for i in ITEMS], [i["mask"] for i in ITEMS], names=NAMES)
 SPLITS = Splits(("000", "001", "002", "003"), ("004", "005", "006"), ("007", "008"))
 SETTINGS = SearchSettings(Budget(evaluations=130), workers=0)
+TASK = BinaryTask()
 
 Entries = list[tuple[Heading, list[Answer]]]
 
@@ -57,9 +58,16 @@ class Memory:
     def add(self, heading: Heading, answers: Sequence[Answer]) -> None:
         self.entries.append((heading, list(answers)))
 
+    def cut(self) -> None:
+        self._taken -= 1
+        self._n_old = self._taken
+        del self.entries[self._taken :]
 
-def solved(folder: Path, clock: Clock, witness: Witness, chosen: SearchSettings = SETTINGS) -> Solution:
-    return solve(DATASET, SPLITS, BinaryTask(), chosen, folder, clock, witness=witness)
+
+def solved(
+    folder: Path, clock: Clock, witness: Witness, chosen: SearchSettings = SETTINGS, task: Task = TASK
+) -> Solution:
+    return solve(DATASET, SPLITS, task, chosen, folder, clock, witness=witness)
 
 
 def recorded(
@@ -67,11 +75,16 @@ def recorded(
     journal: Memory,
     inside: Callable[[RecordedClock, Any], Any] = lambda clock, evaluator: evaluator,
     chosen: SearchSettings = SETTINGS,
+    task: Task = TASK,
 ) -> Solution:
     """Solve with a journal; `inside` may put something between the recording and the evaluator."""
     clock = RecordedClock(chosen.budget)
     clock.follow(journal)
-    return solved(folder, clock, lambda name, e, executor: Recorded(name, inside(clock, e), executor, clock), chosen)
+
+    def witness(name: str, evaluator: Any, executor: Any) -> Recorded:
+        return Recorded(name, inside(clock, evaluator), executor, clock)
+
+    return solved(folder, clock, witness, chosen, task)
 
 
 def told(solution: Solution) -> dict[str, object]:
@@ -121,7 +134,7 @@ class Never:
     def judge(self, *arguments: object) -> None:
         raise AssertionError("asked again")
 
-    evaluate = judge
+    evaluate = prove = judge
 
     def probe(self, *arguments: object) -> Any:
         return self._evaluator.probe(*arguments)  # too much to keep
@@ -149,6 +162,9 @@ class Stopping:
 
     def judge(self, *arguments: Any) -> Any:
         return self._ask(self._evaluator.judge, *arguments)
+
+    def prove(self, *arguments: Any) -> Any:
+        return self._ask(self._evaluator.prove, *arguments)
 
     def probe(self, *arguments: Any) -> Any:
         return self._ask(self._evaluator.probe, *arguments)
@@ -234,6 +250,87 @@ def test_planes_that_differ_are_refused(whole, tmp_path):
     assert any(heading.about == "probes.probe" for heading, _ in whole[0])
     with pytest.raises(JournalError, match=r"planes .* differ now \(entry \d+\)"):
         recorded(tmp_path, Memory(whole[0]), lambda clock, evaluator: Blurred(evaluator))
+
+
+def fickle(folder: Path, *stems: str) -> FickleTask:
+    """Return a task that fails on some images as long as there is a file."""
+    return FickleTask(folder=str(folder), pixels=tuple(int(ITEMS[NAMES.index(stem)]["mask"].sum()) for stem in stems))
+
+
+def about(entries: Entries) -> list[str]:
+    return [heading.about for heading, _ in entries]
+
+
+@pytest.mark.parametrize(("stem", "left"), [("007", ["selection.judge"]), ("005", [])])
+def test_what_the_machine_has_failed_is_named_and_tried_again(whole, tmp_path, stem, left):
+    journal, task, busy = Memory(), fickle(tmp_path, stem), tmp_path / "busy"
+    busy.touch()
+    solution = recorded(tmp_path, journal, task=task)
+    assert dict(solution.not_scored) == {stem: "MemoryError: others have it all"}
+    expected = Pipeline(solution.champion.scored.pipeline.steps)
+    assert solution.tested == tuple(name for name in SPLITS.test if name != stem)
+    assert {len(statistics) for statistics in solution.test.values()} == {len(solution.tested)}
+    assert len(solution.champion.selection) == len([name for name in SPLITS.selection if name != stem])
+    for i, name in enumerate(solution.tested):
+        item = ITEMS[NAMES.index(name)]
+        found = task.judge(expected(item["image"]), task.truth(item))
+        assert solution.test[expected][i].tolist() == found.tolist()
+    assert about(journal.entries)[about(journal.entries).index(END) :] == [END, "finalists.evaluate", *left]
+    busy.unlink()
+    assert told(recorded(tmp_path, resumed := Memory(journal.entries), task=task)) == whole[1]
+    assert [h.question for h, _ in resumed.entries] == [h.question for h, _ in whole[0]]
+
+
+def test_a_search_whose_test_images_all_fail_ends_all_the_same(tmp_path):
+    (tmp_path / "busy").touch()
+    solution = recorded(tmp_path, Memory(), task=fickle(tmp_path, *SPLITS.test, *SPLITS.selection))
+    assert sorted(solution.not_scored) == sorted([*SPLITS.selection, *SPLITS.test])
+    assert (solution.tested, solution.test) == ((), {})
+    assert len(solution.champion.selection) == len(SPLITS.search), "chosen as without a selection split"
+    assert len(solution.expected) == len(SPLITS.search)
+
+
+@pytest.mark.parametrize("name", ["selection.judge", "test.judge"])
+def test_a_failure_that_an_older_version_has_written_down_is_not_repeated(whole, tmp_path, name):
+    old: Entries = []
+    for heading, answers in whole[0]:
+        if heading.about == name:
+            reason = "it ran for more than 5 s, or its process died"
+            old.append((replace(heading, killed=True), [*answers[:-1], Failed(marking(1), reason)]))
+        else:
+            old.append((heading, answers))
+    journal = Memory(old)
+    solution = recorded(tmp_path, journal)
+    assert told(solution) == whole[1]
+    assert about(journal.entries) == about(whole[0])
+    assert not any(isinstance(a, Failed) for h, answers in journal.entries if h.about == name for a in answers)
+
+
+def test_an_error_of_the_task_itself_is_final_and_named(tmp_path):
+    class Broken(BinaryTask):
+        def judge(self, output: Any, truth: Any) -> Any:
+            if int(truth.mask.sum()) == int(ITEMS[7]["mask"].sum()):
+                raise ZeroDivisionError("of its own")
+            return super().judge(output, truth)
+
+    journal = Memory()
+    solution = recorded(tmp_path, journal, task=Broken())
+    assert dict(solution.not_scored) == {"007": "ZeroDivisionError: of its own"}
+    assert solution.tested == ("008",)
+    assert about(journal.entries)[-1] == "test.judge"
+    assert told(recorded(tmp_path, Memory(journal.entries), task=Broken())) == told(solution)
+
+
+class Forgetful(Never):
+    """Has no memory for planes."""
+
+    def probe(self, programs: Sequence[Pipeline], *arguments: object) -> Any:
+        return [Failed(program, "MemoryError: ", transient=True) for program in programs]
+
+
+def test_planes_that_cannot_be_had_now_are_not_said_to_differ(whole, tmp_path):
+    with pytest.raises(JournalError, match="cannot be computed now: MemoryError"):
+        recorded(tmp_path, Memory(whole[0]), lambda clock, evaluator: Forgetful(evaluator))
 
 
 def test_a_killed_worker_is_not_forgotten(tmp_path):

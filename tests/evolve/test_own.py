@@ -77,7 +77,7 @@ def test_statistics_of_unlike_shapes_fail_the_candidate_and_not_its_worker(file,
     pack = write_pack(tmp_path / "p", [(stem, task.item(data.load(stem))) for stem in data.stems])
     for executor in (InProcess(task, pack.items, 0), Processes(task, pack.path, WorkerSettings())):
         assert "different shapes: (2,) and (3,)" in judged(executor).reason
-        assert not getattr(executor, "n_killed", 0)
+        assert not getattr(executor, "n_given_up", 0)
 
 
 def test_it_travels_as_its_file_and_not_if_that_has_changed(file):
