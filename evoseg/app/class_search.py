@@ -239,13 +239,15 @@ def _put_together(folder: Path, dataset: Dataset, again: _Again) -> FoundClasses
         assert selection is not None
         entry |= {"expected": selection, "pipeline": one.result["pipeline"], "scores": one.scores}
         entry |= {"good_enough": one.good_enough, "run": str(folder / entry["name"])}
+        entry |= {"not_scored": one.result.get("not_scored", {})}
     metric = next(iter(found.values())).metric
     document |= {"metric": metric, "scores": _means(found)}
     _write(folder, document)
     pipeline = read_classes(folder / CLASSES)
     combined: dict[str, float] = {}
-    if split_of(dataset).test:
-        per_image = score_classes(pipeline, dataset, "test", metric)
+    not_scored = {stem for entry in document["classes"] for stem in entry["not_scored"]}
+    if set(split_of(dataset).test) - not_scored:
+        per_image = score_classes(pipeline, dataset, "test", metric, not_scored)
         combined = {name: float(np.mean(list(scores.values()))) for name, scores in per_image.items()}
         document |= {"combined_test": combined, "mean_combined_test": mean_of(per_image)}
         _write(folder, document)

@@ -1,7 +1,7 @@
 """Pipelines for several classes: one each, what becomes of them together, and the document that names them."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -195,7 +195,9 @@ def read_program(source: str) -> tuple[Pipeline | ClassPipeline, Reading]:
     return classes, classes.reading
 
 
-def score_classes(program: ClassPipeline, dataset: Dataset, split: str, name: str) -> Mapping[str, Mapping[str, float]]:
+def score_classes(
+    program: ClassPipeline, dataset: Dataset, split: str, name: str, without: Container[str] = ()
+) -> Mapping[str, Mapping[str, float]]:
     """Score an image of classes: by class, each as foreground against all else.
 
     Parameters
@@ -203,6 +205,8 @@ def score_classes(program: ClassPipeline, dataset: Dataset, split: str, name: st
     split : "test", "search", "selection" or "all"
     name : str
         Of the metric.
+    without : container of str
+        Stems of images to leave out.
 
     Returns
     -------
@@ -220,6 +224,8 @@ def score_classes(program: ClassPipeline, dataset: Dataset, split: str, name: st
         raise DatasetError(f"{dataset.title}: no mask holds the class {missing[0].value} ({missing[0].name}).")
     scores: dict[str, dict[str, float]] = {part.name: {} for part in program.parts}
     for stem in stems_of(dataset, split):
+        if stem in without:
+            continue
         sample = dataset.load(stem)
         if sample.values is None:
             raise DatasetError(f"{stem}: has no mask that classes can be compared with.")

@@ -50,6 +50,7 @@ def classes_summary(found: FoundClasses) -> str:
         lines.append(f"  {entry['value']:3d} {name:{width}s}  {', '.join(scores)}{together}")
         if not entry["good_enough"]:
             lines.append(f"      {'':{width}s}  {verdict(found.classes[name])}")
+        lines += [f"      {'':{width}s}  {words}" for words in not_scored(found.classes[name])]
     lines += ["", "Where masks overlap, the class that was expected to score higher has the pixel.", "files"]
     lines += [f"  {found.file}", *(f"  {entry['run']}" for entry in result["classes"])]
     return "\n".join(lines)

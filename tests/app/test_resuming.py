@@ -167,6 +167,26 @@ def test_a_replay_finds_a_single_changed_bit(command, run, whole):
     assert first["recorded"] != first["now"]
 
 
+def test_a_run_of_an_older_version_that_a_limit_has_ended_on_the_test_images_can_be_finished(command, run, whole):
+    state = kept.kept(run).state
+    cut(run, state.entries)
+    words = "it ran for more than 5 s, or its process died\0"
+    with sqlite3.connect(run / "run.db") as connection:
+        connection.row_factory = sqlite3.Row
+        (number,) = connection.execute("SELECT number FROM entry WHERE about = 'test.judge'").fetchone()
+        failed = "UPDATE answer SET outcome = 'failed', n_images = NULL, numbers = NULL, words = ? WHERE entry = ?"
+        connection.execute(failed, (words, number))
+        rows = connection.execute("SELECT * FROM answer WHERE entry = ? ORDER BY place", (number,)).fetchall()
+        entry = (checksum([*map(dict, rows)]), number)
+        connection.execute("UPDATE entry SET killed = 1, checksum = ? WHERE number = ?", entry)
+    connection.close()
+    assert number == state.entries, "nothing comes after the test images"
+    resumed = command("runs", "resume", whole.run, "--json")
+    assert resumed.code == 0, resumed.err
+    assert untimed(json.loads(resumed.out)) == untimed(whole.result)
+    assert command("runs", "replay", whole.run).code == 0
+
+
 class Ticks:
     """A clock on which a millisecond passes each time somebody looks."""
 

@@ -91,6 +91,17 @@ def test_a_journal_comes_back_in_order(folder):
     assert found[0][1][1:] == [TurnedAway(marking(7), 0.01), Failed(marking(8), "no", "trace"), None]
 
 
+def test_a_journal_can_be_cut_before_the_entry_that_was_taken_last(folder):
+    fill(folder, 4)
+    with open_journal(folder, write=True) as journal:
+        journal.take(PROGRAMS)
+        journal.take(PROGRAMS)
+        journal.cut()
+        assert journal.ahead() is None
+        journal.add(Heading(SEARCH, "again", 9.0), [None] * len(PROGRAMS))
+    assert [heading.question for heading, _ in taken(folder)] == ["q0", "again"]
+
+
 def test_later_entries_follow_earlier_ones(folder):
     fill(folder, 2)
     with open_journal(folder, write=True) as journal:
