@@ -45,7 +45,7 @@ def tasks_of(folder: Path) -> list[str]:
     if not any((folder / truths).is_dir() for truths in ("masks", "points")):
         return []
     dataset = Dataset(folder)
-    asked = asked_by(dataset.survey.facts, dataset.card).task
+    asked = asked_by(dataset.survey, dataset.card).task
     return [task for task in TASKS if task == asked or (task == BINARY and (folder / "masks").is_dir())]
 
 

@@ -29,7 +29,7 @@ from evoseg.data.checking import report_of
 from evoseg.data.classes import classes_of
 from evoseg.data.dataset import Dataset
 from evoseg.data.reading import Reading
-from evoseg.data.sources import FolderSource
+from evoseg.data.sources import FolderSource, recorded_reading
 from evoseg.data.splits import Splits
 from evoseg.data.splits import split as split_of
 from evoseg.evolve.journal import RecordedClock
@@ -225,7 +225,7 @@ def plan(asked: RunSettings, dataset: Dataset) -> Plan:
     """
     kind, metric, choice = decided(asked.task, asked.metric, dataset)
     asked = asked.decided(kind, metric, radius_for(kind, asked.radius, dataset))
-    asked = replace(asked, reading=dataset.source.reading)
+    asked = replace(asked, reading=recorded_reading(dataset.source))
     if kind.own and dataset.labelled:
         try_out(asked.the_task(), dataset.load(dataset.labelled[0]), Path(kind.name))
     for pipeline in () if kind.own else asked.start:

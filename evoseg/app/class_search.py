@@ -35,10 +35,11 @@ from evoseg.app.solved import remember_or_say
 from evoseg.app.status import Watch
 from evoseg.app.tasks import AUTO, BINARY, check_names
 from evoseg.base.errors import DatasetError, SettingsError
-from evoseg.data.asked import CLASSES as TASK
 from evoseg.data.classes import classes_of, of_class
 from evoseg.data.dataset import Dataset
+from evoseg.data.meaning import CLASSES as TASK
 from evoseg.data.reading import Reading
+from evoseg.data.sources import recorded_reading
 from evoseg.data.splits import split as split_of
 from evoseg.store.lock import RunLock
 from evoseg.store.runs import read_run
@@ -127,7 +128,7 @@ def resume_classes(
     path = Path(folder).expanduser().absolute()
     document = read_document(path / CLASSES)
     try:
-        where, reading = document["dataset_path"] if data is None else data, Reading(**document["reads"])
+        where, reading = document["dataset_path"] if data is None else data, Reading.recorded(document["reads"])
     except (KeyError, TypeError) as error:
         raise FilesError(f"{path / CLASSES}: does not say what was searched in ({error}).") from error
     if where is None:
@@ -208,7 +209,7 @@ def _document(dataset: Dataset, parts: Mapping[str, Dataset]) -> dict[str, Any]:
         "task": TASK,
         "dataset": name_of(dataset),
         "dataset_path": str(dataset.root.resolve()) if dataset.root else None,
-        "reads": dataset.source.reading.chosen,
+        "reads": recorded_reading(dataset.source).chosen,
         "classes": [{"value": part.source.reading.value, "name": name} for name, part in parts.items()],
     }
 

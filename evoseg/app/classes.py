@@ -165,7 +165,7 @@ def read_classes(path: Path) -> ClassPipeline:
             ClassPart(int(e["value"]), str(e["name"]), read_text(e["pipeline"]), float(e["expected"]))
             for e in document["classes"]
         )
-        reading = Reading(**document.get("reads", {}))
+        reading = Reading(**document.get("reads", {})).of_images
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         if isinstance(error, PipelineError):
             raise

@@ -12,6 +12,7 @@ from evoseg.data.checking import open_dataset
 from evoseg.data.classes import OneClass, of_class
 from evoseg.data.dataset import Dataset
 from evoseg.data.reading import PLAIN, Reading
+from evoseg.data.sources import ArraySource, FolderSource
 
 Arrays = Sequence[NDArray[Any]] | Mapping[str, NDArray[Any]]
 Data = str | Path | Dataset | tuple[Arrays, Arrays]
@@ -39,11 +40,17 @@ def opened(data: Data, reading: Reading = PLAIN) -> Dataset:
     elif isinstance(data, tuple):
         if len(data) != 2:
             raise DatasetError(f"a tuple of {len(data)} was given; (images, masks) is needed.")
-        data = Dataset.from_arrays(*data)
+        data = Dataset.from_arrays(*data, meaning=reading.masks)
     assert isinstance(data, Dataset)
     if data.survey.faults:
         raise DatasetError(data.survey.faults[0])
-    read = data.source.reading
+    if (
+        reading.masks
+        and isinstance(data.source, FolderSource | ArraySource)
+        and data.source.reading.masks != reading.masks
+    ):
+        data = Dataset.from_source(data.root, data.source.under(reading.masks))
+    read = replace(data.source.reading, masks=reading.masks)
     if (wanted := replace(reading, value=0)).or_else(read) != read:
         raise SettingsError(
             f"{data.title}: {wanted} was asked for, but its images are read already. Name its folder instead, or open "

@@ -193,7 +193,7 @@ def reading_in(path: Path) -> Reading:
     EvosegError
         If the run cannot be read.
     """
-    return Reading(**read_run(path).settings.get("reading", {}))
+    return Reading.recorded(read_run(path).settings.get("reading", {}))
 
 
 def champion_file(path: Path) -> Path:

@@ -56,7 +56,7 @@ def reading_of(source: str | Path) -> Reading:
     if isinstance(source, str) and "\n" in source:
         return _reading_in(source)
     path = _path(source)
-    return reading_in(path[0]) if isinstance(path, tuple) else _reading_in(_content(path, source))
+    return reading_in(path[0]).of_images if isinstance(path, tuple) else _reading_in(_content(path, source))
 
 
 def _reading_in(text: str) -> Reading:

@@ -74,7 +74,7 @@ def settings_of(record: RunRecord, task: str | Path | None = None) -> RunSetting
         raise ChangedError(f"{record.id}: {_made_with(record)}, and its settings differ ({other}). Use that version.")
     start = tuple(read_text(text) for text in recorded["start"])
     offers = tuple(Offer(**{**offer, "program": read_text(offer["program"])}) for offer in recorded["offers"])
-    reading = Reading(**recorded.get("reading", {}))
+    reading = Reading.recorded(recorded.get("reading", {}))
     settings = RunSettings(**{**recorded, "start": start, "offers": offers, "reading": reading})
     if task is not None:
         settings = replace(settings, task=named(task))

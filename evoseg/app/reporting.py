@@ -242,7 +242,7 @@ def _facts(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     facts = [("run", result["run"]), ("dataset", result["dataset_path"] or result["dataset"])]
     facts.append(("images", ", ".join(f"{n} {split}" for split, n in result["n_images"].items())))
     chosen = {name: value for name, value in result["settings"].items() if name not in ("offers", "barred", "reading")}
-    chosen |= Reading(**result["settings"].get("reading", {})).chosen
+    chosen |= Reading(**result["settings"].get("reading", {})).of_images.chosen
     facts += [(name, f"{value}") for name, value in chosen.items() if value not in (None, "", [], "none")]
     facts += [(f"{METRIC_WORDS[name]} on test", f"{score:.3f}") for name, score in result["all_metrics_test"].items()]
     facts += [("stopped by", result["stopped_by"]), ("reproducible", "yes" if result["reproducible"] else "no")]

@@ -13,7 +13,7 @@ from evoseg.app.pipelines import read_pipeline
 from evoseg.app.tasks import AUTO, TaskKind, check_names, kind_called, kind_for
 from evoseg.base.errors import SettingsError, unknown
 from evoseg.base.kinds import Kind
-from evoseg.data.asked import CLASSES
+from evoseg.data.meaning import CLASSES
 from evoseg.data.reading import PLAIN, Reading
 from evoseg.evolve.budget import USUAL_S, Budget
 from evoseg.evolve.ports import Task

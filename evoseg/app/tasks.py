@@ -6,8 +6,9 @@ from pathlib import Path
 
 from evoseg.base.errors import SettingsError, unknown
 from evoseg.base.kinds import Kind
-from evoseg.data.asked import CLASSES, Asked, asked
+from evoseg.data.asked import Asked, asked
 from evoseg.data.dataset import Dataset
+from evoseg.data.meaning import CLASSES
 from evoseg.evolve.binary import BinaryTask
 from evoseg.evolve.instances import InstanceTask
 from evoseg.evolve.own import digest_of, load_task
@@ -154,7 +155,7 @@ def sets_classes(task: str, metric: str | None, dataset: Dataset) -> bool:
     check_names(task, metric)
     if task != AUTO or (metric is not None and kind_scored_by(metric).name != BINARY):
         return task == CLASSES
-    return asked(dataset.survey.facts, dataset.card).task == CLASSES
+    return asked(dataset.survey, dataset.card).task == CLASSES
 
 
 def decided(task: str, metric: str | None, dataset: Dataset) -> tuple[TaskKind, str, Asked]:
@@ -171,7 +172,7 @@ def decided(task: str, metric: str | None, dataset: Dataset) -> tuple[TaskKind, 
     elif metric is not None:
         choice = Asked(kind_scored_by(metric).name, f"{metric} scores it")
     else:
-        choice = asked(dataset.survey.facts, dataset.card)
+        choice = asked(dataset.survey, dataset.card)
     kind = kind_called(choice.task)
     if kind.truth is None:
         return kind, metric or kind.metrics[0], choice

@@ -1,13 +1,13 @@
 """What a dataset asks for: foreground, objects, classes, points or shifts, by its card or by its truths."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from evoseg.data.card import DatasetCard
-from evoseg.data.survey import ImageFacts
+from evoseg.data.meaning import BINARY, CLASSES, INSTANCES
+from evoseg.data.survey import ImageFacts, Survey
 
-CLASSES = "classes"
-TASKS = ("binary", "instances", "points", "registration", CLASSES)
+TASKS = (BINARY, INSTANCES, "points", "registration", CLASSES)
 """Tasks that a folder can ask for."""
 
 _TOUCHING = 0.1
@@ -35,33 +35,22 @@ class Asked:
     certain: bool = True
 
 
-def asked(facts: Mapping[str, ImageFacts], card: DatasetCard) -> Asked:
+def asked(found: Survey, card: DatasetCard) -> Asked:
     """Return the task: what the card says, else what the truths are."""
-    labelled = [fact for fact in facts.values() if fact.labelled]
+    labelled = [fact for fact in found.facts.values() if fact.labelled]
     if card.task in TASKS:
         return Asked(card.task, "dataset.yaml says so")
     if card.classes:
         return Asked(CLASSES, "dataset.yaml names classes")
     tallies = [fact.tally for fact in labelled if fact.tally is not None]
-    if any("moving" in fact.digests for fact in facts.values()):
+    if any("moving" in fact.digests for fact in found.facts.values()):
         return Asked("registration", "the folder holds pairs of images")
     if not tallies and labelled:
         return Asked("points", "the truths are points")
-    several = [tally for tally in tallies if tally.n_values > 1]
-    # Strokes are classes, never objects.
-    numbered = [fact.tally for fact in labelled if not fact.strokes and fact.tally is not None and fact.tally.numbered]
-    if len(numbered) > len(several) / 2:
-        return Asked("instances", f"in {len(numbered)} of {len(tallies)} masks each value is one object", certain=False)
-    if several and all(tally.values and not tally.soft for tally in tallies if tally.n_values):
-        values = sorted({value for tally in tallies for value in tally.values})
-        return Asked(CLASSES, f"the masks' values, {_listed(values)}, come in several pieces each", certain=False)
-    if several:
-        return Asked("binary", "the masks' values are levels, as of soft edges", certain=False)
-    return Asked("binary", "the masks hold one value")
-
-
-def _listed(values: Sequence[int]) -> str:
-    return f"{', '.join(map(str, values[:-1]))} and {values[-1]}"
+    strokes = sorted({value for fact in labelled if fact.strokes and fact.tally for value in fact.tally.values})
+    if len(strokes) > 1:
+        return Asked(CLASSES, f"strokes mark the classes {', '.join(map(str, strokes))}", certain=False)
+    return Asked(found.decision.meaning.task, found.decision.why, found.decision.certain)
 
 
 def touching(facts: Mapping[str, ImageFacts], task: str) -> str:
@@ -69,7 +58,7 @@ def touching(facts: Mapping[str, ImageFacts], task: str) -> str:
     found = [(fact, fact.tally) for fact in facts.values() if fact.tally is not None]
     n_touching = sum(tally.n_touching for _, tally in found)
     n_objects = sum(max(len(fact.areas), tally.n_touching) for fact, tally in found)
-    numbered = any(tally.numbered for _, tally in found)
+    numbered = any(tally.n_values > 1 for _, tally in found)
     if task != "binary" or n_touching < max(3, _TOUCHING * n_objects):
         return ""
     if not numbered and n_touching > _TYPICAL * n_objects:

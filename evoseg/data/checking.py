@@ -130,8 +130,10 @@ def report_of(dataset: Dataset) -> Report:
 
 def _report(folder: Folder, found: Survey) -> Report:
     labelled = [fact for fact in found.facts.values() if fact.labelled]
-    faults = [*folder.faults, *found.faults, *_mask_faults(folder, labelled)]
-    warnings: list[str] = [*folder.warnings, *(note for fact in found.facts.values() for note in fact.notes)]
+    unclear = bool(found.decision.unclear)
+    faults = [*folder.faults, *found.faults, *([] if unclear else _mask_faults(folder, labelled))]
+    notes = [note for fact in found.facts.values() for note in fact.notes]
+    warnings: list[str] = [*folder.warnings, *found.decision.warnings, *notes]
     splits = None
     if not faults and labelled:
         try:
@@ -176,7 +178,7 @@ def _warnings(folder: Folder, found: Survey, labelled: Sequence[ImageFacts], spl
         if fact.tally is not None and fact.n_known and fact.n_foreground > _NEARLY_FULL * fact.n_known:
             share = 100 * fact.n_foreground / fact.n_known
             warnings.append(Note(folder.masks[fact.stem].path, f"{share:.0f} % is foreground; is the mask inverted?"))
-    if warning := touching(found.facts, asked(found.facts, folder.card).task):
+    if warning := touching(found.facts, asked(found, folder.card).task):
         warnings.append(warning)
     truths = folder.masks.keys() | folder.points.keys() | folder.shifts.keys()
     unlabelled = [stem for stem in folder.images if stem not in truths]
@@ -216,12 +218,14 @@ def _card(words: DatasetCard, found: Survey, labelled: Sequence[ImageFacts]) -> 
         card["dtypes"] = dict(Counter(fact.dtype for fact in facts))
         card["values"] = [min(fact.low for fact in facts), max(fact.high for fact in facts)]
     if labelled:
-        task = asked(found.facts, words)
-        card |= {"task": task.task, "task_because": task.why}
+        task = asked(found, words)
+        card |= {} if found.decision.unclear else {"task": task.task, "task_because": task.why}
         if masks := [fact for fact in labelled if fact.tally is not None]:
             card |= _mask_figures(masks)
-        elif task.task != "registration":
+        elif task.task != "registration" and not found.decision.unclear:
             card["points_per_image"] = {"median": float(np.median([fact.n_foreground for fact in labelled]))}
+    if found.decision.rows:
+        card["mask_values"] = [row._asdict() for row in found.decision.rows]
     card["digests"] = {fact.stem: fact.digests for fact in facts}
     card["digest"] = found.digest
     return card
@@ -237,6 +241,19 @@ def _mask_figures(labelled: Sequence[ImageFacts]) -> dict[str, Any]:
         "objects_per_image": {"median": float(np.median([len(fact.areas) for fact in labelled if fact.whole] or [0]))},
         "object_area_px": {"median": float(np.median(areas)) if len(areas) else 0.0},
     }
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Word what the values or colours of the masks were taken for."""
+    if not rows:
+        return []
+    widths = [max(len(name), *(len(row[name]) for row in rows)) for name in ("value", "taken_for")]
+    heads = f"{'value':<{widths[0]}}  {'taken for':<{widths[1]}}   share  why"
+    lines = [
+        f"{row['value']:<{widths[0]}}  {row['taken_for']:<{widths[1]}}  {100 * row['share']:4.1f} %  {row['why']}"
+        for row in rows
+    ]
+    return ["  masks:", *(f"    {line}".rstrip() for line in (heads, *lines))]
 
 
 def _lines(report: Report) -> list[str]:
@@ -257,6 +274,7 @@ def _lines(report: Report) -> list[str]:
         sizes = list(card["sizes"])
         size = sizes[0] if len(sizes) == 1 else f"{len(sizes)} sizes, most often {sizes[0]}"
         lines.append(f"  {size} pixels, {' and '.join(card['dtypes'])}, values {low:g} to {high:g}")
+    lines += _table(card.get("mask_values", ()))
     if "foreground_share" in card:
         share = card["foreground_share"]
         line = f"  foreground {100 * share['mean']:.1f} % ({100 * share['min']:.1f} to {100 * share['max']:.1f})"

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from evoseg.base.errors import DatasetError
 from evoseg.data.dataset import Dataset
+from evoseg.data.meaning import IGNORED, Decision, Meaning
 from evoseg.data.scribbles import HIGHEST_CLASS
 from evoseg.data.sources import Part, Source
 from evoseg.data.splits import Splits, split
-from evoseg.data.truths import IGNORED
 
 
 def classes_of(dataset: Dataset) -> dict[int, str]:
@@ -35,7 +35,10 @@ def classes_of(dataset: Dataset) -> dict[int, str]:
             f"{dataset.title}: no mask holds the class {missing[0]} ({named[missing[0]]}); the values are "
             f"{', '.join(map(str, values))}. Correct classes: in dataset.yaml."
         )
-    return dict(sorted(named.items())) if named else {value: f"class-{value}" for value in values}
+    if named:
+        return dict(sorted(named.items()))
+    colours = dict(enumerate(dataset.survey.decision.meaning.names, 1))
+    return {value: colours.get(value, f"class-{value}") for value in values}
 
 
 def of_class(dataset: Dataset, value: int) -> Dataset:
@@ -58,7 +61,8 @@ class OneClass:
     def __init__(self, source: Source, value: int, name: str, splits: Splits) -> None:
         self.name = name
         self.stems, self.labelled, self.planes = source.stems, source.labelled, source.planes
-        self.reading = replace(source.reading, value=value)
+        self.reading = replace(source.reading, value=value, masks=source.decision.meaning.text)
+        self.decision = Decision(Meaning())
         title = f"{source.card.title}: {name}" if source.card.title else name
         # All classes share splits, so that no class's search sees a test image of another's.
         given = {"train": splits.search, "selection": splits.selection, "test": splits.test}

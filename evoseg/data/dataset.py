@@ -36,7 +36,7 @@ class Sample:
     known : bool array of shape (M, N) or None
         True on pixels that count; None if all do.
     values : array of shape (M, N) or None
-        The mask file's own values, such as one number per object; `mask` is where they are above 0.
+        The numbers that the mask's values mean, such as one per object or class; `mask` is where they are above 0.
     points : float64 array of shape (n, 2) or None
         True places (row, col) in px; None if there are none on file.
     moving : array like `image`, or None
@@ -117,6 +117,7 @@ class Dataset:
         points: Arrays | None = None,
         moving: Arrays | None = None,
         shifts: Arrays | None = None,
+        meaning: str = "",
     ) -> Self:
         """Build a dataset from arrays, under the same rules as files.
 
@@ -125,7 +126,9 @@ class Dataset:
         images : sequence, or mapping of name to array
             Each (M, N) or (M, N, C); uint8, uint16 and float32 are kept, others become float32 where that is exact.
         masks, known : sequence or mapping like `images`, optional
-            Each (M, N), counted where above 0; None or a missing name leaves an image unlabelled, or all known.
+            Each (M, N); None or a missing name leaves an image unlabelled, or all known. Known areas count above 0.
+            What the masks mean is decided over all of them, as for files: True, or numbers above 0 where 0 is
+            background; numbers below 0 are left out; soft values are read at half of the highest, probabilities at 0.5.
         names : sequence of str, optional
             Stems of sequences; "000", "001", ... if left out.
         title : str
@@ -136,14 +139,16 @@ class Dataset:
             The second image of each pair, of the same size.
         shifts : sequence or mapping like `images`, optional
             (dy, dx) of each pair, from the image to the moving one, px.
+        meaning : str
+            What the masks mean, as a run has recorded it (`Reading.masks`).
 
         Raises
         ------
         DatasetError
-            If names, counts, dtypes or shapes do not fit.
+            If names, counts, dtypes or shapes do not fit, or the masks can be read in more than one way.
         """
         others = {"mask": masks, "known": known, "points": points, "moving": moving, "shift": shifts}
-        dataset = cls.from_source(None, array_source(images, others, names, title))
+        dataset = cls.from_source(None, array_source(images, others, names, title, meaning))
         for stem in dataset.stems:
             dataset.load(stem)
         return dataset

@@ -77,22 +77,6 @@ def read_image(path: str | Path, reading: Reading = PLAIN) -> NDArray[Any]:
     return picture(path, read_bytes(path), reading=reading).image
 
 
-def read_mask(path: str | Path) -> NDArray[np.bool_]:
-    """Read a mask: foreground where a pixel, label, palette index or any colour channel is above 0.
-
-    Returns
-    -------
-    bool array of shape (M, N)
-
-    Raises
-    ------
-    DatasetError
-        As `read_image`; and for JPEG content with more than two values, and TIFF files that store white as 0.
-    """
-    path = Path(path)
-    return np.asarray(mask_values(path, read_bytes(path)) > 0)
-
-
 def read_header(path: Path, limits: Limits = LIMITS, reading: Reading = PLAIN) -> Header:
     """Return what a file says about its pixels, checked against `limits`, without decoding them.
 
@@ -135,16 +119,107 @@ def picture(path: Path, data: bytes, limits: Limits = LIMITS, reading: Reading =
     pixels = native(path, pixels)
     if head.white_is_zero and pixels.dtype != np.float32:
         pixels = np.iinfo(pixels.dtype).max - pixels
-    if head.orientation != 1:
-        notes += (f"turned upright (orientation {head.orientation})",)
-    return Picture(np.ascontiguousarray(_turned(pixels, head.orientation)), chosen_names(head.names, indices), notes)
+    turn = 1 if reading.exif == "ignore" else head.orientation
+    if turn != 1:
+        notes += (f"turned upright (orientation {turn})",)
+    return Picture(upright(pixels, turn), chosen_names(head.names, indices), notes)
 
 
-def mask_values(path: Path, data: bytes, limits: Limits = LIMITS, reading: Reading = PLAIN) -> NDArray[Any]:
-    """Return the values of a mask file, shape (M, N), of any integer or float dtype: foreground is above 0.
+@dataclass(frozen=True)
+class StoredMask:
+    """The pixels of a mask, upright, before anybody has decided what they mean.
 
-    Labels and palette indices are kept; of colours the largest channel counts, and alpha is ignored. Masks are turned
-    upright by the same rule as images, and read from the same page if they have several.
+    Attributes
+    ----------
+    where : str
+        File, for messages.
+    pixels : array of shape (M, N)
+        Whole numbers or floats: values, palette indices, or colours.
+    colours : bool
+        The pixels are colours, 0xRRGGBB; those that are more than half transparent are -1.
+    table : uint8 array of shape (K, 3) or None
+        The colours of palette indices.
+    lossy : bool
+        Compressed in a way that invents values (JPEG).
+    white_first : bool
+        The file shows its smallest stored value as white, so readers disagree; the pixels are as they are shown.
+    declared : bool
+        The format itself says that these are labels, 0 for background.
+    single : bool
+        The file shows one object, or one kind of foreground.
+    """
+
+    where: str
+    pixels: NDArray[Any]
+    colours: bool = False
+    table: NDArray[np.uint8] | None = None
+    lossy: bool = False
+    white_first: bool = False
+    declared: bool = False
+    single: bool = False
+
+
+def stored_mask(path: Path, data: bytes, limits: Limits = LIMITS, reading: Reading = PLAIN) -> StoredMask:
+    """Return the pixels in the bytes of a mask file; grey saved as colours is grey again."""
+    found = _decode(path, data, limits, reading)
+    head, pixels = found.header, found.pixels
+    where = str(path)
+    if pixels.dtype.kind == "f":
+        _check_finite(path, pixels)
+    if pixels.dtype == np.bool_:
+        pixels = pixels.view(np.uint8)
+    if head.white_is_zero and pixels.dtype.kind == "u":
+        top = 1 if head.dtype == np.bool_ else np.iinfo(pixels.dtype).max
+        pixels = pixels.dtype.type(top) - pixels
+    table, alpha = found.colours, found.alpha
+    if table is not None and alpha is not None:
+        clear = np.unique(pixels[..., 0][alpha <= np.iinfo(alpha.dtype).max // 2])
+        # A transparent entry 0 is background, which is what index 0 of a label palette says, too.
+        table, alpha = (table.copy(), None) if clear.tolist() in ([], [0]) else (table, alpha)
+        table[clear[:1]] = 0
+    if table is not None and alpha is not None:
+        pixels, table = table[pixels[..., 0]], None
+    values, colours = (pixels[..., 0], False) if table is not None else _flat(path, pixels, alpha)
+    white_first = head.white_is_zero or (table is not None and _is_inverting(table))
+    turn = 1 if reading.exif == "ignore" else head.orientation
+    return StoredMask(where, upright(values, turn), colours, table, head.lossy, white_first)
+
+
+def _flat(path: Path, pixels: NDArray[Any], alpha: NDArray[Any] | None) -> tuple[NDArray[Any], bool]:
+    """Return (M, N) pixels of (M, N, C) ones, and whether they are colours rather than values."""
+    if alpha is not None and alpha.min() == alpha.max() > 0:
+        alpha = None
+    if alpha is None and (pixels == pixels[..., :1]).all():
+        return pixels[..., 0], False
+    if pixels.shape[2] not in (1, 3):
+        raise DatasetError(
+            f"{path}: a mask of {pixels.shape[2]} channels that differ, which are neither grey nor RGB. Save one value "
+            "per pixel."
+        )
+    if pixels.dtype != np.uint8:
+        top = float(pixels.max())
+        scale = 255.0 if pixels.dtype.kind == "f" and top <= 1 else 1.0 if top <= 255 else 255 / 65535
+        if pixels.min() < 0 or top * scale > 255:
+            raise DatasetError(f"{path}: colours of {pixels.min():g} to {top:g} are not read. Save the mask as 8-bit.")
+        pixels = np.round(pixels * scale).astype(np.uint8)
+    rgb = np.broadcast_to(pixels, (*pixels.shape[:2], 3)).astype(np.int32)
+    packed = (rgb[..., 0] << 16) | (rgb[..., 1] << 8) | rgb[..., 2]
+    if alpha is not None:
+        half = 0.5 * (np.iinfo(alpha.dtype).max if alpha.dtype.kind == "u" else 1)
+        packed[alpha < half] = -1
+    return packed, True
+
+
+def _is_inverting(table: NDArray[np.uint8]) -> bool:
+    """Return whether a palette is a ramp from white to black, as ImageJ's inverting LUT."""
+    return len(table) == 256 and bool((table == np.arange(255, -1, -1)[:, None]).all())
+
+
+def first_mask_values(path: Path, data: bytes, limits: Limits = LIMITS, reading: Reading = PLAIN) -> NDArray[Any]:
+    """Return the values of a mask file, shape (M, N), by the rules of runs that recorded no meaning of their masks.
+
+    Labels and palette indices are kept; of colours the largest channel counts, and alpha is ignored: foreground is
+    above 0, whatever the other masks hold.
     """
     found = _decode(path, data, limits, reading)
     head = found.header
@@ -161,7 +236,7 @@ def mask_values(path: Path, data: bytes, limits: Limits = LIMITS, reading: Readi
             f"{path}: a JPEG mask with {n} distinct values; its compression has changed pixels, most of them at the "
             "edges of objects. Re-export the mask as PNG."
         )
-    return np.ascontiguousarray(_turned(values, head.orientation))
+    return upright(values, head.orientation)
 
 
 def _decode(path: Path, data: bytes, limits: Limits, reading: Reading) -> Decoded:
@@ -214,8 +289,9 @@ def _check_finite(path: Path | str, values: NDArray[Any]) -> None:
         )
 
 
-def _turned(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
-    return _TURNS.get(orientation, _TURNS[1])(pixels)
+def upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Return pixels as they are to be shown, by an EXIF or TIFF orientation."""
+    return np.ascontiguousarray(_TURNS.get(orientation, _TURNS[1])(pixels))
 
 
 def write_mask(path: str | Path, mask: NDArray[np.bool_], *, overwrite: bool = False) -> None:

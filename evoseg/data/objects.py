@@ -13,10 +13,6 @@ from evoseg.data.scribbles import HIGHEST_CLASS, MOST_CLASSES
 
 _COLUMNS = (("y", "x"), ("row", "col"), ("row", "column"), ("axis-0", "axis-1"), ("r", "c"))
 """Names of the columns that hold rows and columns of points, in lower case."""
-_LOOKED_AT = 48
-"""Values of a mask that are looked at to tell objects from classes."""
-_BETWEEN = 0.5
-"""Share of a value's pixels between lower and higher neighbours from which it is an edge, not a class."""
 _CORE = 0.65
 """Share of an object's largest half-width: where more than this is left on two sides of a neck, two objects touch."""
 _MOST_PARTS = 6
@@ -33,26 +29,15 @@ class Tally:
     ----------
     n_values : int
         Distinct values above 0.
-    n_pieces : int
-        What hangs together, summed over the first values; about one each if every value is an object.
     n_touching : int
         Objects that touch another: of a label image by its numbers, of a mask by necks between round parts.
     values : tuple of int
         The values above 0, if they may be classes: few whole numbers up to 255. Else empty.
-    soft : bool
-        Whether some values only lie between lower and higher ones, as at soft edges.
     """
 
     n_values: int
-    n_pieces: int
     n_touching: int
     values: tuple[int, ...] = ()
-    soft: bool = False
-
-    @property
-    def numbered(self) -> bool:
-        """Whether the values number objects: several of them, each of hardly more than one piece."""
-        return self.n_values > 1 and self.n_pieces <= 1.5 * min(self.n_values, _LOOKED_AT)
 
 
 def objects_of(values: NDArray[Any]) -> NDArray[np.int32]:
@@ -81,21 +66,17 @@ def objects_of(values: NDArray[Any]) -> NDArray[np.int32]:
 
 def tally(values: NDArray[Any]) -> Tally:
     """Return what the values of a mask of shape (M, N) look like."""
-    import cv2
-
     foreground = values > 0
     found = np.unique(values[foreground])
     classes = _classes(found)
     if len(found) < 2:
-        return Tally(len(found), len(found), _necks(foreground) if len(found) else 0, classes)
-    some = found[np.linspace(0, len(found) - 1, min(len(found), _LOOKED_AT)).astype(int)]
-    pieces = sum(cv2.connectedComponents((values == value).astype(np.uint8), connectivity=8)[0] - 1 for value in some)
+        return Tally(len(found), _necks(foreground) if len(found) else 0, classes)
     touching = [
         np.stack([a[(a != b) & (a > 0) & (b > 0)], b[(a != b) & (a > 0) & (b > 0)]])
         for a, b in ((values[:, :-1], values[:, 1:]), (values[:-1], values[1:]))
     ]
     n_touching = len(np.unique(np.concatenate(touching, axis=1)))
-    return Tally(len(found), pieces, n_touching, classes, bool(classes) and _soft(values.astype(np.uint8), classes))
+    return Tally(len(found), n_touching, classes)
 
 
 def _classes(found: NDArray[Any]) -> tuple[int, ...]:
@@ -103,15 +84,6 @@ def _classes(found: NDArray[Any]) -> tuple[int, ...]:
     if len(found) > MOST_CLASSES or (found > HIGHEST_CLASS).any() or (found != np.round(found)).any():
         return ()
     return tuple(int(value) for value in found)
-
-
-def _soft(values: NDArray[np.uint8], classes: tuple[int, ...]) -> bool:
-    """Return whether most pixels of some value lie between lower and higher neighbours."""
-    import cv2
-
-    square = np.ones((3, 3), np.uint8)
-    between = (cv2.erode(values, square) < values) & (values < cv2.dilate(values, square))
-    return any(between[values == value].mean() > _BETWEEN for value in classes)
 
 
 def _necks(mask: NDArray[np.bool_]) -> int:

@@ -1,9 +1,10 @@
-"""How files are to be read where they leave a choice: which page of a stack, which channels, which class of a mask."""
+"""How files are to be read where they leave a choice: page, channels, orientation, and what masks mean."""
 
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from evoseg.base.errors import DatasetError, SettingsError, unknown
 from evoseg.data.formats import channel_names
@@ -12,6 +13,9 @@ from evoseg.data.scribbles import HIGHEST_CLASS
 _AXES = re.compile(r"[A-Z]{2,8}")
 _PAGE = re.compile(r"\d{1,9}|[A-Z]=\d{1,9}(,[A-Z]=\d{1,9})*")
 _MARK = "# reads: "
+
+FIRST_RULES = "first"
+"""What `Reading.masks` is for runs made before meanings were recorded: every value above 0 is foreground."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +32,20 @@ class Reading:
         Which channels of an image: a number from 0 or a name, or several with commas between.
     value : int
         Which value of the masks is foreground; 0 for all above 0.
+    exif : str
+        "ignore" for pictures as they are stored; "turn" for pictures turned upright, which is also what "" means, but
+        says that somebody has looked.
+    masks : str
+        What the values of the masks mean, as `evoseg.data.meaning.Meaning.text` has it; "" until that is decided. A
+        run records it, so that later rules do not move it; one that recorded nothing is read by `FIRST_RULES`.
     """
 
     axes: str = ""
     page: str = ""
     channel: str = ""
     value: int = 0
+    exif: str = ""
+    masks: str = ""
 
     def __post_init__(self) -> None:
         """Refuse words that cannot mean anything.
@@ -43,13 +55,16 @@ class Reading:
         SettingsError
         """
         axes, page, value = self.axes, self.page, self.value
-        for name, word in (("axes", axes), ("page", page), ("channel", self.channel)):
+        words = {"axes": axes, "page": page, "channel": self.channel, "exif": self.exif, "masks": self.masks}
+        for name, word in words.items():
             if not isinstance(word, str):
                 raise SettingsError(f"{name} is {word!r}; it must be text.")
         if axes and (not _AXES.fullmatch(axes) or len(set(axes)) < len(axes) or not {"Y", "X"} <= set(axes)):
             raise SettingsError(f"axes is '{axes}'; it must be one capital letter per axis, Y and X among them: CYX.")
         if page and not _PAGE.fullmatch(page):
             raise SettingsError(f"page is '{page}'; it must be a number from 0, or one per axis: T=0,Z=3.")
+        if self.exif not in ("", "ignore", "turn"):
+            raise SettingsError(f"exif is '{self.exif}'; it must be ignore (as stored) or turn (upright).")
         if type(value) is not int or not 0 <= value <= HIGHEST_CLASS:
             raise SettingsError(f"value is {value!r}; classes are whole numbers from 1 to {HIGHEST_CLASS}.")
 
@@ -63,9 +78,19 @@ class Reading:
             **{field.name: getattr(self, field.name) or getattr(other, field.name) for field in fields(self)}
         )
 
+    @property
+    def of_images(self) -> "Reading":
+        """This without what is said of the masks of one dataset: how other images are to be read."""
+        return replace(self, masks="")
+
+    @classmethod
+    def recorded(cls, words: Mapping[str, Any]) -> "Reading":
+        """Return what a run recorded; one that says nothing of masks was made under the first rules."""
+        return cls(**{"masks": FIRST_RULES, **words})
+
     def mark(self) -> str:
         """Return the line by which a pipeline's file remembers this; "" if nothing is chosen."""
-        return f"{_MARK}{json.dumps(self.chosen)}\n" if self else ""
+        return f"{_MARK}{json.dumps(self.of_images.chosen)}\n" if self.of_images else ""
 
     @property
     def chosen(self) -> dict[str, str | int]:
@@ -86,6 +111,7 @@ class Reading:
     def __str__(self) -> str:
         words = {"axes": self.axes, "page": self.page, "channel": self.channel}
         said = [f"{name} {value}" for name, value in words.items() if value]
+        said += ["turns by EXIF ignored"] if self.exif == "ignore" else []
         return ", ".join([*said, *([f"masks equal to {self.value}"] if self.value else [])])
 
 

@@ -1,23 +1,29 @@
 """Where the parts of a sample come from: the files of a folder, or arrays in memory."""
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from evoseg.base.ahead import ahead
 from evoseg.base.errors import DatasetError
 from evoseg.data.card import DatasetCard
-from evoseg.data.files import mask_values, native, picture, read_header
+from evoseg.data.files import StoredMask, native, picture, read_header, stored_mask
 from evoseg.data.folder import Folder
 from evoseg.data.formats import channel_names, read_bytes
+from evoseg.data.maskstats import MaskStats, mask_stats
+from evoseg.data.meaning import INSTANCES, Decision, Meaning, decide
 from evoseg.data.objects import points_in
 from evoseg.data.reading import PLAIN, Reading
 from evoseg.data.shifts import TABLE
 from evoseg.data.truths import Scribbles, digest_of
+from evoseg.data.turned import drawn_as_stored, sized_as_stored, turned_images
 
 
 @dataclass(frozen=True)
@@ -29,7 +35,8 @@ class Part:
     where : str
         Path, or a name for an array, for messages.
     array : array
-        Image or plane: uint8, uint16 or float32 (M, N, C). Mask or known area: numbers (M, N), counted where above 0.
+        Image or plane: uint8, uint16 or float32 (M, N, C). Mask: numbers (M, N), foreground above 0 and left out below.
+        Known area: numbers (M, N), counted where above 0.
         Points: float64 (n, 2), (row, col) in px. Shift: float64 (2,), (dy, dx) in px.
     names : tuple of str
         Of the channels; empty for masks.
@@ -61,6 +68,10 @@ class Source(Protocol):
     planes: tuple[str, ...]
     reading: Reading
 
+    @property
+    def decision(self) -> Decision:
+        """What the masks mean; the first use looks at all of them, unless `reading` says it."""
+
     def has(self, part: str, stem: str) -> bool:
         """Return whether the part exists."""
 
@@ -72,6 +83,11 @@ class Source(Protocol):
 
     def read(self, part: str, stem: str) -> Part:
         """Return the part, or raise a DatasetError about it."""
+
+
+def recorded_reading(source: Source) -> Reading:
+    """Return how a source is read, with what its masks mean, for the record of a run."""
+    return replace(source.reading, masks=source.reading.masks or source.decision.meaning.text)
 
 
 class FolderSource:
@@ -95,6 +111,43 @@ class FolderSource:
         }
         self._files |= {f"planes/{name}": files for name, files in folder.planes.items()}
 
+    @cached_property
+    def decision(self) -> Decision:
+        """What the masks mean; the first use reads all of them, unless `reading` says it."""
+        if self.reading.masks:
+            return Decision(Meaning.recorded(self.reading.masks))
+        folder, reading = self.folder, self._reading("mask")
+        turned = [] if reading.exif else turned_images(folder.images, folder.masks, reading)
+        if wrong := sized_as_stored(folder.root, turned):
+            return Decision(Meaning(), unclear=wrong)
+        stats = [one for some in ahead(self._stats, sorted(folder.masks)) for one in some]
+        decision = decide(stats, self.card, str(folder.root))
+        if turned and not decision.unclear:
+            wrong, doubt = drawn_as_stored(folder.root, turned, folder.masks, reading, decision.meaning)
+            warnings = (*decision.warnings, *([doubt] if doubt else []))
+            decision = replace(decision, unclear=wrong, warnings=warnings)
+        if not (several := [mask for mask in self.folder.masks.values() if mask.n_objects > 1]):
+            return decision
+        task = self.card.task or INSTANCES
+        why = f"in {len(several)} of {len(self.folder.masks)} masks each value is one object"
+        return replace(decision, meaning=replace(decision.meaning, task=task), why=why, certain=False)
+
+    def _stats(self, stem: str) -> list[MaskStats]:
+        """Return what a mask holds; nothing if it cannot be read, which is said elsewhere."""
+        try:
+            stored = self.folder.masks[stem].stored(self._reading("mask"))
+            known = self.read("known", stem).array > 0 if stored and self.has("known", stem) else None
+        except DatasetError:
+            return []
+        return [mask_stats(one, known) for one in stored]
+
+    def under(self, masks: str) -> Self:
+        """Return the source with its masks read as a run has recorded it."""
+        other = copy(self)
+        other.__dict__.pop("decision", None)
+        other.reading = replace(self.reading, masks=masks)
+        return other
+
     def has(self, part: str, stem: str) -> bool:
         """Return whether the file exists."""
         return stem in self._files[part]
@@ -111,8 +164,10 @@ class FolderSource:
         """Read the file, once."""
         path = self._files[part][stem]
         if part == "mask":
-            mask = self.folder.masks[stem]
-            values = mask.read(self._reading(part))
+            mask, decision = self.folder.masks[stem], self.decision
+            if decision.unclear:
+                raise DatasetError(decision.unclear)
+            values = mask.read(self._reading(part), decision.meaning)
             return Part(str(path), values.array, (), (), values.digest, strokes=isinstance(mask, Scribbles))
         if part == "shift":
             shift = np.array(self.folder.shifts[stem], np.float64)
@@ -122,26 +177,70 @@ class FolderSource:
         if part == "points":
             return Part(str(path), points_in(path, data), (), (), sha256(data).hexdigest())
         if part == "known":
-            return Part(str(path), mask_values(path, data, reading=reading), (), (), digest_of(data, reading))
+            known = known_pixels(stored_mask(path, data, reading=reading))
+            return Part(str(path), known, (), (), digest_of(data, reading))
         found = picture(path, data, reading=reading)
         return Part(str(path), found.image, found.names, found.notes, digest_of(data, reading))
 
     def _reading(self, part: str) -> Reading:
         """Return how to read a part: pages are those of all files, channels those of images alone."""
-        return self.reading if part in ("image", "moving") else replace(self.reading, channel="")
+        reading = self.reading.of_images
+        return reading if part in ("image", "moving") else replace(reading, channel="")
+
+
+def known_pixels(stored: StoredMask) -> NDArray[np.bool_]:
+    """Return where a file of known/ marks a pixel, bool of shape (M, N): by its colour if it has a palette.
+
+    Raises
+    ------
+    DatasetError
+        If JPEG has changed its values.
+    """
+    pixels = stored.pixels
+    if stored.lossy and (n := len(np.unique(pixels))) > 2:
+        raise DatasetError(
+            f"{stored.where}: a JPEG with {n} distinct values; its compression has changed pixels. Export it as PNG."
+        )
+    if stored.table is not None:
+        marks: NDArray[np.bool_] = np.any(stored.table > 0, axis=1)
+        # A label palette may have further black entries.
+        marks[1:] |= not marks[0]
+        return np.asarray(marks[np.minimum(pixels, len(marks) - 1)])
+    return np.asarray(pixels > 0)
 
 
 class ArraySource:
     """Parts from arrays in memory, under the same rules as files."""
 
     planes: tuple[str, ...] = ()
-    reading: Reading = PLAIN
 
-    def __init__(self, parts: Mapping[str, Mapping[str, NDArray[Any]]], title: str) -> None:
+    def __init__(self, parts: Mapping[str, Mapping[str, NDArray[Any]]], title: str, meaning: str = "") -> None:
+        self.reading = Reading(masks=meaning)
         self.card = DatasetCard(title=title)
         self.stems = tuple(sorted(parts["image"]))
         self.labelled = tuple(stem for stem in self.stems if any(stem in parts[p] for p in ("mask", "points", "shift")))
         self._arrays = parts
+
+    @cached_property
+    def decision(self) -> Decision:
+        """What the masks mean; the first use looks at all of them, unless `reading` says it."""
+        if self.reading.masks:
+            return Decision(Meaning.recorded(self.reading.masks))
+        known = self._arrays.get("known", {})
+        stats = [
+            mask_stats(self._stored(stem), known[stem] > 0 if stem in known else None) for stem in self._arrays["mask"]
+        ]
+        return decide(stats, self.card, "masks", _REMEDY)
+
+    def _stored(self, stem: str) -> StoredMask:
+        return StoredMask(self.where("mask", stem), self._arrays["mask"][stem])
+
+    def under(self, masks: str) -> Self:
+        """Return the source with its masks read as a run has recorded it."""
+        other = copy(self)
+        other.__dict__.pop("decision", None)
+        other.reading = replace(self.reading, masks=masks)
+        return other
 
     def has(self, part: str, stem: str) -> bool:
         """Return whether the array was given."""
@@ -160,20 +259,34 @@ class ArraySource:
         """Check the array and bring it to its form."""
         array, where = self._arrays[part][stem], self.where(part, stem)
         digest = sha256(f"{array.dtype.str}{array.shape}".encode() + np.ascontiguousarray(array).tobytes()).hexdigest()
-        if part in ("mask", "known", "points", "shift"):
+        if part == "mask":
+            if self.decision.unclear:
+                raise DatasetError(self.decision.unclear)
+            meaning = self.decision.meaning
+            values = array if meaning.first else meaning.values(self._stored(stem))
+            return Part(where, values, (), (), meaning.signed(digest))
+        if part in ("known", "points", "shift"):
             return Part(where, array, (), (), digest)
         image = native(where, array if array.ndim == 3 else array[..., None])
         return Part(where, np.ascontiguousarray(image), self.names(part, stem), (), digest)
 
+
+_REMEDY = (
+    "Give arrays of bool, or of whole numbers: 0 is background, above 0 foreground, a class or an object, and below 0 "
+    "left out."
+)
 
 Arrays = Sequence[NDArray[Any] | None] | Mapping[str, NDArray[Any]]
 """Arrays in order (None where one is missing), or by stem."""
 
 
 def array_source(
-    images: Arrays, others: Mapping[str, Arrays | None], names: Sequence[str] | None, title: str
+    images: Arrays, others: Mapping[str, Arrays | None], names: Sequence[str] | None, title: str, meaning: str = ""
 ) -> ArraySource:
-    """Build a source from arrays, pairing mappings by name and sequences by position; `others` are further parts."""
+    """Build a source from arrays, pairing mappings by name and sequences by position; `others` are further parts.
+
+    `meaning` is what a run has recorded of its masks; it is decided from the masks if left out.
+    """
     if isinstance(images, Mapping):
         stems = [str(name) for name in images]
     else:
@@ -186,7 +299,7 @@ def array_source(
     for part, arrays in parts.items():
         for stem, array in arrays.items():
             _check_array(part, stem, array)
-    return ArraySource(parts, title)
+    return ArraySource(parts, title, meaning)
 
 
 def _by_stem(part: str, arrays: Arrays | None, stems: list[str]) -> dict[str, NDArray[Any]]:

@@ -13,6 +13,7 @@ from evoseg.base.ahead import ahead
 from evoseg.base.errors import DatasetError
 from evoseg.base.notes import Note
 from evoseg.data.agreement import channels_of, known_of, mismatches, parts_of
+from evoseg.data.meaning import INSTANCES, Decision
 from evoseg.data.objects import Tally, tally
 from evoseg.data.sources import Part, Source
 
@@ -80,12 +81,15 @@ class Survey:
         Empty if the images do not agree or none can be read.
     facts : dict of str to ImageFacts
         By stem, of the images that could be read.
-    faults : tuple of Note
+    faults : tuple of Note, or str for a message of several lines
+    decision : Decision
+        What the masks mean; if that is unclear, no mask was read, and `faults` says so.
     """
 
     channels: tuple[str, ...]
     facts: dict[str, ImageFacts]
-    faults: tuple[Note, ...]
+    faults: tuple[str, ...]
+    decision: Decision
 
     @property
     def digest(self) -> str:
@@ -101,7 +105,8 @@ class Survey:
 def survey(source: Source) -> Survey:
     """Read every file of a source once."""
     facts: dict[str, ImageFacts] = {}
-    faults: list[Note] = []
+    decision = source.decision
+    faults: list[str] = [decision.unclear] if decision.unclear else []
     for found, wrong in ahead(partial(_look, source), source.stems):
         faults += wrong
         if found:
@@ -111,7 +116,7 @@ def survey(source: Source) -> Survey:
         channels = channels_of(source, tuple(facts)) if facts else ()
     except DatasetError as error:
         faults.append(Note.of(error, ""))
-    return Survey(channels, facts, tuple(faults))
+    return Survey(channels, facts, tuple(faults), decision)
 
 
 def _look(source: Source, stem: str) -> tuple[ImageFacts | None, list[Note]]:
@@ -126,6 +131,8 @@ def _look(source: Source, stem: str) -> tuple[ImageFacts | None, list[Note]]:
 
 def _readable(source: Source, stem: str, faults: list[Note]) -> Iterator[tuple[str, Part]]:
     for part in parts_of(source, stem):
+        if part == "mask" and source.decision.unclear:
+            continue
         try:
             yield part, source.read(part, stem)
         except DatasetError as error:
@@ -152,18 +159,16 @@ def _facts(source: Source, stem: str, parts: Mapping[str, Part]) -> ImageFacts:
         # Pairs of one scene look alike; what is to be found, the shift, is another.
         facts = replace(facts, thumbnail=np.zeros_like(facts.thumbnail))
         return replace(facts, labelled=True, n_foreground=1) if "shift" in parts else facts
+    if "mask" not in parts and source.decision.unclear:
+        return replace(facts, labelled=source.has("mask", stem), whole=False)
     if "mask" not in parts:
         return replace(facts, labelled=True, n_foreground=len(parts["points"].array)) if "points" in parts else facts
     values = parts["mask"].array
     found = tally(np.where(known, values, 0))
-    numbered = source.card.task == "instances" or (source.card.task == "" and found.numbered)
-    classes = bool(source.card.classes or (found.values and not found.soft))
-    notes = facts.notes + _odd_values(parts["mask"], numbered or classes)
+    numbered = (source.card.task or source.decision.meaning.task) == INSTANCES and found.n_values > 1
     foreground = (values > 0) & known
     n_foreground = int(foreground.sum())
-    facts = replace(
-        facts, labelled=True, n_foreground=n_foreground, tally=found, notes=notes, strokes=parts["mask"].strokes
-    )
+    facts = replace(facts, labelled=True, n_foreground=n_foreground, tally=found, strokes=parts["mask"].strokes)
     if not is_whole(known):
         return replace(facts, whole=False)
     return replace(facts, areas=_areas(values, foreground, numbered))
@@ -172,18 +177,6 @@ def _facts(source: Source, stem: str, parts: Mapping[str, Part]) -> ImageFacts:
 def is_whole(known: NDArray[np.bool_] | None) -> bool:
     """Return whether so much of an image is known that its mask shows whole objects."""
     return known is None or bool(known.mean() >= WHOLE)
-
-
-def _odd_values(mask: Part, meant: bool) -> tuple[Note, ...]:
-    """Say what a mask's values hint at: soft edges, or marks for pixels to ignore."""
-    values = mask.array
-    if values.dtype.kind == "f" and values.min() < 0:
-        return (Note(mask.where, "values below 0 count as background; to leave pixels out, save whole numbers."),)
-    if values.dtype == np.uint8 and not meant:
-        n = len(np.unique(values))
-        if n > 2:
-            return (Note(mask.where, f"{n} distinct values; every value above 0 counts as foreground."),)
-    return ()
 
 
 def _areas(values: NDArray[Any], foreground: NDArray[np.bool_], numbered: bool) -> NDArray[np.int64]:

@@ -1,10 +1,11 @@
 """Where the values of a mask come from: one file, a file per object, or an image known to hold nothing.
 
-Values above 0 are foreground; in whole numbers with a sign, those below 0 are pixels to leave out.
+What a mask is read from gives its stored pixels, from which `evoseg.data.meaning` decides what they mean for the whole
+dataset, and then the numbers that they mean: above 0 foreground, below 0 pixels to leave out.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -13,13 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evoseg.base.errors import DatasetError
-from evoseg.data.files import mask_values, read_header
+from evoseg.data.files import StoredMask, first_mask_values, read_header, stored_mask
 from evoseg.data.formats import read_bytes
+from evoseg.data.meaning import IGNORED, Meaning
 from evoseg.data.reading import Reading
 from evoseg.data.scribbles import from_scribbles
-
-IGNORED = -1
-"""Value of pixels to leave out."""
 
 
 class Values(NamedTuple):
@@ -42,24 +41,69 @@ class MaskSource(Protocol):
     def path(self) -> Path:
         """File or folder, for messages."""
 
-    def read(self, reading: Reading) -> Values:
+    @property
+    def n_objects(self) -> int:
+        """How many objects the format itself numbers; 0 if it leaves it to the values what they mean."""
+
+    def stored(self, reading: Reading) -> list[StoredMask]:
+        """Return what is stored, for a decision on what it means; nothing where the format says that itself."""
+
+    def read(self, reading: Reading, meaning: Meaning) -> Values:
         """Return the mask, of the chosen page if files hold several, or raise a DatasetError about it."""
 
 
 @dataclass(frozen=True)
 class MaskFile:
-    """A mask in an image file; `ignored` is the value, if any, of pixels to leave out."""
+    """A mask in an image file.
+
+    Attributes
+    ----------
+    path : Path
+    declared : bool
+        Whether the layout says that it is a label image, with 0 for background.
+    ignored : int or None
+        The value that the layout says to leave out.
+    """
 
     path: Path
+    declared: bool = False
     ignored: int | None = None
+    n_objects: int = 0
 
-    def read(self, reading: Reading) -> Values:
+    def stored(self, reading: Reading) -> list[StoredMask]:
+        """Return the pixels of the file."""
+        stored = stored_mask(self.path, read_bytes(self.path), reading=reading)
+        return [label_image(stored, self.ignored)] if self.declared else [stored]
+
+    def read(self, reading: Reading, meaning: Meaning) -> Values:
         """Read the file, once."""
         data = read_bytes(self.path)
-        values = mask_values(self.path, data, reading=reading)
-        if self.ignored is not None:
-            values = np.where(values == self.ignored, IGNORED, values.astype(np.int32))
-        return Values(values, digest_of(data, reading))
+        if meaning.first:
+            values = first_mask_values(self.path, data, reading=reading)
+            if self.ignored is not None:
+                values = np.where(values == self.ignored, IGNORED, values.astype(np.int32))
+            return Values(values, digest_of(data, reading))
+        stored = stored_mask(self.path, data, reading=reading)
+        if self.declared:
+            return Values(label_image(stored, self.ignored).pixels, digest_of(data, reading))
+        return Values(meaning.values(stored), meaning.signed(digest_of(data, reading)))
+
+
+def label_image(stored: StoredMask, ignored: int | None = None) -> StoredMask:
+    """Return a mask whose values or palette indices are its numbers, with `ignored` below 0.
+
+    Raises
+    ------
+    DatasetError
+        If it holds colours or noise instead.
+    """
+    values = stored.pixels
+    if stored.colours or stored.white_first or (stored.lossy and len(np.unique(values)) > 2):
+        what = "JPEG noise" if stored.lossy else "colours"
+        raise DatasetError(f"{stored.where}: holds {what} where numbers are needed. Save it as a grey PNG or TIFF.")
+    if ignored is not None:
+        values = np.where(values == ignored, IGNORED, values.astype(np.int32))
+    return replace(stored, pixels=values, table=None, declared=True)
 
 
 @dataclass(frozen=True)
@@ -67,11 +111,20 @@ class Scribbles:
     """Strokes in an image file: 0 where nothing is drawn, 1 for background, 2 for foreground, then further classes."""
 
     path: Path
+    n_objects: int = 0
 
-    def read(self, reading: Reading) -> Values:
+    def stored(self, reading: Reading) -> list[StoredMask]:
+        """Return nothing: what strokes mean is fixed."""
+        return []
+
+    def read(self, reading: Reading, meaning: Meaning) -> Values:
         """Read the file, once; where nothing is drawn, pixels are left out."""
         data = read_bytes(self.path)
-        mask, known = from_scribbles(mask_values(self.path, data, reading=reading), self.path)
+        if meaning.first:
+            values = first_mask_values(self.path, data, reading=reading)
+        else:
+            values = label_image(stored_mask(self.path, data, reading=reading)).pixels
+        mask, known = from_scribbles(values, self.path)
         return Values(np.where(known, mask.astype(np.int16), np.int16(IGNORED)), digest_of(data, reading))
 
 
@@ -80,12 +133,17 @@ class EmptyMask:
     """The mask of an image that is known to hold no object; `path` is the image."""
 
     path: Path
+    n_objects: int = 0
 
-    def read(self, reading: Reading) -> Values:
+    def stored(self, reading: Reading) -> list[StoredMask]:
+        """Return nothing."""
+        return []
+
+    def read(self, reading: Reading, meaning: Meaning) -> Values:
         """Return zeros of the image's size."""
         header = read_header(self.path, reading=reading)
         # From 5 on, orientations exchange rows and columns.
-        shape = header.shape if header.orientation < 5 else header.shape[::-1]
+        shape = header.shape if header.orientation < 5 or reading.exif == "ignore" else header.shape[::-1]
         return Values(np.zeros(shape, np.uint8), sha256(f"empty {shape}".encode()).hexdigest())
 
 
@@ -97,13 +155,25 @@ class ObjectFiles:
     files: tuple[Path, ...]
     numbered: bool = True
 
-    def read(self, reading: Reading) -> Values:
-        """Read all files; what is above 0 becomes 1, 2, ... in the order of the files, or 255."""
+    @property
+    def n_objects(self) -> int:
+        """One per file, if they are numbered."""
+        return len(self.files) if self.numbered else 0
+
+    def stored(self, reading: Reading) -> list[StoredMask]:
+        """Return the pixels of each file."""
+        return [replace(stored_mask(path, read_bytes(path), reading=reading), single=True) for path in self.files]
+
+    def read(self, reading: Reading, meaning: Meaning) -> Values:
+        """Read all files; what is foreground becomes 1, 2, ... in the order of the files, or 255."""
         first: tuple[int, ...] | None = None
         regions, digests = [], []
         for path in self.files:
             data = read_bytes(path)
-            inside = mask_values(path, data, reading=reading) > 0
+            if meaning.first:
+                inside = first_mask_values(path, data, reading=reading) > 0
+            else:
+                inside = meaning.values(stored_mask(path, data, reading=reading)) > 0
             first = first or inside.shape
             if inside.shape != first:
                 raise DatasetError(
@@ -115,7 +185,7 @@ class ObjectFiles:
         assert first is not None, "listed with at least one file"
         labels = painted((first[0], first[1]), regions)
         values = labels if self.numbered else np.where(labels > 0, np.uint8(255), np.uint8(0))
-        return Values(values, sha256("".join(digests).encode()).hexdigest())
+        return Values(values, meaning.signed(sha256("".join(digests).encode()).hexdigest()))
 
 
 class Region(NamedTuple):

@@ -8,8 +8,9 @@ import pytest
 import tifffile
 
 from evoseg.app import applying, measuring
-from evoseg.data.files import read_image, read_mask, write_image
+from evoseg.data.files import read_image, write_image
 from evoseg.data.formats import Limits
+from evoseg.data.meaning import read_mask
 from evoseg.pipeline.bands import ArrayRows, run_in_bands
 
 TEXT = (

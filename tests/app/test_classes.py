@@ -292,7 +292,7 @@ def test_arrays_and_scribbles_have_classes_too(tmp_path):
 
 def test_values_that_are_no_classes_are_refused(tmp_path):
     images, masks = [list(arrays) for arrays in zip(*SCENES, strict=True)]
-    ramp = [(mask > 0) * np.arange(61, dtype=np.float32) / 61 for mask in masks]
+    ramp = [(mask > 0) * (300 + np.arange(61) // 4) for mask in masks]
     with pytest.raises(DatasetError, match="values that are no classes"):
         evoseg.search_classes(Dataset.from_arrays(images, ramp), evaluations=4, workers=0, out=tmp_path / "a")
     tested = split(Dataset.from_arrays(images, masks)).test

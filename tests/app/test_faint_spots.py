@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 
 import evoseg
-from evoseg.data.files import read_image, read_mask
+from evoseg.data.files import read_image
+from evoseg.data.meaning import read_mask
 from evoseg.data.scenes import draw_dataset
 
 EVALUATIONS = 250

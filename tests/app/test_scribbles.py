@@ -92,7 +92,7 @@ def test_strokes_of_several_classes_are_no_objects(tmp_path):
     for path in (root / "scribbles").iterdir():
         write_image(path, drawn, overwrite=True)
     data = open_dataset(root)
-    assert asked(data.survey.facts, data.card).task == "classes"
+    assert asked(data.survey, data.card).task == "classes"
     with pytest.raises(SettingsError, match="shows no whole objects"):
         evoseg.search(data, task="instances", evaluations=4, workers=0, out=tmp_path / "run")
 

@@ -58,8 +58,6 @@ def test_every_fault_is_listed_at_once(tmp_path):
     (images / "s00.png").write_bytes((images / "s00.png").read_bytes()[:90])
     (masks / "s00.png").write_bytes(b"")
     put(masks / "s01.png", square()[:, :-1])
-    (masks / "s02.png").unlink()
-    Image.fromarray(RNG.integers(0, 256, SHAPE, np.uint8)).save(masks / "s02.jpg")
     (images / "s03.png").write_bytes(b"no image")
     put(images / "s04.tif", RNG.random(SHAPE, np.float32))
     nan = RNG.random(SHAPE).astype(np.float32)
@@ -80,7 +78,6 @@ def test_every_fault_is_listed_at_once(tmp_path):
         "images/s00.png: the file is damaged",
         "masks/s00.png: the file is empty",
         "masks/s01.png: mask is (23, 30) but s01.png is (23, 31)",
-        "masks/s02.jpg: a JPEG mask with",
         "images/s03.png: not an image that can be read",
         "images/s04.tif: has the same name as s04.png",
         "images/s05.tif: 1 NaN and 0 infinite",
@@ -174,8 +171,8 @@ def test_warnings_say_what_a_person_should_know(tmp_path):
     assert report.ok
     warnings = "\n".join(report.warnings)
     for said in (
-        "masks/s01.png and masks/s02.png: 100 % is foreground",
-        "masks/s02.png: 256 distinct values",
+        "masks/s01.png: 100 % is foreground",
+        "values from 0 to 255 in up to 256 steps, such as masks/s02.png; they are taken for soft edges",
         "images/s03.png: constant alpha channel dropped",
         "1 images have no mask and are not used: extra",
         "pixel types are mixed",

@@ -301,7 +301,7 @@ def test_float64_arrays_become_float32_and_nan_is_refused():
     [
         ([], None, "no images"),
         ([gray()], [gray(), gray()], "2 masks for 1"),
-        ([gray()], [gray((17, 13))], r"mask is \(17, 13\)"),
+        ([gray()], [gray((17, 13)) > 9], r"mask is \(17, 13\)"),
         ({"a": gray()}, {"b": gray()}, "mask 'b' has no image"),
         ([np.zeros((2, 3, 4, 5))], None, "image '000': float64 of shape"),
         ([gray()], [rgb()], "mask '000': uint8 of shape"),

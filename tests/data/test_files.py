@@ -13,8 +13,9 @@ from numpy.random import default_rng
 from PIL import Image, ImageOps
 
 from evoseg.base.errors import DatasetError
-from evoseg.data.files import read_header, read_image, read_mask, write_image, write_mask
+from evoseg.data.files import first_mask_values, read_header, read_image, stored_mask, write_image, write_mask
 from evoseg.data.formats import explained
+from evoseg.data.meaning import read_mask
 
 RNG = default_rng(20260311)
 GRAY = RNG.integers(0, 256, (13, 17), np.uint8)  # Non-square on purpose: swapped axes must fail.
@@ -22,6 +23,12 @@ RGB = RNG.integers(0, 256, (13, 17, 3), np.uint8)
 DEEP = RNG.integers(0, 65536, (13, 17), np.uint16)
 FINE = RNG.normal(0, 1e4, (13, 17)).astype(np.float32)
 MASK = GRAY > 100
+DISC = np.hypot(*np.ogrid[-40:41, -50:51]) < 22.3
+
+
+def stored(path):
+    """Return the pixels of a mask file before anybody decides what they mean."""
+    return stored_mask(path, path.read_bytes()).pixels
 
 
 @pytest.mark.parametrize("ending", ["png", "bmp", "tif"])
@@ -123,11 +130,12 @@ def test_bilevel_files_are_0_and_255_as_images_and_masks_as_masks(tmp_path):
         assert np.array_equal(read_mask(tmp_path / name), MASK)
 
 
-def test_white_is_zero_is_turned_for_images_and_refused_for_masks(tmp_path):
+def test_white_is_zero_is_turned_for_images_and_for_masks(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", GRAY, photometric="miniswhite")
     assert np.array_equal(read_image(tmp_path / "a.tif")[..., 0], 255 - GRAY)
+    assert np.array_equal(stored(tmp_path / "a.tif"), 255 - GRAY)
     with pytest.raises(DatasetError, match="stores white as 0"):
-        read_mask(tmp_path / "a.tif")
+        first_mask_values(tmp_path / "a.tif", (tmp_path / "a.tif").read_bytes())
 
 
 def test_a_palette_gives_colours_to_images_and_indices_to_masks(tmp_path):
@@ -137,7 +145,7 @@ def test_a_palette_gives_colours_to_images_and_indices_to_masks(tmp_path):
     colours = np.array([[0, 0, 0], [200, 10, 20], [0, 0, 0], [30, 40, 50]], np.uint8)
     assert np.array_equal(read_image(tmp_path / "a.png"), colours[GRAY % 4])
     # Index 2 is black, and yet it is an object.
-    assert np.array_equal(read_mask(tmp_path / "a.png"), GRAY % 4 > 0)
+    assert np.array_equal(stored(tmp_path / "a.png"), GRAY % 4)
 
 
 def test_a_tiff_palette_is_read_alike(tmp_path):
@@ -146,7 +154,7 @@ def test_a_tiff_palette_is_read_alike(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", GRAY, photometric="palette", colormap=table)
     image = read_image(tmp_path / "a.tif")
     assert np.array_equal(image[..., 0], GRAY) and not image[..., 1:].any()
-    assert np.array_equal(read_mask(tmp_path / "a.tif"), GRAY > 0)
+    assert np.array_equal(stored(tmp_path / "a.tif"), GRAY)
 
 
 @pytest.mark.parametrize("mode", ["LA", "RGBA"])
@@ -157,7 +165,7 @@ def test_constant_alpha_is_dropped_and_varying_alpha_refused(tmp_path, mode):
     Image.fromarray(np.dstack([colours, GRAY])).save(tmp_path / "b.png")
     with pytest.raises(DatasetError, match="transparency varies"):
         read_image(tmp_path / "b.png")
-    assert np.array_equal(read_mask(tmp_path / "b.png"), colours.max(axis=2) > 0)
+    assert np.array_equal(stored(tmp_path / "b.png") == -1, GRAY < 128)
 
 
 def test_tiff_alpha_follows_the_same_rule(tmp_path):
@@ -181,30 +189,33 @@ def test_images_and_masks_are_turned_upright_by_one_rule(tmp_path, orientation, 
     # Pillow turns TIFF by itself, half-way through; the same pixels in PNG say what is right.
     oracle = path if ending != "tif" else tmp_path / "oracle.png"
     picture.save(oracle, exif=exif)
-    with Image.open(oracle) as stored:
-        upright = np.asarray(ImageOps.exif_transpose(stored))
+    with Image.open(oracle) as turned:
+        upright = np.asarray(ImageOps.exif_transpose(turned))
     assert np.array_equal(read_image(path)[..., 0], upright)
     if ending != "jpg":
-        assert np.array_equal(read_mask(path), upright > 0)
+        assert np.array_equal(stored(path), upright)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.int32, np.uint32, np.float32])
 def test_labels_of_any_dtype_are_foreground_above_0(tmp_path, dtype):
-    tifffile.imwrite(tmp_path / "a.tif", (GRAY % 3).astype(dtype))
-    assert np.array_equal(read_mask(tmp_path / "a.tif"), GRAY % 3 > 0)
+    labels = DISC.astype(dtype)
+    labels[5:20, 5:20] = 2
+    tifffile.imwrite(tmp_path / "a.tif", labels)
+    assert np.array_equal(read_mask(tmp_path / "a.tif"), labels > 0)
 
 
-def test_a_colour_mask_is_foreground_where_any_channel_is(tmp_path):
-    colours = np.zeros((13, 17, 3), np.uint8)
-    colours[2, 3, 0] = colours[4, 5, 2] = 1
+def test_a_colour_mask_is_foreground_where_it_is_not_black(tmp_path):
+    colours = np.zeros((*DISC.shape, 3), np.uint8)
+    colours[DISC, 0] = colours[2:9, 3:9, 2] = 1
     Image.fromarray(colours).save(tmp_path / "a.png")
-    assert read_mask(tmp_path / "a.png").sum() == 2
+    assert np.array_equal(read_mask(tmp_path / "a.png"), colours.any(axis=2))
 
 
-def test_a_jpeg_mask_is_refused_with_its_number_of_values(tmp_path):
-    Image.fromarray(MASK * np.uint8(255)).save(tmp_path / "a.jpg", quality=90)
+def test_a_jpeg_mask_is_read_at_half_of_its_highest_value(tmp_path):
+    Image.fromarray(DISC * np.uint8(255)).save(tmp_path / "a.jpg", quality=75)
+    assert np.array_equal(read_mask(tmp_path / "a.jpg"), DISC)
     with pytest.raises(DatasetError, match=r"a\.jpg: a JPEG mask with \d+ distinct values.*as PNG"):
-        read_mask(tmp_path / "a.jpg")
+        first_mask_values(tmp_path / "a.jpg", (tmp_path / "a.jpg").read_bytes())
     Image.fromarray(np.zeros((16, 16), np.uint8)).save(tmp_path / "flat.jpg", quality=100)
     assert not read_mask(tmp_path / "flat.jpg").any()
 

@@ -8,7 +8,7 @@ from PIL import Image
 from evoseg.base.errors import DatasetError, SettingsError
 from evoseg.data.checking import open_dataset
 from evoseg.data.dataset import Dataset
-from evoseg.data.files import mask_values, read_header, read_image, write_mask
+from evoseg.data.files import read_header, read_image, stored_mask, write_mask
 from evoseg.data.reading import PLAIN, Reading
 from evoseg.data.rows import TiffRows
 
@@ -151,4 +151,4 @@ def test_a_dataset_of_stacks_says_its_page_in_its_card_or_is_told(tmp_path):
 
 def test_masks_in_stacks_are_read_from_the_same_page(tmp_path):
     path = stored(tmp_path / "a.tif", STACK[:, 0], "ZYX", "imagej")
-    assert np.array_equal(mask_values(path, path.read_bytes(), reading=Reading(page="3")), STACK[3, 0])
+    assert np.array_equal(stored_mask(path, path.read_bytes(), reading=Reading(page="3")).pixels, STACK[3, 0])

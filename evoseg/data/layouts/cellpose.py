@@ -5,15 +5,19 @@ from dataclasses import dataclass
 from hashlib import sha256
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evoseg.base.errors import DatasetError
 from evoseg.base.notes import Note
 from evoseg.data.card import clean_stem
+from evoseg.data.files import StoredMask
 from evoseg.data.formats import LIMITS, damaged, explained, read_bytes
 from evoseg.data.layouts.layout import SIDE_OF, Entry, Files, Layout, Look, entries_of, gathered, note_lone, sides
 from evoseg.data.listing import Notes, clutter, inside, is_image, listing, stem_of
+from evoseg.data.meaning import Meaning
 from evoseg.data.reading import Reading
 from evoseg.data.truths import MaskFile, MaskSource, Values
 
@@ -50,10 +54,21 @@ class SavedArray:
     """Masks in a NumPy file. One that holds Python objects is refused: to read it is to run what it says."""
 
     path: Path
+    n_objects: int = 0
 
-    def read(self, reading: Reading) -> Values:
+    def stored(self, reading: Reading) -> list[StoredMask]:
+        """Return the array as pixels."""
+        return [StoredMask(str(self.path), self._array(read_bytes(self.path)))]
+
+    def read(self, reading: Reading, meaning: Meaning) -> Values:
         """Read the array, of whole numbers and shape (M, N)."""
         data = read_bytes(self.path)
+        array, digest = self._array(data), sha256(data).hexdigest()
+        if meaning.first:
+            return Values(array, digest)
+        return Values(meaning.values(StoredMask(str(self.path), array)), meaning.signed(digest))
+
+    def _array(self, data: bytes) -> NDArray[Any]:
         with explained(self.path):
             file = io.BytesIO(data)
             if np.lib.format.read_magic(file) != (1, 0):
@@ -69,8 +84,8 @@ class SavedArray:
             if len(data) - file.tell() != prod(shape) * dtype.itemsize:
                 raise damaged(self.path, "its length is not that of its array")
             file.seek(0)
-            values = np.load(file, allow_pickle=False)
-        return Values(values.astype(dtype.newbyteorder("=")), sha256(data).hexdigest())
+            values: NDArray[Any] = np.load(file, allow_pickle=False)
+        return values.astype(dtype.newbyteorder("="))
 
 
 def _sides(root: Path) -> list[tuple[Path, str]]:

@@ -14,14 +14,16 @@ import numpy as np
 from evoseg.base.errors import DatasetError, legible
 from evoseg.base.notes import Note
 from evoseg.base.untrusted import within
+from evoseg.data.files import StoredMask
 from evoseg.data.formats import LIMITS
 from evoseg.data.layouts.documents import file_called, json_in, kind
 from evoseg.data.layouts.layout import SIDE_OF, Entry, Files, Layout, Look, entries_of, gathered, sides
 from evoseg.data.layouts.outlines import drawn
 from evoseg.data.layouts.unread import format_of_outlines
 from evoseg.data.listing import Notes, inside, is_image, stem_of
+from evoseg.data.meaning import IGNORED, Meaning
 from evoseg.data.reading import Reading
-from evoseg.data.truths import IGNORED, Region, Values, painted, put
+from evoseg.data.truths import Region, Values, painted, put
 
 _MOST_BYTES = 256 * 2**20
 
@@ -48,7 +50,16 @@ class Outlines:
     objects: tuple[dict[str, Any], ...] = field(repr=False)
     crowds: tuple[dict[str, Any], ...] = field(repr=False)
 
-    def read(self, reading: Reading) -> Values:
+    @property
+    def n_objects(self) -> int:
+        """How many outlines there are."""
+        return len(self.objects)
+
+    def stored(self, reading: Reading) -> list[StoredMask]:
+        """Return nothing: outlines are objects."""
+        return []
+
+    def read(self, reading: Reading, meaning: Meaning) -> Values:
         """Draw the objects, numbered in the order of the file."""
         labels = painted(self.shape, [self._region(one) for one in self.objects])
         crowds = np.zeros(self.shape, np.int32)

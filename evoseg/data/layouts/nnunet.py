@@ -45,7 +45,7 @@ def read(notes: Notes) -> Files:
         masks = listing(truths, notes) if truths.is_dir() else {}
         note_lone(masks, {case: channels[min(channels)] for case, channels in cases.items()}, notes)
         for case, channels in cases.items():
-            mask = MaskFile(masks[case], words.ignored) if case in masks else None
+            mask = MaskFile(masks[case], declared=True, ignored=words.ignored) if case in masks else None
             image = channels.pop(min(channels))
             further[image] = channels
             entries.append(Entry(case, image, mask, split=split))

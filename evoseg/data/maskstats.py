@@ -1,0 +1,237 @@
+"""What the pixels of one mask look like: counts per value or colour, before anybody decides what these mean."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evoseg.data.files import StoredMask
+
+Counts = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+SAMPLED = 48
+"""Keys of a mask whose pieces are counted."""
+_MOST_KEYS = 4096
+"""Floats with more distinct values than this are counted in as many steps."""
+_MOST_COLOURS = 4096
+"""Colours of a mask that are kept, most frequent first; photographs and JPEG have more."""
+WRAPPED = 230
+"""Distinct values of an 8-bit mask from which its numbers may have run out."""
+_ALIKE = 32
+"""Difference in each channel up to which neighbours have one colour that compression has changed."""
+_MOST_PIECES = 1000
+"""Pieces of one value beyond which they are noise, not objects."""
+
+
+@dataclass(frozen=True)
+class MaskStats:
+    """Counts per distinct value, palette index or colour (the key) of a mask, over the pixels that are known.
+
+    Attributes
+    ----------
+    stored : StoredMask
+        Without its pixels.
+    dtype : numpy dtype
+        Of the pixels.
+    keys : array of shape (n,)
+        Ascending; whole numbers as int64, others as float64.
+    pixels, border : int64 arrays of shape (n,)
+        Pixels in all, and in the outermost rows and columns.
+    between : int64 array of shape (n,)
+        Pixels as at soft edges: those with both lower and higher values (or brightness) among their eight neighbours;
+        of colours, those that resemble at most two of their four neighbours.
+    solid : int64 array of shape (n,)
+        Pixels that equal at least two of their four neighbours.
+    pieces : int64 array of shape (n,)
+        Connected pieces; -1 for keys that were not looked at.
+    apart : int64 array of shape (n,)
+        Pieces that lie far apart; -1 where that was not looked at.
+    n_distinct : int
+        Distinct values; more than n where values were counted in steps.
+    """
+
+    stored: StoredMask
+    dtype: np.dtype[Any]
+    keys: NDArray[Any]
+    pixels: Counts
+    border: Counts
+    between: Counts
+    solid: Counts
+    pieces: Counts
+    apart: Counts
+    n_distinct: int
+
+    @property
+    def where(self) -> str:
+        """The file."""
+        return self.stored.where
+
+
+def mask_stats(stored: StoredMask, known: Mask | None = None) -> MaskStats:
+    """Count what a mask holds; `known`, bool of its shape, says which pixels count."""
+    values = stored.pixels
+    if values.dtype.kind == "f" and (values == np.round(values)).all() and np.abs(values).max(initial=0) < 2**53:
+        values = values.astype(np.int64)
+    keys, index = _distinct(values)
+    n_distinct = len(keys)
+    if n_distinct > _MOST_KEYS and keys.dtype.kind == "f":
+        step = (keys[-1] - keys[0]) / _MOST_KEYS
+        keys, index = _distinct(np.round((values - keys[0]) / step) * step + keys[0])
+    n = len(keys)
+    counted = np.ones(values.shape, bool) if known is None or known.shape != values.shape else known
+    rim = np.zeros(values.shape, bool)
+    rim[[0, -1]] = rim[:, [0, -1]] = True
+    inner = n > 2
+
+    def counts(where: Mask) -> Counts:
+        return np.bincount(index[where & counted], minlength=n).astype(np.int64)
+
+    nothing = np.zeros(n, np.int64)
+    stats = MaskStats(
+        stored=replace(stored, pixels=stored.pixels[:0]),
+        dtype=stored.pixels.dtype,
+        keys=keys,
+        pixels=counts(counted),
+        border=counts(rim),
+        between=counts(_edge_of_colours(values) if stored.colours else _between(values, stored)) if inner else nothing,
+        solid=counts(_solid(index)) if inner else counts(counted),
+        pieces=_pieces(index, n, counted),
+        apart=_apart(values, keys) if values.dtype == np.uint8 and n >= WRAPPED else nothing - 1,
+        n_distinct=n_distinct,
+    )
+    kept = stats.pixels > 0
+    if stored.colours and kept.sum() > _MOST_COLOURS:
+        kept &= stats.pixels >= np.sort(stats.pixels)[-_MOST_COLOURS]
+    return _only(stats, kept)
+
+
+def _only(stats: MaskStats, kept: Mask) -> MaskStats:
+    names = ("keys", "pixels", "border", "between", "solid", "pieces", "apart")
+    return replace(stats, **{name: getattr(stats, name)[kept] for name in names})
+
+
+def _distinct(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Return the distinct values, ascending, and the place of each pixel's among them."""
+    if values.dtype in (np.uint8, np.uint16):
+        keys = np.flatnonzero(np.bincount(values.ravel(), minlength=1))
+        place = np.zeros(int(keys[-1]) + 1, np.int64)
+        place[keys] = np.arange(len(keys))
+        return keys, place[values]
+    keys, index = np.unique(values, return_inverse=True)
+    return (keys if keys.dtype.kind == "f" else keys.astype(np.int64)), index.reshape(values.shape)
+
+
+def _between(values: NDArray[Any], stored: StoredMask) -> Mask:
+    """Return where some neighbour is lower, and another higher; palette indices count by their brightness."""
+    import cv2
+
+    if stored.table is not None:
+        brightness = stored.table.astype(np.float32).sum(axis=1)
+        values = brightness[np.minimum(values, len(brightness) - 1)]
+    plane = values.astype(np.float32)
+    square = np.ones((3, 3), np.uint8)
+    found: Mask = (cv2.erode(plane, square) < plane) & (plane < cv2.dilate(plane, square))
+    return found
+
+
+def _edge_of_colours(packed: NDArray[Any]) -> Mask:
+    alike = np.zeros(packed.shape, np.uint8)
+    # Beyond the border lies more of the same.
+    alike[[0, -1]] += 1
+    alike[:, [0, -1]] += 1
+    rgb = np.stack([packed >> 16 & 255, packed >> 8 & 255, packed & 255], axis=2).astype(np.int16)
+    down = np.abs(np.diff(rgb, axis=0)).max(axis=2) <= _ALIKE
+    right = np.abs(np.diff(rgb, axis=1)).max(axis=2) <= _ALIKE
+    alike[1:] += down
+    alike[:-1] += down
+    alike[:, 1:] += right
+    alike[:, :-1] += right
+    return np.asarray(alike < 3)
+
+
+def _solid(index: NDArray[np.int64]) -> Mask:
+    equal = np.zeros(index.shape, np.uint8)
+    down, right = index[1:] == index[:-1], index[:, 1:] == index[:, :-1]
+    equal[1:] += down
+    equal[:-1] += down
+    equal[:, 1:] += right
+    equal[:, :-1] += right
+    return equal >= 2
+
+
+def _pieces(index: NDArray[np.int64], n: int, counted: Mask) -> Counts:
+    import cv2
+
+    pieces = np.full(n, -1, np.int64)
+    for key in np.linspace(0, n - 1, min(n, SAMPLED)).astype(int):
+        found = ((index == key) & counted).view(np.uint8)
+        pieces[key] = cv2.connectedComponents(found, connectivity=8)[0] - 1
+    return pieces
+
+
+class _Box(NamedTuple):
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    def gap(self, other: "_Box") -> int:
+        """Return the rows or columns between two boxes, whichever are more."""
+        rows = max(self.top, other.top) - min(self.bottom, other.bottom)
+        cols = max(self.left, other.left) - min(self.right, other.right)
+        return max(rows, cols)
+
+    def joined(self, other: "_Box") -> "_Box":
+        return _Box(
+            min(self.top, other.top),
+            min(self.left, other.left),
+            max(self.bottom, other.bottom),
+            max(self.right, other.right),
+        )
+
+
+def _clusters(values: NDArray[Any], keys: NDArray[Any]) -> Iterator[tuple[tuple[slice, slice], list[Mask]]]:
+    """Yield, for each value, the window that holds it, and its pieces there; those close to one another are one.
+
+    Close is nearer than the diameter of a disk as large as a piece: parts of one object that another one cuts.
+    """
+    import cv2
+
+    for key in keys:
+        rows, cols = np.flatnonzero((values == key).any(axis=1)), np.flatnonzero((values == key).any(axis=0))
+        window = slice(rows[0], rows[-1] + 1), slice(cols[0], cols[-1] + 1)
+        inside = values[window] == key
+        n, labels, stats, _ = cv2.connectedComponentsWithStats(inside.view(np.uint8), connectivity=8)
+        if n > _MOST_PIECES:
+            yield window, [inside]
+            continue
+        reach = 2 * np.sqrt(inside.sum() / (n - 1) / np.pi)
+        clusters: list[tuple[_Box, Mask]] = []
+        for piece in range(1, n):
+            x, y, width, height = (int(number) for number in stats[piece, :4])
+            box, mask = _Box(y, x, y + height, x + width), labels == piece
+            for other in [other for other in clusters if other[0].gap(box) <= reach]:
+                clusters = [kept for kept in clusters if kept is not other]
+                box, mask = box.joined(other[0]), mask | other[1]
+            clusters.append((box, mask))
+        yield window, [mask for _, mask in clusters]
+
+
+def _apart(values: NDArray[Any], keys: NDArray[Any]) -> Counts:
+    apart = np.ones(len(keys), np.int64)
+    apart[keys != 0] = [len(masks) for _, masks in _clusters(values, keys[keys != 0])]
+    return apart
+
+
+def parted(labels: NDArray[Any]) -> NDArray[np.int32]:
+    """Return labels of shape (M, N) in which pieces of one number that lie far apart have numbers of their own."""
+    result = labels.astype(np.int32)
+    following = int(result.max(initial=0)) + 1
+    for window, masks in _clusters(labels, np.unique(labels[labels > 0])):
+        for mask in masks[1:]:
+            result[window][mask] = following
+            following += 1
+    return result

@@ -1,0 +1,1143 @@
+"""What the values or colours of a dataset's masks mean, decided once, over all masks together.
+
+Only what is clear is decided; else there is one message with the readings, and the lines of `dataset.yaml` that choose
+one. The numbers that a mask gets are those that the rest of evoseg knows: 0 for background, above 0 for foreground, a
+class or an object, below 0 for pixels to leave out.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evoseg.base.errors import DatasetError
+from evoseg.data.card import COLOURS, Colour, DatasetCard, MaskValue
+from evoseg.data.files import StoredMask, stored_mask
+from evoseg.data.formats import read_bytes
+from evoseg.data.maskstats import SAMPLED, WRAPPED, Counts, MaskStats, mask_stats, parted
+from evoseg.data.reading import FIRST_RULES
+from evoseg.data.scribbles import HIGHEST_CLASS, MOST_CLASSES
+
+BINARY, INSTANCES, CLASSES = "binary", "instances", "classes"
+
+IGNORED = -1
+"""Number of pixels to leave out."""
+TRANSPARENT = -1
+"""What stands for a colour where a mask is transparent."""
+
+_MOST = 0.75
+"""Share of the masks that counts as "most"."""
+_HALF = 0.5
+_MIDDLE = (0.1, 0.9)
+"""Shares of the highest value between which a value is neither noise near 0 nor near the highest."""
+_PILED = 0.5
+"""Share of the pixels that lie at either end of the values, in masks with soft edges; less in grey images."""
+_PEAK = 0.1
+"""Share of the marked pixels at the upper end, in masks with soft edges; less in maps of distance or density."""
+_CONFIDENT = 0.9
+"""What the highest probability of a map must reach for 0.5 to be its threshold."""
+_CONSTANT = 12
+"""Different values that a set of class levels, such as 0, 85, 170 and 255, may have at most."""
+_STEP = 16
+"""Least distance of such levels."""
+_PER_VALUE = 1.5
+"""Pieces per value up to which the values number objects."""
+_STRAY_PX = 4
+"""Pixels, all in one mask, up to which a value is a slip of the hand."""
+_FEW_DOUBLES = 5
+"""Numbers in pieces far apart from which the numbers of an 8-bit mask have wrapped."""
+_NEAR = 60
+"""Distance in RGB below which two colours are one that compression has changed."""
+_PURE = 20
+"""Distance in RGB up to which a colour that compression has changed is called by the name of a pure one."""
+_MIXED = 40
+"""Distance in RGB from the line between two colours within which a third may be their mixture at an edge."""
+_STRAYED = 100
+"""The same for colours of few pixels, where compression blurs colour more than brightness."""
+_LIGHT = 0.2
+"""Share of the rarest main colour up to which a colour has few pixels."""
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What turns the pixels of a stored mask into numbers.
+
+    Attributes
+    ----------
+    first : bool
+        By the rules of runs that recorded no meaning: each file by itself, everything above 0.
+    colours : bool
+        Keys are colours; else values.
+    palette : str
+        Whether palette masks are read by "index" or, where they are grey, by "level".
+    threshold : float or None
+        Values from here on are 1, others 0; with `below` the other way round.
+    numbers : tuple of (key, number)
+        What becomes of single keys.
+    rest : int or None
+        What becomes of all others; None if they keep their value (of colours, a number of their own).
+    nearest : bool
+        Colours that are not listed count as the nearest listed one.
+    part_from : int or None
+        Masks with at least as many different numbers have pieces of one number parted where they lie far apart.
+    task : str
+        What the masks were taken for.
+    names : tuple of str
+        Of the classes 1, 2 ..., if colours tell them.
+    """
+
+    first: bool = False
+    colours: bool = False
+    palette: str = "index"
+    threshold: float | None = None
+    below: bool = False
+    numbers: tuple[tuple[float, int], ...] = ()
+    rest: int | None = None
+    nearest: bool = False
+    part_from: int | None = None
+    task: str = BINARY
+    names: tuple[str, ...] = ()
+
+    @property
+    def plain(self) -> bool:
+        """Whether every pixel keeps its value."""
+        changed = self.first or self.colours or self.numbers or self.part_from is not None or self.rest is not None
+        return not changed and self.threshold is None
+
+    @cached_property
+    def text(self) -> str:
+        """All of it as one line of JSON, for the record of a run."""
+        if self.first:
+            return FIRST_RULES
+        default = asdict(Meaning())
+        return json.dumps({key: value for key, value in asdict(self).items() if value != default[key]})
+
+    @classmethod
+    def recorded(cls, text: str) -> "Meaning":
+        """Return what a run recorded.
+
+        Raises
+        ------
+        DatasetError
+            If this version does not understand it.
+        """
+        if text == FIRST_RULES:
+            return cls(first=True)
+        try:
+            words = json.loads(text)
+            pairs = tuple((float(key), int(number)) for key, number in words.pop("numbers", ()))
+            return cls(**words, numbers=pairs, names=tuple(words.pop("names", ())))
+        except (ValueError, TypeError, AttributeError) as error:
+            raise DatasetError(
+                f"what the run says about its masks ('{text[:60]}') is not understood here. Use the version of evoseg "
+                "that the run was made with."
+            ) from error
+
+    def signed(self, digest: str) -> str:
+        """Return the checksum of a mask read so; that of its file if its pixels keep their values."""
+        if self.plain or self.first:
+            return digest
+        how = json.dumps([self.text, *self.numbers])
+        return sha256(f"{digest} {how}".encode()).hexdigest()
+
+    def keys(self, stored: StoredMask) -> NDArray[Any]:
+        """Return values or colours, shape (M, N), as this meaning takes them."""
+        pixels, table = stored.pixels, stored.table
+        if table is not None and int(pixels.max(initial=0)) >= len(table):
+            raise DatasetError(f"{stored.where}: a palette index is beyond the palette's {len(table)} colours.")
+        if self.colours:
+            if table is not None:
+                return np.asarray(_packed(table)[pixels])
+            return pixels if stored.colours else _as_grey(pixels)
+        if stored.colours:
+            raise DatasetError(f"{stored.where}: holds colours, but the masks of this dataset are read by values.")
+        if table is not None and self.palette == "level":
+            return np.asarray(table[:, 0][pixels])
+        return _whole(pixels)
+
+    def values(self, stored: StoredMask) -> NDArray[Any]:
+        """Return the numbers of a mask, shape (M, N): background 0, left out below 0.
+
+        Raises
+        ------
+        DatasetError
+            If the mask cannot be read so.
+        """
+        keys = self.keys(stored)
+        if self.plain:
+            return keys
+        listed = np.array([key for key, _ in self.numbers])
+        numbers = np.array([number for _, number in self.numbers], np.int32)
+        if self.nearest:
+            keys = _to_nearest(keys, listed)
+        if self.threshold is not None:
+            found = ((keys < self.threshold) if self.below else (keys >= self.threshold)).astype(np.int32)
+        elif self.rest is not None:
+            found = np.full(keys.shape, self.rest, np.int32)
+        else:
+            found = (keys + 1 if self.colours else keys).astype(np.int32)
+        if len(listed):
+            order = np.argsort(listed)
+            place = np.minimum(np.searchsorted(listed[order], keys), len(listed) - 1)
+            said = listed[order][place] == keys
+            found[said] = numbers[order][place][said]
+        if self.part_from is not None and len(np.unique(found[found > 0])) >= self.part_from:
+            found = parted(found)
+        return found
+
+
+class Row(NamedTuple):
+    """One line of the table of what masks mean."""
+
+    value: str
+    taken_for: str
+    share: float
+    why: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the masks of a dataset mean, and why.
+
+    Attributes
+    ----------
+    meaning : Meaning
+    rows : tuple of Row
+        What each value or colour is taken for.
+    why : str
+        What speaks for the task.
+    certain : bool
+        False if the task was read off the pixels.
+    warnings : tuple of str
+    unclear : str
+        The message if the masks can be read in more than one way; "" if not.
+    """
+
+    meaning: Meaning
+    rows: tuple[Row, ...] = ()
+    why: str = "the masks hold one value"
+    certain: bool = True
+    warnings: tuple[str, ...] = ()
+    unclear: str = ""
+
+
+def read_mask(path: str | Path) -> NDArray[np.bool_]:
+    """Read one mask by itself: True on what is clearly foreground, object or class.
+
+    Returns
+    -------
+    bool array of shape (M, N)
+
+    Raises
+    ------
+    DatasetError
+        As `read_image`; and if the mask can be read in more than one way.
+    """
+    path = Path(path)
+    stored = stored_mask(path, read_bytes(path))
+    found = decide([mask_stats(stored)], DatasetCard(), str(path))
+    if found.unclear:
+        raise DatasetError(found.unclear)
+    return np.asarray(found.meaning.values(stored) > 0)
+
+
+def decide(stats: Sequence[MaskStats], card: DatasetCard, where: str, remedy: str = "") -> Decision:
+    """Decide what the masks of a dataset mean.
+
+    Parameters
+    ----------
+    stats : sequence of MaskStats
+        Of all masks.
+    card : DatasetCard
+        What `dataset.yaml` says.
+    where : str
+        The dataset, for messages.
+    remedy : str
+        What to do about an unclear reading, where there is no `dataset.yaml` to write into.
+    """
+    try:
+        return _Choice(stats, card, where, remedy).decision()
+    except _Unclear as unclear:
+        return Decision(Meaning(), unclear=str(unclear))
+
+
+class _Unclear(DatasetError):
+    """Masks that can be read in more than one way."""
+
+
+class _Reading(NamedTuple):
+    """A way to read the masks, and the lines that choose it."""
+
+    words: str
+    lines: str
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """Counts per key, summed over masks."""
+
+    keys: NDArray[Any]
+    pixels: Counts
+    border: Counts
+    between: Counts
+    solid: Counts
+    masks: Counts
+
+    @classmethod
+    def of(cls, stats: Sequence[MaskStats]) -> "_Pool":
+        """Sum over masks."""
+        keys, place = np.unique(np.concatenate([one.keys for one in stats]), return_inverse=True)
+        names = ("pixels", "border", "between", "solid")
+        sums = [np.bincount(place, np.concatenate([getattr(one, name) for one in stats])) for name in names]
+        counts = [found.astype(np.int64) for found in (*sums, np.bincount(place))]
+        return cls(keys, *counts)
+
+    def only(self, kept: NDArray[np.bool_]) -> "_Pool":
+        """Return some of the keys."""
+        return _Pool(*(getattr(self, name)[kept] for name in ("keys", "pixels", "border", "between", "solid", "masks")))
+
+    def without(self, keys: Iterable[float]) -> "_Pool":
+        """Return all but some keys."""
+        return self.only(~np.isin(self.keys, list(keys)))
+
+
+@dataclass
+class _Choice:
+    """The masks of one dataset on the way to a decision."""
+
+    stats: Sequence[MaskStats]
+    card: DatasetCard
+    where: str
+    remedy: str
+    warnings: list[str] = field(default_factory=list)
+
+    def decision(self) -> Decision:
+        """Return what the masks mean."""
+        open_ones = [one for one in self.stats if not one.stored.declared]
+        said = self.card.masks
+        if not open_ones:
+            return self._of_labels()
+        palettes = [one for one in open_ones if one.stored.table is not None]
+        how = _palette(palettes)
+        colours = how == "colour" or any(one.stored.colours for one in open_ones)
+        named = [
+            value for key in ("background", "foreground", "ignore", "classes") for value in getattr(said, key) or ()
+        ]
+        colours = colours or any(isinstance(value, Colour) and not _is_grey(value.rgb) for value in named)
+        self.meaning = Meaning(colours=colours, palette="level" if how == "level" else "index")
+        self.masks = [_in_keys(one, self.meaning) for one in open_ones]
+        self.pool = _Pool.of(self.masks)
+        self.total = max(1, int(self.pool.pixels.sum()))
+        self._check_named()
+        found = self._of_colours() if colours else self._of_values()
+        return replace(found, warnings=tuple(self.warnings))
+
+    # What dataset.yaml says.
+
+    def said(self, key: str) -> tuple[float, ...] | None:
+        """Return the keys that `dataset.yaml` names under a word; None if it is silent."""
+        values: tuple[MaskValue, ...] | None = getattr(self.card.masks, key)
+        return None if values is None else tuple(self._key(key, value) for value in values)
+
+    def _key(self, word: str, value: MaskValue) -> float:
+        if isinstance(value, Colour):
+            return value.rgb if self.meaning.colours else value.rgb & 255
+        if not self.meaning.colours or value == TRANSPARENT:
+            return value
+        if value not in (0, 255) or len(getattr(self.card.masks, word) or ()) == 3:
+            raise _Unclear(
+                f"{self._line(word)}{word} names the value {value:g}, but the masks hold colours. Write a colour as a "
+                "name, such as red, or in quotes, as '#ff0000'."
+            )
+        return int(value) * 0x010101
+
+    def _line(self, word: str) -> str:
+        line = self.card.masks.lines.get(word)
+        return f"{self.where}/dataset.yaml: line {line}: " if line else f"{self.where}: "
+
+    def _check_named(self) -> None:
+        """Refuse values that no mask holds, as slips; ones to ignore may be missing."""
+        for word in ("background", "foreground", "ignore"):
+            for key in self.said(word) or ():
+                if key in self.pool.keys or (self.lossy and self.meaning.colours):
+                    continue
+                message = f"{self._line(word)}no mask holds the {self.word} {self.name(key)} that {word} names"
+                if word == "ignore" or (word == "background" and key in (0, TRANSPARENT)):
+                    self.warnings.append(f"{message}.")
+                    continue
+                raise _Unclear(f"{message}; they hold {self._listed(self.pool.keys)}. Correct it.")
+
+    # How keys are called.
+
+    @property
+    def word(self) -> str:
+        """What a key is."""
+        return "colour" if self.meaning.colours else "value"
+
+    def name(self, key: float) -> str:
+        """Return a key as people write it."""
+        if not self.meaning.colours:
+            return f"{key:.4g}" if key != round(key) else f"{int(key)}"
+        return "transparent" if key == TRANSPARENT else str(Colour(int(key)))
+
+    def yaml(self, key: float) -> str:
+        """Return a key as it stands in dataset.yaml."""
+        name = self.name(key)
+        if name == "transparent":
+            return str(TRANSPARENT)
+        return f"'{name}'" if name.startswith("#") else name
+
+    def _listed(self, keys: Iterable[float], most: int = 6) -> str:
+        names = [self.name(key) for key in keys]
+        if len(names) > most:
+            return f"{', '.join(names[: most - 1])} ... {names[-1]} ({len(names)} {self.word}s)"
+        return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+    @property
+    def lossy(self) -> bool:
+        """Whether a mask is a JPEG."""
+        return any(one.stored.lossy for one in self.masks)
+
+    def _shown(self, one: MaskStats) -> str:
+        """Return the file of a mask, from the dataset's folder on."""
+        return one.where.removeprefix(f"{self.where}/")
+
+    # Errors.
+
+    def unclear(self, what: str, readings: Sequence[_Reading], keys: Iterable[float] | None = None) -> _Unclear:
+        """Return the message about masks that can be read in more than one way."""
+        shown = self.pool if keys is None else self.pool.only(np.isin(self.pool.keys, list(keys)))
+        order = np.argsort(-shown.pixels, kind="stable")[:8]
+        border = max(1, int(self.pool.border.sum()))
+        table = [
+            f"    {self.name(shown.keys[i]):>12}  {100 * shown.pixels[i] / self.total:5.1f} % of the pixels, "
+            f"{100 * shown.border[i] / border:5.1f} % of the border"
+            for i in sorted(order, key=lambda i: float(shown.keys[i]))
+        ]
+        if len(shown.keys) > len(order):
+            table.append(f"    and {len(shown.keys) - len(order)} {self.word}s more")
+        lines = [f"{self.where}: it is not clear what the masks mean: {what}.", *table]
+        if self.remedy:
+            return _Unclear("\n".join([*lines, f"  {self.remedy}"]))
+        lines.append("  Add the lines to dataset.yaml that are right:")
+        for reading in readings:
+            lines.append(f"  - {reading.words}:")
+            lines += [f"      {line}" for line in reading.lines.splitlines()]
+        return _Unclear("\n".join(lines))
+
+    def classes_lines(self, keys: Iterable[float]) -> str:
+        """Return lines that name classes."""
+        keys = list(keys)[:5]
+        if any(not self.meaning.colours and (key > HIGHEST_CLASS or key != round(key)) for key in keys):
+            return "task: classes"
+        names = [f"  {self.yaml(key)}: {chr(ord('a') + i)}-class" for i, key in enumerate(keys)]
+        return "\n".join(["classes:", *names])
+
+    # Values.
+
+    def _of_labels(self) -> Decision:
+        """Decide about label images of a layout that says what 0 is, or about no mask at all."""
+        self.meaning = Meaning()
+        if not self.stats:
+            return Decision(Meaning())
+        self.masks = list(self.stats)
+        self.pool = _Pool.of(self.masks)
+        self.total = max(1, int(self.pool.pixels.sum()))
+        ignored = [float(key) for key in self.pool.keys if key < 0]
+        task, why, certain = self._task(self._foreground((0.0, *ignored)))
+        rows = self._rows(task, {0.0}, set(ignored), "the layout says so")
+        return Decision(replace(self.meaning, task=task), rows, why, certain)
+
+    def _of_values(self) -> Decision:
+        said = self.card.masks
+        ignored = set(self.said("ignore") or ())
+        named = {key for word in ("background", "foreground") for key in self.said(word) or ()}
+        whole = all(one.keys.dtype.kind != "f" for one in self.masks)
+        if said.ignore is None and whole and 0 in self.pool.keys:
+            ignored |= {float(key) for key in self.pool.keys if key < 0 and key not in named}
+        if said.threshold is not None:
+            self._check_threshold(said.threshold)
+            return self._thresholded(said.threshold, ignored, "dataset.yaml says so")
+        main = self.pool.without(ignored)
+        if not len(main.keys):
+            return Decision(Meaning())
+        self._refuse_white_first(main)
+        kind = self._kind(main, whole)
+        if kind == "levels":
+            return self._levels(main, whole, ignored)
+        if kind == "mixed":
+            raise self._smeared(main)
+        if not whole:
+            return self._few_floats(main, ignored)
+        strays = self._strays(main, named | set(self.said("classes") or ()))
+        ignored |= strays
+        main = main.without(strays)
+        if (foreground := self.said("foreground")) is not None:
+            return self._explicit(set(foreground), ignored, main)
+        background = self._background_value(main)
+        self._refuse_void(main, background)
+        return self._labels(main, background, ignored)
+
+    def _refuse_white_first(self, main: _Pool) -> None:
+        """Ask about files that show their lowest stored value as white, unless they show the ground as black."""
+        said = self.card.masks
+        if said.background or said.foreground or not any(one.stored.white_first for one in self.masks):
+            return
+        low, high = float(main.keys[0]), float(main.keys[-1])
+        if low == high or self._covers(main.keys[main.keys < (low + high) / 2].tolist(), border_only=True):
+            return
+        raise self.unclear(
+            "the files store white as 0 and show it on most of the border, and programs differ in which side they take",
+            [
+                _Reading("what is shown dark is foreground", f"foreground: {self.name(low)}"),
+                _Reading("what is shown white is foreground", f"foreground: {self.name(high)}"),
+            ],
+        )
+
+    def _kind(self, main: _Pool, whole: bool) -> str:
+        """Return "solid" for values that fill regions, "levels" for soft edges, "mixed" for regions with soft edges."""
+        if len(main.keys) <= 2:
+            return "solid"
+        low, high = float(main.keys[0]), float(main.keys[-1])
+        inner = main.only((main.keys > low) & (main.keys < high))
+        middle = main.only(
+            (main.keys > low + _MIDDLE[0] * (high - low)) & (main.keys < low + _MIDDLE[1] * (high - low))
+        )
+        marked = max(1, int(main.pixels[1:].sum()))
+        if len(middle.keys) and middle.pixels.sum() >= 0.01 * marked:
+            soft = middle.between.sum() > _HALF * middle.pixels.sum()
+            if soft and len(middle.keys) == 1 and whole and not self.lossy:
+                return "solid"  # a rim of one value, which no smoothing leaves
+            by_value = (middle.between > _HALF * middle.pixels).mean()
+        else:
+            soft = len(inner.keys) > 2 and inner.solid.sum() < _HALF * inner.pixels.sum()
+            by_value = float((inner.solid < _HALF * inner.pixels).mean())
+        if soft:
+            return "levels"
+        if by_value > _HALF and len(main.keys) > 4:
+            return "mixed"
+        return "mixed" if self.lossy else "solid"
+
+    def _levels(self, main: _Pool, whole: bool, ignored: set[float]) -> Decision:
+        """Take half of the highest value as the threshold, where values pile up at both ends."""
+        low, high = float(main.keys[0]), float(main.keys[-1])
+        keys, pixels = main.keys, main.pixels
+        marked = pixels[keys > low + _MIDDLE[0] * (high - low)].sum()
+        peak = pixels[keys >= low + _MIDDLE[1] * (high - low)].sum()
+        piled = peak >= _PEAK * marked and pixels.sum() - marked + peak >= _PILED * pixels.sum()
+        most = max(self.masks, key=lambda one: one.n_distinct)
+        spread = f"values from {self.name(low)} to {self.name(high)} in up to {most.n_distinct:,} steps"
+        half = high / 2
+        probable = not whole and low >= 0 and high <= 1
+        if probable:
+            half = 0.5
+        sure = high >= _CONFIDENT if probable else 0 <= low <= _MIDDLE[0] * high and piled
+        if not sure:
+            at = 0 if low < 0 else half
+            what = f"{spread}, which do not pile up at both ends"
+            if probable:
+                what = f"{spread}: a map of probabilities whose highest is {high:.2g}?"
+            raise self.unclear(
+                what,
+                [_Reading(f"values from {at:g} on are foreground (or another threshold)", f"threshold: {at:g}")],
+                (),
+            )
+        kind = "probabilities" if probable else "soft edges"
+        why = "probabilities: read at 0.5" if probable else f"soft edges: read at half of the highest value, {high:g}"
+        if self.lossy:
+            why = f"JPEG has changed values: read at half of the highest, {high:g}"
+        self.warnings.append(
+            f"masks hold {spread}, such as {self._shown(most)}; they are taken for {kind}, and {half:g} or more is "
+            "foreground. `threshold:` in dataset.yaml says otherwise."
+        )
+        return self._thresholded(half, ignored, why)
+
+    def _check_threshold(self, threshold: float) -> None:
+        if not self.pool.keys[0] < threshold <= self.pool.keys[-1]:
+            raise _Unclear(
+                f"{self._line('threshold')}threshold is {threshold:g}, but the values of the masks are "
+                f"{self.name(self.pool.keys[0])} to {self.name(self.pool.keys[-1])}. Correct it."
+            )
+
+    def _thresholded(self, threshold: float, ignored: set[float], why: str) -> Decision:
+        background, foreground = self.said("background"), self.said("foreground")
+        below = any(key >= threshold for key in background or ()) or any(key < threshold for key in foreground or ())
+        numbers = tuple((key, IGNORED) for key in sorted(ignored))
+        meaning = replace(self.meaning, threshold=threshold, below=below, numbers=numbers)
+        main = self.pool.without(ignored)
+        rows = []
+        for name, kept, is_foreground in (
+            (f"below {threshold:g}", main.keys < threshold, below),
+            (f"from {threshold:g} on", main.keys >= threshold, not below),
+        ):
+            taken = "foreground" if is_foreground else "background"
+            rows.append(Row(name, taken, float(main.pixels[kept].sum()) / self.total, why))
+        rows += self._ignored_rows(ignored)
+        if not (background or foreground):
+            marked = main.keys[(main.keys < threshold) == below]
+            self._warn_if_inverted(set(marked.tolist()), f"foreground: {self.name(main.keys[0])}")
+        return Decision(meaning, tuple(rows), "the masks' values are levels, as of soft edges")
+
+    def _smeared(self, main: _Pool) -> _Unclear:
+        plateaus = main.only((main.solid > _HALF * main.pixels) & (main.pixels > 0.002 * self.total))
+        what = (
+            f"{self._listed(plateaus.keys)} fill regions, and {len(main.keys) - len(plateaus.keys)} other values lie "
+            "at their edges, as after JPEG compression or smooth resizing; a mixture of two values may be a third. "
+            "Export the masks again, without compression and with the nearest value when resized"
+        )
+        half = float(main.keys[-1]) / 2
+        reading = _Reading(f"all regions from {half:g} on are one foreground", f"threshold: {half:g}")
+        return self.unclear(what, [reading], plateaus.keys)
+
+    def _few_floats(self, main: _Pool, ignored: set[float]) -> Decision:
+        """Take two values as ground and foreground; ask about more."""
+        if len(main.keys) <= 2 and not ignored and 0 in main.keys:
+            task, why, certain = self._task(self._foreground((0.0,)))
+            return Decision(self.meaning, self._rows(task, {0.0}, set(), ""), why, certain)
+        readings = [
+            _Reading(f"{self.name(key)} and more is foreground", f"threshold: {self.name(key)}")
+            for key in main.keys[1:4]
+        ]
+        raise self.unclear(f"they hold {self._listed(main.keys)}, which are no whole numbers", readings)
+
+    def _strays(self, main: _Pool, named: set[float]) -> set[float]:
+        """Return values of a few pixels in one mask, among masks that otherwise hold the same few values."""
+        n = len(self.masks)
+        usual = main.only(main.masks >= max(2, n / 2))
+        if n < 3 or not len(usual.keys) or len(usual.keys) > _CONSTANT:
+            return set()
+        rare = (main.masks == 1) & (main.pixels <= _STRAY_PX) & ~np.isin(main.keys, [*named])
+        strays = {float(key) for key in main.keys[rare]}
+        others = set(main.keys.tolist()) - set(usual.keys.tolist()) - strays
+        numbered = len(usual.without([0]).keys) > 1 and self._is_numbered(self._foreground([0, *strays]))
+        if others or len(strays) > 3 or numbered:
+            return set()
+        for key in strays:
+            mask = next(one for one in self.masks if key in one.keys)
+            count = int(mask.pixels[mask.keys == key][0])
+            self.warnings.append(
+                f"{self._shown(mask)}: {count} pixel{'s' * (count > 1)} of {self.word} {self.name(key)}, which no "
+                "other mask holds; left out, as a slip. Correct the mask, or name the value in dataset.yaml."
+            )
+        return strays
+
+    def _dominant(self, pool: _Pool) -> float | None:
+        """Return the key that covers most, and most of the border, in most masks."""
+        for key in pool.keys[np.argsort(-pool.pixels)][:1]:
+            if self._covers([key]):
+                return float(key)
+        return None
+
+    def _covers(self, keys: Iterable[float], border_only: bool = False) -> bool:
+        """Return whether keys cover more than half of most masks, and of their border."""
+        wanted, votes = list(keys), []
+        for one in self.masks:
+            inside = np.isin(one.keys, wanted)
+            area = border_only or one.pixels[inside].sum() > _HALF * one.pixels.sum()
+            votes.append(area and one.border[inside].sum() > _HALF * one.border.sum())
+        return float(np.mean(votes)) >= _MOST
+
+    def _background_value(self, main: _Pool) -> set[float]:
+        """Return the values of background: what dataset.yaml says, else 0."""
+        if (said := self.said("background")) is not None:
+            return set(said)
+        if 0 in main.keys or self.card.classes or len(main.keys) < 2:
+            return {0.0}
+        likely = self._dominant(main)
+        if likely is None and self._is_numbered(self._foreground(())):
+            return {0.0}
+        others = [float(key) for key in main.keys if key != likely]
+        readings = []
+        if likely is not None:
+            words = f"{self.name(likely)}, which covers most and touches the border, is background"
+            lines = f"background: {self.yaml(likely)}"
+            if 1 < len(others) <= _CONSTANT and not self._is_numbered(self._foreground((likely,))):
+                lines += "\n" + self.classes_lines(others)
+            readings.append(_Reading(words, lines))
+            readings += [
+                _Reading(f"{self.name(key)} is background", f"background: {self.yaml(key)}") for key in others[:1]
+            ]
+        else:
+            readings += [
+                _Reading(f"{self.name(key)} is background", f"background: {self.yaml(key)}") for key in main.keys[:2]
+            ]
+        everything = "background: []" if len(main.keys) > _CONSTANT else self.classes_lines(main.keys)
+        readings.append(_Reading("there is no background, and each value is a class or an object", everything))
+        raise self.unclear(f"no mask holds 0; they hold {self._listed(main.keys)}", readings)
+
+    def _refuse_void(self, main: _Pool, background: set[float]) -> None:
+        """Ask about a highest value that often means "not labelled", and about rims of one value."""
+        named = set(self.said("classes") or ())
+        rest = main.without(background)
+        if self.card.masks.ignore is not None or len(rest.keys) < 2:
+            return
+        top, below = float(rest.keys[-1]), rest.keys[:-1]
+        together = any(np.isin(one.keys, [top]).any() and np.isin(one.keys, below).any() for one in self.masks)
+        tops = (255, 65535) if not self.card.classes else (255,)
+        small = below[-1] <= 40 or (below[-1] <= 200 and len(below) >= below[-1] / 2)
+        if top in tops and top not in named and small and together:
+            each = self.classes_lines(rest.keys) if len(rest.keys) <= _CONSTANT else "ignore: []"
+            raise self.unclear(
+                f"beside {self._listed([*sorted(background & set(main.keys.tolist())), *below])} they hold "
+                f"{self.name(top)}, which often marks pixels to leave out (void)",
+                [
+                    _Reading(f"pixels of {self.name(top)} count nowhere", f"ignore: {self.yaml(top)}"),
+                    _Reading(f"{self.name(top)} is a class or an object like the others", each),
+                    _Reading(f"{self.name(top)} is background", f"background: [0, {self.yaml(top)}]"),
+                ],
+            )
+        for i, key in enumerate(rest.keys):
+            rim = rest.between[i] > _HALF * rest.pixels[i] and len(rest.keys) == 2 and key != top
+            if rim and not named:
+                raise self.unclear(
+                    f"{self.name(key)} lies almost only between {self.name(main.keys[0])} and {self.name(top)}, as a "
+                    "rim",
+                    [
+                        _Reading("the rim is unsure and counts nowhere", f"ignore: {self.yaml(key)}"),
+                        _Reading("the rim belongs to the objects", f"foreground: [{self.yaml(key)}, {self.yaml(top)}]"),
+                        _Reading("the rim is background", f"foreground: {self.yaml(top)}"),
+                        _Reading("it is a class of its own", self.classes_lines(rest.keys)),
+                    ],
+                )
+
+    def _explicit(self, foreground: set[float], ignored: set[float], main: _Pool) -> Decision:
+        """Take the values that dataset.yaml names as foreground, and all others as background."""
+        numbers = [(key, 1) for key in foreground] + [(key, IGNORED) for key in ignored]
+        meaning = replace(self.meaning, numbers=tuple(sorted(numbers)), rest=0)
+        ground = set(main.keys.tolist()) - foreground
+        rows = self._rows(BINARY, ground, ignored, "dataset.yaml says so")
+        return Decision(meaning, rows, "dataset.yaml says what is foreground")
+
+    def _labels(self, main: _Pool, background: set[float], ignored: set[float]) -> Decision:
+        """Take each value for itself: foreground, a class or an object."""
+        numbers = [(key, IGNORED) for key in ignored if key >= 0 or self.said("ignore") is not None]
+        numbers += [(key, 0) for key in background if key != 0 and key in self.pool.keys]
+        if 0 in main.keys and 0 not in background:
+            numbers.append((0.0, int(main.keys[-1]) + 1))
+        numbers += [
+            (key, int(main.keys[-1]) + 2 + i) for i, key in enumerate(main.keys[main.keys < 0]) if key not in background
+        ]
+        foreground = self._foreground((*background, *ignored))
+        wrapped = [one for one in self.masks if self._wrapped(one)] if self.card.task in ("", INSTANCES) else []
+        task, why, certain = self._task(foreground, bool(wrapped))
+        meaning = replace(
+            self.meaning, numbers=tuple(sorted(numbers)), task=task, part_from=WRAPPED if wrapped else None
+        )
+        for one in wrapped[:1]:
+            doubles = int((one.apart > 1).sum())
+            names = f"and {len(wrapped) - 1} more masks" if len(wrapped) > 1 else ""
+            self.warnings.append(
+                f"{self._shown(one)} {names}".strip()
+                + f": uses all numbers to 255, {doubles} of them in pieces far apart, so "
+                "the numbers have wrapped at 8 bits; pieces far apart count as objects of their own. Objects numbered "
+                "256 may be lost as 0: export the labels again with 16 bits."
+            )
+        said = self.card.masks
+        if not (said.background or self.card.classes) and task == BINARY:
+            marked = set(main.keys.tolist()) - background
+            self._warn_if_inverted(marked, "foreground: 0" if 0 in main.keys else "background: ...")
+        elif not (said.background or self.card.classes) and task == CLASSES:
+            likely = self._dominant(main)
+            if likely is not None and likely not in background:
+                self.warnings.append(
+                    f"the value {self.name(likely)} covers most of most masks and their border: is it background? If "
+                    f"so, write `background: [0, {self.yaml(likely)}]` into dataset.yaml."
+                )
+        return Decision(meaning, self._rows(task, background, ignored, ""), why, certain)
+
+    def _wrapped(self, one: MaskStats) -> bool:
+        n_doubled = int((one.apart > 1).sum())
+        full = one.dtype == np.uint8 and len(one.keys) > WRAPPED and one.keys[-1] == 255
+        return full and n_doubled >= _FEW_DOUBLES
+
+    def _warn_if_inverted(self, foreground: set[float], line: str) -> None:
+        if not self._covers(foreground):
+            return
+        pool = self.pool.only(np.isin(self.pool.keys, list(foreground)))
+        share = 100 * pool.pixels.sum() / self.total
+        self.warnings.append(
+            f"{share:.0f} % of the pixels are foreground, which touches most of the border in most masks: are the "
+            f"masks inverted? If so, write `{line}` into dataset.yaml; if not, `background: 0`."
+        )
+
+    # Objects or classes.
+
+    def _foreground(self, background: Iterable[float]) -> list[MaskStats]:
+        """Return the masks without keys of background, those that hold something else."""
+        ground = list(background)
+        masks = [_only(one, ~np.isin(one.keys, ground)) for one in self.masks]
+        return [one for one in masks if len(one.keys)]
+
+    def _is_numbered(self, masks: Sequence[MaskStats]) -> bool:
+        several = [one for one in masks if len(one.keys) > 1]
+        return sum(_numbered(one) for one in several) > len(several) / 2
+
+    def _task(self, masks: Sequence[MaskStats], wrapped: bool = False) -> tuple[str, str, bool]:
+        """Return what foreground is: one thing, numbered objects or classes; why; and whether that is certain."""
+        if not masks:
+            return BINARY, "the masks hold one value", True
+        several = [one for one in masks if len(one.keys) > 1]
+        pool = _Pool.of(masks)
+        if len(pool.keys) == 1:
+            return BINARY, "the masks hold one value", True
+        if self.card.task in (BINARY, INSTANCES, CLASSES) or self.card.classes:
+            return self.card.task or CLASSES, "dataset.yaml says so", True
+        if all(one.stored.single for one in masks):
+            return BINARY, "each file is one object", True
+        if not several:
+            return self._one_each(pool)
+        if wrapped:
+            return INSTANCES, "the values number objects, more than 8 bits hold", False
+        numbered = sum(map(_numbered, several))
+        constant = len(pool.keys) <= _CONSTANT and bool((pool.masks >= len(several) / 2).all())
+        counted = [(int(one.pieces[one.pieces > 0].sum()), int((one.pieces > 0).sum())) for one in several]
+        per_value = sum(n for n, _ in counted) / max(1, sum(n for _, n in counted))
+        whole = pool.keys.dtype.kind != "f"
+        few = len(pool.keys) <= MOST_CLASSES and whole and (self.meaning.colours or pool.keys[-1] <= HIGHEST_CLASS)
+        listed = self._listed(pool.keys)
+        if constant and few and not self.meaning.colours and _are_levels(pool.keys):
+            return CLASSES, f"the masks' values, {listed}, are the same wide steps in each", False
+        if (
+            constant
+            and few
+            and self.meaning.colours
+            and len(pool.keys) <= 4
+            and (len(several) > 1 or per_value > _PER_VALUE)
+        ):
+            return CLASSES, f"the masks' colours, {listed}, are the same in each", False
+        if numbered > len(several) / 2 and not (constant and per_value > _PER_VALUE):
+            return INSTANCES, f"in {numbered} of {len(masks)} masks each {self.word} is one object", False
+        if few:
+            return CLASSES, f"the masks' {self.word}s, {listed}, come in several pieces each", False
+        raise self.unclear(
+            f"{len(pool.keys)} {self.word}s in several pieces each, too many for classes (at most {MOST_CLASSES}), and "
+            "no numbers of objects",
+            [
+                _Reading(f"each {self.word} of a mask is an object", "task: instances"),
+                _Reading("all of them are one foreground", "task: binary"),
+            ],
+        )
+
+    def _one_each(self, pool: _Pool) -> tuple[str, str, bool]:
+        """Decide about several values of which each mask holds one."""
+        if any(one.stored.single for one in self.masks):
+            return BINARY, "the layout has one kind of foreground", True
+        if not self.meaning.colours and set(pool.keys.tolist()) <= {1, 255, 65535}:
+            return BINARY, f"each mask holds one value, {' or '.join(map(self.name, pool.keys))}", True
+        raise self.unclear(
+            f"each mask holds one {self.word} beside background, and they are {self._listed(pool.keys)}",
+            [
+                _Reading("they are classes, of which an image shows one", self.classes_lines(pool.keys)),
+                _Reading("they are all the same foreground", "task: binary"),
+            ],
+        )
+
+    # Colours.
+
+    def _of_colours(self) -> Decision:
+        if self.card.masks.threshold is not None:
+            raise _Unclear(f"{self._line('threshold')}the masks hold colours, which have no threshold. Remove it.")
+        nearest = self._merge_edges()
+        pool = self.pool = _Pool.of(self.masks)
+        ignored = set(self.said("ignore") or ())
+        named = {key for word in ("background", "foreground", "classes") for key in self.said(word) or ()}
+        if not nearest:
+            ignored |= self._strays(pool.without(ignored), named)
+        main = pool.without(ignored)
+        if (foreground := self.said("foreground")) is not None:
+            return self._mapped(main, set(foreground), ignored, nearest, BINARY, "dataset.yaml says so", True)
+        if (classes := self.said("classes")) is not None:
+            for key in classes:
+                if key not in main.keys:
+                    raise _Unclear(
+                        f"{self._line('classes')}no mask holds the colour {self.name(key)}; they hold "
+                        f"{self._listed(main.keys)}. Correct classes."
+                    )
+            return self._mapped(main, classes, ignored, nearest, CLASSES, "dataset.yaml names classes", True)
+        background = self._background_colour(main)
+        rest = main.without(background)
+        task, why, certain = self._task(self._foreground((*background, *ignored)))
+        if task == INSTANCES:
+            numbers = [(key, 0) for key in background] + [(key, IGNORED) for key in ignored]
+            numbers += [(float(key), int(key) + 1) for key in rest.keys] if nearest else []
+            meaning = replace(self.meaning, numbers=tuple(sorted(numbers)), nearest=nearest, part_from=0, task=task)
+            return Decision(meaning, self._rows(task, background, ignored, ""), why, certain)
+        return self._mapped(main, tuple(float(key) for key in rest.keys), ignored, nearest, task, why, certain)
+
+    def _mapped(
+        self, main: _Pool, keys: Iterable[float], ignored: set[float], nearest: bool, task: str, why: str, certain: bool
+    ) -> Decision:
+        """Number colours from 1, or take all of them for one foreground; others are background."""
+        chosen = list(keys)
+        each = [1] * len(chosen) if task == BINARY else range(1, len(chosen) + 1)
+        ground = set(main.keys.tolist()) - set(chosen)
+        numbers = [*zip(chosen, each, strict=True), *((key, IGNORED) for key in ignored), *((key, 0) for key in ground)]
+        names = tuple(self.name(key).lstrip("#") for key in chosen) if task == CLASSES else ()
+        meaning = replace(self.meaning, numbers=tuple(sorted(numbers)), rest=0, nearest=nearest, task=task, names=names)
+        said = "dataset.yaml says so" if "dataset.yaml" in why else ""
+        return Decision(
+            meaning, self._rows(task, ground, ignored, said, dict(zip(chosen, each, strict=True))), why, certain
+        )
+
+    def _merge_edges(self) -> bool:
+        """Replace mixtures at edges, and colours that compression has changed, by the main colours; say whether so."""
+        pool = self.pool
+        solid = pool.solid >= _HALF * pool.pixels
+        if not self.lossy and (
+            solid.all() or (~solid).sum() <= 0.2 * solid.sum() or pool.pixels[~solid].max() <= _STRAY_PX
+        ):
+            return False
+        named = [key for word in ("background", "foreground", "ignore", "classes") for key in self.said(word) or ()]
+        mains: list[float] = []
+        clusters = _clusters(pool, named)
+        for key, (pixels, at_edges) in sorted(clusters.items(), key=lambda item: -item[1][0]):
+            if key in named or key == TRANSPARENT:
+                mains.append(key)
+                continue
+            rare = pixels < max(9, 1e-3 * self.total / len(self.masks))
+            light = len(mains) < 2 or pixels < _LIGHT * min(clusters[main][0] for main in mains)
+            edge = at_edges > _HALF * pixels
+            if rare or (edge and self._blend(key, mains, _STRAYED if light else _MIXED)):
+                continue
+            if self._blend(key, mains, _MIXED):
+                raise self._smeared_colours(pool, [*mains, key])
+            mains.append(key)
+        if len(mains) > _CONSTANT:
+            raise self._smeared_colours(pool, mains)
+        listed = np.array(sorted(mains))
+        self.masks = [_merged(one, _to_nearest(one.keys, listed)) for one in self.masks]
+        self.warnings.append(
+            f"masks hold {len(pool.keys):,} colours or more, as after JPEG compression or smooth resizing; each pixel "
+            f"counts as the nearest of {self._listed(listed)}."
+        )
+        return True
+
+    def _blend(self, key: float, mains: Sequence[float], reach: float) -> bool:
+        """Return whether a colour lies between two others, as near to the line as `reach`."""
+        colour = _rgb(key)
+        real = [other for other in mains if other != TRANSPARENT]
+        for i, a in enumerate(real):
+            for b in real[:i]:
+                start, along = _rgb(a), _rgb(b) - _rgb(a)
+                share = float((colour - start) @ along / max(1.0, float(along @ along)))
+                if 0.1 < share < 0.9 and np.linalg.norm(start + share * along - colour) < reach:
+                    return True
+        return False
+
+    def _smeared_colours(self, pool: _Pool, mains: Sequence[float]) -> _Unclear:
+        return self.unclear(
+            f"{len(pool.keys):,} colours, as after JPEG compression or smooth resizing, and a mixture of two of the "
+            "main ones may be a third. Export the masks again, without compression and with the nearest colour when "
+            "resized",
+            [_Reading("one colour is foreground, and all others are not", f"foreground: {self.yaml(mains[-1])}")],
+            mains,
+        )
+
+    def _background_colour(self, main: _Pool) -> set[float]:
+        """Return the colours of background: what dataset.yaml says, else transparency, or what covers most."""
+        if (said := self.said("background")) is not None:
+            return set(said)
+        if TRANSPARENT in main.keys and self._covers([TRANSPARENT], border_only=True):
+            return {float(TRANSPARENT)}
+        if len(main.keys) == 1:
+            return {float(main.keys[0])} & {0.0, float(TRANSPARENT)}
+        likely = float(main.keys[np.argmax(main.border)])
+        only_black = likely == 0 and self._covers([0], border_only=True)
+        covers = self._covers([likely]) and 0 not in main.keys and TRANSPARENT not in main.keys
+        if only_black or covers:
+            return {likely}
+        guesses = [likely, *(key for key in (TRANSPARENT, 0, 0xFFFFFF) if key in main.keys and key != likely)]
+        readings = [_Reading(f"{self.name(key)} is background", f"background: {self.yaml(key)}") for key in guesses]
+        readings.append(_Reading("there is no background, and each colour is a class", self.classes_lines(main.keys)))
+        raise self.unclear(
+            f"they hold the colours {self._listed(main.keys)}, and it may be that none is background"
+            if len(guesses) == 1
+            else f"they hold the colours {self._listed(main.keys)}, and more than one may be background",
+            readings,
+        )
+
+    # The table.
+
+    def _rows(
+        self, task: str, background: set[float], ignored: set[float], why: str, numbers: dict[float, int] | None = None
+    ) -> tuple[Row, ...]:
+        """Return what each key is taken for; numbered objects share a row."""
+        ground = self.pool.only(np.isin(self.pool.keys, list(background)))
+        rest = self.pool.without({*background, *ignored})
+        reasons = {0.0: "0 is background"} if not self.meaning.colours else {0.0: "black is background"}
+        rows = [
+            Row(
+                self.name(key),
+                "background",
+                n / self.total,
+                why or reasons.get(float(key), "covers most, and the border"),
+            )
+            for key, n in zip(ground.keys, ground.pixels, strict=True)
+        ]
+        if len(rows) > _CONSTANT:
+            rows = [Row(f"{len(rows)} {self.word}s", "background", float(ground.pixels.sum()) / self.total, why)]
+        if task == INSTANCES or len(rest.keys) > MOST_CLASSES:
+            name = self._listed(rest.keys) if len(rest.keys) < 3 else f"{len(rest.keys)} {self.word}s"
+            if not self.meaning.colours and len(rest.keys) > 2:
+                name = f"{self.name(rest.keys[0])} to {self.name(rest.keys[-1])}"
+            taken = "an object each" if task == INSTANCES else "foreground"
+            rows.append(Row(name, taken, float(rest.pixels.sum()) / self.total, why or "each in about one piece"))
+        else:
+            rows += [
+                self._row(task, float(key), int(n), why, numbers) for key, n in zip(rest.keys, rest.pixels, strict=True)
+            ]
+        return (*rows, *self._ignored_rows(ignored))
+
+    def _row(self, task: str, key: float, n: int, why: str, numbers: dict[float, int] | None) -> Row:
+        name = self.name(key)
+        if task != CLASSES:
+            return Row(
+                name, "foreground", n / self.total, why or ("above 0" if not self.meaning.colours else "not background")
+            )
+        number = (numbers or {}).get(key, int(key))
+        called = self.card.classes.get(number, "")
+        if self.card.classes and not called:
+            return Row(name, "background", n / self.total, "dataset.yaml names other classes")
+        return Row(
+            name, f"class {number}" + f" ({called})" * bool(called), n / self.total, why or "in several masks or pieces"
+        )
+
+    def _ignored_rows(self, ignored: set[float]) -> tuple[Row, ...]:
+        said = self.said("ignore") or ()
+        pool = self.pool.only(np.isin(self.pool.keys, list(ignored)))
+        return tuple(
+            Row(
+                self.name(key),
+                "ignored",
+                n / self.total,
+                "dataset.yaml says so" if key in said else "below 0" if key < 0 else "a slip: a few pixels in one mask",
+            )
+            for key, n in zip(pool.keys, pool.pixels, strict=True)
+        )
+
+
+def _palette(palettes: Sequence[MaskStats]) -> str:
+    """Return how palette masks are read: by "index", by grey "level", or by "colour"."""
+    if not palettes:
+        return "index"
+    seen: dict[int, int] = {}
+    consistent = True
+    for one in palettes:
+        assert one.stored.table is not None
+        packed = _packed(one.stored.table)
+        for index in one.keys:
+            if index >= len(packed):
+                raise DatasetError(f"{one.where}: a palette index is beyond the palette's {len(packed)} colours.")
+            colour = int(packed[index])
+            consistent = consistent and seen.setdefault(int(index), colour) == colour
+    distinct = len(set(seen.values())) == len(seen)
+    dark = all(not one.stored.table[0].any() for one in palettes if one.stored.table is not None)
+    if distinct and consistent and all(_is_grey(colour) for colour in seen.values()):
+        return "level"
+    if not consistent and all(_is_grey(colour) for colour in seen.values()):
+        return "level"
+    votes = [one.pixels[one.keys == 0].sum() > _HALF * one.pixels.sum() for one in palettes]
+    if consistent and (dark or (len(seen) > 2 and float(np.mean(votes)) >= _MOST)):
+        return "index"
+    return "colour"
+
+
+def _in_keys(one: MaskStats, meaning: Meaning) -> MaskStats:
+    """Return counts by the keys of a meaning: by colour, grey level or value."""
+    table, keys = one.stored.table, one.keys
+    if table is not None and meaning.colours:
+        return _merged(one, _packed(table)[keys].astype(np.int64))
+    if table is not None and meaning.palette == "level":
+        return _merged(one, table[:, 0][keys].astype(np.int64))
+    if meaning.colours and not one.stored.colours:
+        return replace(one, keys=_as_grey(keys))
+    return one
+
+
+def _merged(one: MaskStats, keys: NDArray[Any]) -> MaskStats:
+    """Return counts under other keys, several of which may have become equal."""
+    found, place = np.unique(keys, return_inverse=True)
+    names = ("pixels", "border", "between", "solid", "pieces", "apart")
+    sums: dict[str, Any] = {name: np.bincount(place, getattr(one, name), len(found)).astype(np.int64) for name in names}
+    return replace(one, keys=found, **sums)
+
+
+def _only(one: MaskStats, kept: NDArray[np.bool_]) -> MaskStats:
+    names = ("keys", "pixels", "border", "between", "solid", "pieces", "apart")
+    return replace(one, **{name: getattr(one, name)[kept] for name in names})
+
+
+def _numbered(one: MaskStats) -> bool:
+    """Return whether the values of a mask number objects: several of them, each of hardly more than one piece."""
+    pieces = one.pieces[one.pieces >= 0]
+    return len(one.keys) > 1 and int(pieces.sum()) <= _PER_VALUE * min(len(one.keys), SAMPLED)
+
+
+def _are_levels(keys: NDArray[Any]) -> bool:
+    """Return whether values are steps that the eye tells apart, such as 128 and 255."""
+    return bool((np.diff(keys, prepend=0) >= _STEP).all())
+
+
+def _whole(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Return floats that are all whole as whole numbers, and anything else as it is."""
+    if pixels.dtype.kind == "f" and (pixels == np.round(pixels)).all() and np.abs(pixels).max(initial=0) < 2**31:
+        return pixels.astype(np.int32)
+    return pixels
+
+
+def _packed(table: NDArray[np.uint8]) -> NDArray[np.int32]:
+    wide = table.astype(np.int32)
+    packed: NDArray[np.int32] = (wide[:, 0] << 16) | (wide[:, 1] << 8) | wide[:, 2]
+    return packed
+
+
+def _as_grey(values: NDArray[Any]) -> NDArray[Any]:
+    """Return grey values as colours."""
+    found: NDArray[Any] = np.clip(values, 0, 255).astype(np.int64) * 0x010101
+    return found
+
+
+def _clusters(pool: _Pool, named: Iterable[float]) -> dict[float, tuple[int, int]]:
+    """Return the pixels, in all and at edges, of each colour with what compression has made of it."""
+    clusters = dict.fromkeys(map(float, named), (0, 0))
+    for i in np.argsort(-pool.pixels, kind="stable"):
+        key = float(pool.keys[i])
+        near = [other for other in clusters if _distance(key, other) < _NEAR and TRANSPARENT not in (key, other)]
+        if not near and key != TRANSPARENT:
+            pure = next((float(rgb) for rgb in COLOURS.values() if _distance(key, rgb) < _PURE), key)
+            key = pure if pure not in clusters else key
+        home = min(near, key=lambda other: _distance(key, other)) if near else key
+        pixels, at_edges = clusters.get(home, (0, 0))
+        clusters[home] = pixels + int(pool.pixels[i]), at_edges + int(pool.between[i])
+    return clusters
+
+
+def _is_grey(packed: int) -> bool:
+    return packed == (packed & 255) * 0x010101
+
+
+def _rgb(key: float) -> NDArray[np.float64]:
+    packed = int(key)
+    return np.array([packed >> 16, packed >> 8 & 255, packed & 255], np.float64)
+
+
+def _distance(a: float, b: float) -> float:
+    return float(np.linalg.norm(_rgb(a) - _rgb(b)))
+
+
+def _to_nearest(keys: NDArray[Any], listed: NDArray[Any]) -> NDArray[Any]:
+    """Return colours replaced by the nearest listed one; transparency stays."""
+    found, place = np.unique(keys, return_inverse=True)
+    colours = np.array([_rgb(key) for key in listed if key != TRANSPARENT]).reshape(-1, 3)
+    real = np.array([key for key in listed if key != TRANSPARENT], np.int64)
+    packed = np.maximum(found, 0).astype(np.int64)
+    rgb = np.stack([packed >> 16, packed >> 8 & 255, packed & 255], axis=1).astype(np.float64)
+    squares = (rgb**2).sum(axis=1)[:, None] - 2 * rgb @ colours.T + (colours**2).sum(axis=1)
+    near = np.where(found == TRANSPARENT, TRANSPARENT, real[np.argmin(squares, axis=1)])
+    return near[place].reshape(keys.shape)
