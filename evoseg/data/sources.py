@@ -120,7 +120,7 @@ class FolderSource:
         turned = [] if reading.exif else turned_images(folder.images, folder.masks, reading)
         if wrong := sized_as_stored(folder.root, turned):
             return Decision(Meaning(), unclear=wrong)
-        stats = [one for some in ahead(self._stats, sorted(folder.masks)) for one in some]
+        stats = [one for some in ahead(self._stats, sorted(folder.masks.keys() & folder.images.keys())) for one in some]
         decision = decide(stats, self.card, str(folder.root))
         if turned and not decision.unclear:
             wrong, doubt = drawn_as_stored(folder.root, turned, folder.masks, reading, decision.meaning)

@@ -33,10 +33,10 @@ class Turned(NamedTuple):
 def turned_images(images: Mapping[str, Path], masks: Mapping[str, MaskSource], reading: Reading) -> list[Turned]:
     """Return the images that are turned without their masks, and whether the masks have the size of either position."""
     found = []
-    for stem, mask in masks.items():
+    for stem in sorted(masks.keys() & images.keys()):
         try:
             image = read_header(images[stem], reading=reading)
-            if image.orientation in range(2, 9) and (shape := _shape(mask, reading)) is not None:
+            if image.orientation in range(2, 9) and (shape := _shape(masks[stem], reading)) is not None:
                 upright_shape = image.shape[::-1] if image.orientation > 4 else image.shape
                 fits = image.shape == shape, upright_shape == shape
                 found.append(Turned(stem, images[stem], image.orientation, *fits))
