@@ -15,6 +15,7 @@ from pathlib import Path
 
 from evoseg.app.places import keep_place
 from evoseg.app.runs import FilesError, home
+from evoseg.base.untrusted import read_file
 from evoseg.base.writing import whole_file
 from evoseg.library.files import document_of, task_of
 from evoseg.library.ledger import Reuse
@@ -146,9 +147,7 @@ def _written(path: Path) -> int:
 def _read(path: Path) -> Pending | None:
     """Return what a file holds, None if there is no such file."""
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ValueError(f"larger than {MAX_BYTES // 2**20} MiB")
-        document = json.loads(path.read_bytes())
+        document = json.loads(read_file(path, MAX_BYTES, error=FilesError))
         images = document["images"]
         return Pending(
             run=str(document["run"]),

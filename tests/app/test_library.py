@@ -15,9 +15,11 @@ import pytest
 from PIL import Image
 
 import evoseg
+from evoseg.app.api import plan
 from evoseg.app.kept import kept
 from evoseg.app.pending import all_pending
 from evoseg.app.replaying import replay
+from evoseg.app.settings import run_settings
 from evoseg.app.solved import open_library, similar
 from evoseg.app.summary import summary
 from evoseg.base.errors import SettingsError
@@ -149,6 +151,11 @@ def entries(library: str = "default") -> list[tuple[str, dict]]:
         return [document_of(task) for task in shelf.own()], [vars(row) for row in shelf.ledger()], shelf.counts()
 
 
+def begun(folder: Path, library: str = "default") -> None:
+    """Do what a search does before it has a run."""
+    plan(run_settings(evaluations=N, library=library), evoseg.Dataset(folder))
+
+
 def test_a_kill_between_end_and_library_is_made_good_by_resume(command, forgotten, dataset):
     assert "not in the library yet" in command("runs", "show", forgotten).out
     done = command("runs", "resume", forgotten, "--json")
@@ -174,15 +181,15 @@ def test_what_was_not_remembered_needs_neither_its_run_nor_its_dataset(forgotten
     (waiting,) = (home / "pending").iterdir()
     document = json.loads(waiting.read_text())
     waiting.write_text(json.dumps(document | {"folder": str(tmp_path / "gone"), "images": str(tmp_path / "gone")}))
-    solved(sibling, remember=False)
+    begun(sibling)
     assert own_tasks() == ["nuclei"] and not list((home / "pending").iterdir())
 
 
 def test_what_was_not_remembered_waits_for_its_own_library(forgotten, sibling, tmp_path):
-    solved(sibling, library="none")
-    solved(sibling, library=str(tmp_path / "other.db"))
-    assert own_tasks() == [] and own_tasks(str(tmp_path / "other.db")) == ["more_nuclei"]
-    solved(sibling, library="default", remember=False)
+    begun(sibling, "none")
+    begun(sibling, str(tmp_path / "other.db"))
+    assert own_tasks() == [] and own_tasks(str(tmp_path / "other.db")) == []
+    begun(sibling)
     assert own_tasks() == ["nuclei"]
 
 
@@ -192,7 +199,7 @@ def test_a_run_that_has_not_finished_is_resumed_before_it_is_remembered(killed, 
     run = shutil.copytree(killed[1], tmp_path / "run")
     waiting.write_text(json.dumps(json.loads(waiting.read_text()) | {"folder": str(run)}))
     cut(run, 3)
-    solved(sibling, remember=False)
+    begun(sibling)
     assert own_tasks() == []
     evoseg.resume(run)
     assert own_tasks() == ["nuclei"] and not list((home / "pending").iterdir())
@@ -206,7 +213,7 @@ def test_two_searches_may_catch_up_with_the_same_run(forgotten):
     assert own_tasks() == ["nuclei"]
 
 
-def test_a_library_that_is_locked_for_long_is_told_later(command, dataset, home, monkeypatch, tmp_path):
+def test_a_library_that_is_locked_for_long_is_told_later(command, dataset, home, monkeypatch, tmp_path, caplog):
     monkeypatch.setattr("evoseg.app.solved.END_WAIT_S", 0.1)
     open_library().close()
     lock = sqlite3.connect(home / "library.db", isolation_level=None)
@@ -215,19 +222,19 @@ def test_a_library_that_is_locked_for_long_is_told_later(command, dataset, home,
     assert done.code == 0 and "is not in the library yet" in done.err and "locked" in done.err
     done = command("runs", "resume", tmp_path / "run")
     assert done.code == 1 and "locked" in done.err
-    done = command("search", dataset, "--evaluations", N, "--workers", 0, "--no-remember")
-    assert done.code == 0 and "not in the library yet" in done.err
+    begun(dataset)
+    assert "tasks of earlier searches are not in the library yet" in caplog.text
     lock.close()
     assert own_tasks() == []
     assert command("runs", "resume", tmp_path / "run").code == 0
     assert own_tasks() == ["nuclei"]
 
 
-def test_a_note_that_cannot_be_read_is_said_and_stops_nothing(command, forgotten, home, sibling):
-    (home / "pending" / "0.json").write_bytes(b"{")
-    done = command("search", sibling, "--evaluations", N, "--workers", 0)
-    assert done.code == 0 and "0.json: cannot be read" in done.err
-    assert own_tasks() == ["nuclei", "more_nuclei"]
+@pytest.mark.parametrize("damaged", [b"", b"{", b"[" * 9999, b"{}", b'{"run": 1, "images": 2, "folder": 3}'])
+def test_a_note_that_cannot_be_read_is_said_and_stops_nothing(forgotten, home, sibling, damaged, caplog):
+    (home / "pending" / "0.json").write_bytes(damaged)
+    begun(sibling)
+    assert "0.json: cannot be read" in caplog.text and own_tasks() == ["nuclei"]
 
 
 def test_a_cold_start_neither_asks_nor_tells_a_library(dataset, home):
