@@ -34,6 +34,14 @@ def digest_of(data: bytes, reading: Reading) -> str:
     return sha256(f"{digest} {reading}".encode()).hexdigest() if reading else digest
 
 
+def shape_read(path: Path, reading: Reading) -> tuple[int, int]:
+    """Return the (M, N) in which an image is read, by its header: upright, or as stored if that is asked for."""
+    header = read_header(path, reading=reading)
+    rows, cols = header.shape
+    # From 5 on, orientations exchange rows and columns.
+    return (rows, cols) if header.orientation < 5 or reading.exif == "ignore" else (cols, rows)
+
+
 class MaskSource(Protocol):
     """Something that a mask is read from."""
 
@@ -141,9 +149,7 @@ class EmptyMask:
 
     def read(self, reading: Reading, meaning: Meaning) -> Values:
         """Return zeros of the image's size."""
-        header = read_header(self.path, reading=reading)
-        # From 5 on, orientations exchange rows and columns.
-        shape = header.shape if header.orientation < 5 or reading.exif == "ignore" else header.shape[::-1]
+        shape = shape_read(self.path, reading)
         return Values(np.zeros(shape, np.uint8), sha256(f"empty {shape}".encode()).hexdigest())
 
 

@@ -44,6 +44,29 @@ class TestCoco:
         assert sample.mask.sum() == 12 and sample.mask[10:13, 10:14].all()
         assert sample.known.sum() == sample.known.size - 120 + 12
 
+    def test_sizes_are_compared_with_the_images_before_anything_is_drawn(self, document):
+        def change(found):
+            for one in found["images"]:
+                one |= {"height": 8000, "width": 8000}
+            for one in found["annotations"]:
+                one["segmentation"] = [[0, 0, 8000, 0, 8000, 8000, 0, 8000]]
+
+        said = faults(document(change))
+        assert said.startswith("images/case_00.png, images/case_01.png, images/case_02.png and 3 more (6 in all)")
+        assert "the image is (48, 62), but instances.json says (8000, 8000)" in said
+
+    def test_so_many_wrong_entries_are_not_told_one_by_one(self, document):
+        root = document(lambda found: found["annotations"].extend([[]] * 100_000))
+        said = check(root).faults
+        assert (
+            len(said) == 2 and "997 more (1000 in all): has no image_id" in said[0] and "over 1000 entries" in said[1]
+        )
+
+    def test_a_file_of_millions_of_empty_objects_is_not_parsed(self, tmp_path):
+        put(tmp_path / "images" / "a.png", gray())
+        (tmp_path / "big.json").write_text('{"images": [' + "{}," * 2_000_001 + '{}], "annotations": []}')
+        assert "big.json: holds too many values; at most 20 million" in check(tmp_path).lacking["COCO"]
+
     def test_images_without_annotations_hold_nothing(self, document):
         root = document(lambda found: found.update(annotations=found["annotations"][:4]))
         dataset = open_dataset(root)
@@ -121,7 +144,7 @@ class TestCoco:
 
     def test_a_size_that_is_not_the_images_is_a_fault(self, document):
         found = faults(document(lambda found: found["images"][2].update(width=60)))
-        assert "mask is (48, 60) but case_02.png is (48, 62)" in found
+        assert "case_02.png: the image is (48, 62), but instances.json says (48, 60)" in found
 
     def test_a_broken_file_is_named_where_nothing_else_fits(self, tmp_path):
         put(tmp_path / "images" / "a.png", gray())

@@ -1,15 +1,29 @@
 """Splits: the sizes of the rule, and what no draw may do."""
 
+from dataclasses import replace
+
+import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.random import default_rng
 
 from evoseg.base.errors import DatasetError
 from evoseg.data.card import DatasetCard
 from evoseg.data.dataset import Dataset
-from evoseg.data.splits import Splits, draw, n_selection, n_test, near_duplicates, split, split_facts, straddling
+from evoseg.data.splits import (
+    NEAR_DUPLICATE,
+    Splits,
+    draw,
+    n_selection,
+    n_test,
+    near_duplicates,
+    split,
+    split_facts,
+    straddling,
+)
+from evoseg.data.survey import ImageFacts
 
 STEMS = st.lists(st.text("abcdefgh0123456789_", min_size=1, max_size=6), min_size=1, max_size=60, unique=True)
 
@@ -104,6 +118,52 @@ def test_flat_images_are_no_duplicates_unless_they_are_equal():
     images = [np.full((20, 30), i, np.uint8) for i in (0, 7, 7, 200)]
     facts = Dataset.from_arrays(images, [image > 3 for image in images]).survey.facts
     assert near_duplicates(list(facts.values())) == [("001", "002")]
+
+
+def _seen(pictures):
+    """Return facts of images with these small pictures, some of which may be equal."""
+    lengths = np.linalg.norm(pictures, axis=1, keepdims=True)
+    units = (pictures / lengths).astype(np.float32)
+    return [ImageFacts(f"s{i:05d}", (9, 9), "uint8", 0, 1, {"image": str(i)}, unit) for i, unit in enumerate(units)]
+
+
+def joined(alike):
+    """Return how many sets of images hang together, and the number of each image's set."""
+    label = np.full(len(alike), -1)
+    for start in range(len(alike)):
+        if label[start] < 0:
+            new = np.arange(len(alike)) == start
+            while new.any():
+                label[new] = start
+                new = alike[new].any(axis=0) & (label < 0)
+    return len(np.unique(label)), label
+
+
+@pytest.mark.parametrize("smooth", [True, False])
+@given(seed=st.integers(0, 10**6), n_scenes=st.integers(1, 30), noise=st.floats(0, 0.3))
+@settings(max_examples=20, deadline=None)
+def test_bonds_join_exactly_what_comparing_every_pair_joins(seed, n_scenes, noise, smooth):
+    """Blocks, projections and skipped pairs change nothing; 600 images are more than one block."""
+    rng = default_rng(seed)
+    scenes = rng.normal(0, 1, (n_scenes, 32, 32))
+    if smooth:
+        scenes = np.array([cv2.GaussianBlur(scene, (0, 0), 5) for scene in scenes])
+    scenes = scenes.reshape(n_scenes, -1) / np.linalg.norm(scenes.reshape(n_scenes, -1), axis=1, keepdims=True)
+    chosen = rng.integers(0, n_scenes, 600)
+    facts = _seen(scenes[chosen] + rng.normal(0, noise / 32, (600, 1024)))
+    pictures = np.stack([fact.thumbnail for fact in facts])
+    alike = pictures @ pictures.T >= NEAR_DUPLICATE
+    n_joined, label = joined(alike)
+    bonds = [(int(a[1:]), int(b[1:])) for a, b in near_duplicates(facts)]
+    assert all(alike[a, b] for a, b in bonds) and len(bonds) == 600 - n_joined
+    assert all(label[a] == label[b] for a, b in bonds)
+
+
+def test_thousands_of_equal_tiles_have_one_bond_each():
+    facts = _seen(np.tile(default_rng(1).normal(0, 1, (1, 1024)), (5000, 1)))
+    assert len(near_duplicates(facts)) == 4999
+    splits = split_facts({fact.stem: replace(fact, labelled=True, n_foreground=1) for fact in facts}, DatasetCard())
+    assert len(splits.search) == 5000 and not splits.test
 
 
 def _facts(n=24, shape=(24, 30)):

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -23,9 +23,10 @@ from evoseg.data.layouts.unread import format_of_outlines
 from evoseg.data.listing import Notes, inside, is_image, stem_of
 from evoseg.data.meaning import IGNORED, Meaning
 from evoseg.data.reading import Reading
-from evoseg.data.truths import Region, Values, painted, put
+from evoseg.data.truths import Region, Values, painted, put, shape_read
 
 _MOST_BYTES = 256 * 2**20
+_MOST_FAULTS = 1000
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ class Outlines:
     ----------
     path : Path
         The JSON file.
-    name : str
-        Of the image, for messages.
+    image : Path
+        The image's file.
     shape : tuple of int
         (M, N).
     objects, crowds : tuple of dict
@@ -45,7 +46,7 @@ class Outlines:
     """
 
     path: Path
-    name: str
+    image: Path
     shape: tuple[int, int]
     objects: tuple[dict[str, Any], ...] = field(repr=False)
     crowds: tuple[dict[str, Any], ...] = field(repr=False)
@@ -60,7 +61,12 @@ class Outlines:
         return []
 
     def read(self, reading: Reading, meaning: Meaning) -> Values:
-        """Draw the objects, numbered in the order of the file."""
+        """Draw the objects, numbered in the order of the file, if the image is as large as the file says."""
+        if (shape := shape_read(self.image, replace(reading, channel=""))) != self.shape:
+            raise DatasetError(
+                f"{self.image}: the image is {shape}, but {self.path.name} says {self.shape} (height, width). Export "
+                "the outlines again, for these images."
+            )
         labels = painted(self.shape, [self._region(one) for one in self.objects])
         crowds = np.zeros(self.shape, np.int32)
         for crowd in self.crowds:
@@ -74,7 +80,9 @@ class Outlines:
             return drawn(annotation.get("segmentation"), self.shape)
         except DatasetError as error:
             number = legible(str(annotation.get("id")))
-            raise DatasetError(f"{self.path}: annotation {number} of {self.name}: {error}. Correct it.") from error
+            raise DatasetError(
+                f"{self.path}: annotation {number} of {self.image.name}: {error}. Correct it."
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -139,6 +147,8 @@ def _entries(document: _Document, notes: Notes) -> list[Entry]:
     owned = _by_image(document, notes)
     first: dict[int | str | Path, int] = {}
     for number, image in enumerate(document.images):
+        if _given_up(document, notes):
+            break
         where = f"{document.path}: images[{number}]"
         try:
             identity, name, shape = _named(image)
@@ -155,7 +165,7 @@ def _entries(document: _Document, notes: Notes) -> list[Entry]:
             annotations = owned.get(identity, [])
             objects = tuple(one for one in annotations if not one.get("iscrowd"))
             crowds = tuple(one for one in annotations if one.get("iscrowd"))
-            mask = Outlines(document.path, file.name, shape, objects, crowds)
+            mask = Outlines(document.path, file, shape, objects, crowds)
             entries.append(Entry(stem_of(file.name), file, mask, split=document.split))
     _check_owners(document, owned, notes)
     return entries
@@ -164,7 +174,7 @@ def _entries(document: _Document, notes: Notes) -> list[Entry]:
 def _check_owners(document: _Document, owned: dict[int | str, list[dict[str, Any]]], notes: Notes) -> None:
     """Note annotations of images that are not listed, and say if there are several categories."""
     listed = {image.get("id") for image in document.images if isinstance(image, dict) and _is_id(image.get("id"))}
-    for identity in owned.keys() - listed:
+    for identity in sorted(owned.keys() - listed, key=str)[:_MOST_FAULTS]:
         notes.faults.append(
             Note(
                 document.path,
@@ -181,6 +191,8 @@ def _by_image(document: _Document, notes: Notes) -> dict[int | str, list[dict[st
     """Return the annotations of each image, by its id."""
     found: dict[int | str, list[dict[str, Any]]] = {}
     for number, one in enumerate(document.annotations):
+        if _given_up(document, notes):
+            break
         owner = one.get("image_id") if isinstance(one, dict) else None
         if _is_id(owner) and one.get("iscrowd", 0) in (0, 1):
             found.setdefault(owner, []).append(one)
@@ -188,6 +200,15 @@ def _by_image(document: _Document, notes: Notes) -> dict[int | str, list[dict[st
         what = "iscrowd is neither 0 nor 1" if _is_id(owner) else "has no image_id"
         notes.faults.append(Note(f"{document.path}: annotations[{number}]", f"{what}. Correct it."))
     return found
+
+
+def _given_up(document: _Document, notes: Notes) -> bool:
+    """Return whether so many entries are wrong that the others need not be looked at, and say so."""
+    if len(notes.faults) >= _MOST_FAULTS:
+        notes.faults.append(
+            Note(document.path, f"over {_MOST_FAULTS} entries are wrong; the others were not looked at.")
+        )
+    return len(notes.faults) >= _MOST_FAULTS
 
 
 def _named(image: Any) -> tuple[int | str, str, tuple[int, int]]:

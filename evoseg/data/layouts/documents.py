@@ -10,6 +10,10 @@ from evoseg.base.untrusted import read_file
 from evoseg.data.formats import explained
 
 _MOST_ROWS = 200_000
+_MOST_VALUES = 20_000_000
+"""Values of a JSON file; each takes some 30 bytes."""
+_MOST_PARTS = 2_000_000
+"""Lists and objects of a JSON file; each takes some 60 to 300 bytes, in the file perhaps two."""
 _MOST_COLUMNS = 1000
 
 
@@ -19,9 +23,16 @@ def json_in(path: Path, most_bytes: int, inside: Path) -> dict[str, Any]:
     Raises
     ------
     DatasetError
-        If the file is missing, larger than `most_bytes`, not JSON in UTF-8, too deeply nested, or holds another value.
+        If the file is missing, larger than `most_bytes`, not JSON in UTF-8, holds too many values or too deeply nested
+        ones, or another value than an object.
     """
     text = _text(path, most_bytes, inside)
+    n_parts = text.count("{") + text.count("[")
+    if n_parts > _MOST_PARTS or text.count(",") + n_parts > _MOST_VALUES:
+        raise DatasetError(
+            f"{path}: holds too many values; at most {_MOST_VALUES // 10**6} million are read, and at most "
+            f"{_MOST_PARTS // 10**6} million lists and objects. Cut the dataset into several."
+        )
     try:
         found = json.loads(text, parse_constant=_no_constant)
     except json.JSONDecodeError as error:

@@ -151,7 +151,7 @@ def unread_outlines(root: Path) -> list[Note]:
 
 
 def format_of_outlines(path: Path, root: Path) -> _Format | None:
-    """Return the format of outlines that a file in the folder `root` holds, by its first bytes; None if it is none of those."""
+    """Return the format of outlines that a file in the folder `root` holds, by its first bytes; None for any other."""
     ending = path.suffix[1:].lower()
     known = [one for one in (*_FORMATS, _ROIS) if ending in one.endings]
     try:
