@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
+from evoseg.base.errors import EvosegError
 from evoseg.evolve.fitting import EVERYTHING, Conversation, Effort, fit
 from evoseg.evolve.jobs import Executor, Job, Measure, Part, Request
 from evoseg.evolve.ports import Failed, Floats, Scored, Task, Verdict
@@ -95,10 +96,14 @@ class Evaluator:
         """Return the statistics of finished programs, on images that nothing was fitted to.
 
         A program that fails is tried again on one image after the other, with nothing else under way. If it fails on
-        some of them only, `Failed.parts` says what came of each.
+        some of them only, `Failed.parts` says what came of each. A search has got its result by now, so it does not end
+        in an error if no process can be had any more: then all programs have failed.
         """
-        answers = zip(programs, self.judge(programs), strict=True)
-        return [self._image_by_image(p) if isinstance(a, Failed) else a for p, a in answers if a is not None]
+        try:
+            answers = zip(programs, self.judge(programs), strict=True)
+            return [self._image_by_image(p) if isinstance(a, Failed) else a for p, a in answers if a is not None]
+        except EvosegError as error:
+            return [Failed(program, str(error), transient=True) for program in programs]
 
     def _image_by_image(self, program: Pipeline) -> Floats | Failed:
         parts = []

@@ -29,8 +29,6 @@ START_LIMIT_S = 60.0
 """CPU time in which a worker process must be ready."""
 ALONE_RATIO = 2.0
 """A request that is tried again alone may take this many times the CPU time of the job that it came from."""
-ALONE_LIMIT_S = 20.0
-"""CPU time that a request may take alone, at least."""
 STALLED_S = 90.0
 """Wall time after which a worker that uses no CPU time and gives no answer is given up."""
 LOOK_S = 1.0
@@ -197,7 +195,7 @@ class Processes:
         It has a process of its own without anything in memory, and all the others wait.
         """
         results: list[Floats | Failed] = []
-        limit_s = max(ALONE_LIMIT_S, ALONE_RATIO * job.limit_s)
+        limit_s = ALONE_RATIO * job.limit_s
         for i, request in enumerate(job.requests):
             if known is not None:
                 result = known.results[i]

@@ -14,7 +14,7 @@ from evoseg.evolve.binary import BinaryTask
 from evoseg.evolve.evaluator import Evaluator
 from evoseg.evolve.jobs import Dealer, Executor, InProcess, Job, Measure, Outcome, Part, Request, out_of_memory
 from evoseg.evolve.ports import Failed, Item, Scored, Task
-from evoseg.evolve.workers import Processes, WorkerSettings
+from evoseg.evolve.workers import Processes, WorkerError, WorkerSettings
 from evoseg.pipeline import IMAGE, Pipeline
 from evoseg.pipeline.value import step
 from tests.evolve.helpers import BrightnessTask, CountTask, FickleTask, NastyTask, discs, marking, pack, ramp, sizes
@@ -322,6 +322,20 @@ def test_a_test_image_that_kills_every_process_is_found_out(tmp_path):
     assert isinstance(failed, Failed)
     assert "SIGKILL" in failed.parts[0].reason
     assert failed.parts[1][0].tolist() == found[1].tolist()
+
+
+def test_processes_that_cannot_be_had_any_more_are_no_error_once_there_is_a_result():
+    class Gone(Counting):
+        def run(self, jobs: Sequence[Job]) -> list[Outcome]:
+            raise WorkerError("a worker process did not get ready")
+
+    items = discs(2)
+    evaluator = Evaluator(BinaryTask(), Gone(InProcess(BinaryTask(), items, 0)), sizes(items))
+    program = Pipeline([*PLANE, step("otsu", 1)])
+    (failed,) = evaluator.prove([program])
+    assert failed == Failed(program, "a worker process did not get ready", transient=True)
+    with pytest.raises(WorkerError):
+        evaluator.judge([program])
 
 
 def test_memory_that_values_at_hand_take_up_fails_nobody():

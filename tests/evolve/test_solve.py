@@ -175,10 +175,7 @@ def test_an_interrupt_before_the_first_score_says_so(tmp_path):
         )
 
 
-def test_a_run_in_which_a_worker_was_killed_says_so(tmp_path, monkeypatch):
-    from evoseg.evolve import workers
-
-    monkeypatch.setattr(workers, "ALONE_LIMIT_S", 1.0)
+def test_a_run_in_which_a_worker_was_killed_says_so(tmp_path):
     # `NastyTask` lets its process exit whenever exactly two pixels are marked.
     spot = np.zeros((40, 51), np.uint8)
     spot[7, 9:11] = 200

@@ -33,12 +33,7 @@ REASONS = {
 
 
 @pytest.fixture
-def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "ALONE_LIMIT_S", LIMIT_S)
-
-
-@pytest.fixture
-def processes(tmp_path: Path, short_limits: None) -> Iterator[Processes]:
+def processes(tmp_path: Path) -> Iterator[Processes]:
     made = Processes(NastyTask(folder=str(tmp_path)), pack(ramp(), tmp_path), WorkerSettings(n_workers=1))
     yield made
     made.close()
@@ -174,7 +169,7 @@ def test_whatever_prints_does_not_get_between_the_frames(processes):
     assert counts(outcome) == expected(GOOD[0], helpers.PRINTS, GOOD[1])
 
 
-def test_innocent_jobs_in_other_workers_lose_nothing(tmp_path, short_limits):
+def test_innocent_jobs_in_other_workers_lose_nothing(tmp_path):
     made = Processes(NastyTask(folder=str(tmp_path)), pack(ramp(), tmp_path), WorkerSettings(n_workers=2))
     jobs = [job(helpers.STUCK, GOOD[0]), *(job(n) for n in GOOD), job(helpers.EXITS), *(job(n) for n in GOOD)]
     try:
@@ -233,7 +228,7 @@ def test_a_worker_that_is_stopped_for_good_is_replaced_and_its_job_tried_again(t
 
 
 def test_a_job_over_its_limit_gets_a_larger_one_alone(tmp_path):
-    made = busy_with(tmp_path, SlowTask(folder=str(tmp_path), seconds=1.5), lambda pid: None, limit_s=0.2)
+    made = busy_with(tmp_path, SlowTask(folder=str(tmp_path), seconds=2.8), lambda pid: None, limit_s=1.5)
     assert (made.n_replaced, made.n_given_up) == (1, 0)
 
 
@@ -250,7 +245,7 @@ def test_a_candidate_that_waits_for_ever_fails(tmp_path, monkeypatch):
     assert failed.reason == "it neither used CPU time nor gave an answer for 1 s"
 
 
-def test_the_cpu_time_of_what_a_candidate_has_started_counts_too(tmp_path, short_limits):
+def test_the_cpu_time_of_what_a_candidate_has_started_counts_too(tmp_path):
     made = Processes(DelegatingTask(), pack(ramp(), tmp_path), WorkerSettings())
     try:
         (outcome,) = made.run([job(GOOD[0])])
@@ -324,9 +319,8 @@ def test_workers_end_when_their_parent_is_killed(tmp_path, busy):
 
 
 @pytest.mark.parametrize("limit_s", [30.0, 0.4], ids=["in a job", "in a retry alone"])
-def test_an_interrupt_leaves_no_stale_answers(tmp_path, monkeypatch, limit_s):
+def test_an_interrupt_leaves_no_stale_answers(tmp_path, limit_s):
     # An answer to what was asked before the interrupt must not pass for an answer to what is asked after it.
-    monkeypatch.setattr(workers, "ALONE_LIMIT_S", 60.0)
     begun = tmp_path / "begun"
     made = Processes(SlowTask(folder=str(tmp_path), seconds=1.0), pack(ramp(), tmp_path), WorkerSettings(n_workers=1))
 
