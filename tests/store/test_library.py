@@ -188,3 +188,16 @@ def test_a_password_is_not_shown():
     with pytest.raises(StoreError) as error:
         LibraryStore("postgresql://me:secret@127.0.0.1:1/library")
     assert "secret" not in str(error.value) and "127.0.0.1" in str(error.value)
+
+
+def test_readers_do_not_wait_for_a_writer_and_other_writers_do_only_so_long(where):
+    writer = LibraryStore(where)
+    writer.add([row("a")])
+    with writer._writing():
+        other = LibraryStore(where, wait_s=0.05)
+        assert other.count() == (1, 0)
+        with pytest.raises(StoreError, match=r"another process has been writing for more than 0\.05 s"):
+            other.add([row("b")])
+    assert other.add([row("b")]) == ["id-b"]
+    for store in (writer, other):
+        store.close()
