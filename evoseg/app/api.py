@@ -14,7 +14,7 @@ from evoseg.app.pipelines import check_channels
 from evoseg.app.recording import (
     data_of,
     record_of,
-    refuse_other_dataset,
+    recorded_splits,
     refuse_other_operators,
     settings_of,
 )
@@ -30,8 +30,7 @@ from evoseg.data.classes import classes_of
 from evoseg.data.dataset import Dataset
 from evoseg.data.reading import Reading
 from evoseg.data.sources import FolderSource, recorded_reading
-from evoseg.data.splits import Splits
-from evoseg.data.splits import split as split_of
+from evoseg.data.splits import Splits, split_to_search
 from evoseg.evolve.journal import RecordedClock
 from evoseg.evolve.own import try_out
 from evoseg.evolve.solve import RESERVE_S
@@ -230,7 +229,7 @@ def plan(asked: RunSettings, dataset: Dataset) -> Plan:
         try_out(asked.the_task(), dataset.load(dataset.labelled[0]), Path(kind.name))
     for pipeline in () if kind.own else asked.start:
         check_channels(pipeline, len(dataset.channels), f"{dataset.title}, with a pipeline to start from")
-    splits = split_of(dataset)
+    splits = split_to_search(dataset)
     asked, description = retrieved(asked, dataset, splits)
     if not choice.certain:
         logger.warning("the task is taken to be %s, since %s; --task says otherwise", choice.task, choice.why)
@@ -305,8 +304,7 @@ def resume(
         staff = staff_of(asked)
         clock = RecordedClock(asked.search_settings().budget, RESERVE_S)
         dataset = opened(data_of(record, data), asked.reading)
-        splits = split_of(dataset)
-        refuse_other_dataset(record, dataset, splits)
+        splits = recorded_splits(record, dataset)
         folder = replace(folder, id=record.id)
         with hired(asked.executor) as hire:
             return Session(asked, clock, dataset, splits, folder, progress, staff, hire=hire).run(lock)

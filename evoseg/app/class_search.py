@@ -18,7 +18,7 @@ from evoseg.app.executing import hired
 from evoseg.app.found import Found, FoundClasses, found_again
 from evoseg.app.kept import delete, result_of
 from evoseg.app.pending import pending_of
-from evoseg.app.recording import refuse_other_dataset, settings_of
+from evoseg.app.recording import recorded_splits, settings_of
 from evoseg.app.runs import (
     CLASSES,
     DATABASE,
@@ -41,6 +41,7 @@ from evoseg.data.meaning import CLASSES as TASK
 from evoseg.data.reading import Reading
 from evoseg.data.sources import recorded_reading
 from evoseg.data.splits import split as split_of
+from evoseg.data.splits import split_to_search
 from evoseg.store.lock import RunLock
 from evoseg.store.runs import read_run
 
@@ -157,7 +158,7 @@ def _parts(dataset: Dataset) -> dict[str, Dataset]:
     for value, name in classes_of(dataset).items():
         parts[name] = of_class(dataset, value)
         try:
-            split_of(parts[name])
+            split_to_search(parts[name])
         except DatasetError as error:
             raise DatasetError(f"{dataset.title}: class {name}: {error}") from error
     return parts
@@ -239,7 +240,7 @@ def _put_together(folder: Path, dataset: Dataset, again: _Again) -> FoundClasses
         selection = one.scores["selection"]
         assert selection is not None
         entry |= {"expected": selection, "pipeline": one.result["pipeline"], "scores": one.scores}
-        entry |= {"good_enough": one.good_enough, "run": str(folder / entry["name"])}
+        entry |= {"verdict": one.verdict, "good_enough": one.good_enough, "run": str(folder / entry["name"])}
         entry |= {"not_scored": one.result.get("not_scored", {})}
     metric = next(iter(found.values())).metric
     document |= {"metric": metric, "scores": _means(found)}
@@ -263,8 +264,7 @@ def _finished(folder: Path, dataset: Dataset, name: str, value: int, again: _Aga
     record = read_run(path)
     result = result_of(path) if record.finished else None
     if result is not None:
-        part = of_class(dataset, value)
-        refuse_other_dataset(record, part, split_of(part))
+        recorded_splits(record, of_class(dataset, value))
         run = RunFolder(record.id, path, new=False)
         if pending := pending_of(record.id):  # a kill or a lock came between its end and the library
             remember_or_say(pending, run.name)

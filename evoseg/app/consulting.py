@@ -17,7 +17,7 @@ from evoseg.app.tasks import AUTO, BINARY, check_names, decided, radius_for, set
 from evoseg.app.words import METRIC_WORDS
 from evoseg.base.errors import EvosegError
 from evoseg.base.kinds import Kind
-from evoseg.data.splits import split as split_of
+from evoseg.data.splits import split_to_search
 from evoseg.evolve.facts import survey_images
 from evoseg.evolve.growth import useful
 from evoseg.llm.card import MOST_IMAGES, data_card, image_id
@@ -67,7 +67,7 @@ def describe(data: Data, consultant: Consultant | None = None) -> dict[str, Any]
     """
     dataset = opened(data)
     kind, metric, _ = decided(BINARY if sets_classes(AUTO, None, dataset) else AUTO, None, dataset)
-    stems = split_of(dataset).search
+    stems = split_to_search(dataset).search
     material = material_of(dataset, stems, kind, metric)
     card = _card(material)
     document: dict[str, Any] = {"dataset": name_of(dataset), "card": card, "description": None}
@@ -90,7 +90,7 @@ def critique(pipeline: Pipeline, data: Data, consultant: Consultant, metric: str
     dataset = opened(data)
     kind, metric, _ = decided(scored_kind(pipeline).name, metric, dataset)
     check_channels(pipeline, len(dataset.channels), dataset.title)
-    stems = split_of(dataset).search
+    stems = split_to_search(dataset).search
     material = material_of(dataset, stems, kind, metric)
     seen = judged(pipeline, dataset, stems, kind=kind, radius=radius_for(kind, None, dataset))
     scores = np.array([found.scores[metric] for found in seen])

@@ -19,6 +19,7 @@ from evoseg.app.recording import versions
 from evoseg.app.runs import FilesError, RunFolder, make_folder, refuse_existing
 from evoseg.app.scoring import interval
 from evoseg.app.settings import RunSettings
+from evoseg.app.verdicts import BETTER, Comparison, Word, compare, comparisons_in, word_for
 from evoseg.base.kinds import Kind
 from evoseg.base.streams import stream
 from evoseg.base.writing import whole_file
@@ -31,6 +32,8 @@ from evoseg.metrics.shifts import error_px
 from evoseg.pipeline import Pipeline, print_text, read_text
 
 _ROUND_S = 2
+STROKES, FULL, MIXED = "strokes", "full masks", "strokes and full masks"
+"""What scores rest on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,8 +66,13 @@ class Found:
         From the call to the choice of the answer.
     evaluations : int
         Candidates scored on every search image.
+    verdict : str or None
+        "better" if the pipeline scores surely higher on the test images than every baseline, "worse" if surely lower
+        than one of them, else "not surely better" or "too few test images to tell"; None for results of early versions.
+    comparisons_test : dict of str to Comparison
+        By how much it scores higher than each baseline, with intervals; empty for fewer than three test images.
     good_enough : bool
-        Whether an evolved pipeline was chosen, and clears every baseline on the test images too.
+        Whether the verdict is "better".
     files : dict of str to Path
         What the run left: "pipeline", "result", "test", "curve" and "report".
     result : dict
@@ -82,6 +90,8 @@ class Found:
     all_metrics_test: dict[str, float]
     seconds: float
     evaluations: int
+    verdict: Word | None
+    comparisons_test: dict[str, Comparison]
     good_enough: bool
     files: dict[str, Path]
     result: dict[str, Any] = field(repr=False)
@@ -198,14 +208,21 @@ class Finished:
         return dict(zip(self.solution.tested, champion, strict=True))
 
     @property
-    def baselines_test(self) -> dict[str, float]:
-        """Mean test scores of the baselines, by name."""
+    def baselines_test(self) -> dict[str, dict[str, float]]:
+        """Test scores of the baselines, by name and stem."""
         found = {}
         for finalist in self.solution.finalists:
             pipeline = finalist.scored.pipeline
             if finalist.role != "evolved" and pipeline in self.test:
-                found[self._baseline(finalist)] = float(np.mean(self.test[pipeline]))
+                found[self._baseline(finalist)] = dict(zip(self.solution.tested, self.test[pipeline], strict=True))
         return dict(sorted(found.items()))
+
+    @property
+    def scored_on(self) -> str:
+        """What the test images are labelled with, or the search images if there is no test."""
+        splits, facts = self.solution.splits, self.dataset.survey.facts
+        kinds = {STROKES if facts[stem].partly else FULL for stem in splits.test or splits.search}
+        return kinds.pop() if len(kinds) == 1 else MIXED
 
     def _baseline(self, finalist: Finalist) -> str:
         if finalist.role == "classic":
@@ -223,6 +240,9 @@ class Finished:
         splits = solution.splits
         chosen_on = [stem for stem in splits.selection if stem not in solution.not_scored]
         expected = promise(solution.expected, len(per_image) or len(splits.search), searched=not chosen_on)
+        baselines = self.baselines_test
+        compared = {name: compare(per_image, scores) for name, scores in baselines.items()}
+        verdict = word_for(list(compared.values()))
         without_result = Found(
             run=self.folder.id,
             pipeline=champion.scored.pipeline,
@@ -234,13 +254,14 @@ class Finished:
             },
             interval_selection=(expected.low, expected.high),
             interval_test=interval(list(per_image.values())),
-            baselines_test=self.baselines_test,
+            baselines_test={name: float(np.mean(list(scores.values()))) for name, scores in baselines.items()},
             test_per_image=per_image,
             all_metrics_test={m: float(np.mean([s[m] for s in self.all_metrics.values()])) for m in names},
             seconds=round(self.seconds, _ROUND_S),
             evaluations=solution.progress.evaluations,
-            good_enough=solution.good_enough
-            and all(np.mean(list(per_image.values())) > score for score in self.baselines_test.values()),
+            verdict=verdict,
+            comparisons_test={name: c for name, c in compared.items() if c is not None},
+            good_enough=verdict == BETTER,
             files=self.folder.files,
             result={},
         )
@@ -270,6 +291,8 @@ def found_again(result: dict[str, Any], folder: RunFolder) -> Found:
             all_metrics_test=result["all_metrics_test"],
             seconds=result["seconds"],
             evaluations=result["evaluations"],
+            verdict=result.get("verdict"),
+            comparisons_test=comparisons_in(result),
             good_enough=result["good_enough"],
             files=folder.files,
             result=result,
@@ -299,13 +322,18 @@ def _document(finished: Finished, found: Found) -> dict[str, Any]:
         "digest": pipeline.digest,
         "form": pipeline.form,
         "role": finished.champion.role,
+        "verdict": found.verdict,
         "good_enough": found.good_enough,
         "n_images": {name: len(stems) for name, stems in vars(splits).items()},
+        "scored_on": finished.scored_on,
+        "looks": 1 if splits.test else 0,
         "splits": {name: list(stems) for name, stems in vars(splits).items()},
         "scores": found.scores,
         "interval_selection": list(found.interval_selection),
         "interval_test": list(found.interval_test) if found.interval_test else None,
         "baselines_test": found.baselines_test,
+        "baselines_test_per_image": finished.baselines_test,
+        "comparisons_test": {name: c.as_json() for name, c in found.comparisons_test.items()},
         "test_per_image": found.test_per_image,
         "not_scored": dict(solution.not_scored),
         "final": finished.final,

@@ -1,6 +1,8 @@
 """Runs that were kept: which there are, how far each is, and the programs on its front."""
 
 import json
+import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,12 +25,16 @@ from evoseg.app.runs import (
 )
 from evoseg.base.errors import EvosegError
 from evoseg.base.untrusted import read_file
+from evoseg.data.dataset import Dataset
 from evoseg.data.reading import Reading
 from evoseg.evolve.ports import Scored
 from evoseg.evolve.selection import Front
 from evoseg.pipeline import print_text
+from evoseg.store.database import StoreError
 from evoseg.store.lock import RunLock, is_locked
-from evoseg.store.runs import RunRecord, RunState, read_run, scored_in, state_of
+from evoseg.store.runs import RunRecord, RunState, add_look, n_looks, read_run, scored_in, state_of
+
+logger = logging.getLogger(__name__)
 
 _MOST_BYTES = 256 * 2**20
 
@@ -67,9 +73,16 @@ class Kept:
             "metric": record.settings.get("metric"),
             "agent": record.settings.get("agent"),
             "budget": {key: record.settings.get(key) for key in ("seconds", "evaluations", "target_score")},
+            "looks": self.looks,
             "folder": str(self.folder.path),
             "pending": self.pending,
         }
+
+    @property
+    def looks(self) -> int:
+        """How often pipelines of the run were scored on its test images, by the search itself included."""
+        tested = bool(self.record.splits.get("test")) and (self.folder.path / RESULT).is_file()
+        return tested + n_looks(self.folder.path)
 
 
 def kept(run: str | Path) -> Kept:
@@ -194,6 +207,62 @@ def reading_in(path: Path) -> Reading:
         If the run cannot be read.
     """
     return Reading.recorded(read_run(path).settings.get("reading", {}))
+
+
+def count_looks(source: str | Path, by: str, digest: str, dataset: Dataset, stems: Iterable[str]) -> int | None:
+    """Note that a pipeline was scored, if that was on test images of the run that it comes from.
+
+    Test images are recognised by their checksums, whatever they are called and in whichever folder they lie.
+
+    Parameters
+    ----------
+    source : str or path
+        What the pipeline was named by, as for `read_program`.
+    by : str
+        What scored it.
+    digest : str
+        Of the pipeline.
+    stems : iterable of str
+        The images of the dataset that it was scored on.
+
+    Returns
+    -------
+    int or None
+        How often pipelines of the run were scored on its test images until now; None if these are none of them.
+    """
+    facts = dataset.survey.facts
+    scored = {facts[stem].own_digest for stem in stems if stem in facts}
+    looks = []
+    for folder in _runs_named(source):
+        try:
+            record = read_run(folder)
+            tested = {
+                record.parts.get(f"{stem}'s moving", record.parts.get(f"{stem}'s image", stem))
+                for stem in record.splits.get("test", ())
+            }
+            if n := len(scored & tested):
+                add_look(folder, by, digest, n)
+                looks.append(kept(folder).looks)
+        except StoreError as error:
+            logger.warning("this look at the test images could not be counted: %s", error)
+    return max(looks, default=None)
+
+
+def _runs_named(source: str | Path) -> list[Path]:
+    """Return the folders of the runs that a pipeline, or those of several classes, are named by; none for a text."""
+    if "\n" in str(source):
+        return []
+    path = Path(source).expanduser()
+    if not path.exists():
+        path = Path(str(source).partition("#")[0]).expanduser()
+    try:
+        path = path if path.exists() else find_run(str(path))
+    except FilesError:
+        return []
+    folder = path if path.is_dir() else path.parent
+    if (folder / CLASSES).is_file():
+        return [database.parent for database in _runs_of(folder)]
+    return [folder] if (folder / DATABASE).is_file() else []
 
 
 def champion_file(path: Path) -> Path:

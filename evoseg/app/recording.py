@@ -16,6 +16,7 @@ from evoseg.base.errors import DatasetError, EvosegError
 from evoseg.data.dataset import Dataset
 from evoseg.data.reading import Reading
 from evoseg.data.splits import Splits
+from evoseg.data.splits import split as split_of
 from evoseg.library.warm import Offer
 from evoseg.operators import registry
 from evoseg.pipeline import print_text, read_text
@@ -106,8 +107,8 @@ def refuse_other_operators(record: RunRecord) -> None:
             logger.warning("%s was %s and is %s now: the last digits may differ", name, version, libraries.get(name))
 
 
-def refuse_other_dataset(record: RunRecord, dataset: Dataset, splits: Splits) -> None:
-    """Make sure that a dataset is the one that a run has begun with.
+def recorded_splits(record: RunRecord, dataset: Dataset) -> Splits:
+    """Return the splits of a run, once it is sure that a dataset is the one that it has begun with.
 
     Raises
     ------
@@ -120,13 +121,18 @@ def refuse_other_dataset(record: RunRecord, dataset: Dataset, splits: Splits) ->
         *(f"{part} is new" for part in present if part not in then),
         *(f"{part} has changed" for part in then if part in present and then[part] != present[part]),
     ]
-    if not words and {name: list(stems) for name, stems in record.splits.items()} != _stems(splits):
+    if not words:
+        recorded = {name: list(stems) for name, stems in record.splits.items()}
+        # Early versions drew test images among those with scribbles, too.
+        for apart in (True, False):
+            splits = split_of(dataset, strokes_apart=apart)
+            if _stems(splits) == recorded:
+                return splits
         words = ["its split into search and test images is another (see its dataset.yaml)"]
-    if words:
-        raise DatasetError(
-            f"{dataset.root or dataset.title}: not the dataset that {record.id} was begun with: {_some(words)}. "
-            "Restore it, or start a new search."
-        )
+    raise DatasetError(
+        f"{dataset.root or dataset.title}: not the dataset that {record.id} was begun with: {_some(words)}. "
+        "Restore it, or start a new search."
+    )
 
 
 def data_of(record: RunRecord, data: Data | None) -> Data:

@@ -8,12 +8,11 @@ from typing import Any
 from evoseg.app.agents import told_again
 from evoseg.app.datasets import Data, opened
 from evoseg.app.executing import hired
-from evoseg.app.recording import data_of, refuse_other_dataset, refuse_other_operators, settings_of
+from evoseg.app.recording import data_of, recorded_splits, refuse_other_operators, settings_of
 from evoseg.app.runs import run_folder, scratch
 from evoseg.app.settings import moved
 from evoseg.app.stopping import stoppable
 from evoseg.base.errors import EvosegError
-from evoseg.data.splits import split as split_of
 from evoseg.evolve.evaluator import AnyEvaluator
 from evoseg.evolve.jobs import Executor
 from evoseg.evolve.journal import Checked, Difference, DiffersError, EndOfJournal, RecordedClock
@@ -99,8 +98,7 @@ def replay(
     refuse_other_operators(record)
     asked = moved(settings_of(record, task), executor, workers)
     dataset = opened(data_of(record, data), asked.reading)
-    splits = split_of(dataset)
-    refuse_other_dataset(record, dataset, splits)
+    splits = recorded_splits(record, dataset)
     settings = asked.search_settings()
     clock = RecordedClock(settings.budget, RESERVE_S)
 

@@ -8,15 +8,14 @@ import numpy as np
 
 from evoseg.app.datasets import Data, opened
 from evoseg.app.found import Found, found_again
-from evoseg.app.kept import reading_in, result_of
+from evoseg.app.kept import count_looks, reading_in, result_of
 from evoseg.app.plainly import in_short, why_shown
-from evoseg.app.recording import data_of, refuse_other_dataset, settings_of
+from evoseg.app.recording import data_of, recorded_splits, settings_of
 from evoseg.app.runs import REPORT, FilesError, RunFolder, refuse_existing, run_folder
 from evoseg.app.scoring import Judged, judged
-from evoseg.app.words import METRIC_WORDS
+from evoseg.app.words import METRIC_WORDS, baseline_words
 from evoseg.base.kinds import Kind
 from evoseg.data.reading import Reading
-from evoseg.data.splits import split as split_of
 from evoseg.operators.registry import WHOLE, get
 from evoseg.pipeline import Pipeline, print_text
 from evoseg.pipeline.running import as_raw, step_values
@@ -32,7 +31,6 @@ REUSED = 5
 """Programs of solved tasks that are named, the best."""
 
 _SPLITS = {"test": "test images, never seen by the search", "search": "search images"}
-_BASELINES = {"all": "answering 'everything'", "nothing": "answering 'nothing'", "classic": "the best classic recipe"}
 
 
 def gallery_stems(scores: Mapping[str, float]) -> list[str]:
@@ -83,11 +81,14 @@ def write_report(
         refuse_existing([path], overwrite=overwrite)
     record = read_run(folder.path)
     dataset = opened(data_of(record, data), reading_in(folder.path))
-    refuse_other_dataset(record, dataset, split_of(dataset))
+    recorded_splits(record, dataset)
     found = found_again(result, folder)
     scores = image_scores(found)
     asked = settings_of(record, task)
-    shown = judged(found.pipeline, dataset, gallery_stems(scores), kind=asked.kind, radius=asked.radius)
+    stems = gallery_stems(scores)
+    shown = list(judged(found.pipeline, dataset, stems, kind=asked.kind, radius=asked.radius))
+    if looks := count_looks(folder.path, "report", found.pipeline.digest, dataset, stems):
+        found.result["looks"] = looks
     write_page(found, shown, path)
     return path
 
@@ -160,10 +161,20 @@ def _scores(found: Found) -> "list[ScoreLine]":
         name = _SPLITS.get(split, "expected of new images before the test")
         lines.append(ScoreLine(name, score, n[split] or None, note))
     lines += [
-        ScoreLine(_BASELINES.get(name, name), score, n["test"], "for comparison, on the test images")
+        ScoreLine(baseline_words(name, found.metric), score, n["test"], _compared(found, name))
         for name, score in found.baselines_test.items()
     ]
     return lines
+
+
+def _compared(found: Found, name: str) -> str:
+    """Say by how much the pipeline scores higher than a baseline, if that is on record."""
+    if name not in found.comparisons_test:
+        return "for comparison, on the test images"
+    by = found.comparisons_test[name]
+    return (
+        f"the pipeline scores {by.mean:+.3f} against it, image by image; 95 % interval {by.low:+.3f} to {by.high:+.3f}"
+    )
 
 
 def _steps(pipeline: Pipeline, image: Any) -> "list[StepLine]":
@@ -245,6 +256,8 @@ def _facts(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     chosen |= Reading(**result["settings"].get("reading", {})).of_images.chosen
     facts += [(name, f"{value}") for name, value in chosen.items() if value not in (None, "", [], "none")]
     facts += [(f"{METRIC_WORDS[name]} on test", f"{score:.3f}") for name, score in result["all_metrics_test"].items()]
+    if looks := result.get("looks"):
+        facts.append(("looks at the test images", f"{looks}"))
     facts += [("stopped by", result["stopped_by"]), ("reproducible", "yes" if result["reproducible"] else "no")]
     facts += [("not scored", f"{stem}: {why}") for stem, why in result.get("not_scored", {}).items()]
     for entry in result["warm_start"]:

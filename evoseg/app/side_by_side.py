@@ -9,7 +9,7 @@ from evoseg.app.scoring import truth_of
 from evoseg.base.errors import EvosegError
 from evoseg.base.kinds import Kind
 from evoseg.data.dataset import Dataset
-from evoseg.data.splits import split
+from evoseg.data.splits import split_to_search
 from evoseg.evolve.evaluator import evenly_spaced
 from evoseg.report.overlays import drawable
 from evoseg.report.sheet import Row, contact_sheet
@@ -49,7 +49,7 @@ def side_by_side(
     for other, kind, folder in others:
         try:
             there = Dataset(folder)
-            lines.append(_line(there, other, split(there).search, kind))
+            lines.append(_line(there, other, split_to_search(there).search, kind))
         except EvosegError as error:
             unseen[other] = str(error)
     columns = min(len(line) for line in lines)

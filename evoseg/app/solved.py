@@ -21,8 +21,7 @@ from evoseg.base.kinds import Kind
 from evoseg.data.dataset import Dataset
 from evoseg.data.folder import scan
 from evoseg.data.reading import PLAIN, Reading
-from evoseg.data.splits import Splits
-from evoseg.data.splits import split as split_of
+from evoseg.data.splits import Splits, split_to_search
 from evoseg.evolve.evaluator import evenly_spaced
 from evoseg.evolve.ports import Task
 from evoseg.evolve.solve import Solution
@@ -339,7 +338,7 @@ def similar(data: Data, k: int = K, *, task: str = AUTO, library: str = DEFAULT,
         raise SettingsError(f"k is {k}; it must be a number of tasks from 1 to {MOST_K}.")
     dataset = _with_or_without_masks(data, reading)
     output = _wanted(dataset, task)
-    splits = split_of(dataset) if dataset.labelled else Splits(dataset.stems)
+    splits = split_to_search(dataset) if dataset.labelled else Splits(dataset.stems)
     with closing(open_library(library)) as shelf:
         description = describe(dataset, splits.search, embedder())
         found = retrieve(shelf, description, k, hashes_of(dataset, splits.test), output=output)

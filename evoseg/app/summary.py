@@ -1,10 +1,12 @@
 """A search's result in plain words, for a terminal."""
 
+from collections.abc import Mapping
 from textwrap import indent
 from typing import Any
 
-from evoseg.app.found import Found, FoundClasses
-from evoseg.app.words import METRIC_WORDS, within
+from evoseg.app.found import FULL, MIXED, STROKES, Found, FoundClasses
+from evoseg.app.verdicts import BETTER, LEAST_IMAGES, NOT_SURELY, TOO_FEW, WORSE
+from evoseg.app.words import METRIC_WORDS, baseline_words, within
 from evoseg.pipeline import print_text
 
 _NAMED = 5
@@ -41,7 +43,8 @@ def classes_summary(found: FoundClasses) -> str:
     test = found.scores["test"]
     proven = "on test images that no search saw" if test is not None else "expected on new images; not proven"
     score = test if test is not None else found.scores["selection"]
-    lines = [f"{result['dataset']}: mean {word} of {len(found.classes)} classes {score:.3f} {proven}", ""]
+    strokes = on_strokes(next(iter(found.classes.values())).result)
+    lines = [f"{result['dataset']}: mean {word} of {len(found.classes)} classes {score:.3f} {proven}{strokes}", ""]
     width = max(map(len, found.classes))
     for entry in result["classes"]:
         name = entry["name"]
@@ -61,11 +64,12 @@ def headline(found: Found) -> str:
     name, n = found.result["dataset"], found.result["n_images"]
     word = METRIC_WORDS[found.metric] + within(found.result.get("radius_px"))
     test = found.scores["test"]
+    strokes = on_strokes(found.result)
     if test is None:
         why = "there are too few labelled images to keep some for a test"
         if n["test"]:
             why = f"none of the {n['test']} test images could be scored"
-        return f"{name}: {word} {found.scores['selection']:.3f} expected on new images; not proven: {why}"
+        return f"{name}: {word} {found.scores['selection']:.3f} expected on new images{strokes}; not proven: {why}"
     between = ""
     if found.interval_test:
         low, high = found.interval_test
@@ -74,7 +78,8 @@ def headline(found: Found) -> str:
     images = "image" if n_test == 1 else "images"
     errors = found.result.get("error_px_test")
     off = f"; shifts are off by {errors['median']:.2f} px (median), at most {errors['max']:.2f}" if errors else ""
-    return f"{name}: {word} {test:.3f}{between} on {n_test} test {images} that the search never saw{off}"
+    seen = f"on {n_test} test {images} that the search never saw"
+    return f"{name}: {word} {test:.3f}{between} {seen}{strokes}{off}"
 
 
 def not_scored(found: Found) -> list[str]:
@@ -94,6 +99,12 @@ def not_scored(found: Found) -> list[str]:
     return [" ".join(words)] if words else []
 
 
+def on_strokes(result: Mapping[str, Any]) -> str:
+    """Say that scores rest on strokes, if they do."""
+    said = {STROKES: ", scored on strokes and not on full masks", MIXED: ", scored on strokes where no mask is full"}
+    return said.get(result.get("scored_on", FULL), "")
+
+
 def _table(found: Found) -> str:
     word, n = METRIC_WORDS[found.metric], found.result["n_images"]
     lines = [f"  {'':12s}{word:>10s} images"]
@@ -109,47 +120,59 @@ def _table(found: Found) -> str:
         lines.append(f"    {split:12s}{score:8.3f} {images:>6s}{note}")
     if found.baselines_test:
         lines.append("  on the test images for comparison")
-        words = {"all": "everything", "nothing": "nothing", "classic": "best classic"}
+        words = {"all": "everything", "classic": "best classic"}
+        if found.metric == "closeness":
+            words["nothing"] = "no shift"
         for name, score in found.baselines_test.items():
-            lines.append(f"    {words[name]:12s}{score:8.3f}")
+            lines.append(f"    {words.get(name, name):12s}{score:8.3f}")
     result = found.result
     lines.append(f"  {result['length']} steps, about {result['cost_ms_per_mpx']:.1f} ms per megapixel on one core")
     return "\n".join(lines)
 
 
 def verdict(found: Found) -> str:
-    """Say plainly whether this is good enough."""
-    role, test = found.result["role"], found.scores["test"]
+    """Say whether the pipeline is surely better than the baselines on the test images, and by how much."""
+    n = len(found.test_per_image)
+    role, said = found.result["role"], [_judged(found, n)]
     if role == "constant":
-        return (
-            "Nothing good enough was found: an answer that ignores the image scores as well as anything that was tried."
+        said.append("The pipeline above ignores the image: nothing that was tried was expected to score higher.")
+    elif role == "classic":
+        said.append("The pipeline above is the best classic recipe: no evolved one was expected to score higher.")
+    test = found.scores["test"]
+    if found.metric == "iou" and test is not None and test < 0.5 and role != "constant":
+        said.append(
+            "On average, more than half of the pixels that it or the truth marks are wrong. Thin lines score low for a "
+            "pixel's width; look at the pictures."
         )
-    if role == "classic":
+    return " ".join(said)
+
+
+def _judged(found: Found, n: int) -> str:
+    """Return the verdict with the comparisons that it follows from."""
+    if found.verdict is None:
         return (
-            "Nothing good enough was found beyond the best classic recipe, which is the pipeline above: no evolved one "
-            "clears it. More time or more labelled images may help."
+            "Whether it is surely better than the baselines cannot be said: this result was written by an early "
+            "version of evoseg, which did not keep the baselines' score of each image."
         )
-    rivals = {name: score for name, score in found.baselines_test.items() if test is not None and score >= test}
-    if rivals:
-        name, score = max(rivals.items(), key=lambda rival: rival[1])
-        words = {
-            "all": "answering 'everything'",
-            "nothing": "answering 'nothing'",
-            "classic": "the best classic recipe",
-        }
+    if found.verdict == TOO_FEW:
+        counted = (
+            "There is no test image" if n == 0 else f"There {'is 1 test image' if n == 1 else f'are {n} test images'}"
+        )
         return (
-            f"Not good enough: it was chosen on the other images, but on the test images {words[name]} scores "
-            f"{score:.3f}, no less than this pipeline."
+            f"Too few test images to tell whether it is better than the baselines. {counted}; at least {LEAST_IMAGES} "
+            "are needed."
         )
-    if test is None:
-        return "It clears the baselines on the images that it was made with; how it does on new ones is not proven."
-    clears = "it clears the answers that ignore the image and the best classic recipe"
-    if found.metric == "iou" and test < 0.5:
-        return (
-            f"Not good, though {clears}: of the pixels that it or the truth marks, more than half are wrong, on "
-            "average. Thin lines score low for a pixel's width; look at the pictures."
-        )
-    return f"Good enough: {clears}."
+    told = "; ".join(
+        f"{baseline_words(name, found.metric)} by {c.mean:+.3f} ({c.low:+.3f} to {c.high:+.3f})"
+        for name, c in sorted(found.comparisons_test.items(), key=lambda entry: entry[1].mean)
+        if not (found.result["role"] == "classic" and name == "classic")
+    )
+    word = {
+        BETTER: "Better: it scores surely higher than every baseline",
+        WORSE: "Worse: it scores surely lower than at least one baseline",
+        NOT_SURELY: "Not surely better: chance could explain how it compares with at least one baseline",
+    }[found.verdict]
+    return f"{word}. Over {n} test images, image by image, it differs from {told} (mean, 95 % interval)."
 
 
 def reused(found: Found) -> list[str]:

@@ -17,6 +17,15 @@ METRIC_WORDS = {
 }
 
 
+def baseline_words(name: str, metric: str) -> str:
+    """Return what a baseline of the result document is called in a sentence."""
+    if name == "classic":
+        return "the best classic recipe"
+    if metric == "closeness":
+        return "assuming no shift"
+    return f"answering '{'everything' if name == 'all' else name}'"
+
+
 def within(radius: float | None) -> str:
     """Say within how many px points match; nothing of other tasks."""
     return "" if radius is None else f" within {radius:g} px"

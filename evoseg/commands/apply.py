@@ -219,7 +219,7 @@ def score(
     from evoseg.app import scoring
     from evoseg.app.classes import ClassPipeline, read_program
     from evoseg.app.datasets import name_of, opened
-    from evoseg.app.kept import radius_of
+    from evoseg.app.kept import count_looks, radius_of
     from evoseg.app.tasks import check_names, named
     from evoseg.base.errors import SettingsError
 
@@ -230,15 +230,16 @@ def score(
     if isinstance(program, ClassPipeline):
         if own is not None or radius is not None:
             raise SettingsError("classes are scored as foreground. Leave out --task and --radius.")
-        print(_class_scores(program, data, split, metric or "iou", as_json=as_json))
+        print(_class_scores(pipeline, program, data, split, metric or "iou", as_json=as_json))
         return
     kind = scoring.scored_kind(program, own)
     check_names(kind.name, metric)
     metric = metric or kind.metrics[0]
     scores = scoring.score(program, data, split, task=own, radius=radius_of(pipeline) if radius is None else radius)
     per_image = scores.of(metric)
+    looks = count_looks(pipeline, "score", program.digest, data, per_image)
     if not as_json:
-        print(_scores_text(scores, name_of(data), metric))
+        print(_scores_text(scores, name_of(data), metric) + _looks_text(pipeline, looks))
         return
     document = {
         "dataset": name_of(data),
@@ -252,29 +253,47 @@ def score(
         "interval": scoring.interval(list(per_image.values())),
         "all_metrics": scores.mean,
         "per_image": scores.per_image,
+        "looks": looks,
     }
     print(json.dumps(document, indent=1))
 
 
-def _class_scores(program: "ClassPipeline", data: "Dataset", split: str, metric: str, *, as_json: bool) -> str:
+def _looks_text(source: str, looks: int | None) -> str:
+    """Say how often the test images of a run have been looked at, if these are some."""
+    if looks is None:
+        return ""
+    ending = {1: "st", 2: "nd", 3: "rd"}.get(looks % 10 * (looks // 10 % 10 != 1), "th")
+    return (
+        f"\nThis is the {looks}{ending} look at test images of the run {source}, the search's own included. A pipeline "
+        "that is chosen by such scores has no held-out score any more."
+    )
+
+
+def _class_scores(
+    source: str, program: "ClassPipeline", data: "Dataset", split: str, metric: str, *, as_json: bool
+) -> str:
     import json
 
     from evoseg.app.classes import mean_of, score_classes
     from evoseg.app.datasets import name_of
+    from evoseg.app.kept import count_looks
     from evoseg.app.tasks import check_names
     from evoseg.app.words import METRIC_WORDS
 
     check_names("binary", metric)
     per_image = score_classes(program, data, split, metric)
     by_class = {name: sum(scores.values()) / len(scores) for name, scores in per_image.items()}
-    n_images = len(next(iter(per_image.values())))
+    stems = next(iter(per_image.values()))
+    n_images = len(stems)
+    looks = count_looks(source, "score", program.digest, data, stems)
     if as_json:
         document = {"dataset": name_of(data), "digest": program.digest, "split": split, "n_images": n_images}
+        document |= {"looks": looks}
         document |= {"metric": metric, "score": mean_of(per_image), "by_class": by_class, "per_image": per_image}
         return json.dumps(document, indent=1)
     lines = [f"{name_of(data)}: {METRIC_WORDS[metric]} of classes, mean over {n_images} images of the split {split}"]
     lines += [f"  {value:7.3f}  {name}" for name, value in by_class.items()]
-    return "\n".join([*lines, f"  {mean_of(per_image):7.3f}  mean of the classes"])
+    return "\n".join([*lines, f"  {mean_of(per_image):7.3f}  mean of the classes"]) + _looks_text(source, looks)
 
 
 def _scores_text(scores: "Scores", name: str, metric: str) -> str:

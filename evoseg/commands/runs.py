@@ -116,7 +116,12 @@ def _run_text(found: "Kept", result: dict[str, Any] | None) -> str:
     if result is not None:
         scores = ", ".join(f"{split} {score:.3f}" for split, score in result["scores"].items() if score is not None)
         lines += [f"  not scored   {stem}: {why}" for stem, why in result.get("not_scored", {}).items()]
-        lines += [f"  champion     {scores}", "", indent(result["pipeline"].rstrip(), "    ")]
+        lines.append(f"  champion     {scores}")
+        if result.get("verdict"):
+            lines.append(f"  verdict      {result['verdict']}, compared with the baselines on the test images")
+        if looks := found.looks:
+            lines.append(f"  looks        {looks} at the test images, the search's own included")
+        lines += ["", indent(result["pipeline"].rstrip(), "    ")]
     lines += _llm_lines(found, result)
     lines.append("")
     if state.state == "interrupted":

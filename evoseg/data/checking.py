@@ -17,7 +17,7 @@ from evoseg.data.dataset import Dataset, first_faults
 from evoseg.data.folder import Folder, scan
 from evoseg.data.reading import PLAIN, Reading
 from evoseg.data.sources import FolderSource
-from evoseg.data.splits import Splits, near_duplicates, split_facts, straddling
+from evoseg.data.splits import Splits, near_duplicates, split_facts, straddling, strokes_among
 from evoseg.data.survey import ImageFacts, Survey, survey
 
 _NEARLY_FULL = 0.95
@@ -191,15 +191,27 @@ def _warnings(folder: Folder, found: Survey, labelled: Sequence[ImageFacts], spl
     if splits is None:
         return warnings
     used = {*splits.search, *splits.selection, *splits.test}
-    if unused := [fact.stem for fact in labelled if fact.stem not in used]:
+    strokes = strokes_among(found.facts)
+    given = [stem for name in ("test", "selection") for stem in folder.card.splits.get(name, ()) if stem in strokes]
+    if given:
+        warnings.append(
+            f"{len(given)} images with scribbles are named as test or selection images and are left out of these: "
+            f"{_some(given)}. Only images that are labelled as a whole are tested on."
+        )
+    if splits.test and not splits.search:
+        warnings.append(
+            f"all {len(splits.test)} images are test images: pipelines can be scored here, but not searched for."
+        )
+    if splits.test and all(found.facts[stem].partly for stem in splits.test if stem in found.facts):
+        warnings.append("the test images have scribbles only, so test scores are on strokes, not on full masks.")
+    if unused := [fact.stem for fact in labelled if fact.stem not in {*used, *given}]:
         warnings.append(f"{len(unused)} labelled images are in no split and are not used: {_some(unused)}.")
     twins = near_duplicates([fact for fact in found.facts.values() if fact.stem in used])
     for a, b in straddling(splits, twins):
         warnings.append(Note(f"{a} and {b}", "nearly the same picture, in different splits; the test score flatters."))
     if not splits.test:
-        warnings.append(
-            f"{len(labelled)} labelled images are too few, or too alike, to keep any for a test: not proven."
-        )
+        n, kind = len(labelled) - len(strokes), "images that are labelled as a whole" if strokes else "labelled images"
+        warnings.append(f"{n} {kind} are too few, or too alike, to keep any for a test: not proven.")
     return warnings
 
 

@@ -36,7 +36,7 @@ class Splits:
     Attributes
     ----------
     search : tuple of str
-        Seen by every candidate.
+        Seen by every candidate; empty if all images are given as test images.
     selection : tuple of str
         Compares finalists; empty if too few images are labelled.
     test : tuple of str
@@ -48,34 +48,69 @@ class Splits:
     test: tuple[str, ...] = ()
 
 
-def split(dataset: Dataset) -> Splits:
+def split(dataset: Dataset, *, strokes_apart: bool = True) -> Splits:
     """Split a dataset; its files are read, unless they have been, to keep near-duplicates together.
+
+    Parameters
+    ----------
+    strokes_apart : bool
+        False for the rule of early versions, which drew test images among those with scribbles too.
 
     Raises
     ------
     DatasetError
-        If a file cannot be read, a group lies on both sides, or nothing is left to search in.
+        If a file cannot be read, a group lies on both sides, or nothing is left to search in although the test is
+        drawn.
     """
     found = dataset.survey
     if found.faults:
         raise DatasetError(found.faults[0])
-    return split_facts(found.facts, dataset.card)
+    return split_facts(found.facts, dataset.card, strokes_apart=strokes_apart)
 
 
-def split_facts(facts: Mapping[str, ImageFacts], card: DatasetCard) -> Splits:
-    """Split by the card, or by the facts of a survey.
+def split_to_search(dataset: Dataset) -> Splits:
+    """Split a dataset that a search is to begin on.
 
     Raises
     ------
     DatasetError
-        If a group lies on both sides, or nothing is left to search in.
+        As `split`; also if all images are given as test images.
+    """
+    splits = split(dataset)
+    if not splits.search:
+        raise DatasetError(
+            f"{dataset.title}: no image is left to search in: all {len(splits.test)} images that may be used are test "
+            "images. Label further ones, or name some under `train:` in dataset.yaml. `evoseg score` scores pipelines "
+            "on this folder as it is."
+        )
+    return splits
+
+
+def split_facts(facts: Mapping[str, ImageFacts], card: DatasetCard, *, strokes_apart: bool = True) -> Splits:
+    """Split by the card, or by the facts of a survey.
+
+    Images of which strokes alone are known select and test only where no image is labelled as a whole: their score says
+    nothing of the rest of the pixels.
+
+    Raises
+    ------
+    DatasetError
+        If a group lies on both sides, nothing is left to search in although the test is drawn, or the given test or
+        selection images have strokes only and others are labelled as a whole.
     """
     labelled = sorted(stem for stem, fact in facts.items() if fact.labelled)
     foreground = {stem for stem in labelled if facts[stem].n_foreground}
     bonds = [*_group_bonds(card.groups, labelled), *near_duplicates([facts[stem] for stem in labelled])]
+    strokes = strokes_among(facts) if strokes_apart else frozenset()
     if "test" not in card.splits:
-        return draw(labelled, bonds, foreground)
-    return _given(card, labelled, bonds, foreground)
+        return draw(labelled, bonds, foreground, strokes)
+    return _given(card, labelled, bonds, foreground, strokes)
+
+
+def strokes_among(facts: Mapping[str, ImageFacts]) -> frozenset[str]:
+    """Return the labelled images of which strokes alone are known; none where no image is labelled as a whole."""
+    partly = frozenset(stem for stem, fact in facts.items() if fact.labelled and fact.partly)
+    return partly if any(fact.labelled and not fact.partly for fact in facts.values()) else frozenset()
 
 
 def n_test(n_labelled: int) -> int:
@@ -90,7 +125,12 @@ def n_selection(n_rest: int) -> int:
     return int(0.25 * n_rest + 0.5) if n_rest >= 20 else 0
 
 
-def draw(labelled: Sequence[str], bonds: Iterable[tuple[str, str]], foreground: Collection[str]) -> Splits:
+def draw(
+    labelled: Sequence[str],
+    bonds: Iterable[tuple[str, str]],
+    foreground: Collection[str],
+    strokes: Collection[str] = (),
+) -> Splits:
     """Draw splits of the sizes above, as nearly as bonds allow.
 
     Parameters
@@ -101,6 +141,8 @@ def draw(labelled: Sequence[str], bonds: Iterable[tuple[str, str]], foreground: 
         Stems that stay together: of one group, or near-duplicates.
     foreground : collection of str
         Stems with any foreground. One such unit is kept for the search, the next for the test.
+    strokes : collection of str
+        Stems that neither select nor test.
 
     Raises
     ------
@@ -111,8 +153,8 @@ def draw(labelled: Sequence[str], bonds: Iterable[tuple[str, str]], foreground: 
     rng = stream(0, "split", *stems)
     units = _shuffled(_units(stems, bonds), rng)
     _require_search(stems, foreground)
-    test, rest = _take(units, n_test(len(stems)), foreground)
-    selection, search = _take(rest, n_selection(sum(map(len, rest))), foreground)
+    test, rest = _take(units, n_test(len(stems)), foreground, strokes)
+    selection, search = _take(rest, n_selection(sum(map(len, rest))), foreground, strokes)
     return Splits(_flat(search), _flat(selection), _flat(test))
 
 
@@ -125,7 +167,7 @@ def near_duplicates(facts: Sequence[ImageFacts]) -> list[tuple[str, str]]:
     first: dict[object, str] = {}
     pictures: dict[str, NDArray[np.float32]] = {}
     for fact in facts:
-        digest = fact.digests.get("moving", fact.digests["image"])  # many pairs may share their fixed image
+        digest = fact.own_digest
         for same in (digest, fact.thumbnail.tobytes()) if fact.thumbnail.any() else (digest,):
             if (twin := first.setdefault(same, fact.stem)) != fact.stem:
                 bonds.append((twin, fact.stem))
@@ -175,20 +217,33 @@ def _low_frequencies() -> NDArray[np.float32]:
 
 
 def _given(card: DatasetCard, labelled: Sequence[str], bonds: Sequence[tuple[str, str]],
-           foreground: Collection[str]) -> Splits:  # fmt: skip
+           foreground: Collection[str], strokes: Collection[str]) -> Splits:  # fmt: skip
     """Take the card's splits; what it leaves open is drawn."""
     test = card.splits["test"]
     given = card.splits.get("selection", ())
     rest = card.splits.get("train") or tuple(stem for stem in labelled if stem not in {*test, *given})
-    _require_search(rest, foreground)
+    if rest or not test:
+        _require_search(rest, foreground)
+    test, given = (_whole(name, stems, strokes) for name, stems in (("test", test), ("selection", given)))
     if "selection" in card.splits:
         splits = Splits(tuple(sorted(rest)), tuple(sorted(given)), tuple(sorted(test)))
     else:
         units = _shuffled(_units(sorted(rest), bonds), stream(0, "split", *sorted(rest)))
-        selection, search = _take(units, n_selection(len(rest)), foreground)
+        selection, search = _take(units, n_selection(len(rest)), foreground, strokes)
         splits = Splits(_flat(search), _flat(selection), tuple(sorted(test)))
     _check_groups(splits, card.groups)
     return splits
+
+
+def _whole(name: str, stems: Sequence[str], strokes: Collection[str]) -> tuple[str, ...]:
+    """Leave out images with strokes; a split of nothing else is an error, since its score would be of another kind."""
+    whole = tuple(stem for stem in stems if stem not in strokes)
+    if stems and not whole:
+        raise DatasetError(
+            f"all {len(stems)} given {name} images have scribbles only, although other images are labelled as a whole. "
+            f"Name some of those under `{name}:` in dataset.yaml, or label the {name} images as a whole."
+        )
+    return whole
 
 
 def straddling(splits: Splits, bonds: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -237,17 +292,23 @@ def _shuffled(units: Sequence[Any], rng: Generator) -> list[Any]:
     return [units[i] for i in rng.permutation(len(units))]
 
 
-def _take(units: Sequence[tuple[str, ...]], wanted: int, foreground: Collection[str]) -> tuple[list[Any], list[Any]]:
+def _take(
+    units: Sequence[tuple[str, ...]], wanted: int, foreground: Collection[str], strokes: Collection[str]
+) -> tuple[list[Any], list[Any]]:
     """Take units of `wanted` stems in all, as nearly as they allow, and leave at least one with foreground.
 
-    The largest unit with foreground is left in any case, and the first of the others that fits is taken first. Where no
-    unit fits, the smallest is taken if that leaves as many stems as it takes.
+    Units with strokes are never taken. Of those with foreground, one with strokes or else the largest is left in any
+    case, and the first of the others that fits is taken first. Where no unit fits, the smallest is taken if that leaves
+    as many stems as it takes.
     """
     if not wanted or len(units) < 2:
         return [], list(units)
+    drawn = {unit for unit in units if any(stem in strokes for stem in unit)}
     full = {unit for unit in units if any(stem in foreground for stem in unit)}
-    keep = max((unit for unit in units if unit in full), key=len)
-    others = [unit for unit in units if unit is not keep]
+    keep = max((unit for unit in units if unit in full), key=lambda unit: (unit in drawn, len(unit)))
+    others = [unit for unit in units if unit is not keep and unit not in drawn]
+    if not others:
+        return [], list(units)
     first = [unit for unit in others if unit in full and len(unit) <= wanted][:1]
     taken: list[tuple[str, ...]] = []
     n_taken = 0

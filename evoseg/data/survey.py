@@ -70,6 +70,16 @@ class ImageFacts:
     tally: Tally | None = None
     notes: tuple[Note, ...] = ()
 
+    @property
+    def own_digest(self) -> str:
+        """Checksum of the picture by which an image is recognised; many pairs may share their fixed image."""
+        return self.digests.get("moving", self.digests["image"])
+
+    @property
+    def partly(self) -> bool:
+        """Whether strokes alone are known of the image, so that a score on it says nothing of its other pixels."""
+        return self.strokes or not self.whole
+
 
 @dataclass(frozen=True)
 class Survey:

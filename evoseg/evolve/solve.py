@@ -117,11 +117,6 @@ class Solution:
     not_scored: Mapping[str, str] = field(default_factory=dict)
     reproducible: bool = True
 
-    @property
-    def good_enough(self) -> bool:
-        """Whether the champion was evolved and clears every baseline."""
-        return self.champion.role == "evolved"
-
 
 def solve(
     dataset: Dataset,

@@ -30,7 +30,9 @@ from evoseg.base.errors import EvosegError
 APPLICATION = 0x65766F73
 """`evos`; tells a run's database from any other SQLite file."""
 SCHEMA = 1
-"""Changes with the tables."""
+"""Changes with the tables, unless old and new versions of evoseg can do without what is added."""
+PATIENCE_S = 20.0
+"""How long one process waits for another that is writing."""
 
 _METADATA = MetaData()
 
@@ -72,6 +74,16 @@ ANSWER = Table(
     Column("n_images", Integer),
     Column("numbers", LargeBinary),
 )
+LOOK = Table(
+    "look",
+    _METADATA,
+    Column("number", Integer, primary_key=True),
+    Column("when", Text, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("n_images", Integer, nullable=False),
+)
+"""Times at which a run's pipelines were scored on its test images after the search; early runs lack the table."""
 
 
 REST = "The other files of the run, if there are any, can still be used; `evoseg runs delete` removes them all."
@@ -106,8 +118,15 @@ def wal_files(path: Path) -> list[Path]:
 
 
 @contextmanager
-def opened(path: Path, *, write: bool = False) -> Iterator[Connection]:
+def opened(path: Path, *, write: bool = False, journal: bool = True) -> Iterator[Connection]:
     """Open a run's database.
+
+    Parameters
+    ----------
+    write : bool
+    journal : bool
+        Whether what is written is a search's journal; False for a single row, which other processes may be writing at
+        the same time.
 
     Raises
     ------
@@ -120,7 +139,9 @@ def opened(path: Path, *, write: bool = False) -> Iterator[Connection]:
         address = f"file:{quote(str(path))}?mode={'rw' if write else 'ro'}"
         engine = create_engine(
             "sqlite://",
-            creator=lambda: sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False),
+            creator=lambda: sqlite3.connect(
+                address, timeout=PATIENCE_S, uri=True, isolation_level=None, check_same_thread=False
+            ),
             poolclass=StaticPool,
         )
         # By itself, pysqlite would begin a transaction only at the first write.
@@ -129,7 +150,7 @@ def opened(path: Path, *, write: bool = False) -> Iterator[Connection]:
             with engine.connect() as connection:
                 _check(connection, path)
                 connection.commit()
-                if write:
+                if write and journal:
                     raw = connection.connection.driver_connection
                     assert raw is not None
                     # Outside of transactions, where alone these may be set.
@@ -138,7 +159,7 @@ def opened(path: Path, *, write: bool = False) -> Iterator[Connection]:
                 try:
                     yield connection
                 finally:
-                    if write:
+                    if write and journal:
                         _settle(connection)
         finally:
             engine.dispose()

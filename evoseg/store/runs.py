@@ -8,7 +8,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, func, inspect, select, text
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import NoResultFound
 
@@ -19,7 +19,7 @@ from evoseg.evolve.search import FOREGROUND
 from evoseg.pipeline import Pipeline
 from evoseg.store import database
 from evoseg.store.answers import SCORED, AnswerError, as_answer, as_row, checksum
-from evoseg.store.database import ANSWER, ENTRY, RUN, StoreError
+from evoseg.store.database import ANSWER, ENTRY, LOOK, RUN, StoreError
 from evoseg.store.lock import is_locked
 
 DATABASE = "run.db"
@@ -150,6 +150,43 @@ def state_of(folder: Path) -> RunState:
         ).one()
     state = RUNNING if is_locked(folder) else DONE if finished else INTERRUPTED
     return RunState(state, evaluations, best, seconds, entries)
+
+
+def add_look(folder: Path, by: str, digest: str, n_images: int) -> None:
+    """Note that a pipeline of a run was scored on its test images once more; several processes may do so at a time.
+
+    Parameters
+    ----------
+    by : str
+        What scored it, such as "score".
+    digest : str
+        Of the pipeline.
+    n_images : int
+        How many of the test images it was scored on.
+
+    Raises
+    ------
+    StoreError
+        If there is no run in the folder, or it cannot be written.
+    """
+    path = folder / DATABASE
+    with database.opened(path, write=True, journal=False) as connection, database.mended(path), connection.begin():
+        LOOK.create(connection, checkfirst=True)
+        connection.execute(LOOK.insert(), {"when": now(), "by": by, "digest": digest, "n_images": n_images})
+
+
+def n_looks(folder: Path) -> int:
+    """Return how often the pipelines of a run were scored on its test images after the search.
+
+    Raises
+    ------
+    StoreError
+        If there is no run in the folder, or it cannot be read.
+    """
+    with database.opened(folder / DATABASE) as connection:
+        if not inspect(connection).has_table(LOOK.name):
+            return 0
+        return int(connection.execute(select(func.count()).select_from(LOOK)).scalar_one())
 
 
 def scored_in(folder: Path) -> Iterator[list[Scored]]:

@@ -4,7 +4,6 @@ import json
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,6 @@ from evoseg.app.datasets import opened
 from evoseg.app.exporting import exported
 from evoseg.app.runs import FilesError, find_run, run_id
 from evoseg.app.scoring import interval, score
-from evoseg.app.summary import verdict
 from evoseg.base.errors import DatasetError, EvosegError, SettingsError
 from evoseg.data.files import read_image
 from evoseg.data.meaning import read_mask
@@ -58,7 +56,7 @@ def test_importing_evoseg_loads_nothing_heavy_and_knows_its_names():
 
 
 def test_a_search_returns_what_its_parts_say(found, dataset):
-    result, n = found.result, found.result["n_images"]
+    n = found.result["n_images"]
     assert n["search"] + n["selection"] + n["test"] == 12
     assert n["test"] == len(found.test_per_image) == 4
     assert found.scores["test"] == pytest.approx(np.mean(list(found.test_per_image.values())))
@@ -69,19 +67,7 @@ def test_a_search_returns_what_its_parts_say(found, dataset):
     low, high = found.interval_test
     assert low <= found.scores["test"] <= high
     assert found.evaluations == 60
-    clears = all(found.scores["test"] > score for score in found.baselines_test.values())
-    assert found.good_enough is (result["role"] == "evolved" and clears)
     assert score(found.pipeline, opened(dataset)).of("iou") == pytest.approx(found.test_per_image)
-
-
-def test_a_low_score_is_not_called_good_because_the_baselines_are_lower(found):
-    def said(test: float) -> str:
-        scores, rivals = found.scores | {"test": test}, {"all": 0.1, "nothing": 0.0, "classic": 0.2}
-        return verdict(replace(found, scores=scores, baselines_test=rivals, result=found.result | {"role": "evolved"}))
-
-    assert said(0.5).startswith("Good enough: it clears")
-    assert said(0.49).startswith("Not good, though it clears")
-    assert said(0.2).startswith("Not good enough")
 
 
 def test_the_document_holds_every_promised_key(found):

@@ -154,7 +154,7 @@ def test_search_tells_a_person_what_counts(command, dataset, tmp_path):
     done = command("search", dataset, "--evaluations", "30", "--workers", "0", "--out", tmp_path / "run")
     assert "on 4 test images that the search never saw" in done.out
     assert "best classic" in done.out
-    assert re.search(r"^(Good enough|Nothing good enough|Not good enough)", done.out, re.MULTILINE)
+    assert re.search(r"^(Better|Not surely better|Worse): ", done.out, re.MULTILINE)
     assert "ended because the evaluations were spent" in done.out
     assert evoseg.read_pipeline(tmp_path / "run" / "pipeline.evo").digest
     for name in ("pipeline.evo", "result.json", "test.png", "curve.png"):
@@ -176,7 +176,7 @@ def test_a_score_below_the_wanted_one_is_exit_code_3_with_the_whole_answer(comma
     assert command(*arguments, "0").code == 0
 
 
-def test_a_constant_champion_is_called_nothing_good_enough(command, tmp_path):
+def test_a_constant_champion_is_said_to_ignore_the_image(command, tmp_path):
     # Noise whose masks have nothing to do with it.
     rng = np.random.default_rng(20261120)
     images = [rng.integers(0, 256, (32, 40, 1), np.uint8) for _ in range(8)]
@@ -185,7 +185,7 @@ def test_a_constant_champion_is_called_nothing_good_enough(command, tmp_path):
     from evoseg.app.summary import summary
 
     assert not found.good_enough
-    assert "Nothing good enough was found" in summary(found)
+    assert "The pipeline above ignores the image" in summary(found)
 
 
 def test_apply_writes_masks_and_overlays_that_score_as_promised(command, found, dataset, tmp_path):

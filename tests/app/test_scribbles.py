@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import evoseg
+from evoseg.app.summary import summary
 from evoseg.base.errors import DatasetError, SettingsError
 from evoseg.data.asked import asked
 from evoseg.data.checking import check, open_dataset
@@ -109,3 +110,57 @@ def test_a_search_learns_from_strokes_and_is_tested_on_full_masks(tmp_path):
     found = evoseg.search(data, evaluations=60, workers=0, library="none", out=tmp_path / "run")
     assert split(data).test == ("s5",)
     assert found.scores["test"] is not None and found.scores["test"] > 0.9
+
+
+def mixed(root: Path, n_full: int, n_strokes: int, card: str = "") -> Path:
+    """Write images of a bright square on noise: f0, f1, ... with full masks, s0, s1, ... with strokes."""
+    for i in range(n_full + n_strokes):
+        rng = np.random.default_rng(i)
+        stem = f"f{i}" if i < n_full else f"s{i - n_full}"
+        mask = np.zeros(SHAPE, bool)
+        mask[8:26, 10:38] = True
+        write_image(root_of(root, "images") / f"{stem}.png", (rng.integers(0, 60, SHAPE) + 90 * mask).astype(np.uint8))
+        if i < n_full:
+            write_mask(root_of(root, "masks") / f"{stem}.png", mask)
+            continue
+        drawn = np.zeros(SHAPE, np.uint8)
+        drawn[2:4, 5:50], drawn[16:18, 14:34] = 1, 2
+        write_image(root_of(root, "scribbles") / f"{stem}.png", drawn)
+    (root / "dataset.yaml").write_text(card)
+    return root
+
+
+@pytest.mark.parametrize(("n_full", "n_strokes"), [(1, 9), (4, 20), (12, 12), (30, 3)])
+def test_images_with_strokes_never_test_or_select_beside_full_masks(tmp_path, n_full, n_strokes):
+    splits = split(open_dataset(mixed(tmp_path, n_full, n_strokes)))
+    assert all(stem.startswith("f") for stem in splits.test + splits.selection)
+    assert splits.test and len(splits.search) + len(splits.test) + len(splits.selection) == n_full + n_strokes
+
+
+def test_the_rule_of_early_versions_is_known_for_their_runs(tmp_path):
+    data = open_dataset(mixed(tmp_path, 6, 6))
+    assert any(stem.startswith("s") for stem in split(data, strokes_apart=False).test)
+
+
+def test_given_test_images_with_strokes_are_left_out_and_named(tmp_path):
+    report = check(mixed(tmp_path, 3, 3, "splits: {test: [f0, s0], selection: [f1, s1], train: [f2, s2]}"))
+    assert report.splits is not None
+    assert (report.splits.test, report.splits.selection) == (("f0",), ("f1",))
+    (warning,) = [w for w in report.warnings if "scribbles" in w]
+    assert warning.startswith("2 images with scribbles are named as test or selection images and are left out")
+    assert "s0, s1" in warning
+
+
+def test_a_given_test_of_strokes_alone_is_refused_beside_full_masks(tmp_path):
+    report = check(mixed(tmp_path, 2, 2, "splits: {test: [s0], train: [f0, f1, s1]}"))
+    assert not report.ok and "all 1 given test images have scribbles only" in report.faults[0]
+
+
+def test_a_score_on_strokes_says_so_in_the_first_line(command, tmp_path):
+    root = mixed(tmp_path / "data", 0, 8)
+    assert "test scores are on strokes" in str(check(root))
+    found = evoseg.search(root, evaluations=20, workers=0, library="none", out=tmp_path / "run")
+    assert found.result["scored_on"] == "strokes" and found.scores["test"] is not None
+    first = summary(found).partition("\n")[0]
+    assert "on 2 test images that the search never saw, scored on strokes and not on full masks" in first
+    assert "scored on strokes and not on full masks" in (tmp_path / "run" / "report.html").read_text("utf-8")

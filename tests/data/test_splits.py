@@ -203,3 +203,19 @@ def test_a_search_without_foreground_or_images_is_refused():
     facts = Dataset.from_arrays(images, [image > 3 for image in images]).survey.facts
     with pytest.raises(DatasetError, match="has any foreground"):
         split_facts(facts, DatasetCard(splits={"train": ("000",), "test": ("001",)}))
+
+
+def test_images_that_are_all_given_as_test_images_are_split_but_not_searched(tmp_path):
+    images = [default_rng(i).integers(0, 256, (24, 30), np.uint8) for i in range(4)]
+    dataset = Dataset.from_arrays(images, [image > 128 for image in images])
+    card = DatasetCard(splits={"test": dataset.stems})
+    assert split_facts(dataset.survey.facts, card) == Splits((), (), dataset.stems)
+    with pytest.raises(DatasetError, match="no image is left"):
+        split_facts({}, DatasetCard(splits={"test": ()}))
+
+
+def test_a_duplicate_of_an_image_with_strokes_does_not_test_either():
+    stems = [f"s{i}" for i in range(12)]
+    splits = draw(stems, [("s0", "s1")], stems, strokes={"s0", "s2"})
+    assert not {"s0", "s1", "s2"} & {*splits.test, *splits.selection}
+    assert len(splits.test) == n_test(12)
