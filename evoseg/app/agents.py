@@ -52,7 +52,7 @@ class AgentStatus:
     usd : float
         Spent, or reserved for a call that is under way.
     credit : float
-        Share of the gains of the best score that its programs brought.
+        Its programs' share of what all ancestors of the best candidate gained.
     """
 
     calls: int
@@ -80,8 +80,14 @@ class Staff:
         """Return what has been done so far; None before the search begins."""
         if self.purse is None or self.agent is None:
             return None
-        spent, gains = self.purse.spent, sum(seen.credit.values())
-        return AgentStatus(spent.calls, spent.usd, seen.credit.get(self.agent.name, 0.0) / gains if gains else 0.0)
+        leader = max(seen.best, key=lambda scored: scored.score, default=None)
+        credit = {} if leader is None else seen.credit(leader.pipeline)
+        return AgentStatus(self.purse.spent.calls, self.purse.spent.usd, self._share(credit))
+
+    def _share(self, credit: Mapping[str, float]) -> float:
+        """Return the model's share of what all proposers have gained."""
+        gained, name = sum(credit.values()), self.agent.name if self.agent else ""
+        return credit.get(name, 0.0) / gained if gained else 0.0
 
     @property
     def macros(self) -> Mapping[str, str]:
@@ -100,7 +106,7 @@ class Staff:
 
         assert self.purse is not None and self.agent is not None
         spent, tally, caps = self.purse.spent, self.agent.tally, self.purse.caps
-        progress, status = solution.progress, self.status(solution.progress)
+        progress = solution.progress
         # A call that was under way in a process that was killed is one that nobody has heard the end of.
         faults = Counter(INTERRUPTED if c.state == RESERVED else c.fault for c in self.purse.calls.values())
         faults.pop("", None)
@@ -122,7 +128,7 @@ class Staff:
             "scored": tally.scored,
             "leading": tally.leading,
             "stopped_by": tally.over,
-            "credit": status.credit if status else 0.0,
+            "credit": self._share(solution.credit),
             "champion_proposed": solution.champion.scored.proposer == self.agent.name,
             "champion_ancestry": own.get(self.agent.name, 0.0),
             "macros": self.agent.macros,

@@ -2,6 +2,7 @@
 
 import shutil
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -366,7 +367,9 @@ def _work(finished: Finished) -> dict[str, Any]:
     """Return what was done, and how fast."""
     progress, seconds = finished.solution.progress, finished.seconds
     decided = progress.evaluations + progress.turned_away
-    credit = sum(progress.credit.values())
+    credit = finished.solution.credit
+    gained = sum(credit.values())
+    ancestors = Counter(one.proposer for one in progress.ancestors(finished.champion.scored.pipeline))
     return {
         "evaluations": progress.evaluations,
         "failed": progress.failed,
@@ -377,7 +380,8 @@ def _work(finished: Finished) -> dict[str, Any]:
         "evaluations_per_second": round(progress.evaluations / max(seconds, 1e-9), 2),
         "decided_per_second": round(decided / max(seconds, 1e-9), 2),
         "history": [list(entry) for entry in progress.history],
-        "proposers": {name: gain / credit for name, gain in sorted(progress.credit.items())} if credit > 0 else {},
+        "proposers": {name: gain / gained for name, gain in sorted(credit.items())},
+        "ancestors": dict(sorted(ancestors.items())),
     }
 
 

@@ -11,7 +11,7 @@ from evoseg.evolve.classics import ENDINGS, Call, chain, intakes
 from evoseg.evolve.growth import Vocabulary
 from evoseg.evolve.planes import Planes, last_plane, places_of_planes, sums_in
 from evoseg.evolve.ports import SearchView, Verdict
-from evoseg.evolve.variation import MAX_LENGTH, varied
+from evoseg.evolve.variation import MAX_LENGTH, bred
 from evoseg.operators.parameters import Value
 from evoseg.pipeline import Pipeline
 from evoseg.pipeline.editing import graft
@@ -79,6 +79,8 @@ class Fuse:
         self._known = known
         self._ending = ENDINGS[output]
         self._planes: Planes | None = None
+        self._given: set[Pipeline] = set()
+        self._bearers: dict[bytes, Pipeline] = {}
 
     def ready(self, view: SearchView, n: int, rng: Generator) -> list[Pipeline]:
         """Return up to n programs, once there is something to build on."""
@@ -88,10 +90,16 @@ class Fuse:
             self._planes = Planes(view.probe)
             # Should they become too many, the first ones go: what others know, before what is tried of every image.
             self._planes.add(self._known())
-            self._planes.add([chain(i, BANK[1]) for i in intakes(view.facts)])
-            self._planes.add(self._bank(view))
+            first = [chain(i, BANK[1]) for i in intakes(view.facts)]
+            self._planes.add(first)
+            bank = self._bank(view)
+            self._planes.add(bank)
+            self._given = {*first, *bank}
         if self._planes.pixels is None:
             return []
+        for s in view.best:
+            for i in places_of_planes(s.pipeline):
+                self._bearers.setdefault(s.pipeline.digests[i], s.pipeline)
         self._planes.add([plane for s in view.best[:LEADERS] if (plane := last_plane(s.pipeline)) is not None])
         ways = (self._new, self._extended, self._extended, self._changed)
         made = [ways[int(rng.integers(len(ways)))](view, self._planes, rng) for _ in range(n)]
@@ -99,6 +107,15 @@ class Fuse:
 
     def learn(self, verdicts: Sequence[Verdict]) -> None:
         """Learn nothing: selection does."""
+
+    def _made_from(self, view: SearchView, child: Pipeline | None, parents: Sequence[Pipeline | None],
+                   leaves: Sequence[Pipeline]) -> Pipeline | None:  # fmt: skip
+        """Say which candidates a sum was made from: those that its planes stem from, unless everybody has these."""
+        if child is not None:
+            own = [leaf.digests[-1] for leaf in leaves if leaf not in self._given]
+            bearers = [self._bearers[digest] for digest in own if digest in self._bearers]
+            view.descend(child, [*(parent for parent in parents if parent is not None), *bearers])
+        return child
 
     def _bank(self, view: SearchView) -> list[Pipeline]:
         """Return the bank's filters on as many intakes as time allows, the most telling first."""
@@ -118,7 +135,7 @@ class Fuse:
         chosen = planes.choose(planes.some(rng), SIZES[int(rng.integers(len(SIZES)))])
         parents = view.select(1, rng)
         tail = parents[0].pipeline if parents and rng.random() < 0.5 else None
-        return _ended(planes.sum_of(chosen), tail, self._ending)
+        return self._made_from(view, _ended(planes.sum_of(chosen), tail, self._ending), [tail], chosen)
 
     def _extended(self, view: SearchView, planes: Planes, rng: Generator) -> Pipeline | None:
         """Add planes, or views of its surroundings, to the last plane of a parent."""
@@ -129,7 +146,8 @@ class Fuse:
             context = [chain(plane, CONTEXT[i]) for i in rng.choice(len(CONTEXT), VIEWS, replace=False)]
             planes.add([plane, *context])
             chosen = planes.choose([plane, *context, *planes.some(rng)], 2 if rng.random() < 0.4 else 4, first=plane)
-            return _ended(planes.sum_of(chosen), parent.pipeline, self._ending)
+            made = _ended(planes.sum_of(chosen), parent.pipeline, self._ending)
+            return self._made_from(view, made, [parent.pipeline], chosen)
         return self._new(view, planes, rng)
 
     def _changed(self, view: SearchView, planes: Planes, rng: Generator) -> Pipeline | None:
@@ -141,13 +159,14 @@ class Fuse:
         at = sums[int(rng.integers(len(sums)))]
         leaves = [parents[0].until(j) for j in parents[0].steps[at].inputs]
         k = int(rng.integers(len(leaves)))
-        leaves[k] = varied(leaves[k], parents[1], self._words, rng)
+        leaves[k], crossed = bred(leaves[k], parents[1], self._words, rng)
         planes.add(leaves)
         total = planes.sum_of(leaves)
         try:
-            return None if total is None else graft(parents[0], at, total)
+            made = None if total is None else graft(parents[0], at, total)
         except PipelineError:
             return None
+        return self._made_from(view, made, parents if crossed else parents[:1], leaves)
 
 
 def _ended(plane: Pipeline | None, like: Pipeline | None, ending: Sequence[Call]) -> Pipeline | None:

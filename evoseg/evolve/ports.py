@@ -200,6 +200,8 @@ class SearchView:
     probe : callable (programs) -> list
         Per program that returns a plane, what the task samples of it, of shape (n_images, ...); Failed or None if
         there is nothing.
+    descend : callable (child, parents) -> None
+        Say which candidates a program that is proposed now was made from; one that was made from none needs no word.
     """
 
     population: Sequence[Scored]
@@ -207,6 +209,7 @@ class SearchView:
     select: Callable[[int, Generator], list[Scored]]
     facts: Facts
     probe: Callable[[Sequence[Pipeline]], Sequence[Floats | Failed | None]]
+    descend: Callable[[Pipeline, Sequence[Pipeline]], None] = lambda child, parents: None
 
 
 class Proposer(Protocol):

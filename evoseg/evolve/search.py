@@ -48,6 +48,15 @@ class Share:
     places: int
 
 
+@dataclass(frozen=True, slots=True)
+class Descent:
+    """A candidate that was scored, with the forms of those that it was made from."""
+
+    proposer: str
+    score: float
+    parents: tuple[str, ...] = ()
+
+
 @dataclass
 class Progress:
     """What a search has done so far; also what it returns.
@@ -69,8 +78,10 @@ class Progress:
         Restarts so far.
     best_classic : Scored or None
         The baseline that an expert would have reached.
-    credit : dict
-        Improvements of the best score, by proposer.
+    lineage : dict of str to Descent
+        All scored candidates, by form.
+    opening : float or None
+        The best score of the first generation in which any candidate was scored.
     stage : str
         `FOREGROUND` while it searches for masks to begin with, else empty.
     """
@@ -87,7 +98,8 @@ class Progress:
     epoch: int = 0
     front: Front = field(default_factory=Front)
     best_classic: Scored | None = None
-    credit: dict[str, float] = field(default_factory=dict)
+    lineage: dict[str, Descent] = field(default_factory=dict)
+    opening: float | None = None
     variants: dict[Skeleton, list[tuple[Floats, Floats]]] = field(default_factory=dict)
     origins: dict[Skeleton, str] = field(default_factory=dict)
     stage: str = ""
@@ -97,6 +109,31 @@ class Progress:
         """Return a beginning for the next stage, which counts on from here."""
         counted = ("evaluations", "failed", "turned_away", "too_costly", "generation")
         return Progress(**{name: getattr(self, name) for name in counted})
+
+    def ancestors(self, pipeline: Pipeline) -> list[Descent]:
+        """Return a scored pipeline and the candidates that it was made from, directly or by way of others."""
+        found: dict[str, Descent] = {}
+        waiting = [pipeline.form]
+        while waiting:
+            form = waiting.pop()
+            if form not in found and form in self.lineage:
+                found[form] = self.lineage[form]
+                waiting += found[form].parents
+        return list(found.values())
+
+    def credit(self, pipeline: Pipeline) -> dict[str, float]:
+        """Return what each proposer has gained for a pipeline, in units of the score.
+
+        Every ancestor counts, and the pipeline itself, with what it scores above the best candidate that it was made
+        from, and above the best of the first generation: what the search begins with is nobody's merit.
+        """
+        gains: dict[str, float] = {}
+        for one in self.ancestors(pipeline):
+            bars = [self.lineage[form].score for form in one.parents if form in self.lineage]
+            gain = one.score - max([*bars, self.opening if self.opening is not None else one.score])
+            if gain > 0:
+                gains[one.proposer] = gains.get(one.proposer, 0.0) + gain
+        return gains
 
     @property
     def best_score(self) -> float:
@@ -164,6 +201,7 @@ class Search:
         self._max_cost = max_cost
         self._watch = watch
         self._known: dict[str, Verdict] = {}
+        self._parents: dict[str, tuple[str, ...]] = {}
         self._idle = 0
         self._epoch_best: list[Scored] = []
         self._improved_at = 0
@@ -235,7 +273,7 @@ class Search:
 
     def _propose(self) -> list[tuple[Proposer, list[Pipeline]]]:
         state = self.progress
-        view = SearchView(state.population, state.best, self._select, self._facts, self._probe)
+        view = SearchView(state.population, state.best, self._select, self._facts, self._probe, self._descend)
         proposals = []
         free = GENERATION
         invited: list[tuple[int | str, Share]] = [(guest.name, Share(guest, GENERATION)) for guest in self._guests]
@@ -245,6 +283,11 @@ class Search:
             free -= len(pipelines)
             proposals.append((share.proposer, pipelines))
         return proposals
+
+    def _descend(self, child: Pipeline, parents: Sequence[Pipeline]) -> None:
+        if child.form not in self._known:
+            others = (parent.form for parent in parents if parent.form != child.form)
+            self._parents.setdefault(child.form, tuple(dict.fromkeys(others)))
 
     def _follow_epoch(self, scored: list[Scored]) -> None:
         """Start anew where a population has converged; every third epoch crosses the leaders of the earlier ones."""
@@ -309,9 +352,12 @@ class Search:
         state = self.progress
         leader = max(scored, key=lambda s: s.score, default=None)
         if leader is not None and leader.score > state.best_score:
-            gain = leader.score - max(state.best_score, 0.0)
-            state.credit[leader.proposer] = state.credit.get(leader.proposer, 0.0) + gain
+            state.opening = leader.score if state.opening is None else state.opening
             state.history.append((state.evaluations, round(self._clock.seconds, 2), leader.score))
+        for s in scored:
+            form = s.pipeline.form
+            state.lineage[form] = Descent(s.proposer, s.score, self._parents.get(form, ()))
+        self._parents.clear()
         state.population = survivors([*state.population, *scored], POPULATION)
         state.best = sorted(distinct_answers([*state.best, *scored]), key=priced, reverse=True)[:BEST]
         state.front.update(scored)

@@ -105,6 +105,8 @@ class Solution:
         Why other images, of the selection and of the test split, could not be scored, by stem.
     reproducible : bool
         False if a limit, a lack of memory or the death of its process has failed a candidate.
+    credit : mapping of str to float
+        What each proposer has gained for the champion (`Progress.credit`).
     """
 
     champion: Finalist
@@ -116,6 +118,7 @@ class Solution:
     test: Mapping[Pipeline, Floats] = field(default_factory=dict)
     not_scored: Mapping[str, str] = field(default_factory=dict)
     reproducible: bool = True
+    credit: Mapping[str, float] = field(default_factory=dict)
 
 
 def solve(
@@ -185,8 +188,9 @@ def solve(
     not_scored = {splits.selection[i]: why for i, why in compared.reasons.items()}
     not_scored |= {splits.test[i]: why for i, why in test.reasons.items()}
     tested = tuple(splits.test[i] for i in test.images)
+    credit = progress.credit(best.scored.pipeline)
     return Solution(
-        best, tuple(finalists), expected, progress, splits, tested, test.statistics, not_scored, reproducible
+        best, tuple(finalists), expected, progress, splits, tested, test.statistics, not_scored, reproducible, credit
     )
 
 

@@ -55,7 +55,12 @@ class Tune:
         """Return one CMA-ES generation, or nothing if it would not fit into n."""
         if self._target is None or self._target.rounds >= ROUNDS:
             self._target = self._choose(view, rng)
-        return self._target.ask() if self._target is not None and self._target.size <= n else []
+        if self._target is None or self._target.size > n:
+            return []
+        asked = self._target.ask()
+        for pipeline in asked:
+            view.descend(pipeline, (self._target.pipeline,))
+        return asked
 
     def learn(self, verdicts: Sequence[Verdict]) -> None:
         """Tell CMA-ES."""
@@ -76,7 +81,7 @@ class _Target:
     """One pipeline under tuning."""
 
     def __init__(self, pipeline: Pipeline, places: list[Place], seed: int) -> None:
-        self._pipeline = pipeline
+        self.pipeline = pipeline
         self._places = places
         start = np.array([_position(pipeline, p) for p in places])
         bounds = np.tile([0.0, 1.0], (len(places), 1))
@@ -99,7 +104,7 @@ class _Target:
         self.rounds += 1
 
     def _at(self, x: NDArray[np.float64]) -> Pipeline:
-        steps = list(self._pipeline.steps)
+        steps = list(self.pipeline.steps)
         for place, u in zip(self._places, x, strict=False):
             s = steps[place.step]
             value = place.parameter.nearest(unscaled(place.domain, float(u)))

@@ -42,7 +42,12 @@ class Vary:
         """Return n children."""
         parents = [s.pipeline for s in view.select(n, rng)]
         partners = [parents[i] for i in rng.permutation(len(parents))]
-        return [varied(first, second, self._words, rng) for first, second in zip(parents, partners, strict=True)]
+        children = []
+        for first, second in zip(parents, partners, strict=True):
+            child, crossed = bred(first, second, self._words, rng)
+            view.descend(child, (first, second) if crossed else (first,))
+            children.append(child)
+        return children
 
     def learn(self, verdicts: Sequence[Verdict]) -> None:
         """Learn nothing: selection does."""
@@ -79,6 +84,11 @@ class Newcomers:
 
 def varied(first: Pipeline, second: Pipeline, words: Vocabulary, rng: Generator) -> Pipeline:
     """Return a child of the first parent, which some changes cross with the second."""
+    return bred(first, second, words, rng)[0]
+
+
+def bred(first: Pipeline, second: Pipeline, words: Vocabulary, rng: Generator) -> tuple[Pipeline, bool]:
+    """Return a child of the first parent, and whether it was crossed with the second."""
     for _ in range(ATTEMPTS):
         kind = int(rng.choice(len(CHANGES), p=SHARES))
         try:
@@ -86,8 +96,9 @@ def varied(first: Pipeline, second: Pipeline, words: Vocabulary, rng: Generator)
         except PipelineError:
             continue  # too long, or kinds that do not meet
         if child != first and len(child) <= MAX_LENGTH:
-            return move_numbers(child, words, rng) if rng.random() < 0.2 else child
-    return move_numbers(first, words, rng)
+            moved = move_numbers(child, words, rng) if rng.random() < 0.2 else child
+            return moved, CHANGES[kind] in (_cross, _fuse)
+    return move_numbers(first, words, rng), False
 
 
 def move_numbers(pipeline: Pipeline, words: Vocabulary, rng: Generator) -> Pipeline:

@@ -1,6 +1,7 @@
 """Fuse makes one sum out of planes that each see a part."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -106,6 +107,19 @@ def test_without_candidates_or_answers_nothing_is_proposed(known):
     looked, _ = view(items, known)
     blind = SearchView(looked.population, looked.best, looked.select, looked.facts, no_probe)
     assert Fuse(vocabulary(looked.facts)).ready(blind, 8, default_rng(1)) == []
+
+
+def test_a_sum_descends_from_the_candidates_that_its_planes_stem_from():
+    items = either_colour(3)
+    other = Pipeline([step("plane", IMAGE, channel="B"), step("gaussian", 0, sigma=1.3), step("threshold", 1)])
+    looked, _ = view(items, [START, other])
+    told: dict[Pipeline, list[Pipeline]] = {}
+    looked = replace(looked, descend=lambda child, parents: told.setdefault(child, list(parents)))
+    made = Fuse(vocabulary(looked.facts)).ready(looked, 20, default_rng(2))
+    assert made and set(made) <= set(told)
+    # START's plane is in the bank, and so anybody's.
+    heirs = [child for child in made if other.digests[1] in child.digests]
+    assert heirs and all(other.form in [parent.form for parent in told[child]] for child in heirs)
 
 
 def test_every_filter_of_the_bank_is_a_plane_within_the_ranges():

@@ -19,7 +19,7 @@ from evoseg.evolve.evaluator import Evaluator
 from evoseg.evolve.growth import vocabulary
 from evoseg.evolve.jobs import Executor, InProcess, Job, Outcome
 from evoseg.evolve.ports import Failed, Item, Proposer, Scored, SearchView, Task, Verdict
-from evoseg.evolve.search import GENERATION, Progress, Search, Share
+from evoseg.evolve.search import GENERATION, Descent, Progress, Search, Share
 from evoseg.evolve.tuning import Tune
 from evoseg.evolve.variation import Newcomers, Vary
 from evoseg.evolve.workers import Processes, WorkerSettings
@@ -83,7 +83,7 @@ def told(progress: Progress) -> dict[str, object]:
         "best": [(s.pipeline.digest, s.scores.tolist(), s.left_out.tolist(), s.proposer) for s in progress.best],
         "population": [s.pipeline.digest for s in progress.population],
         "front": [(s.pipeline.digest, s.score) for s in progress.front.members],
-        "credit": progress.credit,
+        "lineage": list(progress.lineage.items()),
     }
 
 
@@ -276,10 +276,78 @@ def test_a_search_in_which_everything_fails_says_why():
         )
 
 
-def test_proposers_are_credited_for_what_they_improve():
-    progress = search(InProcess(BinaryTask(), ITEMS, 1 << 27), Budget(evaluations=200))
-    assert sum(progress.credit.values()) == pytest.approx(progress.best_score)
-    assert set(progress.credit) <= {"classic", "tune", "random", "vary"}
+def named(sigma: float) -> Pipeline:
+    return Pipeline([step("channel", IMAGE), step("gaussian", 0, sigma=sigma), step("threshold", 1)])
+
+
+def test_credit_starts_at_the_first_generations_best_and_counts_every_ancestor():
+    start, idea, tuned, crossed, aside = (named(sigma) for sigma in (1.0, 2.0, 3.0, 4.0, 5.0))
+    lineage = {
+        start.form: Descent("classic", 0.5),
+        idea.form: Descent("agent", 0.6),
+        tuned.form: Descent("tune", 0.65, (start.form,)),
+        crossed.form: Descent("vary", 0.7, (tuned.form, idea.form)),
+        aside.form: Descent("random", 0.69),
+    }
+    progress = Progress(lineage=lineage, opening=0.5)
+    # 0.6 - 0.5 by the model, which never led; 0.65 - 0.5 by the tuner; 0.7 - 0.65 by the crossing; the start is given.
+    assert progress.credit(crossed) == pytest.approx({"agent": 0.1, "tune": 0.15, "vary": 0.05})
+    assert {one.proposer for one in progress.ancestors(crossed)} == {"classic", "agent", "tune", "vary"}
+    assert progress.credit(start) == {} and progress.credit(tuned) == pytest.approx({"tune": 0.15})
+    assert progress.credit(named(6.0)) == {}
+
+
+def test_an_ancestor_that_was_worse_than_what_it_came_from_takes_nothing_away():
+    start, worse, found = (named(sigma) for sigma in (1.0, 2.0, 3.0))
+    lineage = {
+        start.form: Descent("classic", 0.5),
+        worse.form: Descent("random", 0.3),
+        found.form: Descent("vary", 0.8, (worse.form, "never scored")),
+    }
+    assert Progress(lineage=lineage, opening=0.5).credit(found) == pytest.approx({"vary": 0.3})
+
+
+class Breeding:
+    """Proposes one program in each generation, made from the one before and, in the end, from the first too."""
+
+    name = "breeding"
+
+    def __init__(self, programs: Sequence[Pipeline]) -> None:
+        self._made: list[Pipeline] = []
+        self._waiting = list(programs)
+
+    def ready(self, view: SearchView, n: int, rng: Generator) -> list[Pipeline]:
+        if not self._waiting:
+            return []
+        child = self._waiting.pop(0)
+        view.descend(child, [*self._made[-1:], *([] if self._waiting else self._made[:1])])
+        self._made.append(child)
+        return [child]
+
+    def learn(self, verdicts: Sequence[Verdict]) -> None:
+        pass
+
+
+def test_a_search_keeps_the_lineage_of_what_it_scored():
+    programs = [named(sigma) for sigma in (9.0, 5.0, 2.0)]
+    progress = search(
+        InProcess(BinaryTask(), ITEMS, 1 << 27), Budget(evaluations=3), proposers=[Share(Breeding(programs), 5)]
+    )
+    first, second, third = (progress.lineage[program.form] for program in programs)
+    assert progress.opening == first.score
+    assert (first.parents, second.parents) == ((), (programs[0].form,))
+    assert third.parents == (programs[1].form, programs[0].form)
+
+
+def test_what_every_usual_proposer_makes_of_candidates_descends_from_them():
+    progress = search(InProcess(BinaryTask(), ITEMS, 1 << 27), Budget(evaluations=400))
+    made = [one for one in progress.lineage.values() if one.proposer in ("tune", "vary")]
+    assert made and all(one.parents and set(one.parents) <= set(progress.lineage) for one in made)
+    assert all(not one.parents for one in progress.lineage.values() if one.proposer in ("classic", "random"))
+    (best,) = (s for s in progress.best if s.score == progress.best_score)
+    gains = progress.credit(best.pipeline)
+    assert gains and set(gains) <= {"classic", "tune", "random", "vary"}
+    assert sum(gains.values()) >= progress.best_score - (progress.opening or 0) - 1e-9
 
 
 def test_the_best_classic_is_remembered():

@@ -1,5 +1,7 @@
 """Variation gives pipelines again, of the same kind, and each kind of change changes something."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.random import default_rng
@@ -86,6 +88,17 @@ def test_long_parents_do_not_grow_on():
 def test_children_depend_on_the_stream_only():
     first, second = (Vary(WORDS).ready(view(parents(20)), 40, default_rng(9)) for _ in range(2))
     assert first == second
+
+
+def test_children_descend_from_their_parents():
+    looked = view(parents(20))
+    told: list[tuple[Pipeline, list[Pipeline]]] = []
+    looked = replace(looked, descend=lambda child, parents: told.append((child, list(parents))))
+    children = Vary(WORDS).ready(looked, 60, default_rng(9))
+    assert [child for child, _ in told] == children == Vary(WORDS).ready(view(parents(20)), 60, default_rng(9))
+    known = {s.pipeline for s in looked.population}
+    assert all(set(named) <= known for _, named in told)
+    assert {len(named) for _, named in told} == {1, 2}
 
 
 def test_without_parents_there_are_no_children():
