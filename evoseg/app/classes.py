@@ -162,7 +162,7 @@ def read_classes(path: Path) -> ClassPipeline:
                 f"{path}: there is no pipeline for {', '.join(undone)} yet. `evoseg runs resume {path.parent}` goes on."
             )
         parts = tuple(
-            ClassPart(int(e["value"]), str(e["name"]), read_text(e["pipeline"]), float(e["expected"]))
+            ClassPart(int(e["value"]), str(e["name"]), _stored(e["pipeline"]), float(e["expected"]))
             for e in document["classes"]
         )
         reading = Reading(**document.get("reads", {})).of_images
@@ -173,6 +173,11 @@ def read_classes(path: Path) -> ClassPipeline:
     if not parts:
         raise FilesError(f"{path}: names no class.")
     return ClassPipeline(parts, reading)
+
+
+def _stored(text: str) -> Pipeline:
+    """Return a pipeline of a document, without a word about values that early versions wrote in another order."""
+    return read_text(text, settled=False).settled()
 
 
 def read_program(source: str) -> tuple[Pipeline | ClassPipeline, Reading]:

@@ -282,7 +282,7 @@ def found_again(result: dict[str, Any], folder: RunFolder) -> Found:
         low, high = result["interval_selection"]
         return Found(
             run=result["run"],
-            pipeline=read_text(result["pipeline"]),
+            pipeline=read_text(result["pipeline"], settled=False).settled(),
             metric=result["metric"],
             scores=result["scores"],
             interval_selection=(low, high),
@@ -369,7 +369,7 @@ def _work(finished: Finished) -> dict[str, Any]:
     decided = progress.evaluations + progress.turned_away
     credit = finished.solution.credit
     gained = sum(credit.values())
-    ancestors = Counter(one.proposer for one in progress.ancestors(finished.champion.scored.pipeline))
+    ancestors = Counter(one.proposer for one in finished.solution.ancestors)
     return {
         "evaluations": progress.evaluations,
         "failed": progress.failed,

@@ -326,7 +326,7 @@ def numbered(front: Front) -> list[dict[str, Any]]:
             "search": scored.score,
             "length": len(scored.pipeline),
             "cost_ms_per_mpx": scored.pipeline.cost,
-            "digest": scored.pipeline.digest,
+            "digest": scored.pipeline.settled().digest,
             "pipeline": print_text(scored.pipeline),
         }
         for number, scored in enumerate(distinct.values(), 1)

@@ -4,6 +4,7 @@ import logging
 import platform
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, fields, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -42,8 +43,8 @@ def record_of(run: str, asked: RunSettings, dataset: Dataset, splits: Splits) ->
         splits=_stems(splits),
         settings=vars(asked)
         | {
-            "start": [print_text(pipeline) for pipeline in asked.start],
-            "offers": [vars(offer) | {"program": print_text(offer.program)} for offer in asked.offers],
+            "start": [print_text(pipeline, settled=False) for pipeline in asked.start],
+            "offers": [vars(offer) | {"program": print_text(offer.program, settled=False)} for offer in asked.offers],
             "reading": asdict(asked.reading),
         },
         revisions=_revisions(),
@@ -73,8 +74,9 @@ def settings_of(record: RunRecord, task: str | Path | None = None) -> RunSetting
     if not needed <= recorded.keys() <= known:
         other = ", ".join(sorted((needed - recorded.keys()) | (recorded.keys() - known)))
         raise ChangedError(f"{record.id}: {_made_with(record)}, and its settings differ ({other}). Use that version.")
-    start = tuple(read_text(text) for text in recorded["start"])
-    offers = tuple(Offer(**{**offer, "program": read_text(offer["program"])}) for offer in recorded["offers"])
+    as_written = partial(read_text, settled=False)
+    start = tuple(as_written(text) for text in recorded["start"])
+    offers = tuple(Offer(**{**offer, "program": as_written(offer["program"])}) for offer in recorded["offers"])
     reading = Reading.recorded(recorded.get("reading", {}))
     settings = RunSettings(**{**recorded, "start": start, "offers": offers, "reading": reading})
     if task is not None:

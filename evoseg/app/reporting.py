@@ -30,6 +30,8 @@ WORST, MIDDLE = 4, 3
 REUSED = 5
 """Programs of solved tasks that are named, the best."""
 
+_UNSAID = ("offers", "barred", "reading", "equal_as_one")
+"""Settings that are told elsewhere, or were not the user's choice."""
 _SPLITS = {"test": "test images, never seen by the search", "search": "search images"}
 
 
@@ -252,7 +254,7 @@ def _charts(found: Found, scores: Mapping[str, float]) -> "list[Chart]":
 def _facts(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     facts = [("run", result["run"]), ("dataset", result["dataset_path"] or result["dataset"])]
     facts.append(("images", ", ".join(f"{n} {split}" for split, n in result["n_images"].items())))
-    chosen = {name: value for name, value in result["settings"].items() if name not in ("offers", "barred", "reading")}
+    chosen = {name: value for name, value in result["settings"].items() if name not in _UNSAID}
     chosen |= Reading(**result["settings"].get("reading", {})).of_images.chosen
     facts += [(name, f"{value}") for name, value in chosen.items() if value not in (None, "", [], "none")]
     facts += [(f"{METRIC_WORDS[name]} on test", f"{score:.3f}") for name, score in result["all_metrics_test"].items()]

@@ -78,6 +78,9 @@ class RunSettings:
         Within how many px points match; None for other tasks, or until a dataset has been looked at.
     task_digest : str
         sha256 of the file of a task of the user's own, whose path `task` is; "" for other tasks.
+    equal_as_one : bool
+        Whether channels that are equal in all search images count as one; not in runs of early versions, which say
+        nothing of it.
     """
 
     task: str
@@ -104,6 +107,7 @@ class RunSettings:
     executor: str = LOCAL
     radius: float | None = None
     task_digest: str = ""
+    equal_as_one: bool = False
 
     @property
     def kind(self) -> TaskKind:
@@ -154,6 +158,7 @@ class RunSettings:
             without=_left_out(self.operators),
             max_cost=float("inf") if self.max_ms_per_mpx is None else self.max_ms_per_mpx,
             start=self.start,
+            equal_as_one=self.equal_as_one,
         )
 
     def usable(self, op: Operator) -> bool:
@@ -243,6 +248,7 @@ def run_settings(
         reading=reading,
         executor=executor,
         radius=radius,
+        equal_as_one=True,
     )
 
 

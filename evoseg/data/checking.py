@@ -225,6 +225,8 @@ def _card(words: DatasetCard, found: Survey, labelled: Sequence[ImageFacts]) -> 
     facts = list(found.facts.values())
     card: dict[str, Any] = {key: value for key, value in vars(words).items() if isinstance(value, str) and value}
     card |= {"n_images": len(facts), "n_labelled": len(labelled), "channels": list(found.channels)}
+    if found.equal_channels:
+        card["equal_channels"] = [list(names) for names in found.equal_channels]
     if facts:
         card["sizes"] = {f"{m}x{n}": count for (m, n), count in Counter(fact.shape for fact in facts).most_common()}
         card["dtypes"] = dict(Counter(fact.dtype for fact in facts))
@@ -281,6 +283,8 @@ def _lines(report: Report) -> list[str]:
     lines.append(
         f"  {card['n_images']} images, {card['n_labelled']} with a truth; channels {' '.join(card['channels'])}"
     )
+    for names in card.get("equal_channels", ()):
+        lines.append(f"  {', '.join(names)} are equal in all images: read as one")
     if "sizes" in card:
         low, high = card["values"]
         sizes = list(card["sizes"])

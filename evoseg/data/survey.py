@@ -52,6 +52,8 @@ class ImageFacts:
         What the mask's values look like; None without a mask.
     notes : tuple of Note
         What was changed on reading, or looks odd.
+    firsts : tuple of int
+        Of each channel of the image itself, the first channel that it equals in every pixel.
     """
 
     stem: str
@@ -69,6 +71,7 @@ class ImageFacts:
     areas: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     tally: Tally | None = None
     notes: tuple[Note, ...] = ()
+    firsts: tuple[int, ...] = ()
 
     @property
     def own_digest(self) -> str:
@@ -100,6 +103,17 @@ class Survey:
     facts: dict[str, ImageFacts]
     faults: tuple[str, ...]
     decision: Decision
+
+    @property
+    def equal_channels(self) -> tuple[tuple[str, ...], ...]:
+        """Names of the channels that are equal in all images, group by group; grey images among RGB agree with any."""
+        every = [facts.firsts for facts in self.facts.values() if len(facts.firsts) > 1 and self.channels]
+        width = max(map(len, every), default=0)
+        groups: dict[tuple[int, ...], list[str]] = {}
+        for channel in range(width):
+            first = tuple(firsts[channel] if channel < len(firsts) else channel for firsts in every)
+            groups.setdefault(first, []).append(self.channels[channel])
+        return tuple(tuple(names) for names in groups.values() if len(names) > 1)
 
     @property
     def digest(self) -> str:
@@ -161,6 +175,7 @@ def _facts(source: Source, stem: str, parts: Mapping[str, Part]) -> ImageFacts:
         thumbnail=thumbnail(image),
         n_known=image.shape[0] * image.shape[1],
         notes=tuple(Note(part.where, f"{note}.", note) for part in parts.values() for note in part.notes),
+        firsts=_firsts(image),
     )
     known = known_of(parts)
     known = np.ones(facts.shape, bool) if known is None else known
@@ -182,6 +197,15 @@ def _facts(source: Source, stem: str, parts: Mapping[str, Part]) -> ImageFacts:
     if not is_whole(known):
         return replace(facts, whole=False)
     return replace(facts, areas=_areas(values, foreground, numbered))
+
+
+def _firsts(image: NDArray[Any]) -> tuple[int, ...]:
+    """Return the first channel that each channel equals in every pixel."""
+    channels = [image[:, :, i] for i in range(image.shape[2])]
+    return tuple(
+        next(i for i in range(j + 1) if i == j or np.array_equal(channels[i], channels[j], equal_nan=True))
+        for j in range(len(channels))
+    )
 
 
 def is_whole(known: NDArray[np.bool_] | None) -> bool:

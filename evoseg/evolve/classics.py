@@ -180,11 +180,11 @@ def chain(intake: Pipeline, calls: Sequence[Call]) -> Pipeline:
 def intakes(facts: Facts, output: Kind = Kind.MASK) -> list[Pipeline]:
     """Return plausible ways from these images to one plane, for programs that return a kind of value."""
     found: list[Step] = []
-    if facts.eight_bit and facts.channels >= 3:
+    if facts.eight_bit and facts.coloured:
         found += [step("plane", IMAGE, channel=colour) for colour in COLOURS]
         found += [step("mix", IMAGE, weights=(-1.0, 2.0, -1.0), offset=0)]
-    for index in range(min(facts.channels, 8)):
-        if facts.eight_bit and (facts.channels < 3 or index >= 3):
+    for index in facts.distinct[:8]:
+        if facts.eight_bit and (not facts.coloured or index >= 3):
             found.append(step("channel", IMAGE, index=index))
         if not facts.eight_bit:
             found += _windows(facts, index)

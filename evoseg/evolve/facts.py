@@ -33,6 +33,9 @@ class Facts:
         a Gaussian mean of sigma `SURROUNDINGS`.
     pixels : tuple of int
         Per image.
+    repeated : tuple of int
+        Channels that equal an earlier one in every pixel of every image, such as G and B of grey saved as RGB; nothing
+        is proposed that reads them.
     """
 
     channels: int
@@ -40,10 +43,27 @@ class Facts:
     quantiles: tuple[tuple[float, ...], ...]
     contrasts: tuple[float, ...]
     pixels: tuple[int, ...]
+    repeated: tuple[int, ...] = ()
+
+    @property
+    def distinct(self) -> tuple[int, ...]:
+        """The channels that tell something of their own."""
+        return tuple(index for index in range(self.channels) if index not in self.repeated)
+
+    @property
+    def coloured(self) -> bool:
+        """Whether the first three channels can be taken for colours."""
+        return self.channels >= 3 and not {1, 2} <= {*self.repeated}
 
 
-def survey_images(images: Sequence[NDArray[Any]]) -> Facts:
-    """Return the facts of `Raw` images of shape (M, N, C) with equal C; looks at a regular grid of pixels."""
+def survey_images(images: Sequence[NDArray[Any]], *, equal_as_one: bool = True) -> Facts:
+    """Return the facts of `Raw` images of shape (M, N, C) with equal C; looks at a regular grid of pixels.
+
+    Parameters
+    ----------
+    equal_as_one : bool
+        Whether channels that are equal in all images count as one; they did not in early versions.
+    """
     quantiles = np.percentile(np.concatenate(list(_samples(images))), np.arange(101), axis=0)
     return Facts(
         channels=images[0].shape[2],
@@ -51,7 +71,19 @@ def survey_images(images: Sequence[NDArray[Any]]) -> Facts:
         quantiles=tuple(tuple(float(q) for q in column) for column in quantiles.T),
         contrasts=tuple(_contrast(images, channel) for channel in range(images[0].shape[2])),
         pixels=tuple(image.shape[0] * image.shape[1] for image in images),
+        repeated=_repeated(images) if equal_as_one else (),
     )
+
+
+def _repeated(images: Sequence[NDArray[Any]]) -> tuple[int, ...]:
+    """Return the channels that equal an earlier one in all images."""
+    channels = range(images[0].shape[2])
+    pairs = {(i, j) for j in channels for i in range(j)}
+    for image in images:
+        pairs = {(i, j) for i, j in pairs if np.array_equal(image[:, :, i], image[:, :, j], equal_nan=True)}
+        if not pairs:
+            break
+    return tuple(sorted({j for _, j in pairs}))
 
 
 def _contrast(images: Sequence[NDArray[Any]], channel: int) -> float:

@@ -79,7 +79,7 @@ class Fuse:
         self._known = known
         self._ending = ENDINGS[output]
         self._planes: Planes | None = None
-        self._given: set[Pipeline] = set()
+        self._given: set[bytes] = set()
         self._bearers: dict[bytes, Pipeline] = {}
 
     def ready(self, view: SearchView, n: int, rng: Generator) -> list[Pipeline]:
@@ -94,7 +94,7 @@ class Fuse:
             self._planes.add(first)
             bank = self._bank(view)
             self._planes.add(bank)
-            self._given = {*first, *bank}
+            self._given = {digest for plane in (*first, *bank) for digest in plane.digests}
         if self._planes.pixels is None:
             return []
         for s in view.best:
@@ -112,10 +112,14 @@ class Fuse:
                    leaves: Sequence[Pipeline]) -> Pipeline | None:  # fmt: skip
         """Say which candidates a sum was made from: those that its planes stem from, unless everybody has these."""
         if child is not None:
-            own = [leaf.digests[-1] for leaf in leaves if leaf not in self._given]
-            bearers = [self._bearers[digest] for digest in own if digest in self._bearers]
-            view.descend(child, [*(parent for parent in parents if parent is not None), *bearers])
+            bearers = [self._bearer(leaf) for leaf in leaves]
+            view.descend(child, [parent for parent in (*parents, *bearers) if parent is not None])
         return child
+
+    def _bearer(self, leaf: Pipeline) -> Pipeline | None:
+        """Return the candidate that first had a plane, or the largest part of it that is not in the bank."""
+        own = (digest for digest in reversed(leaf.digests) if digest not in self._given)
+        return next((self._bearers[digest] for digest in own if digest in self._bearers), None)
 
     def _bank(self, view: SearchView) -> list[Pipeline]:
         """Return the bank's filters on as many intakes as time allows, the most telling first."""

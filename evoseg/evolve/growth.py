@@ -47,9 +47,9 @@ class Vocabulary:
         if operator.inputs != (Kind.RAW,):
             return True
         if operator.name == "plane":
-            return self.facts.channels >= 3
+            return self.facts.coloured
         if operator.name == "mix":
-            return self.facts.channels >= 2
+            return len(self.facts.distinct) >= 2
         return True
 
     def draw_step(self, rng: Generator, operator: Operator, inputs: tuple[int, ...]) -> Step:
@@ -70,7 +70,8 @@ class Vocabulary:
             assert isinstance(parameter.default, tuple)
             return self._near_default(rng, parameter, domain, parameter.default)
         if domain.unit == "channel":
-            return int(rng.integers(min(self.facts.channels, int(domain.high) + 1)))
+            channels = self.facts.distinct[: int(domain.high) + 1]
+            return channels[int(rng.integers(len(channels)))]
         if domain.unit == "native":
             return parameter.nearest(self._draw_native(rng, parameter.name, others))
         if domain.unit == "contrast":

@@ -27,7 +27,7 @@ from evoseg.evolve.foreground import SHARE, foreground_of, lifted
 from evoseg.evolve.jobs import Executor, InProcess
 from evoseg.evolve.method import USUAL, Given, Method, usual_proposers
 from evoseg.evolve.ports import Failed, Floats, Item, Proposer, Scored, Task, inputs_of
-from evoseg.evolve.search import BEST, FOREGROUND, GENERATION, Progress, Search, Share
+from evoseg.evolve.search import BEST, FOREGROUND, GENERATION, Descent, Progress, Search, Share
 from evoseg.evolve.selection import leading
 from evoseg.evolve.workers import Processes, WorkerSettings
 from evoseg.pipeline import Pipeline
@@ -66,6 +66,8 @@ class SearchSettings:
         Programs to begin with.
     cache_bytes : int
         Memory for values of sub-programs, over all workers.
+    equal_as_one : bool
+        Whether channels that are equal in all search images count as one; False goes on with runs of early versions.
     """
 
     budget: Budget
@@ -76,6 +78,7 @@ class SearchSettings:
     max_cost: float = float("inf")
     start: tuple[Pipeline, ...] = ()
     cache_bytes: int = 1 << 30
+    equal_as_one: bool = True
 
 
 Hire = Callable[[Task, Pack], Executor]
@@ -107,6 +110,8 @@ class Solution:
         False if a limit, a lack of memory or the death of its process has failed a candidate.
     credit : mapping of str to float
         What each proposer has gained for the champion (`Progress.credit`).
+    ancestors : sequence of Descent
+        The champion and the candidates that it was made from.
     """
 
     champion: Finalist
@@ -119,6 +124,7 @@ class Solution:
     not_scored: Mapping[str, str] = field(default_factory=dict)
     reproducible: bool = True
     credit: Mapping[str, float] = field(default_factory=dict)
+    ancestors: Sequence[Descent] = ()
 
 
 def solve(
@@ -161,7 +167,8 @@ def solve(
     copied = evenly_spaced(n_search, method.copies)
     started = clock.seconds
     pack = _pack_with_copies(dataset, task, splits, copied, folder / "search.pack")
-    facts = survey_images([image for item in pack.items[:n_search] for image in inputs_of(task, item)])
+    images = [image for item in pack.items[:n_search] for image in inputs_of(task, item)]
+    facts = survey_images(images, equal_as_one=settings.equal_as_one)
     sizes = {i: _pixels(task, item) for i, item in enumerate(pack.items)}
     crossing_s = CROSSING * (settings.budget.seconds or USUAL_S)
     mean_pixels, packing_s = sum(sizes.values()) / len(sizes), (clock.seconds - started) / len(sizes)
@@ -182,16 +189,33 @@ def solve(
         reproducible = not getattr(executor, "n_given_up", 0)
     if clock.stopped:
         progress.stopped_by = "interrupt"  # while choosing
-    found(best.scored.pipeline)
+    found(best.scored.pipeline.settled())
     proven = [best, *(f for f in finalists if f.role != "evolved" and f is not best)]
     test = _prove(dataset, splits.test, task, [f.scored.pipeline for f in proven], hire, folder, witness)
     not_scored = {splits.selection[i]: why for i, why in compared.reasons.items()}
     not_scored |= {splits.test[i]: why for i, why in test.reasons.items()}
     tested = tuple(splits.test[i] for i in test.images)
     credit = progress.credit(best.scored.pipeline)
+    ancestors = progress.ancestors(best.scored.pipeline)
+    statistics = {program.settled(): found for program, found in test.statistics.items()}
     return Solution(
-        best, tuple(finalists), expected, progress, splits, tested, test.statistics, not_scored, reproducible, credit
+        _settled(best),
+        tuple(_settled(finalist) for finalist in finalists),
+        expected,
+        progress,
+        splits,
+        tested,
+        statistics,
+        not_scored,
+        reproducible,
+        credit,
+        ancestors,
     )
+
+
+def _settled(finalist: Finalist) -> Finalist:
+    """Return a finalist as it is handed out: with the same pixels, and no values that contradict each other."""
+    return replace(finalist, scored=replace(finalist.scored, pipeline=finalist.scored.pipeline.settled()))
 
 
 def _masks(task: Task, pack: Pack, ground: "_Ground", hire: Hire) -> Progress | None:

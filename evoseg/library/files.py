@@ -76,7 +76,7 @@ _BlockDumper.add_representer(str, _block)
 
 def _text_of(stored: StoredPipeline) -> str:
     """Return a pipeline's text, headed by the revisions that it was scored with."""
-    _, _, body = print_text(stored.pipeline).partition("\n")
+    _, _, body = print_text(stored.pipeline, settled=False).partition("\n")
     return f"# evoseg 1: {' '.join(f'{name}@{revision}' for name, revision in stored.revisions.items())}\n{body}"
 
 
@@ -226,7 +226,7 @@ def _pipeline(entry: Mapping[str, Any], number: int, output: Kind) -> StoredPipe
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RevisionWarning)  # `revisions` keeps what there is to know
-            pipeline = read_text(text)
+            pipeline = read_text(text, settled=False)
     except PipelineError as error:
         raise TaskError(f"{where}: {error}") from error
     if pipeline.output is not output:

@@ -87,8 +87,9 @@ def _chosen(solution: Solution) -> list[StoredPipeline]:
     cheap = min(near, key=lambda s: (s.pipeline.cost, -_score(s)), default=best)
     kept: dict[str, StoredPipeline] = {}
     for role, scored in zip(ROLES, (best, short, cheap), strict=True):
-        stored = StoredPipeline(role, scored.pipeline, round(_score(scored), 4), revisions_of(scored.pipeline))
-        kept.setdefault(scored.pipeline.form, stored)
+        pipeline = scored.pipeline.settled()
+        stored = StoredPipeline(role, pipeline, round(_score(scored), 4), revisions_of(pipeline))
+        kept.setdefault(pipeline.form, stored)
     return list(kept.values())
 
 

@@ -115,7 +115,7 @@ class SolvedTask:
         digest = blake2b(digest_size=12)
         digest.update(f"{self.card.task}|{self.metric}|{self.channels}|{sorted(self.hashes)}".encode())
         for stored in self.pipelines:
-            digest.update(f"|{stored.role}|{stored.score:.4f}|{print_text(stored.pipeline)}".encode())
+            digest.update(f"|{stored.role}|{stored.score:.4f}|{print_text(stored.pipeline, settled=False)}".encode())
         return digest.hexdigest()
 
     @property

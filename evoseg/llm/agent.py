@@ -207,7 +207,7 @@ class Agent:
         known = {s.pipeline.form for s in [*view.population, *view.best]} | set(self._tried)
         fresh = 0
         for entry in arrival.programs:
-            pipeline = read_text(entry["program"])
+            pipeline = read_text(entry["program"], settled=False)
             if pipeline.form in known:
                 tally.duplicates += 1
                 continue

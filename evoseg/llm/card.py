@@ -62,7 +62,7 @@ def data_card(
         "said_of_it": {key: quoted(words[key]) for key in WORDS if words.get(key)},
         "images": n_images,
         "height_width_px": [list(shape) for shape in shapes[:3]],
-        "channels": facts.channels,
+        "channels": 1 if len(facts.distinct) == 1 else facts.channels,
         "dtype": str(samples[0].image.dtype),
         "levels_1_50_99_percent": [[_short(q[p]) for p in (1, 50, 99)] for q in facts.quantiles[:8]],
         "objects": objects,

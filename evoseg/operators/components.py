@@ -20,7 +20,7 @@ from evoseg.operators.labelling import (
     with_labels,
 )
 from evoseg.operators.measured import Measured, Params, Place, by_object
-from evoseg.operators.parameters import Range
+from evoseg.operators.parameters import InOrder, Range
 from evoseg.operators.registry import WHOLE, operator
 
 MAX_OUTLINES = 300
@@ -77,7 +77,13 @@ def remove_large(mask: Mask, *, area: Annotated[int, Range(10, 200000, unit="px2
     return keep_by_area(mask, lambda areas: areas <= area)
 
 
-@operator(revision=1, cost=2.9, reach=WHOLE, measured=by_area(lambda areas, p: between(areas, p["low"], p["high"])))
+@operator(
+    revision=1,
+    cost=2.9,
+    reach=WHOLE,
+    measured=by_area(lambda areas, p: between(areas, p["low"], p["high"])),
+    in_order=InOrder("low", "high"),
+)
 def keep_area(
     mask: Mask,
     *,
@@ -90,7 +96,7 @@ def keep_area(
     ----------
     mask : bool array of shape (M, N)
     low, high : int, px2
-        Both included. If `low` is above `high` they change places.
+        Both included. `low` may not exceed `high`.
 
     Returns
     -------

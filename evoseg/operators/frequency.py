@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from evoseg.base.kinds import Gray
 from evoseg.operators.edges import gaussian_difference
-from evoseg.operators.parameters import OneOf, Range
+from evoseg.operators.parameters import InOrder, OneOf, Range
 from evoseg.operators.registry import operator
 from evoseg.operators.scales import signed_gray, smooth, smooth_cost, smooth_reach
 
@@ -25,6 +25,7 @@ def band_sigmas(low: float, high: float) -> tuple[float, float]:
     revision=1,
     cost=lambda p: 0.3 + sum(smooth_cost(s) for s in band_sigmas(p["low"], p["high"])),
     reach=lambda p: max(smooth_reach(s) for s in band_sigmas(p["low"], p["high"])),
+    in_order=InOrder("low", "high", means="raised"),
 )
 def bandpass(
     plane: Gray,
@@ -39,8 +40,9 @@ def bandpass(
     ----------
     plane : uint8 array of shape (M, N)
     low, high : float, px
-        Diameters: what is much smaller than `low` or larger than `high` goes. The sigmas are a quarter of them;
-        `high` counts as at least 1.2 `low`. Wide ones work at reduced scale. The border is mirrored.
+        Diameters: what is much smaller than `low` or larger than `high` goes. `low` may not exceed `high`. The sigmas
+        are a quarter of them; `high` counts as at least 1.2 `low`. Wide ones work at reduced scale. The border is
+        mirrored.
     polarity : str
         Whether to keep what is brighter than its surroundings, darker, or either.
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from evoseg.base.kinds import Gray, Labels
 from evoseg.operators.elements import disk_parts
 from evoseg.operators.labelling import are_round, between, label_sums
-from evoseg.operators.parameters import OneOf, Range
+from evoseg.operators.parameters import InOrder, OneOf, Range
 from evoseg.operators.registry import WHOLE, operator
 from evoseg.operators.watershed import compact, consecutive, spread_labels
 
@@ -94,7 +94,7 @@ def merge_labels(labels: Labels, *, share: Annotated[float, Range(0.05, 0.9)] = 
     return compact(np.take(root, labels), kept)
 
 
-@operator(revision=1, cost=3.5, reach=WHOLE)
+@operator(revision=1, cost=3.5, reach=WHOLE, in_order=InOrder("low", "high"))
 def keep_area_labels(
     labels: Labels,
     *,
@@ -107,7 +107,7 @@ def keep_area_labels(
     ----------
     labels : int32 array of shape (M, N)
     low, high : int, px2
-        Both included. If `low` is above `high` they change places.
+        Both included. `low` may not exceed `high`.
 
     Returns
     -------

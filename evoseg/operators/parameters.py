@@ -1,5 +1,6 @@
 """Parameters of operators: what values one may take, in which unit, on which grid."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite
 from typing import Literal
@@ -61,6 +62,60 @@ class Numbers:
 @dataclass(frozen=True)
 class Fitted:
     """Mark a parameter whose value the evaluator finds from the data instead of the search."""
+
+
+@dataclass(frozen=True)
+class InOrder:
+    """Two numbers of one operator, of which the first may not exceed the second; declared when it is registered.
+
+    A search may propose any two values, since an operator is total. A text that a person or a model writes is refused
+    if they contradict each other, and texts that evoseg writes hold the values that give the same pixels in order.
+
+    Attributes
+    ----------
+    lesser, greater : str
+        Names of the parameters.
+    strict : bool
+        Whether whole numbers have to differ, too.
+    means : "swapped", "raised" or "lowered"
+        What the operator makes of values out of order: they change places, the greater one is raised to the lesser one,
+        or the lesser one is lowered until it fits.
+    """
+
+    lesser: str
+    greater: str
+    strict: bool = False
+    means: Literal["swapped", "raised", "lowered"] = "swapped"
+
+    def broken_by(self, named: Mapping[str, Value]) -> bool:
+        """Return whether values contradict each other."""
+        low, high = self._numbers(named)
+        return low >= high if self.strict else low > high
+
+    def complaint(self, named: Mapping[str, Value]) -> str:
+        """Say how values contradict each other."""
+        low, high = self._numbers(named)
+        rule = "must be less than" if self.strict else "may not exceed"
+        return (
+            f"{self.lesser} is {low:g} and {self.greater} is {high:g}, but {self.lesser} {rule} {self.greater}. "
+            "Correct one of them."
+        )
+
+    def settled(self, named: Mapping[str, Value]) -> dict[str, Value]:
+        """Return values that give the same pixels and do not contradict each other."""
+        if not self.broken_by(named):
+            return dict(named)
+        low, high = self._numbers(named)
+        if self.means == "swapped":
+            return {**named, self.lesser: high, self.greater: low}
+        if self.means == "raised":
+            return {**named, self.greater: low}
+        return {**named, self.lesser: high - 1 if self.strict else high}
+
+    def _numbers(self, named: Mapping[str, Value]) -> tuple[int | float, int | float]:
+        low, high = named[self.lesser], named[self.greater]
+        assert isinstance(low, int | float) and isinstance(high, int | float)
+        return low, high
 
 
 Domain = Range | OneOf | Numbers

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 from evoseg.base.errors import PipelineError, unknown
 from evoseg.base.kinds import Kind, kind_of
 from evoseg.operators.measured import STRIP, Measured, Params, strip_rows
-from evoseg.operators.parameters import Fitted, Numbers, OneOf, Parameter, Range, Value
+from evoseg.operators.parameters import Fitted, InOrder, Numbers, OneOf, Parameter, Range, Value
 from evoseg.operators.strips import LARGE, WORTH, in_strips, strip_height
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -43,6 +43,8 @@ class Operator:
         Answers whose searches draw it; empty for all that can use it.
     measured : Measured or None
         How large images are worked on some rows at a time, if the reach is `WHOLE`; None if they never are.
+    in_order : InOrder or None
+        Two parameters that may not contradict each other.
     """
 
     name: str
@@ -57,12 +59,23 @@ class Operator:
     needs: tuple[str, ...]
     serves: tuple[Kind, ...]
     measured: Measured | None
+    in_order: InOrder | None
     _cost: Callable[[Params], float]
     _reach: Callable[[Params], int]
 
     def named(self, values: tuple[Value, ...]) -> dict[str, Value]:
         """Return parameter values by name, from values in signature order."""
         return {p.name: v for p, v in zip(self.parameters, values, strict=True)}
+
+    def contradiction(self, values: tuple[Value, ...]) -> str:
+        """Say how values contradict each other; nothing if they do not."""
+        if self.in_order is None or not self.in_order.broken_by(named := self.named(values)):
+            return ""
+        return f"{self.name}: {self.in_order.complaint(named)}"
+
+    def settled(self, values: tuple[Value, ...]) -> tuple[Value, ...]:
+        """Return values that give the same pixels and do not contradict each other."""
+        return values if self.in_order is None else tuple(self.in_order.settled(self.named(values)).values())
 
     def cost(self, values: tuple[Value, ...]) -> float:
         """Return the modelled cost in ns per pixel on one thread (`make bench` compares it with the clock)."""
@@ -101,6 +114,7 @@ def operator(
     needs: tuple[str, ...] = (),
     serves: tuple[Kind, ...] = (),
     measured: Measured | None = None,
+    in_order: InOrder | None = None,
 ) -> Callable[[F], F]:
     """Register a function as an operator; its signature is the schema.
 
@@ -120,6 +134,8 @@ def operator(
         Answers whose searches draw it; empty for all. Anybody may write it into any program.
     measured : Measured, optional
         The form for large images of an operator whose reach is `WHOLE`.
+    in_order : InOrder, optional
+        Two parameters that may not contradict each other.
 
     Raises
     ------
@@ -130,7 +146,7 @@ def operator(
     def register(function: F) -> F:
         cost_model = cost if callable(cost) else lambda _: cost
         reach_model = reach if callable(reach) else lambda _: reach
-        entry = _read(function, revision, cost_model, reach_model, commutative, needs, serves, measured)
+        entry = _read(function, revision, cost_model, reach_model, commutative, needs, serves, measured, in_order)
         if entry.name in _OPERATORS:
             raise TypeError(f"operator {entry.name} is registered twice")
         _OPERATORS[entry.name] = entry
@@ -167,6 +183,7 @@ def _read(
     needs: tuple[str, ...],
     serves: tuple[Kind, ...],
     measured: Measured | None,
+    in_order: InOrder | None,
 ) -> Operator:
     hints = get_type_hints(function, include_extras=True)
     name = function.__name__
@@ -197,6 +214,7 @@ def _read(
         needs=needs,
         serves=serves,
         measured=measured,
+        in_order=in_order,
         _cost=cost,
         _reach=reach,
     )

@@ -11,7 +11,7 @@ from evoseg.operators.histograms import kmeans_levels, otsu_level, triangle_leve
 from evoseg.operators.labelling import component_labels
 from evoseg.operators.measured import Params, by_histogram, by_object
 from evoseg.operators.morphology import reconstruct_within
-from evoseg.operators.parameters import Fitted, OneOf, Range
+from evoseg.operators.parameters import Fitted, InOrder, OneOf, Range
 from evoseg.operators.registry import WHOLE, operator
 from evoseg.operators.scales import BORDER, as_gray, box_cost
 from evoseg.operators.texture import local_moments
@@ -182,6 +182,7 @@ def within(plane: NDArray[np.uint8], levels: tuple[int, int]) -> NDArray[np.bool
         lambda counts, p: kmeans_levels(counts.astype(np.float32).astype(np.float64), p["k"], p["index"]),
         lambda plane, levels, p: within(plane, levels),
     ),
+    in_order=InOrder("index", "k", strict=True, means="lowered"),
 )
 def kmeans_class(
     plane: Gray,
@@ -198,7 +199,7 @@ def kmeans_class(
         Number of clusters. They start evenly spaced between the darkest and the brightest pixel, and 24 rounds of
         Lloyd's algorithm on the histogram move them.
     index : int
-        Which one, from the darkest; beyond the last it means the brightest.
+        Which one, from the darkest, counted from 0; less than `k`.
 
     Returns
     -------
@@ -293,6 +294,7 @@ def weak_and_strong(
         lambda sums, p: sums[:, 0] > 0,
         mask=lambda arrays, p: weak_and_strong(arrays[0], **p)[0],
     ),
+    in_order=InOrder("low", "high"),
 )
 def hysteresis(
     plane: Gray,
@@ -307,8 +309,8 @@ def hysteresis(
     ----------
     plane : uint8 array of shape (M, N)
     low, high : int, level
-        bright: weak above `low`, strong above `high`; dark: weak at or below `high`, strong at or below `low`. If
-        `low` is above `high` they change places.
+        bright: weak above `low`, strong above `high`; dark: weak at or below `high`, strong at or below `low`.
+        `low` may not exceed `high`.
     polarity : str
 
     Returns
@@ -322,7 +324,7 @@ def hysteresis(
     return np.take(hit, labels)
 
 
-@operator(revision=1, cost=6.0, reach=WHOLE)
+@operator(revision=1, cost=6.0, reach=WHOLE, in_order=InOrder("low", "high"))
 def canny(
     plane: Gray,
     *,
@@ -337,7 +339,7 @@ def canny(
         Smooth it first if it is noisy.
     low, high : int
         Thresholds on |dx| + |dy| of 3 x 3 Sobel derivatives (a step of 1 level counts 4): edges weaker than `low`
-        go, those above `high` stay, the others stay if they touch one that stays.
+        go, those above `high` stay, the others stay if they touch one that stays. `low` may not exceed `high`.
 
     Returns
     -------

@@ -8,14 +8,15 @@ from evoseg.base.errors import PipelineError, unknown
 from evoseg.operators import registry
 from evoseg.operators.parameters import Value
 from evoseg.pipeline.printer import FORM_VERSION
-from evoseg.pipeline.reader import check_size, warn_of_revisions
-from evoseg.pipeline.value import Pipeline, Step, step
+from evoseg.pipeline.reader import check_size, warn_of_order, warn_of_revisions
+from evoseg.pipeline.value import Pipeline, Step, step_as_written
 
 STEP_KEYS = ("operator", "revision", "inputs", "params")
 
 
 def write_json(pipeline: Pipeline) -> str:
-    """Return the pipeline as one JSON document."""
+    """Return the pipeline as one JSON document; values that contradict each other are put in order."""
+    pipeline = pipeline.settled()
     steps = [
         {
             "operator": s.operator,
@@ -25,7 +26,8 @@ def write_json(pipeline: Pipeline) -> str:
         }
         for s in pipeline.steps
     ]
-    return json.dumps({"evoseg": FORM_VERSION, "steps": steps})
+    checked = {"checked": True} if any(registry.get(s.operator).in_order for s in pipeline.steps) else {}
+    return json.dumps({"evoseg": FORM_VERSION, **checked, "steps": steps})
 
 
 def read_json(text: str) -> Pipeline:
@@ -40,6 +42,8 @@ def read_json(text: str) -> Pipeline:
     -----
     RevisionWarning
         If a step names another revision of its operator than the present one.
+    OrderWarning
+        If an early version wrote values that contradict each other, which are put in order.
     """
     check_size(text)
     try:
@@ -49,11 +53,19 @@ def read_json(text: str) -> Pipeline:
     form = document.get("evoseg") if isinstance(document, dict) else None
     if type(form) is not int or form != FORM_VERSION:
         raise PipelineError(f'a pipeline in JSON starts with {{"evoseg": {FORM_VERSION}, "steps": [...]}}.')
-    _known(document, ("evoseg", "steps", "reads"), "the document")
+    _known(document, ("evoseg", "checked", "steps", "reads"), "the document")
     steps = document.get("steps")
     if not isinstance(steps, list) or not all(isinstance(s, dict) for s in steps):
         raise PipelineError("'steps' must be a list of objects.")
-    result = Pipeline([_step(entry, i) for i, entry in enumerate(steps)])
+    read = [_step(entry, i) for i, entry in enumerate(steps)]
+    result = Pipeline(read)
+    complaints = [registry.get(s.operator).contradiction(s.params) for s in read]
+    if i := next((i for i, complaint in enumerate(complaints, 1) if complaint), 0):
+        # Documents that people write seldom name the revision of every step.
+        if "checked" in document or not all("revision" in entry for entry in steps):
+            raise PipelineError(f"step {i - 1}: {complaints[i - 1]}")
+        warn_of_order(complaints[i - 1])
+        result = result.settled()
     warn_of_revisions([(s["operator"], s["revision"]) for s in steps if "revision" in s])
     return result
 
@@ -68,7 +80,7 @@ def _step(entry: dict[str, Any], index: int) -> Step:
         raise PipelineError(f"step {index}: 'revision' must be an integer.")
     values = {key: _value(value, index) for key, value in params.items()}
     try:
-        return step(name, *entry["inputs"], **values)
+        return step_as_written(name, *entry["inputs"], **values)
     except PipelineError as error:
         raise PipelineError(f"step {index}: {error}") from None
 

@@ -7,10 +7,22 @@ from evoseg.pipeline.value import IMAGE, Pipeline
 FORM_VERSION = 1
 
 
-def print_text(pipeline: Pipeline) -> str:
-    """Return the canonical text: every parameter in signature order, steps named by operator and number."""
+CHECKED = "parameters checked"
+"""Ends the first line of texts of which nothing but a change by hand can make parameters contradict each other."""
+
+
+def print_text(pipeline: Pipeline, *, settled: bool = True) -> str:
+    """Return the canonical text: every parameter in signature order, steps named by operator and number.
+
+    Parameters
+    ----------
+    settled : bool
+        Whether values that contradict each other are put in order, as in all that people and models read. False gives
+        the text as early versions wrote it, from which journals and libraries get the very same pipeline back.
+    """
+    pipeline = pipeline.settled() if settled else pipeline
     names = names_of(pipeline)
-    lines = [_header(pipeline), "def pipeline(image):"]
+    lines = [_header(pipeline, checked=settled), "def pipeline(image):"]
     for i, s in enumerate(pipeline.steps):
         named = registry.get(s.operator).named(s.params)
         arguments = [names[j] for j in s.inputs] + [f"{k}={_literal(v)}" for k, v in named.items()]
@@ -32,9 +44,10 @@ def names_of(pipeline: Pipeline) -> dict[int, str]:
     return names
 
 
-def _header(pipeline: Pipeline) -> str:
-    used = dict.fromkeys(s.operator for s in pipeline.steps)
-    return f"# evoseg {FORM_VERSION}: " + " ".join(f"{name}@{registry.get(name).revision}" for name in used)
+def _header(pipeline: Pipeline, *, checked: bool) -> str:
+    used = [registry.get(name) for name in dict.fromkeys(s.operator for s in pipeline.steps)]
+    mark = f" ({CHECKED})" if checked and any(op.in_order for op in used) else ""
+    return f"# evoseg {FORM_VERSION}: " + " ".join(f"{op.name}@{op.revision}" for op in used) + mark
 
 
 def _literal(value: Value) -> str:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from evoseg.base.errors import PipelineError, legible, unknown
 from evoseg.operators import registry
 from evoseg.operators.parameters import Value
-from evoseg.pipeline.printer import FORM_VERSION
-from evoseg.pipeline.value import IMAGE, MAX_STEPS, Pipeline, Step, checked_step, step
+from evoseg.pipeline.printer import CHECKED, FORM_VERSION, print_text
+from evoseg.pipeline.value import IMAGE, MAX_STEPS, Pipeline, Step, checked_step, step_as_written
 
 MAX_BYTES = 64 * 1024
 
@@ -26,13 +26,21 @@ class RevisionWarning(UserWarning):
     """A text was written with an older revision of an operator; its pixels may differ now."""
 
 
-def read_text(text: str) -> Pipeline:
+class OrderWarning(UserWarning):
+    """A text of an early version holds values that contradict each other; they were put in order."""
+
+
+def read_text(text: str, *, settled: bool = True) -> Pipeline:
     """Return the pipeline that `text` describes.
 
     Parameters
     ----------
     text : str
         At most 64 KiB and 200 statements: ``def pipeline(image):`` and, before it, any number of macros.
+    settled : bool
+        What becomes of values that contradict each other in a text that an early version has written: put in order,
+        with a warning, or kept, since journals and libraries need the very pipeline that was written. In any other
+        text they are an error.
 
     Raises
     ------
@@ -43,6 +51,8 @@ def read_text(text: str) -> Pipeline:
     -----
     RevisionWarning
         If the first line names another revision of an operator than the present one.
+    OrderWarning
+        If values were put in order.
     """
     text = text.removeprefix("\ufeff")  # what some editors put before UTF-8
     check_size(text)
@@ -62,8 +72,32 @@ def read_text(text: str) -> Pipeline:
         result = Pipeline(expansion.steps[: place + 1])
     except PipelineError as error:
         raise PipelineError(f"pipeline: {error}") from None
+    if expansion.contradictions:
+        if not _written_early(text, result):
+            raise expansion.contradictions[0]
+        if settled:
+            warn_of_order(str(expansion.contradictions[0]))
+            result = result.settled()
     warn_of_revisions(revisions)
     return result
+
+
+def _written_early(text: str, pipeline: Pipeline) -> bool:
+    """Return whether a text is what a version wrote whose operators took contradicting values in either order."""
+    first, *rest = text.rstrip().splitlines()
+    body = [line for line in rest if not line.startswith("#")]
+    early = print_text(pipeline, settled=False).splitlines()
+    return first.startswith(f"# evoseg {FORM_VERSION}:") and CHECKED not in first and body == early[1:]
+
+
+def warn_of_order(complaint: str) -> None:
+    """Warn that values which contradict each other were put in order."""
+    warnings.warn(
+        f"{complaint} An early version of evoseg wrote this pipeline and put such values in order when it ran. They "
+        "are read in that order, so the answers are the same.",
+        OrderWarning,
+        stacklevel=3,
+    )
 
 
 def parsed_functions(text: str) -> dict[str, ast.FunctionDef]:
@@ -147,6 +181,7 @@ class _Expansion:
 
     def __post_init__(self) -> None:
         self.steps: list[Step] = []
+        self.contradictions: list[PipelineError] = []
         self.open: list[str] = []
         self.calls = 0
 
@@ -197,10 +232,12 @@ class _Expansion:
         if len(self.steps) >= MAX_STEPS:
             raise _error(node, f"the program has more than {MAX_STEPS} steps")
         try:
-            self.steps.append(step(node.func.id, *inputs, **params))
+            self.steps.append(step_as_written(node.func.id, *inputs, **params))
             checked_step(self.steps, len(self.steps) - 1)
         except PipelineError as error:
             raise _error(node, str(error)) from None
+        if complaint := registry.get(node.func.id).contradiction(self.steps[-1].params):
+            self.contradictions.append(_error(node, complaint))
         return len(self.steps) - 1
 
 

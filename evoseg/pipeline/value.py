@@ -47,8 +47,16 @@ def step(operator: str, /, *inputs: int, **params: Value) -> Step:
     Raises
     ------
     PipelineError
-        If the operator or a parameter is unknown, or a value is out of its range.
+        If the operator or a parameter is unknown, a value is out of its range, or two values contradict each other.
     """
+    made = step_as_written(operator, *inputs, **params)
+    if complaint := registry.get(operator).contradiction(made.params):
+        raise PipelineError(complaint)
+    return made
+
+
+def step_as_written(operator: str, /, *inputs: int, **params: Value) -> Step:
+    """Make a step as `step` does, whose values may contradict each other."""
     known = {p.name: p for p in registry.get(operator).parameters}
     for name in params:
         if name not in known:
@@ -126,6 +134,21 @@ class Pipeline:
             if isinstance(parameter.domain, Range) and parameter.domain.unit == "channel"
         ]
         return 1 + max((int(value) for value in named if isinstance(value, int)), default=0)
+
+    @property
+    def contradiction(self) -> str:
+        """Say which values of a step contradict each other; nothing if none do."""
+        complaints = (registry.get(s.operator).contradiction(s.params) for s in self.steps)
+        return next((complaint for complaint in complaints if complaint), "")
+
+    def settled(self) -> "Pipeline":
+        """Return a pipeline of the same pixels in which no values contradict each other.
+
+        A search may propose any values; what it hands out is settled.
+        """
+        if not self.contradiction:
+            return self
+        return Pipeline(Step(s.operator, s.inputs, registry.get(s.operator).settled(s.params)) for s in self.steps)
 
     def until(self, index: int) -> "Pipeline":
         """Return the sub-program whose result is step `index`."""

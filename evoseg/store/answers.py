@@ -26,7 +26,8 @@ def as_row(answer: Answer) -> dict[str, Any]:
     if isinstance(answer, Scored):
         numbers = (answer.statistics, answer.scores, answer.left_out)
         n_images = len(answer.scores)
-        return _row(SCORED, answer.score, print_text(answer.pipeline), n_images, b"".join(map(_bytes, numbers)))
+        text = print_text(answer.pipeline, settled=False)
+        return _row(SCORED, answer.score, text, n_images, b"".join(map(_bytes, numbers)))
     if isinstance(answer, TurnedAway):
         return _row(TURNED_AWAY, answer.score, None, None, struct.pack("<d", answer.score))
     if isinstance(answer, Failed):
@@ -64,7 +65,7 @@ def as_answer(row: Mapping[str, Any], program: Pipeline) -> Answer:
             return numbers.reshape(n, -1)
         if outcome == SCORED:
             left_out, scores, statistics = numbers[-n:], numbers[-2 * n : -n], numbers[: -2 * n].reshape(n, -1)
-            return Scored(read_text(row["words"]), statistics.copy(), scores.copy(), left_out.copy())
+            return Scored(read_text(row["words"], settled=False), statistics.copy(), scores.copy(), left_out.copy())
     except (ValueError, TypeError, IndexError, PipelineError) as error:
         raise AnswerError(str(error)) from error
     raise AnswerError(f"an answer cannot be '{outcome}'")

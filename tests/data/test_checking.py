@@ -210,3 +210,15 @@ def test_only_known_pixels_count(tmp_path):
     sound(tmp_path, 1)
     put(tmp_path / "known" / "s00.png", square(12))
     assert check(tmp_path).card["foreground_share"]["mean"] == 36 / 144
+
+
+def test_grey_images_that_were_saved_as_colour_are_told(tmp_path):
+    for i in range(3):
+        gray = RNG.integers(0, 256, SHAPE, np.uint8)
+        put(tmp_path / "images" / f"{i}.png", gray if i == 2 else np.repeat(gray[:, :, None], 3, axis=2))
+        put(tmp_path / "masks" / f"{i}.png", square())
+    report = check(tmp_path)
+    assert report.ok and "\n  R, G, B are equal in all images: read as one\n" in str(report)
+    assert report.card["equal_channels"] == [["R", "G", "B"]]
+    put(tmp_path / "images" / "1.png", RNG.integers(0, 256, (*SHAPE, 3), np.uint8))
+    assert "equal in all images" not in str(check(tmp_path))

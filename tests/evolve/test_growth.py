@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 from numpy.random import default_rng
 
 from evoseg.base.kinds import Kind
+from evoseg.evolve.classics import intakes
 from evoseg.evolve.facts import survey_images
 from evoseg.evolve.growth import scaled, unscaled, vocabulary
 from evoseg.operators import registry
 from evoseg.operators.parameters import Range
 from evoseg.pipeline import IMAGE, Pipeline, print_text, read_text
+from evoseg.pipeline.value import step
 from tests.evolve.helpers import discs, facts_of
 
 NOISE = default_rng(4).random((24, 35, 6))
@@ -42,7 +44,7 @@ def test_grown_programs_have_their_kind_and_run(name, kind):
     for i in range(60):
         pipeline = words.grow(rng, kind, 1 + i % 6)
         assert pipeline.output is kind
-        assert read_text(print_text(pipeline)) == pipeline
+        assert read_text(print_text(pipeline)) == pipeline.settled()
         assert pipeline(IMAGES[name]).shape == (24, 35)
 
 
@@ -68,6 +70,34 @@ def test_colour_is_not_looked_for_in_grey_images():
     rng = default_rng(8)
     used = {s.operator for _ in range(300) for s in words.grow(rng, Kind.MASK, 5).steps}
     assert not used & {"plane", "mix"}
+
+
+def test_channels_that_are_equal_in_all_images_count_as_one():
+    rng = default_rng(8)
+    greys = [np.repeat(rng.integers(0, 256, (31, 44, 1), np.uint8), 3, axis=2) for _ in range(3)]
+    equal = survey_images(greys)
+    assert (equal.repeated, equal.distinct, equal.coloured) == ((1, 2), (0,), False)
+    words = vocabulary(equal)
+    for i in range(300):
+        program = words.grow(default_rng(i), Kind.MASK, 4)
+        assert program.channels == 1 and not {"plane", "mix"} & {s.operator for s in program.steps}
+    assert intakes(equal) == [Pipeline([step("channel", IMAGE, index=0)])]
+    one_pixel = [*greys[:2], greys[2].copy()]
+    one_pixel[2][5, 7, 1] ^= 1
+    assert (survey_images(one_pixel).repeated, survey_images(one_pixel).coloured) == ((2,), True)
+    assert survey_images(greys, equal_as_one=False).repeated == ()
+
+
+def test_a_repeated_plane_is_passed_over_and_those_after_it_are_not():
+    rng = default_rng(8)
+    image = rng.integers(0, 60000, (31, 44, 4), np.uint16)
+    image[:, :, 2] = image[:, :, 0]
+    facts = survey_images([image])
+    assert facts.distinct == (0, 1, 3)
+    words, drawn = vocabulary(facts), set()
+    for i in range(200):
+        drawn |= {s.params[0] for s in words.grow(default_rng(i), Kind.MASK, 3).steps if s.operator == "channel"}
+    assert drawn == {0, 1, 3}
 
 
 def test_only_channels_that_exist_are_drawn():

@@ -44,9 +44,14 @@ def step_lists(draw: st.DrawFn, most: int = 8) -> list[Step]:
     return steps
 
 
+def proposals(most: int = 8) -> st.SearchStrategy[Pipeline]:
+    """Return a strategy of pipelines of any output kind, as a search may propose them: parameters may contradict."""
+    return step_lists(most).map(Pipeline)
+
+
 def programs(most: int = 8) -> st.SearchStrategy[Pipeline]:
     """Return a strategy of pipelines of any output kind."""
-    return step_lists(most).map(Pipeline)
+    return proposals(most).map(Pipeline.settled)
 
 
 @st.composite
