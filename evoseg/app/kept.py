@@ -261,7 +261,7 @@ def _runs_named(source: str | Path) -> list[Path]:
         return []
     folder = path if path.is_dir() else path.parent
     if (folder / CLASSES).is_file():
-        return [database.parent for database in _runs_of(folder)]
+        return sorted(database.parent for database in folder.glob(f"*/{DATABASE}"))
     return [folder] if (folder / DATABASE).is_file() else []
 
 
