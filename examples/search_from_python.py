@@ -21,7 +21,7 @@ with TemporaryDirectory() as scratch:
 print(found.result["pipeline"])
 print(f"Dice on {len(found.test_per_image)} test images: {found.scores['test']:.3f}, 95 % within {found.interval_test}")
 print("for comparison:", found.baselines_test)
-print("good enough" if found.good_enough else "nothing good enough")
+print(found.verdict)
 worst = min(found.test_per_image, key=found.test_per_image.get)
 print(f"worst on {worst}: {found.test_per_image[worst]:.3f}")
 

@@ -100,7 +100,7 @@ def main() -> int:
         began = time.monotonic()
         task = solved(folder, asked.evaluations, asked.seed, of)
         if task is None:
-            print(f"{name}: nothing good enough was found", file=sys.stderr)
+            print(f"{name}: nothing was found that looks at the image", file=sys.stderr)
             continue
         write_task(task, path)
         words = ", ".join(f"{p.role} {p.score:.3f} ({len(p.pipeline)} steps)" for p in task.pipelines)

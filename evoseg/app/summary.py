@@ -1,6 +1,6 @@
 """A search's result in plain words, for a terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from textwrap import indent
 from typing import Any
 
@@ -132,14 +132,12 @@ def _table(found: Found) -> str:
 
 def verdict(found: Found) -> str:
     """Say whether the pipeline is surely better than the baselines on the test images, and by how much."""
-    n = len(found.test_per_image)
-    role, said = found.result["role"], [_judged(found, n)]
-    if role == "constant":
+    said, test = [_judged(found)], found.scores["test"]
+    if found.result["role"] == "constant":
         said.append("The pipeline above ignores the image: nothing that was tried was expected to score higher.")
-    elif role == "classic":
+    elif found.result["role"] == "classic":
         said.append("The pipeline above is the best classic recipe: no evolved one was expected to score higher.")
-    test = found.scores["test"]
-    if found.metric == "iou" and test is not None and test < 0.5 and role != "constant":
+    elif found.metric == "iou" and test is not None and test < 0.5:
         said.append(
             "On average, more than half of the pixels that it or the truth marks are wrong. Thin lines score low for a "
             "pixel's width; look at the pictures."
@@ -147,32 +145,37 @@ def verdict(found: Found) -> str:
     return " ".join(said)
 
 
-def _judged(found: Found, n: int) -> str:
+def _judged(found: Found) -> str:
     """Return the verdict with the comparisons that it follows from."""
+    n = len(found.test_per_image)
     if found.verdict is None:
         return (
             "Whether it is surely better than the baselines cannot be said: this result was written by an early "
             "version of evoseg, which did not keep the baselines' score of each image."
         )
     if found.verdict == TOO_FEW:
-        counted = (
-            "There is no test image" if n == 0 else f"There {'is 1 test image' if n == 1 else f'are {n} test images'}"
-        )
+        counted = {0: "There is no test image", 1: "There is 1 test image"}.get(n, f"There are {n} test images")
         return (
             f"Too few test images to tell whether it is better than the baselines. {counted}; at least {LEAST_IMAGES} "
             "are needed."
         )
-    told = "; ".join(
-        f"{baseline_words(name, found.metric)} by {c.mean:+.3f} ({c.low:+.3f} to {c.high:+.3f})"
-        for name, c in sorted(found.comparisons_test.items(), key=lambda entry: entry[1].mean)
-        if not (found.result["role"] == "classic" and name == "classic")
-    )
-    word = {
-        BETTER: "Better: it scores surely higher than every baseline",
-        WORSE: "Worse: it scores surely lower than at least one baseline",
-        NOT_SURELY: "Not surely better: chance could explain how it compares with at least one baseline",
+    compared = {baseline_words(name, found.metric): c for name, c in found.comparisons_test.items()}
+    said = {
+        BETTER: "Better than every baseline",
+        WORSE: f"Worse than {_listed([name for name, c in compared.items() if c.high < 0])}",
+        NOT_SURELY: f"Not surely better than {_listed([name for name, c in compared.items() if c.low <= 0])}",
     }[found.verdict]
-    return f"{word}. Over {n} test images, image by image, it differs from {told} (mean, 95 % interval)."
+    own = "the best classic recipe" if found.result["role"] == "classic" else ""
+    told = ", ".join(
+        f"{abs(c.mean):.3f} {'lower' if c.mean < 0 else 'higher'} than {name} ({c.low:+.3f} to {c.high:+.3f})"
+        for name, c in sorted(compared.items(), key=lambda entry: entry[1].mean)
+        if name != own
+    )
+    return f"{said}. Compared image by image on {n} test images, it scores {told}; in brackets, 95 % intervals."
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(names)
 
 
 def reused(found: Found) -> list[str]:

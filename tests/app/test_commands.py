@@ -154,7 +154,7 @@ def test_search_tells_a_person_what_counts(command, dataset, tmp_path):
     done = command("search", dataset, "--evaluations", "30", "--workers", "0", "--out", tmp_path / "run")
     assert "on 4 test images that the search never saw" in done.out
     assert "best classic" in done.out
-    assert re.search(r"^(Better|Not surely better|Worse): ", done.out, re.MULTILINE)
+    assert re.search(r"^(Better|Not surely better|Worse) than ", done.out, re.MULTILINE)
     assert "ended because the evaluations were spent" in done.out
     assert evoseg.read_pipeline(tmp_path / "run" / "pipeline.evo").digest
     for name in ("pipeline.evo", "result.json", "test.png", "curve.png"):

@@ -83,11 +83,13 @@ def worded(found: evoseg.Found, *scores: float, role: str = "evolved", **rivals:
 
 def test_the_sentences_follow_from_the_word(found):
     assert worded(found, 0.8, 0.8, 0.8, classic=0.5, all=0.1).startswith(
-        "Better: it scores surely higher than every baseline. Over 3 test images, image by image, it differs from the "
-        "best classic recipe by +0.300 (+0.176 to +0.424); answering 'everything' by +0.700"
+        "Better than every baseline. Compared image by image on 3 test images, it scores 0.300 higher than the best "
+        "classic recipe (+0.176 to +0.424), 0.700 higher than answering 'everything' (+0.576 to +0.824); in brackets"
     )
-    assert worded(found, 0.8, 0.8, 0.8, classic=0.788, all=0.1).startswith("Not surely better")
-    assert worded(found, 0.5, 0.5, 0.5, classic=0.8, all=0.1).startswith("Worse: it scores surely lower")
+    unsure = worded(found, 0.8, 0.8, 0.8, classic=0.788, all=0.1)
+    assert unsure.startswith("Not surely better than the best classic recipe. Compared")
+    worse = worded(found, 0.5, 0.5, 0.5, classic=0.8, all=0.1)
+    assert worse.startswith("Worse than the best classic recipe. ") and "0.300 lower than the best classic" in worse
     assert worded(found, 0.8, 0.9, classic=0.1).startswith("Too few test images to tell")
     assert "There is no test image" in worded(found)
     assert "is the best classic recipe" in worded(found, 0.8, 0.8, 0.8, role="classic", classic=0.8, all=0.1)
