@@ -197,7 +197,7 @@ def solve(
     tested = tuple(splits.test[i] for i in test.images)
     credit = progress.credit(best.scored.pipeline)
     ancestors = progress.ancestors(best.scored.pipeline)
-    statistics = {program.settled(): found for program, found in test.statistics.items()}
+    statistics = {program.settled(): of_images for program, of_images in test.statistics.items()}
     return Solution(
         _settled(best),
         tuple(_settled(finalist) for finalist in finalists),
