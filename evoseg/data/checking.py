@@ -15,12 +15,13 @@ from evoseg.data.asked import asked, touching
 from evoseg.data.card import DatasetCard
 from evoseg.data.dataset import Dataset, first_faults
 from evoseg.data.folder import Folder, scan
+from evoseg.data.meaning import BINARY
 from evoseg.data.reading import PLAIN, Reading
 from evoseg.data.sources import FolderSource
 from evoseg.data.splits import Splits, near_duplicates, split_facts, straddling, strokes_among
 from evoseg.data.survey import ImageFacts, Survey, survey
 
-_NEARLY_FULL = 0.95
+_NEARLY_FULL, _MOSTLY = 0.95, 0.75
 _LISTED = 8
 
 
@@ -174,10 +175,12 @@ def _mask_faults(folder: Folder, labelled: Sequence[ImageFacts]) -> list[Note]:
 
 def _warnings(folder: Folder, found: Survey, labelled: Sequence[ImageFacts], splits: Splits | None) -> list[str]:
     warnings: list[str] = []
-    for fact in labelled:
-        if fact.tally is not None and fact.n_known and fact.n_foreground > _NEARLY_FULL * fact.n_known:
-            share = 100 * fact.n_foreground / fact.n_known
-            warnings.append(Note(folder.masks[fact.stem].path, f"{share:.0f} % is foreground; is the mask inverted?"))
+    full = [fact for fact in labelled if fact.tally is not None and fact.n_foreground > _NEARLY_FULL * fact.n_known > 0]
+    # Where most masks are, that was said of all of them; classes and objects may cover all.
+    odd = found.decision.meaning.task == BINARY and len(full) < _MOSTLY * len(labelled)
+    for fact in full if odd else ():
+        share = 100 * fact.n_foreground / fact.n_known
+        warnings.append(Note(folder.masks[fact.stem].path, f"{share:.0f} % is foreground; is the mask inverted?"))
     if warning := touching(found.facts, asked(found, folder.card).task):
         warnings.append(warning)
     truths = folder.masks.keys() | folder.points.keys() | folder.shifts.keys()

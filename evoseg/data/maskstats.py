@@ -20,8 +20,6 @@ _MOST_COLOURS = 4096
 """Colours of a mask that are kept, most frequent first; photographs and JPEG have more."""
 WRAPPED = 230
 """Distinct values of an 8-bit mask from which its numbers may have run out."""
-_ALIKE = 32
-"""Difference in each channel up to which neighbours have one colour that compression has changed."""
 _MOST_PIECES = 1000
 """Pieces of one value beyond which they are noise, not objects."""
 
@@ -41,8 +39,10 @@ class MaskStats:
     pixels, border : int64 arrays of shape (n,)
         Pixels in all, and in the outermost rows and columns.
     between : int64 array of shape (n,)
-        Pixels as at soft edges: those with both lower and higher values (or brightness) among their eight neighbours;
-        of colours, those that resemble at most two of their four neighbours.
+        Pixels with both lower and higher values (or brightness) among their eight neighbours, as at soft edges; of
+        colours, none.
+    flat : int64 array of shape (n,)
+        Pixels that resemble at least three of their four neighbours, as inside of regions.
     solid : int64 array of shape (n,)
         Pixels that equal at least two of their four neighbours.
     pieces : int64 array of shape (n,)
@@ -59,6 +59,7 @@ class MaskStats:
     pixels: Counts
     border: Counts
     between: Counts
+    flat: Counts
     solid: Counts
     pieces: Counts
     apart: Counts
@@ -96,7 +97,8 @@ def mask_stats(stored: StoredMask, known: Mask | None = None) -> MaskStats:
         keys=keys,
         pixels=counts(counted),
         border=counts(rim),
-        between=counts(_edge_of_colours(values) if stored.colours else _between(values, stored)) if inner else nothing,
+        between=counts(_between(values, stored)) if inner and not stored.colours else nothing,
+        flat=counts(_flat(values, stored)) if inner else counts(counted),
         solid=counts(_solid(index)) if inner else counts(counted),
         pieces=_pieces(index, n, counted),
         apart=_apart(values, keys) if values.dtype == np.uint8 and n >= WRAPPED else nothing - 1,
@@ -109,7 +111,7 @@ def mask_stats(stored: StoredMask, known: Mask | None = None) -> MaskStats:
 
 
 def _only(stats: MaskStats, kept: Mask) -> MaskStats:
-    names = ("keys", "pixels", "border", "between", "solid", "pieces", "apart")
+    names = ("keys", "pixels", "border", "between", "flat", "solid", "pieces", "apart")
     return replace(stats, **{name: getattr(stats, name)[kept] for name in names})
 
 
@@ -137,29 +139,33 @@ def _between(values: NDArray[Any], stored: StoredMask) -> Mask:
     return found
 
 
-def _edge_of_colours(packed: NDArray[Any]) -> Mask:
-    alike = np.zeros(packed.shape, np.uint8)
-    # Beyond the border lies more of the same.
-    alike[[0, -1]] += 1
-    alike[:, [0, -1]] += 1
-    rgb = np.stack([packed >> 16 & 255, packed >> 8 & 255, packed & 255], axis=2).astype(np.int16)
-    down = np.abs(np.diff(rgb, axis=0)).max(axis=2) <= _ALIKE
-    right = np.abs(np.diff(rgb, axis=1)).max(axis=2) <= _ALIKE
-    alike[1:] += down
-    alike[:-1] += down
-    alike[:, 1:] += right
-    alike[:, :-1] += right
-    return np.asarray(alike < 3)
+def _flat(values: NDArray[Any], stored: StoredMask) -> Mask:
+    """Return where at least three neighbours are alike, an eighth of the range apart in each channel at most."""
+    if stored.table is not None:
+        values = stored.table[np.minimum(values, len(stored.table) - 1)].astype(np.float32)
+    elif stored.colours:
+        values = np.stack([values >> 16 & 255, values >> 8 & 255, values & 255], axis=2).astype(np.float32)
+    else:
+        values = values[..., None].astype(np.float32)
+    near = 32 if values.shape[2] == 3 else float(values.max() - values.min()) / 8
+    down, right = (np.abs(np.diff(values, axis=axis)).max(axis=2) <= near for axis in (0, 1))
+    return _enough(down, right, least=3)
 
 
 def _solid(index: NDArray[np.int64]) -> Mask:
-    equal = np.zeros(index.shape, np.uint8)
-    down, right = index[1:] == index[:-1], index[:, 1:] == index[:, :-1]
+    return _enough(index[1:] == index[:-1], index[:, 1:] == index[:, :-1], least=2)
+
+
+def _enough(down: Mask, right: Mask, least: int) -> Mask:
+    """Return where enough of the four neighbours are equal; beyond the border lies more of the same."""
+    equal = np.zeros((down.shape[0] + 1, right.shape[1] + 1), np.uint8)
+    equal[[0, -1]] += 1
+    equal[:, [0, -1]] += 1
     equal[1:] += down
     equal[:-1] += down
     equal[:, 1:] += right
     equal[:, :-1] += right
-    return equal >= 2
+    return equal >= least
 
 
 def _pieces(index: NDArray[np.int64], n: int, counted: Mask) -> Counts:

@@ -40,6 +40,12 @@ _PILED = 0.5
 """Share of the pixels that lie at either end of the values, in masks with soft edges; less in grey images."""
 _PEAK = 0.1
 """Share of the marked pixels at the upper end, in masks with soft edges; less in maps of distance or density."""
+_PLATEAUS = (0.2, 0.8)
+"""Shares of the range between which such regions are looked for; smoothed objects are flat at their tops, too."""
+_PLATEAU = 0.25
+"""Share of the pixels of middle values inside of flat regions from which these may be regions of their own."""
+_STEPS = 32
+"""Steps of the range; where most of those pixels lie in a quarter of these, they do not come from wide soft edges."""
 _CONFIDENT = 0.9
 """What the highest probability of a map must reach for 0.5 to be its threshold."""
 _CONSTANT = 12
@@ -60,7 +66,7 @@ _MIXED = 40
 """Distance in RGB from the line between two colours within which a third may be their mixture at an edge."""
 _STRAYED = 100
 """The same for colours of few pixels, where compression blurs colour more than brightness."""
-_LIGHT = 0.2
+_LIGHT = 0.5
 """Share of the rarest main colour up to which a colour has few pixels."""
 
 
@@ -104,6 +110,10 @@ class Meaning:
     task: str = BINARY
     names: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Bring keys and numbers to the types that a record gives them."""
+        object.__setattr__(self, "numbers", tuple((float(key), int(number)) for key, number in self.numbers))
+
     @property
     def plain(self) -> bool:
         """Whether every pixel keeps its value."""
@@ -131,8 +141,7 @@ class Meaning:
             return cls(first=True)
         try:
             words = json.loads(text)
-            pairs = tuple((float(key), int(number)) for key, number in words.pop("numbers", ()))
-            return cls(**words, numbers=pairs, names=tuple(words.pop("names", ())))
+            return cls(**words | {name: tuple(words.get(name, ())) for name in ("numbers", "names")})
         except (ValueError, TypeError, AttributeError) as error:
             raise DatasetError(
                 f"what the run says about its masks ('{text[:60]}') is not understood here. Use the version of evoseg "
@@ -143,8 +152,7 @@ class Meaning:
         """Return the checksum of a mask read so; that of its file if its pixels keep their values."""
         if self.plain or self.first:
             return digest
-        how = json.dumps([self.text, *self.numbers])
-        return sha256(f"{digest} {how}".encode()).hexdigest()
+        return sha256(f"{digest} {self.text}".encode()).hexdigest()
 
     def keys(self, stored: StoredMask) -> NDArray[Any]:
         """Return values or colours, shape (M, N), as this meaning takes them."""
@@ -286,6 +294,7 @@ class _Pool:
     pixels: Counts
     border: Counts
     between: Counts
+    flat: Counts
     solid: Counts
     masks: Counts
 
@@ -293,14 +302,16 @@ class _Pool:
     def of(cls, stats: Sequence[MaskStats]) -> "_Pool":
         """Sum over masks."""
         keys, place = np.unique(np.concatenate([one.keys for one in stats]), return_inverse=True)
-        names = ("pixels", "border", "between", "solid")
+        names = ("pixels", "border", "between", "flat", "solid")
         sums = [np.bincount(place, np.concatenate([getattr(one, name) for one in stats])) for name in names]
         counts = [found.astype(np.int64) for found in (*sums, np.bincount(place))]
         return cls(keys, *counts)
 
     def only(self, kept: NDArray[np.bool_]) -> "_Pool":
         """Return some of the keys."""
-        return _Pool(*(getattr(self, name)[kept] for name in ("keys", "pixels", "border", "between", "solid", "masks")))
+        return _Pool(
+            *(getattr(self, name)[kept] for name in ("keys", "pixels", "border", "between", "flat", "solid", "masks"))
+        )
 
     def without(self, keys: Iterable[float]) -> "_Pool":
         """Return all but some keys."""
@@ -433,9 +444,10 @@ class _Choice:
 
     def classes_lines(self, keys: Iterable[float]) -> str:
         """Return lines that name classes."""
-        keys = list(keys)[:5]
-        if any(not self.meaning.colours and (key > HIGHEST_CLASS or key != round(key)) for key in keys):
-            return "task: classes"
+        keys = [key for key in keys if self.meaning.colours or key > 0]
+        bad = any(not self.meaning.colours and (key > HIGHEST_CLASS or key != round(key)) for key in keys)
+        if len(keys) > _CONSTANT or bad or TRANSPARENT in keys:
+            return "background: []\ntask: classes"
         names = [f"  {self.yaml(key)}: {chr(ord('a') + i)}-class" for i, key in enumerate(keys)]
         return "\n".join(["classes:", *names])
 
@@ -472,7 +484,10 @@ class _Choice:
         if kind == "levels":
             return self._levels(main, whole, ignored)
         if kind == "mixed":
-            raise self._smeared(main)
+            plateaus = main.only((main.solid > _HALF * main.pixels) & (main.pixels > 0.002 * self.total))
+            if len(plateaus.keys) > 2:
+                raise self._smeared(main, plateaus)
+            return self._levels(main, whole, ignored, doubtful=whole)
         if not whole:
             return self._few_floats(main, ignored)
         strays = self._strays(main, named | set(self.said("classes") or ()))
@@ -515,8 +530,10 @@ class _Choice:
             if soft and len(middle.keys) == 1 and whole and not self.lossy:
                 return "solid"  # a rim of one value, which no smoothing leaves
             by_value = (middle.between > _HALF * middle.pixels).mean()
+            if soft and _has_plateaus(middle, low, high):
+                return "mixed"
         else:
-            soft = len(inner.keys) > 2 and inner.solid.sum() < _HALF * inner.pixels.sum()
+            soft = self.lossy or (len(inner.keys) > 2 and inner.solid.sum() < _HALF * inner.pixels.sum())
             by_value = float((inner.solid < _HALF * inner.pixels).mean())
         if soft:
             return "levels"
@@ -524,7 +541,7 @@ class _Choice:
             return "mixed"
         return "mixed" if self.lossy else "solid"
 
-    def _levels(self, main: _Pool, whole: bool, ignored: set[float]) -> Decision:
+    def _levels(self, main: _Pool, whole: bool, ignored: set[float], doubtful: bool = False) -> Decision:
         """Take half of the highest value as the threshold, where values pile up at both ends."""
         low, high = float(main.keys[0]), float(main.keys[-1])
         keys, pixels = main.keys, main.pixels
@@ -538,11 +555,11 @@ class _Choice:
         if probable:
             half = 0.5
         sure = high >= _CONFIDENT if probable else 0 <= low <= _MIDDLE[0] * high and piled
-        if not sure:
-            at = 0 if low < 0 else half
+        if doubtful or not sure:
+            at = 0 if low < 0 else half if low < half else (low + high) / 2
             what = f"{spread}, which do not pile up at both ends"
             if probable:
-                what = f"{spread}: a map of probabilities whose highest is {high:.2g}?"
+                what = f"{spread}: as of a map of probabilities that are all low"
             raise self.unclear(
                 what,
                 [_Reading(f"values from {at:g} on are foreground (or another threshold)", f"threshold: {at:g}")],
@@ -584,8 +601,7 @@ class _Choice:
             self._warn_if_inverted(set(marked.tolist()), f"foreground: {self.name(main.keys[0])}")
         return Decision(meaning, tuple(rows), "the masks' values are levels, as of soft edges")
 
-    def _smeared(self, main: _Pool) -> _Unclear:
-        plateaus = main.only((main.solid > _HALF * main.pixels) & (main.pixels > 0.002 * self.total))
+    def _smeared(self, main: _Pool, plateaus: _Pool) -> _Unclear:
         what = (
             f"{self._listed(plateaus.keys)} fill regions, and {len(main.keys) - len(plateaus.keys)} other values lie "
             "at their edges, as after JPEG compression or smooth resizing; a mixture of two values may be a third. "
@@ -650,25 +666,28 @@ class _Choice:
         if 0 in main.keys or self.card.classes or len(main.keys) < 2:
             return {0.0}
         likely = self._dominant(main)
-        if likely is None and self._is_numbered(self._foreground(())):
+        constant = len(main.keys) <= _CONSTANT and bool((main.masks >= len(self.masks) / 2).all())
+        if likely is None and not constant and self._is_numbered(self._foreground(())):
             return {0.0}
         others = [float(key) for key in main.keys if key != likely]
         readings = []
+        numbered = self._is_numbered(self._foreground(() if likely is None else (likely,)))
         if likely is not None:
             words = f"{self.name(likely)}, which covers most and touches the border, is background"
             lines = f"background: {self.yaml(likely)}"
-            if 1 < len(others) <= _CONSTANT and not self._is_numbered(self._foreground((likely,))):
+            if 1 < len(others) <= _CONSTANT and not numbered:
                 lines += "\n" + self.classes_lines(others)
             readings.append(_Reading(words, lines))
-            readings += [
-                _Reading(f"{self.name(key)} is background", f"background: {self.yaml(key)}") for key in others[:1]
-            ]
+        for key in main.keys[:1] if likely is None else others if len(others) == 1 else []:
+            readings.append(_Reading(f"{self.name(key)} is background", f"background: {self.yaml(key)}"))
+        if main.keys[0] < 0:
+            words = f"{self._listed(main.keys[main.keys < 0])} marks pixels that count nowhere"
+            marks = ", ".join(self.yaml(key) for key in main.keys[main.keys < 0])
+            readings.append(_Reading(words, f"ignore: [{marks}]\nbackground: []"))
         else:
-            readings += [
-                _Reading(f"{self.name(key)} is background", f"background: {self.yaml(key)}") for key in main.keys[:2]
-            ]
-        everything = "background: []" if len(main.keys) > _CONSTANT else self.classes_lines(main.keys)
-        readings.append(_Reading("there is no background, and each value is a class or an object", everything))
+            everything = "background: []" if numbered else self.classes_lines(main.keys)
+            kind = "an object" if numbered else "a class"
+            readings.append(_Reading(f"there is no background, and each value is {kind}", everything))
         raise self.unclear(f"no mask holds 0; they hold {self._listed(main.keys)}", readings)
 
     def _refuse_void(self, main: _Pool, background: set[float]) -> None:
@@ -682,13 +701,16 @@ class _Choice:
         tops = (255, 65535) if not self.card.classes else (255,)
         small = below[-1] <= 40 or (below[-1] <= 200 and len(below) >= below[-1] / 2)
         if top in tops and top not in named and small and together:
-            each = self.classes_lines(rest.keys) if len(rest.keys) <= _CONSTANT else "ignore: []"
+            numbered = self._is_numbered(self._foreground((*background, top)))
+            each = "ignore: []" if numbered else self.classes_lines(rest.keys)
+            if top > HIGHEST_CLASS and not numbered:
+                each = f"foreground: [{', '.join(self.yaml(key) for key in rest.keys)}]"
             raise self.unclear(
                 f"beside {self._listed([*sorted(background & set(main.keys.tolist())), *below])} they hold "
                 f"{self.name(top)}, which often marks pixels to leave out (void)",
                 [
                     _Reading(f"pixels of {self.name(top)} count nowhere", f"ignore: {self.yaml(top)}"),
-                    _Reading(f"{self.name(top)} is a class or an object like the others", each),
+                    _Reading(f"{self.name(top)} is foreground, a class or an object like the others", each),
                     _Reading(f"{self.name(top)} is background", f"background: [0, {self.yaml(top)}]"),
                 ],
             )
@@ -749,6 +771,13 @@ class _Choice:
                     f"the value {self.name(likely)} covers most of most masks and their border: is it background? If "
                     f"so, write `background: [0, {self.yaml(likely)}]` into dataset.yaml."
                 )
+        always = len(self.masks) > 2 and len(main.keys) <= 4 and bool((main.masks == len(self.masks)).all())
+        if task == INSTANCES and not self.card.task and always:
+            names = self._listed(main.keys[~np.isin(main.keys, [*background])])
+            self.warnings.append(
+                f"every mask holds {names}, each in about one piece: if these are classes rather than numbers of "
+                "objects, name them under `classes:` in dataset.yaml; if not, write `task: instances`."
+            )
         return Decision(meaning, self._rows(task, background, ignored, ""), why, certain)
 
     def _wrapped(self, one: MaskStats) -> bool:
@@ -816,8 +845,8 @@ class _Choice:
         if few:
             return CLASSES, f"the masks' {self.word}s, {listed}, come in several pieces each", False
         raise self.unclear(
-            f"{len(pool.keys)} {self.word}s in several pieces each, too many for classes (at most {MOST_CLASSES}), and "
-            "no numbers of objects",
+            f"{len(pool.keys)} {self.word}s in several pieces each are no numbers of objects, nor classes, which are "
+            f"at most {MOST_CLASSES} whole numbers up to {HIGHEST_CLASS}",
             [
                 _Reading(f"each {self.word} of a mask is an object", "task: instances"),
                 _Reading("all of them are one foreground", "task: binary"),
@@ -948,13 +977,19 @@ class _Choice:
         if len(main.keys) == 1:
             return {float(main.keys[0])} & {0.0, float(TRANSPARENT)}
         likely = float(main.keys[np.argmax(main.border)])
-        only_black = likely == 0 and self._covers([0], border_only=True)
-        covers = self._covers([likely]) and 0 not in main.keys and TRANSPARENT not in main.keys
-        if only_black or covers:
+        usual = likely == 0 or (likely == 0xFFFFFF and 0 not in main.keys)
+        rivals = {0, TRANSPARENT} & set(main.keys.tolist()) - {likely}
+        if not rivals and self._covers([likely], border_only=usual):
             return {likely}
         guesses = [likely, *(key for key in (TRANSPARENT, 0, 0xFFFFFF) if key in main.keys and key != likely)]
         readings = [_Reading(f"{self.name(key)} is background", f"background: {self.yaml(key)}") for key in guesses]
-        readings.append(_Reading("there is no background, and each colour is a class", self.classes_lines(main.keys)))
+        readings += [
+            _Reading(f"{self.name(key)} is foreground, and nothing else", f"foreground: {self.yaml(key)}")
+            for key in main.keys[main.keys != likely]
+            if len(main.keys) <= 3 or (key in COLOURS.values() and not _is_grey(int(key)))
+        ]
+        words = "there is no background, and each colour is a class"
+        readings.append(_Reading(words, self.classes_lines(main.keys)))
         raise self.unclear(
             f"they hold the colours {self._listed(main.keys)}, and it may be that none is background"
             if len(guesses) == 1
@@ -1063,13 +1098,13 @@ def _in_keys(one: MaskStats, meaning: Meaning) -> MaskStats:
 def _merged(one: MaskStats, keys: NDArray[Any]) -> MaskStats:
     """Return counts under other keys, several of which may have become equal."""
     found, place = np.unique(keys, return_inverse=True)
-    names = ("pixels", "border", "between", "solid", "pieces", "apart")
+    names = ("pixels", "border", "between", "flat", "solid", "pieces", "apart")
     sums: dict[str, Any] = {name: np.bincount(place, getattr(one, name), len(found)).astype(np.int64) for name in names}
     return replace(one, keys=found, **sums)
 
 
 def _only(one: MaskStats, kept: NDArray[np.bool_]) -> MaskStats:
-    names = ("keys", "pixels", "border", "between", "solid", "pieces", "apart")
+    names = ("keys", "pixels", "border", "between", "flat", "solid", "pieces", "apart")
     return replace(one, **{name: getattr(one, name)[kept] for name in names})
 
 
@@ -1114,8 +1149,19 @@ def _clusters(pool: _Pool, named: Iterable[float]) -> dict[float, tuple[int, int
             key = pure if pure not in clusters else key
         home = min(near, key=lambda other: _distance(key, other)) if near else key
         pixels, at_edges = clusters.get(home, (0, 0))
-        clusters[home] = pixels + int(pool.pixels[i]), at_edges + int(pool.between[i])
+        clusters[home] = pixels + int(pool.pixels[i]), at_edges + int(pool.pixels[i] - pool.flat[i])
     return clusters
+
+
+def _has_plateaus(middle: _Pool, low: float, high: float) -> bool:
+    """Return whether many values in the middle fill regions and lie near a few levels, as classes after compression."""
+    share = (middle.keys - low) / (high - low)
+    middle = middle.only((share > _PLATEAUS[0]) & (share < _PLATEAUS[1]))
+    if middle.flat.sum() <= _PLATEAU * middle.pixels.sum():
+        return False
+    steps = np.minimum((middle.keys - low) / (high - low) * _STEPS, _STEPS - 1).astype(int)
+    counts = np.sort(np.bincount(steps, middle.flat, _STEPS))[::-1]
+    return bool(counts[: _STEPS // 4].sum() > _MOST * counts.sum())
 
 
 def _is_grey(packed: int) -> bool:

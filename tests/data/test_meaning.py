@@ -8,10 +8,13 @@ import pytest
 import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
+from evoseg.base.errors import DatasetError
 from evoseg.data.checking import check, open_dataset
 from evoseg.data.dataset import Dataset
+from evoseg.data.meaning import Meaning
+from evoseg.data.reading import FIRST_RULES, Reading
 
 SHAPE = (96, 128)  # Non-square on purpose: swapped axes must fail.
 RED, GREEN, BLUE, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
@@ -155,3 +158,232 @@ def test_any_discs_come_back_from_any_exact_encoding(tmp_path_factory, encoding,
     dataset = Dataset(root)
     for i, truth in enumerate(truths):
         assert np.array_equal(dataset.load(f"s{i}").mask, truth)
+
+
+def two(labels: np.ndarray) -> np.ndarray:
+    """Return discs of two classes, several of each."""
+    return np.where(labels > 0, 1 + labels % 2, 0)
+
+
+def with_rims(labels: np.ndarray, rim: int) -> np.ndarray:
+    wide = cv2.dilate((labels > 0).astype(np.uint8), np.ones((5, 5), np.uint8))
+    return np.where(labels > 0, 1, np.where(wide > 0, rim, 0)).astype(np.uint8)
+
+
+def trimap(labels: np.ndarray) -> np.ndarray:
+    core = cv2.erode((labels > 0).astype(np.uint8), np.ones((3, 3), np.uint8))
+    return np.where(core > 0, 255, np.where(labels > 0, 128, 0)).astype(np.uint8)
+
+
+def inverting(mask: np.ndarray) -> Image.Image:
+    return indexed(mask * 255, *[(255 - i,) * 3 for i in range(256)])
+
+
+UNCLEAR = {
+    "ilastik": (
+        lambda i: np.where(i > 0, 2, 1).astype(np.uint8),
+        "no mask holds 0; they hold 1 and 2",
+        "background: 1",
+    ),
+    "headless ilastik": (lambda i: np.where(i > 0, 254, 255).astype(np.uint8), "254 and 255", "background: 255"),
+    "ilastik, three labels": (lambda i: np.where(i > 0, 1 + two(i), 1).astype(np.uint8), "1, 2 and 3", "background: 1"),
+    "numbers above 1": (lambda i: (i + 1).astype(np.uint8), "no mask holds 0", "background: 1"),
+    "-1 and 1": (lambda i: np.where(i > 0, 1, -1).astype(np.int16), "they hold -1 and 1", "background: -1"),
+    "void": (lambda i: with_rims(i, 255), "beside 0 and 1 they hold 255, which often marks pixels", "ignore: 255"),
+    "void in 16 bits": (lambda i: with_rims(i, 255).astype(np.uint16) * 257 // 257, "they hold 255", "ignore: 255"),
+    "trimap": (trimap, "128 lies almost only between 0 and 255, as a rim", "ignore: 128"),
+    "a class per image": (lambda i: (i > 0) * np.uint8(i.max()), "each mask holds one value", "task: binary"),
+    "inverting LUT": (lambda i: inverting(i > 0), "store white as 0", "foreground: 0"),
+    "logits": (lambda i: 12 * soft(i > 0).astype(np.float32) - 6, "values from -6 to 6", "threshold: 0"),
+    "low probabilities": (
+        lambda i: 0.6 * soft(i > 0).astype(np.float32),
+        "probabilities that are all low",
+        "threshold",
+    ),
+    "a distance map": (
+        lambda i: (cv2.distanceTransform((i > 0).astype(np.uint8), cv2.DIST_L2, 5) * 12).astype(np.uint8),
+        "do not pile up at both ends",
+        "threshold",
+    ),
+    "smeared classes": (
+        lambda i: lambda path: jpeg(path, (two(i) * 127).astype(np.uint8)),
+        "0, 127 and 254 fill regions",
+        "threshold: 127",
+    ),
+    "black class on white": (
+        lambda i: painted(two(i), WHITE, RED, BLACK),
+        "the colours black, red and white",
+        "background: white",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", UNCLEAR)
+def test_unclear_masks_are_one_error_and_each_line_that_it_offers_settles_it(tmp_path, kind):
+    draw, said, line = UNCLEAR[kind]
+    root = saved(tmp_path, [draw(labels) for labels in TRUTHS])
+    (message,) = check(root).faults
+    assert "it is not clear what the masks mean" in message and said in message and line in message
+    with pytest.raises(DatasetError, match="not clear"):
+        open_dataset(root)
+    offers = [offer.split(":\n", 1)[1] for offer in message.split("\n  - ")[1:]]
+    assert offers
+    for offer in offers:
+        (root / "dataset.yaml").write_text("".join(f"{one[6:]}\n" for one in offer.splitlines() if one[:6] == " " * 6))
+        assert check(root).ok, offer
+
+
+@pytest.mark.parametrize(
+    ("draw", "card"),
+    [
+        (lambda i: np.where(i > 0, 2, 1).astype(np.uint8), "background: 1"),
+        (lambda i: (i == 0).astype(np.uint8), "foreground: 0"),
+        (lambda i: np.round(255 * (1 - soft(i > 0))).astype(np.uint8), "foreground: 0"),
+        (lambda i: with_rims(i, 255), "ignore: 255"),
+        (lambda i: with_rims(i, 255), "foreground: 1"),
+        (lambda i: trimap(i), "foreground: [128, 255]"),
+        (lambda i: painted(two(i), WHITE, RED, BLACK), "background: white\ntask: binary"),
+        (lambda i: painted(two(i), WHITE, RED, BLACK), "foreground: [red, '#000000']"),
+        (lambda i: inverting(i > 0), "foreground: 0"),
+        (lambda i: np.round(200 * soft(i > 0)).astype(np.uint8), "threshold: 100"),
+    ],
+)
+def test_keys_of_the_card_say_what_is_foreground(tmp_path, draw, card):
+    root = saved(tmp_path, [draw(labels) for labels in TRUTHS], card)
+    assert check(root).ok, check(root)
+    for i, labels in enumerate(TRUTHS):
+        sample = Dataset(root).load(f"s{i}")
+        known = np.ones(SHAPE, bool) if sample.known is None else sample.known
+        assert (sample.mask != (labels > 0))[known].sum() <= 0.03 * (labels > 0).sum()
+        assert not known.all() if "ignore" in card else known.all()
+
+
+def test_colours_are_classes_or_objects(tmp_path):
+    classes = check(saved(tmp_path / "a", [painted(two(labels), WHITE, RED, GREEN) for labels in TRUTHS]))
+    assert classes.card["task"] == "classes"
+    assert [(row["value"], row["taken_for"]) for row in classes.card["mask_values"]] == [
+        ("white", "background"),
+        ("green", "class 1"),
+        ("red", "class 2"),
+    ]
+    named = saved(
+        tmp_path / "b", [painted(two(labels), WHITE, RED, GREEN) for labels in TRUTHS], "classes: {red: cell}"
+    )
+    assert np.array_equal(Dataset(named).load("s0").values == 1, two(TRUTHS[0]) == 1)
+    touching = [discs(seed, 7, touching=True) for seed in range(6)]
+    colours = [[tuple(np.random.default_rng(7 * s + i).integers(40, 255, 3)) for i in range(7)] for s in range(6)]
+    objects = saved(tmp_path / "c", [painted(m, BLACK, *c) for m, c in zip(touching, colours, strict=True)])
+    assert check(objects).card["task"] == "instances"
+    assert [Dataset(objects).load(f"s{i}").labels.max() for i in range(6)] == [7] * 6
+
+
+@pytest.mark.parametrize("levels", [(128, 255), (85, 255), (127, 254)])
+def test_wide_steps_are_classes_even_with_one_piece_of_each(tmp_path, levels):
+    table = np.array([0, *levels, 0, 0, 0, 0, 0], np.uint8)
+    assert check(saved(tmp_path, [table[labels] for labels in TRUTHS])).card["task"] == "classes"
+
+
+def test_numbers_that_wrapped_at_8_bits_are_parted_where_they_lie_far_apart(tmp_path):
+    labels = np.zeros((320, 320), np.int32)
+    for i, place in enumerate(np.random.default_rng(1).permutation(400)[:330]):
+        cv2.circle(labels, (16 * int(place % 20) + 8, 16 * int(place // 20) + 8), 5, i + 1, -1)
+    image = [np.zeros(labels.shape, np.uint8)]
+    root = saved(tmp_path / "a", [labels.astype(np.uint8)], images=image)
+    report = check(root)
+    assert report.card["task"] == "instances" and any("wrapped at 8 bits" in warning for warning in report.warnings)
+    # The one numbered 256 is lost as 0; two neighbours with one number stay one object.
+    assert 327 <= Dataset(root).load("s0").labels.max() <= 329
+    whole = check(saved(tmp_path / "b", [(labels * (labels < 256)).astype(np.uint8)], images=image))
+    assert whole.card["task"] == "instances" and not any("wrapped" in warning for warning in whole.warnings)
+
+
+def test_inverted_masks_are_warned_of_unless_the_card_confirms_them(tmp_path):
+    masks = [(labels == 0) * np.uint8(255) for labels in TRUTHS]
+    (warning,) = (w for w in check(saved(tmp_path, masks)).warnings if "inverted" in w)
+    assert "`foreground: 0`" in warning
+    (tmp_path / "dataset.yaml").write_text("background: 0\nforeground: holes between discs\n")
+    assert not any("inverted" in warning for warning in check(tmp_path).warnings)
+
+
+def test_a_value_of_a_few_pixels_in_one_mask_is_left_out_and_named(tmp_path):
+    masks = [(labels > 0) * np.uint8(255) for labels in TRUTHS]
+    masks[2][3, 3] = 7
+    report = check(saved(tmp_path, masks))
+    assert report.card["task"] == "binary"
+    assert any(warning.startswith("masks/s2.png: 1 pixel of value 7") for warning in report.warnings)
+    known = Dataset(tmp_path).load("s2").known
+    assert known is not None and np.argwhere(~known).tolist() == [[3, 3]]
+
+
+@pytest.mark.parametrize(
+    ("card", "said"),
+    [
+        ("background: 7", "line 1: no mask holds the value 7 that background names; they hold 0 and 255"),
+        ("title: x\nforeground: 3", "line 2: no mask holds the value 3"),
+        ("threshold: 300", "line 1: threshold is 300, but the values of the masks are 0 to 255"),
+        ("threshold: high", "line 1: threshold must be a number"),
+        ("ignore: [1, none]", "line 1: ignore holds none; it must be a value of the masks"),
+        ("background: 0\nforeground: 0", "0 is named by"),
+        ("title: x\nbackground: #ff0000", "line 2: # begins a comment. Write a colour in quotes: '#ff0000'"),
+        ("classes:\n  #ff0000: cell", "line 2: # begins a comment"),
+        ("classes: {1: a, red: b}", "classes names both values and colours"),
+        ("threshold: 9\nbackground: 0", "threshold and background both say what is foreground"),
+        ("exif: maybe", "exif is 'maybe'; it must be ignore (as stored) or turn (upright)"),
+    ],
+)
+def test_wrong_keys_are_named_with_their_line(tmp_path, card, said):
+    root = saved(tmp_path, [(labels > 0) * np.uint8(255) for labels in TRUTHS[:2]], card)
+    assert any(said in fault for fault in check(root).faults), check(root).faults
+
+
+def test_foreground_may_still_be_words(tmp_path):
+    root = saved(tmp_path, [(TRUTHS[0] > 0) * np.uint8(255)], "foreground: red blood cells")
+    assert check(root).ok and Dataset(root).card.foreground == "red blood cells"
+
+
+def test_a_recorded_meaning_is_read_again_and_old_runs_keep_the_first_rules(tmp_path):
+    root = saved(tmp_path, [np.round(255 * soft(labels > 0)).astype(np.uint8) for labels in TRUTHS])
+    text = Dataset(root).source.decision.meaning.text
+    assert Meaning.recorded(text).text == text
+    stored = np.asarray(Image.open(root / "masks/s0.png"))
+    now, then = Dataset(root, Reading(masks=text)), Dataset(root, Reading(masks=FIRST_RULES))
+    assert np.array_equal(now.load("s0").mask, stored >= 128)
+    assert np.array_equal(then.load("s0").mask, stored > 0)
+    assert Reading.recorded({}).masks == FIRST_RULES and Reading.recorded({"masks": text}).masks == text
+    assert now.survey.digest == Dataset(root).survey.digest != then.survey.digest
+
+
+@pytest.mark.parametrize("orientation", [2, 3, 4, 5, 6, 7, 8])
+def test_masks_of_pictures_that_were_not_turned_are_named_with_the_cause(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[274] = orientation
+    for part in ("images", "masks"):
+        (tmp_path / part).mkdir()
+    for i, labels in enumerate(TRUTHS[:3]):
+        noise = np.random.default_rng(i).normal(0, 8, SHAPE)
+        picture = np.clip(60 + 120 * (labels > 0) + noise, 0, 255).astype(np.uint8)
+        Image.fromarray(picture).save(tmp_path / f"images/s{i}.jpg", exif=exif)
+        Image.fromarray((labels > 0) * np.uint8(255)).save(tmp_path / f"masks/s{i}.png")
+    (fault,) = check(tmp_path).faults
+    assert f"(EXIF orientation {orientation})" in fault and "`exif: ignore`" in fault and "images/s0.jpg" in fault
+    (tmp_path / "dataset.yaml").write_text("exif: ignore")
+    sample = open_dataset(tmp_path).load("s0")
+    assert sample.image[sample.mask].mean() > 2 * sample.image[~sample.mask].mean()
+    (tmp_path / "dataset.yaml").unlink()
+    for i, labels in enumerate(TRUTHS[:3]):  # masks of the turned pictures
+        with Image.open(tmp_path / f"images/s{i}.jpg") as stored:
+            turned = Image.fromarray((labels > 0) * np.uint8(255))
+            turned.getexif()[274] = stored.getexif()[274]
+            ImageOps.exif_transpose(turned).save(tmp_path / f"masks/s{i}.png")
+    assert check(tmp_path).ok and not any("exif: ignore" in warning for warning in check(tmp_path).warnings)
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.float32])
+def test_arrays_follow_the_same_rules(dtype):
+    images = [np.zeros(SHAPE, np.uint8)] * 3
+    masks = [(labels > 0).astype(dtype) for labels in TRUTHS[:3]]
+    assert np.array_equal(Dataset.from_arrays(images, masks).load("000").mask, TRUTHS[0] > 0)
+    smooth = [soft(labels > 0) for labels in TRUTHS[:3]]
+    assert np.array_equal(Dataset.from_arrays(images, smooth).load("000").mask, smooth[0] >= 0.5)
+    with pytest.raises(DatasetError, match="no mask holds 0; they hold 1 and 2.*\n.*\n.*\n.*Give arrays of bool"):
+        Dataset.from_arrays(images, [1 + (labels > 0) for labels in TRUTHS[:3]])
