@@ -92,9 +92,10 @@ def _written_early(text: str, pipeline: Pipeline) -> bool:
 
 def warn_of_order(complaint: str) -> None:
     """Warn that values which contradict each other were put in order."""
+    said = complaint.removesuffix(" Correct one of them.")
     warnings.warn(
-        f"{complaint} An early version of evoseg wrote this pipeline and put such values in order when it ran. They "
-        "are read in that order, so the answers are the same.",
+        f"{said} An early version wrote this pipeline and put such values in order when it ran. They are read "
+        "in that order, so the answers are the same.",
         OrderWarning,
         stacklevel=3,
     )
