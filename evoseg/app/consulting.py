@@ -17,6 +17,7 @@ from evoseg.app.tasks import AUTO, BINARY, check_names, decided, radius_for, set
 from evoseg.app.words import METRIC_WORDS
 from evoseg.base.errors import EvosegError
 from evoseg.base.kinds import Kind
+from evoseg.base.notes import one_line
 from evoseg.data.splits import split_to_search
 from evoseg.evolve.facts import survey_images
 from evoseg.evolve.growth import useful
@@ -185,7 +186,7 @@ def card_text(document: Mapping[str, Any]) -> str:
         lines += [f"  cue: {word}" for word in said["cues"]] + [
             f"  difficulty: {word}" for word in said["difficulties"]
         ]
-    return "\n".join(lines)
+    return "\n".join(map(one_line, lines))
 
 
 def critique_text(document: Mapping[str, Any]) -> str:
@@ -196,4 +197,4 @@ def critique_text(document: Mapping[str, Any]) -> str:
     lines += [f"  {key} is {names[key]}" for key in used]
     lines += [f"finding: {word}" for word in document["findings"]] + [f"advice: {word}" for word in document["advice"]]
     cost = document["llm"]
-    return "\n".join([*lines, f"({cost['calls']} calls, ${cost['cost_usd']:.4f})"])
+    return "\n".join([*map(one_line, lines), f"({cost['calls']} calls, ${cost['cost_usd']:.4f})"])

@@ -8,6 +8,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from evoseg.base.errors import DatasetError, SettingsError
+from evoseg.base.notes import one_line
 from evoseg.data.checking import open_dataset
 from evoseg.data.classes import OneClass, of_class
 from evoseg.data.dataset import Dataset
@@ -63,4 +64,4 @@ def name_of(dataset: Dataset) -> str:
     """Return the name of a dataset: its folder's, or its title; of one class, with the name of that."""
     source = dataset.source
     of = f" {source.name}" if isinstance(source, OneClass) else ""
-    return f"{dataset.root.resolve().name}{of}" if dataset.root else dataset.title
+    return one_line(f"{dataset.root.resolve().name}{of}") if dataset.root else dataset.title

@@ -8,6 +8,7 @@ with the same library, adds what is still there. Adding twice changes nothing.
 
 import json
 import logging
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -133,7 +134,7 @@ def all_pending() -> Iterator[Pending]:
 
 def _file_of(run: str) -> Path:
     """Return the file of a run; ids come from files that anybody may have written, so they name no path."""
-    return home() / _FOLDER / f"{blake2b(run.encode(), digest_size=12).hexdigest()}.json"
+    return home() / _FOLDER / f"{blake2b(os.fsencode(run), digest_size=12).hexdigest()}.json"
 
 
 def _written(path: Path) -> int:

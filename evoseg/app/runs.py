@@ -233,7 +233,7 @@ def write_whole(path: Path, text: str, *, overwrite: bool = False) -> None:
     refuse_existing([path], overwrite=overwrite)
     try:
         with whole_file(path) as file:
-            file.write(text.encode())
+            file.write(text.encode("utf-8", "backslashreplace"))
     except OSError as error:
         raise FilesError(f"{path}: cannot be written ({error.strerror}).") from error
 

@@ -39,7 +39,7 @@ def describe(
 
     asked = None if agent == "none" else Consultant(agent, base_url, llm_usd, roles)
     document = described(opened(dataset, chosen(axes, page, channel)), asked)
-    print(json.dumps(document, indent=1, ensure_ascii=False) if as_json else card_text(document))
+    print(json.dumps(document, indent=1) if as_json else card_text(document))
 
 
 def critique(
@@ -69,4 +69,4 @@ def critique(
 
     program, data = read_pipeline(pipeline), opened(dataset, reading_of(pipeline))
     document = criticised(program, data, Consultant(agent, base_url, llm_usd, roles), metric)
-    print(json.dumps(document, indent=1, ensure_ascii=False) if as_json else critique_text(document))
+    print(json.dumps(document, indent=1) if as_json else critique_text(document))

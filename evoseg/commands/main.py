@@ -10,13 +10,15 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from functools import wraps
 from types import FrameType
-from typing import Annotated, Any, TextIO
+from typing import Annotated, Any, TextIO, cast
 
 import typer
 
 from evoseg import __version__
+from evoseg.base.notes import shown
 from evoseg.commands.apply import apply, score
 from evoseg.commands.check import check
 from evoseg.commands.consult import critique, describe
@@ -111,7 +113,11 @@ def run(arguments: Sequence[str]) -> int:
     arguments : sequence of str
         Without the program's name.
     """
-    arguments, debug = _without_debug(list(arguments))
+    with redirect_stdout(cast(TextIO, _Shown(sys.stdout))), redirect_stderr(cast(TextIO, _Shown(sys.stderr))):
+        return _run(*_without_debug(list(arguments)))
+
+
+def _run(arguments: list[str], debug: bool) -> int:
     before = _listen(debug)
     try:
         with warnings.catch_warnings():
@@ -150,11 +156,28 @@ def _listen(debug: bool) -> Any:
         return None
 
 
+class _Shown:
+    """A stream that shows what a terminal would act on: names of files and titles may hold anything."""
+
+    def __init__(self, stream: TextIO) -> None:
+        # Under this name rich finds the stream for the codes of a live line, which are its own.
+        self.rich_proxied_file = stream
+
+    def write(self, text: str) -> int:
+        """Write text with control characters escaped."""
+        self.rich_proxied_file.write(shown(text))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.rich_proxied_file, name)
+
+
 class _Stderr(logging.Handler):
     """Writes to whatever stderr is at the time, so that a live line is not torn."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(f"{record.levelname.lower()}: {record.getMessage()}", file=sys.stderr)
+        # Under a live line, rich takes what is printed and shows it past our stream.
+        print(f"{record.levelname.lower()}: {_indented(shown(record.getMessage()))}", file=sys.stderr)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -169,7 +192,7 @@ def _show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    print(f"warning: {message}", file=sys.stderr)
+    print(f"warning: {_indented(shown(str(message)))}", file=sys.stderr)
 
 
 def _reported(error: BaseException) -> int:
@@ -201,7 +224,12 @@ def _reported(error: BaseException) -> int:
 
 
 def _print(message: str, notes: list[str]) -> None:
-    print("\n".join([message, *notes]), file=sys.stderr)
+    print("\n".join(map(_indented, [message, *notes])), file=sys.stderr)
+
+
+def _indented(message: str) -> str:
+    """Set further lines of a message in, so that none of them looks like another message."""
+    return message.replace("\n", "\n  ")
 
 
 if __name__ == "__main__":

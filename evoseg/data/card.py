@@ -14,6 +14,7 @@ from unicodedata import normalize
 import yaml
 
 from evoseg.base.errors import DatasetError, SettingsError, legible, unknown
+from evoseg.base.notes import one_line
 from evoseg.base.untrusted import YamlError, compose_yaml, read_file
 from evoseg.data.reading import PLAIN, Reading
 from evoseg.data.scribbles import HIGHEST_CLASS
@@ -128,8 +129,12 @@ class DatasetCard:
 
 
 def clean_stem(text: str) -> str:
-    """Return a stem in the one form in which stems are compared (Unicode NFC)."""
-    return normalize("NFC", text)
+    """Return a stem in the one form in which stems are compared, shown and stored.
+
+    That is Unicode NFC, with control characters, and bytes of a file name that are not UTF-8, escaped: a stem can be
+    encoded, and stands on one line.
+    """
+    return one_line(normalize("NFC", text))
 
 
 def read_card(path: Path) -> DatasetCard:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evoseg.base.errors import DatasetError, unknown
-from evoseg.base.notes import grouped
+from evoseg.base.notes import grouped, one_line
 from evoseg.data.agreement import channels_of, known_of, mismatches, parts_of
 from evoseg.data.card import DatasetCard
 from evoseg.data.folder import scan
@@ -164,8 +164,8 @@ class Dataset:
 
     @property
     def title(self) -> str:
-        """The card's title, or the folder's name."""
-        return self.card.title or (self.root.resolve().name if self.root else "arrays")
+        """The card's title, or the folder's name, on one line."""
+        return one_line(self.card.title or (self.root.resolve().name if self.root else "arrays"))
 
     @property
     def stems(self) -> tuple[str, ...]:

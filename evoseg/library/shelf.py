@@ -1,6 +1,7 @@
 """The library as one: the seed tasks that come with evoseg, and the user's or the lab's own tasks in a database."""
 
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
@@ -48,7 +49,7 @@ class Library:
 
     def __init__(self, where: Path | str, cache: Path | None = None, wait_s: float = WAIT_S) -> None:
         self._store = LibraryStore(where, wait_s)
-        key = blake2b(str(where).encode(), digest_size=8).hexdigest()
+        key = blake2b(os.fsencode(str(where)), digest_size=8).hexdigest()
         self._cache = None if cache is None else cache / key
         self._seeds = {task.id: task for task in seed_tasks()}
         self._indices: dict[str, VectorIndex] = {}

@@ -1,5 +1,6 @@
 """The tables of a run, and how their file is opened."""
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,12 +13,14 @@ from sqlalchemy import (
     Boolean,
     Column,
     Connection,
+    Dialect,
     Float,
     Integer,
     LargeBinary,
     MetaData,
     Table,
     Text,
+    TypeDecorator,
     create_engine,
     event,
     text,
@@ -36,12 +39,28 @@ PATIENCE_S = 20.0
 
 _METADATA = MetaData()
 
+
+class FilePath(TypeDecorator[str]):
+    """A path; one whose bytes are not UTF-8 is kept as bytes, which SQLite allows in a column of text."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> Any:
+        """Return what SQLite is given."""
+        return value if value is None or not any("\ud800" <= c <= "\udfff" for c in value) else os.fsencode(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> str | None:
+        """Return the path."""
+        return os.fsdecode(value) if isinstance(value, bytes) else value
+
+
 RUN = Table(
     "run",
     _METADATA,
     Column("id", Text, primary_key=True),
     Column("dataset", Text, nullable=False),
-    Column("dataset_path", Text),
+    Column("dataset_path", FilePath),
     Column("dataset_digest", Text, nullable=False),
     Column("parts", JSON, nullable=False),
     Column("splits", JSON, nullable=False),
@@ -136,7 +155,7 @@ def opened(path: Path, *, write: bool = False, journal: bool = True) -> Iterator
     if not path.is_file():
         raise StoreError(f"{path}: there is no such file, so {path.parent} holds no run.")
     with mended(path):
-        address = f"file:{quote(str(path))}?mode={'rw' if write else 'ro'}"
+        address = f"file:{quote(os.fsencode(path))}?mode={'rw' if write else 'ro'}"
         engine = create_engine(
             "sqlite://",
             creator=lambda: sqlite3.connect(
