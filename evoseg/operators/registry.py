@@ -7,6 +7,8 @@ from inspect import Parameter as SignatureParameter
 from inspect import cleandoc, signature
 from typing import Any, TypeVar, get_args, get_type_hints
 
+import cv2
+
 from evoseg.base.errors import PipelineError, unknown
 from evoseg.base.kinds import Kind, kind_of
 from evoseg.operators.measured import STRIP, Measured, Params, strip_rows
@@ -87,6 +89,7 @@ class Operator:
 
     def run(self, arrays: tuple[Any, ...], values: tuple[Value, ...]) -> Any:
         """Apply the operator; to a large image in strips, if that can be done, with the same pixels."""
+        reproducible()
         params = self.named(values)
         whole = partial(self.function, **params)
         rows, cols = arrays[0].shape[:2]
@@ -103,6 +106,18 @@ class Operator:
 
 
 _OPERATORS: dict[str, Operator] = {}
+
+
+def reproducible() -> None:
+    """Switch Intel IPP off in the calling thread: its results depend on where in memory an array lies.
+
+    OpenCV keeps this switch per thread, so it is set wherever operators run, not once for the process.
+    """
+    cv2.ipp.setUseIPP(False)
+
+
+# Also for what surrounds the operators, such as the statistics of the images that a search begins with.
+reproducible()
 
 
 def operator(

@@ -99,6 +99,7 @@ class _Run:
 
     def result(self, told: Callable[[float], None]) -> NDArray[Any]:
         """Return the last step's value."""
+        registry.reproducible()  # measuring and mapping do not go through Operator.run
         last = len(self.steps) - 1
         n_passes = self._pass_of[last] + 1
         for number in range(n_passes):

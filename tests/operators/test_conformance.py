@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import permutations
 from pathlib import Path
@@ -145,6 +146,44 @@ def test_it_repeats_itself_whatever_ran_between(op: Operator) -> None:
     for values in choices(op)[1:3]:
         op.run(arguments(op, (31, 44)), values)
     np.testing.assert_array_equal(op.run(given, defaults(op)), first)
+
+
+def placed(array: np.ndarray, offset: int) -> np.ndarray:
+    """Copy an array to so many bytes past a multiple of 64 in memory."""
+    buffer = np.empty(array.nbytes + 128, np.uint8)
+    start = -buffer.ctypes.data % 64 + offset
+    copy = buffer[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
+
+
+@every
+def test_where_in_memory_an_array_lies_changes_nothing(op: Operator) -> None:
+    for shape in ((48, 61), (4000, 1)):
+        given = arguments(op, shape)
+        first = op.run(tuple(placed(array, 0) for array in given), defaults(op))
+        for offset in (8, 16, 24, 40):
+            between = np.empty(97 * offset)  # moves what the operator allocates for itself, too
+            moved = tuple(placed(array, offset + (array.itemsize == 1)) for array in given)
+            np.testing.assert_array_equal(op.run(moved, defaults(op)), first, err_msg=f"{offset} bytes on")
+            del between
+
+
+def magnitudes() -> bool:
+    """Run an operator, then return whether OpenCV's magnitude, with IPP the least stable, is the same anywhere."""
+    op = get("channel")
+    op.run(arguments(op, (5, 4)), defaults(op))
+    noise = np.random.default_rng(5).integers(0, 256, (100, 100), np.uint8)
+    along, down = cv2.Sobel(noise, cv2.CV_32F, 1, 0), cv2.Sobel(noise, cv2.CV_32F, 0, 1)
+    places = ((0, 0, 0), (16, 32, 48), (48, 16, 32), (32, 48, 0), (16, 0, 16))
+    found = [cv2.magnitude(placed(along, a), placed(down, b), placed(along, c)) for a, b, c in places]
+    return all(np.array_equal(found[0], other) for other in found)
+
+
+def test_the_arithmetic_of_every_thread_that_runs_operators_is_reproducible() -> None:
+    with ThreadPoolExecutor(1) as pool:  # a new thread begins with OpenCV's own settings
+        assert pool.submit(magnitudes).result()
+    assert magnitudes()
 
 
 @every
