@@ -1,6 +1,6 @@
 """Speed of every operator beside its cost model: ms at 512^2 and 2048^2 on one thread, and the ratios.
 
-    python benchmarks/operators.py [--large] [--only NAME ...] [--worst]
+    python benchmarks/operators.py [--large] [--ipp] [--only NAME ...] [--worst]
 
 `clock/model` is the time at 512^2 over the modelled one; `large/small` is time per pixel at 2048^2 over that at
 512^2. Each row is one choice of parameters: the default, then both ends of every range and every word on their own.
@@ -88,6 +88,18 @@ def clock(op: Operator, arrays: tuple[np.ndarray, ...], values: tuple[Value, ...
     return least
 
 
+def without_ipp(op: Operator, arrays: tuple[np.ndarray, ...], values: tuple[Value, ...]) -> float:
+    """Return the time without Intel IPP, as evoseg runs operators, over the time with it, each the least of several."""
+    least = {True: float("inf"), False: float("inf")}
+    for _ in range(4):
+        for ipp in (True, False):
+            cv2.ipp.setUseIPP(ipp)
+            start = time.perf_counter()
+            op.function(*arrays, **op.named(values))
+            least[ipp] = min(least[ipp], time.perf_counter() - start)
+    return least[False] / least[True]
+
+
 def keep_memory() -> None:
     """Ask glibc to keep freed memory: otherwise each float plane is paid for in page faults, up to 4 times its sums."""
     if sys.platform == "linux":
@@ -100,6 +112,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--large", action="store_true", help="also at 2048^2")
     parser.add_argument("--all", action="store_true", help="also parameters that the model says cost nothing")
+    parser.add_argument("--ipp", action="store_true", help="also the time without Intel IPP over that with it")
     parser.add_argument("--only", nargs="*", help="names of operators")
     parser.add_argument("--worst", action="store_true", help="only rows off by more than 1.5, or above 10 ms")
     parser.add_argument("--plain-memory", action="store_true", help="leave glibc's memory settings as they are")
@@ -110,6 +123,7 @@ def main() -> None:
     print(
         f"{'operator':18} {'parameters':44} {'ms 512':>8} {'model':>8} {'clock/model':>11}"
         + " large/small" * options.large
+        + " ipp off/on" * options.ipp
     )
     for op in operators(optional=True):
         if options.only and op.name not in options.only:
@@ -125,7 +139,8 @@ def main() -> None:
                 continue
             shown = " ".join(f"{k}={v if not isinstance(v, tuple) else len(v)}" for k, v in op.named(values).items())
             line = f"{op.name:18} {shown[:44]:44} {took * 1e3:8.3f} {model * 1e3:8.3f} {off:11.2f}"
-            print(line + (f" {growth:11.2f}" if options.large else ""), flush=True)
+            line += f" {growth:11.2f}" if options.large else ""
+            print(line + (f" {without_ipp(op, small, values):10.2f}" if options.ipp else ""), flush=True)
 
 
 if __name__ == "__main__":

@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from evoseg.app.api import resume, search
+    from evoseg.app.applying import apply
     from evoseg.app.class_search import resume_classes, search_classes
     from evoseg.app.found import Found, FoundClasses
     from evoseg.app.pipelines import read_pipeline, write_pipeline
     from evoseg.app.reporting import write_report
     from evoseg.app.segmenter import Segmenter
     from evoseg.app.solved import similar
+    from evoseg.base.errors import ImageWarning
     from evoseg.base.kinds import Kind
     from evoseg.data.checking import check
     from evoseg.data.dataset import Dataset, Sample
@@ -24,12 +26,14 @@ _HOMES = {
     "Dataset": "data.dataset",
     "Found": "app.found",
     "FoundClasses": "app.found",
+    "ImageWarning": "base.errors",
     "Kind": "base.kinds",
     "Pipeline": "pipeline.value",
     "PlainTask": "evolve.plain",
     "Reading": "data.reading",
     "Sample": "data.dataset",
     "Segmenter": "app.segmenter",
+    "apply": "app.applying",
     "check": "data.checking",
     "read_pipeline": "app.pipelines",
     "resume": "app.api",
@@ -45,6 +49,7 @@ __all__ = [
     "Dataset",
     "Found",
     "FoundClasses",
+    "ImageWarning",
     "Kind",
     "Pipeline",
     "PlainTask",
@@ -52,6 +57,7 @@ __all__ = [
     "Sample",
     "Segmenter",
     "__version__",
+    "apply",
     "check",
     "read_pipeline",
     "resume",

@@ -12,8 +12,6 @@ from pathlib import Path
 import numpy as np
 
 import evoseg
-from evoseg.app.applying import apply, inputs
-from evoseg.app.tables import ObjectTable
 from evoseg.data.files import write_image
 from evoseg.data.scenes import SCENES
 
@@ -35,11 +33,9 @@ for plate in "AB":
         write_image(plates / f"{plate}_{well:02d}.tif", scene.image, overwrite=True)
 
 table = out / "objects.csv"
-with ObjectTable(table) as sheet:
-    for done in apply(model.pipeline_, inputs([plates]), out, overwrite=True, workers=2, measured=True):
-        sheet.taken(done)
-        if done.fault:
-            print("left out:", done.fault)
+for done in evoseg.apply(model.pipeline_, plates, out, table=table, overwrite=True, workers=2):
+    if done.fault:
+        print("left out:", done.fault)
 
 counts: dict[str, list[float]] = defaultdict(list)
 with table.open() as file:

@@ -224,7 +224,8 @@ def plan(asked: RunSettings, dataset: Dataset) -> Plan:
     """
     kind, metric, choice = decided(asked.task, asked.metric, dataset)
     asked = asked.decided(kind, metric, radius_for(kind, asked.radius, dataset))
-    asked = replace(asked, reading=recorded_reading(dataset.source))
+    start = tuple(pipeline.for_images(None) for pipeline in asked.start)  # from here on they are for this dataset
+    asked = replace(asked, reading=recorded_reading(dataset.source), start=start)
     if kind.own and dataset.labelled:
         try_out(asked.the_task(), dataset.load(dataset.labelled[0]), Path(kind.name))
     for pipeline in () if kind.own else asked.start:

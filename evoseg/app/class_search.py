@@ -249,7 +249,7 @@ def _put_together(folder: Path, dataset: Dataset, again: _Again) -> FoundClasses
     combined: dict[str, float] = {}
     not_scored = {stem for entry in document["classes"] for stem in entry["not_scored"]}
     if set(split_of(dataset).test) - not_scored:
-        per_image = score_classes(pipeline, dataset, "test", metric, not_scored)
+        per_image = score_classes(pipeline, dataset, "test", metric, not_scored, compare=False)
         combined = {name: float(np.mean(list(scores.values()))) for name, scores in per_image.items()}
         document |= {"combined_test": combined, "mean_combined_test": mean_of(per_image)}
         _write(folder, document)

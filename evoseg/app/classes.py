@@ -1,8 +1,8 @@
 """Pipelines for several classes: one each, what becomes of them together, and the document that names them."""
 
 import json
-from collections.abc import Callable, Container, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evoseg.app.pipelines import check_channels, read_pipeline, reading_of
+from evoseg.app.pipelines import Comparison, check_channels, read_pipeline, reading_of
 from evoseg.app.runs import CLASSES, FilesError, find_run
 from evoseg.app.scoring import stems_of
 from evoseg.base.errors import DatasetError, PipelineError
+from evoseg.base.kinds import Kind
 from evoseg.base.untrusted import read_file
 from evoseg.data.classes import classes_of
 from evoseg.data.dataset import Dataset
+from evoseg.data.imageformat import Difference, ImageFormat
 from evoseg.data.reading import Reading
 from evoseg.metrics.binary import metric
 from evoseg.pipeline import Pipeline, print_text, read_text
@@ -79,6 +81,24 @@ class ClassPipeline:
         return classes
 
     @property
+    def made_for(self) -> ImageFormat | None:
+        """What the images were like that they were made for, if that is known."""
+        return self.parts[0].pipeline.made_for
+
+    def for_images(self, made_for: ImageFormat | None) -> "ClassPipeline":
+        """Return the same pipelines, which know what images they were made for, or with None do not compare any."""
+        parts = tuple(replace(part, pipeline=part.pipeline.for_images(made_for)) for part in self.parts)
+        return ClassPipeline(parts, self.reading)
+
+    def lacks(self, n: int, names: Sequence[str] = ()) -> list[Difference]:
+        """Compare the channels of an image with those that the pipelines were made for."""
+        return _joined(part.pipeline.lacks(n, names) for part in self.parts)
+
+    def differences(self, image: NDArray[Any], names: Sequence[str] = ()) -> list[Difference]:
+        """Compare an image, shape (M, N, C), with what the pipelines were made for."""
+        return _joined(part.pipeline.differences(image, names) for part in self.parts)
+
+    @property
     def channels(self) -> int:
         """The least number of channels that an image must have."""
         return max(part.pipeline.channels for part in self.parts)
@@ -95,6 +115,14 @@ class ClassPipeline:
             {"value": p.value, "name": p.name, "expected": p.expected, "pipeline": print_text(p.pipeline)}
             for p in self.parts
         ]
+
+
+def _joined(found: Iterable[list[Difference]]) -> list[Difference]:
+    """Return one difference of each kind: an error, if it is one for any of the pipelines."""
+    kinds: dict[str, Difference] = {}
+    for difference in sorted((d for part in found for d in part), key=lambda d: not d[1]):
+        kinds.setdefault(difference[0], difference)
+    return list(kinds.values())
 
 
 def classes_file(source: str | Path) -> Path | None:
@@ -201,7 +229,13 @@ def read_program(source: str) -> tuple[Pipeline | ClassPipeline, Reading]:
 
 
 def score_classes(
-    program: ClassPipeline, dataset: Dataset, split: str, name: str, without: Container[str] = ()
+    program: ClassPipeline,
+    dataset: Dataset,
+    split: str,
+    name: str,
+    without: Container[str] = (),
+    *,
+    compare: bool = True,
 ) -> Mapping[str, Mapping[str, float]]:
     """Score an image of classes: by class, each as foreground against all else.
 
@@ -212,6 +246,8 @@ def score_classes(
         Of the metric.
     without : container of str
         Stems of images to leave out.
+    compare : bool
+        Whether to warn of images that are unlike those that the pipelines were made for.
 
     Returns
     -------
@@ -224,6 +260,7 @@ def score_classes(
         If the split is empty, or the dataset has other classes.
     """
     check_channels_of(program, dataset)
+    comparison, program = Comparison(program), program.for_images(None)
     present = classes_of(dataset)
     if missing := [part for part in program.parts if part.value not in present]:
         raise DatasetError(f"{dataset.title}: no mask holds the class {missing[0].value} ({missing[0].name}).")
@@ -234,10 +271,14 @@ def score_classes(
         sample = dataset.load(stem)
         if sample.values is None:
             raise DatasetError(f"{stem}: has no mask that classes can be compared with.")
+        comparison.look(stem, sample.image, dataset.labels, dataset.card.pixel_size)
         answer = program(sample.image)
+        comparison.answer(Kind.MASK, answer, due=bool((sample.values > 0).any()))
         for part in program.parts:
             counts = metric(name).measure(answer == part.value, sample.values == part.value, sample.known)
             scores[part.name][stem] = float(metric(name).score(counts))
+    if compare:
+        comparison.tell()
     return scores
 
 

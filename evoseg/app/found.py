@@ -25,6 +25,7 @@ from evoseg.base.kinds import Kind
 from evoseg.base.streams import stream
 from evoseg.base.writing import whole_file
 from evoseg.data.dataset import Dataset
+from evoseg.data.imageformat import ImageFormat
 from evoseg.evolve.finalists import Finalist, promise
 from evoseg.evolve.learning import learning_curve
 from evoseg.evolve.solve import Solution
@@ -198,6 +199,11 @@ class Finished:
         return {p: [float(s) for s in task.score(statistics)] for p, statistics in self.solution.test.items()}
 
     @property
+    def made_for(self) -> ImageFormat | None:
+        """What the search images are like; None for a task of the user's own, whose pipelines may see other ones."""
+        return None if self.settings.kind.own else self.dataset.image_format(self.solution.splits.search)
+
+    @property
     def champion(self) -> Finalist:
         """The finalist that won."""
         return self.solution.champion
@@ -246,7 +252,7 @@ class Finished:
         verdict = word_for(list(compared.values()))
         without_result = Found(
             run=self.folder.id,
-            pipeline=champion.scored.pipeline,
+            pipeline=champion.scored.pipeline.for_images(self.made_for),
             metric=self.settings.score,
             scores={
                 "search": champion.scored.score,
@@ -320,6 +326,7 @@ def _document(finished: Finished, found: Found) -> dict[str, Any]:
         "stopped_by": progress.stopped_by,
         "reproducible": solution.reproducible,
         "pipeline": print_text(pipeline),
+        "made_for": None if pipeline.made_for is None else pipeline.made_for.as_json(),
         "digest": pipeline.digest,
         "form": pipeline.form,
         "role": finished.champion.role,

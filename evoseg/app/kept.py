@@ -26,6 +26,7 @@ from evoseg.app.runs import (
 from evoseg.base.errors import EvosegError
 from evoseg.base.untrusted import read_file
 from evoseg.data.dataset import Dataset
+from evoseg.data.imageformat import ImageFormat
 from evoseg.data.reading import Reading
 from evoseg.evolve.ports import Scored
 from evoseg.evolve.selection import Front
@@ -263,6 +264,18 @@ def _runs_named(source: str | Path) -> list[Path]:
     if (folder / CLASSES).is_file():
         return sorted(database.parent for database in folder.glob(f"*/{DATABASE}"))
     return [folder] if (folder / DATABASE).is_file() else []
+
+
+def made_for_in(path: Path) -> ImageFormat | None:
+    """Return what the search images of a run were like; None if it has no result that says so.
+
+    Raises
+    ------
+    EvosegError
+        If the result cannot be read.
+    """
+    document = (result_of(path) or {}).get("made_for")
+    return None if document is None else ImageFormat.read(document)
 
 
 def champion_file(path: Path) -> Path:

@@ -2,12 +2,20 @@
 
 import json
 import re
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
-from evoseg.app.kept import champion_file, member, reading_in
+from numpy.typing import NDArray
+
+from evoseg.app.kept import champion_file, made_for_in, member, reading_in
 from evoseg.app.runs import CLASSES, FilesError, find_run, refuse_classes, write_whole
-from evoseg.base.errors import PipelineError
+from evoseg.base.errors import ImageWarning, PipelineError
+from evoseg.base.kinds import Kind
+from evoseg.base.notes import grouped
 from evoseg.base.untrusted import read_file
+from evoseg.data.imageformat import Difference, ImageFormat, notes_of, pixel_size_differences
 from evoseg.data.reading import Reading
 from evoseg.pipeline import Pipeline, print_text, read_json, read_text, write_json
 from evoseg.pipeline.reader import MAX_BYTES
@@ -33,7 +41,7 @@ def read_pipeline(source: str | Path) -> Pipeline:
         return _parsed(source)
     path = _path(source)
     if isinstance(path, tuple):
-        return _parsed(member(*path))
+        return _parsed(member(*path)).for_images(made_for_in(path[0]))
     try:
         return _parsed(_content(path, source))
     except PipelineError as error:
@@ -107,6 +115,80 @@ def check_channels(pipeline: Pipeline, channels: int, where: str) -> None:
             f"{where}: {'1 channel' if channels == 1 else f'{channels} channels'}, but the pipeline reads channel "
             f"{pipeline.channels - 1}, counted from 0. Take images with the channels (planes/) that it was made for."
         )
+
+
+class Program(Protocol):
+    """A pipeline, or those of several classes, as far as its images matter."""
+
+    @property
+    def made_for(self) -> ImageFormat | None:
+        """What images it was made for."""
+
+    def differences(self, image: NDArray[Any], names: Sequence[str] = ()) -> list[Difference]:
+        """Compare an image with them."""
+
+
+UNKNOWN = (
+    "the pipeline does not say which images it was made for (it is from an older version, or was written by hand), so "
+    "these images are not compared with them."
+)
+
+
+class Comparison:
+    """How images differ from those that a pipeline was made for, and whether it found anything, told at the end."""
+
+    def __init__(self, program: Program) -> None:
+        self._program = program
+        self._found: list[tuple[str, list[Difference]]] = []
+        self._shares: list[float] = []
+        self._due = False
+
+    def look(self, name: str, image: NDArray[Any], names: Sequence[str] = (), pixel_size: str = "") -> None:
+        """Compare one image.
+
+        Raises
+        ------
+        PipelineError
+            If it cannot mean what those images meant.
+        """
+        found = self._program.differences(image, names)
+        if self._program.made_for is not None and pixel_size:
+            found += pixel_size_differences(self._program.made_for, pixel_size)
+        if fatal := [difference for difference in found if difference[1]]:
+            raise PipelineError(notes_of([(name, fatal)])[0])
+        self._found.append((name, found))
+
+    def answer(self, kind: Kind, answer: NDArray[Any], *, due: bool = True) -> None:
+        """Take note of an answer; `due` says whether something was to be found."""
+        self._due = self._due or due
+        self._shares.append(share_of(kind, answer))
+
+    def tell(self) -> None:
+        """Warn of what was noted, a line for each kind of difference.
+
+        Warns
+        -----
+        ImageWarning
+        """
+        told = [UNKNOWN] if self._program.made_for is None else [*grouped(notes_of(self._found))]
+        told += [one_sided(self._shares)] if self._due else []
+        for line in filter(None, told):
+            warnings.warn(line, ImageWarning, stacklevel=3)
+
+
+def share_of(kind: Kind, answer: NDArray[Any]) -> float:
+    """Return the share of an answer that is foreground; of points, 0.5 if there are any."""
+    return 0.5 * bool(len(answer)) if kind is Kind.POINTS else float((answer > 0).mean())
+
+
+def one_sided(shares: Sequence[float]) -> str:
+    """Say if answers are all empty, or all full; "" if they are not."""
+    which = "the answer" if len(shares) == 1 else f"every one of the {len(shares)} answers"
+    if shares and not any(shares):
+        return f"{which} is empty: nothing was found. Are the images like those that the pipeline was made for?"
+    if shares and all(share == 1 for share in shares):
+        return f"{which} is full: all pixels count as found. Are the images like those that the pipeline was made for?"
+    return ""
 
 
 def _path(source: str | Path) -> Path | tuple[Path, int]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from evoseg.app.pipelines import check_channels
+from evoseg.app.pipelines import Comparison
 from evoseg.app.runs import FilesError, write_whole
 from evoseg.base.ahead import ahead
 from evoseg.base.errors import DatasetError, PipelineError
@@ -54,7 +54,14 @@ def register(
         if twins := pairs.keys() & {*data.stems}:
             raise FilesError(f"{folder}: {min(twins)} is in an earlier folder, too. Register the folders one by one.")
         pairs |= dict.fromkeys(data.stems, data)
-    return ahead(partial(_shifted, pipeline, pairs), sorted(pairs), workers)
+    return _compared(pipeline, pairs, workers)
+
+
+def _compared(pipeline: Pipeline, pairs: dict[str, Dataset], workers: int) -> Iterator[Shifted]:
+    """Yield the shift of each pair, and warn at the end of images that are unlike those of the search."""
+    comparison = Comparison(pipeline)
+    yield from ahead(partial(_shifted, pipeline.for_images(None), pairs, comparison), sorted(pairs), workers)
+    comparison.tell()
 
 
 def write_shifts(found: Sequence[Shifted], out: str | Path, *, overwrite: bool = False) -> Path:
@@ -70,7 +77,7 @@ def write_shifts(found: Sequence[Shifted], out: str | Path, *, overwrite: bool =
     return path
 
 
-def _shifted(pipeline: Pipeline, pairs: dict[str, Dataset], stem: str) -> Shifted:
+def _shifted(pipeline: Pipeline, pairs: dict[str, Dataset], comparison: Comparison, stem: str) -> Shifted:
     source = pairs[stem].source
     try:
         # Pair by pair: one damaged file must not keep the others from being read.
@@ -78,7 +85,7 @@ def _shifted(pipeline: Pipeline, pairs: dict[str, Dataset], stem: str) -> Shifte
         if faults := mismatches(source, stem, parts):
             raise DatasetError(faults[0])
         sample = assemble(stem, parts, channels_of(source, (stem,)))
-        check_channels(pipeline, sample.image.shape[2], stem)
+        comparison.look(stem, sample.image)
     except (DatasetError, PipelineError) as error:
         return Shifted(stem, fault=str(error))
     assert sample.moving is not None

@@ -184,7 +184,7 @@ def _steps(pipeline: Pipeline, image: Any) -> "list[StepLine]":
     from evoseg.report.pictures import found_picture, legible_gain, value_picture
 
     lines = []
-    texts = [line.strip() for line in print_text(pipeline).splitlines()[2:]]
+    texts = [line.strip() for line in print_text(pipeline.for_images(None)).splitlines()[2:]]
     for s, text, value in zip(pipeline.steps, texts, step_values(pipeline.steps, as_raw(image)), strict=True):
         op = get(s.operator)
         gain = legible_gain(value) if op.output is Kind.GRAY else 1.0

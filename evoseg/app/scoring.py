@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evoseg.app.pipelines import check_channels
+from evoseg.app.pipelines import Comparison, check_channels
 from evoseg.app.tasks import TaskKind, every_score, kind_called, kind_for, radius_for
 from evoseg.base.ahead import ahead
 from evoseg.base.errors import DatasetError, PipelineError, SettingsError, unknown
@@ -94,14 +94,29 @@ def score(
     DatasetError
         If the split is empty.
     PipelineError
-        If what the pipeline gives cannot be scored, or it reads a channel that the images do not have.
+        If what the pipeline gives cannot be scored, or the images lack a channel that it was made for.
+
+    Warns
+    -----
+    ImageWarning
+        If the images differ from those that the pipeline was made for, or every answer is empty or full.
     """
     kind = scored_kind(pipeline, task)
     radius = radius_for(kind, radius, dataset)
-    if not kind.own:
-        check_channels(pipeline, len(dataset.channels), dataset.title)
     found = judged(pipeline, dataset, stems_of(dataset, split), kind=kind, radius=radius)
-    return Scores(split, {one.sample.stem: one.scores for one in found}, radius)
+    if kind.own:
+        return Scores(split, {one.sample.stem: one.scores for one in found}, radius)
+    comparison, per_image = Comparison(pipeline), {}
+    check_channels(pipeline, len(dataset.channels), dataset.title)
+    for one in found:
+        stem, truth = one.sample.stem, one.truth
+        comparison.look(stem, one.sample.image, dataset.labels, dataset.card.pixel_size)
+        if kind.output is not Kind.GRAY:
+            due = truth is not None and bool(len(truth) if kind.output is Kind.POINTS else (truth > 0).any())
+            comparison.answer(kind.output, one.answer, due=due)
+        per_image[stem] = one.scores
+    comparison.tell()
+    return Scores(split, per_image, radius)
 
 
 def stems_of(dataset: Dataset, split: str) -> tuple[str, ...]:
@@ -152,7 +167,7 @@ def judged(
     PipelineError
         If what the pipeline gives cannot be scored.
     """
-    kind = kind or scored_kind(pipeline)
+    kind, pipeline = kind or scored_kind(pipeline), pipeline.for_images(None)  # whoever asks compares the images
     yield from ahead(partial(_judge, pipeline, kind, radius, dataset), stems, threads)
 
 

@@ -12,13 +12,15 @@ from evoseg.app.api import search
 from evoseg.app.datasets import Arrays
 from evoseg.app.executing import LOCAL
 from evoseg.app.found import Found
-from evoseg.app.pipelines import check_channels
+from evoseg.app.pipelines import Comparison
 from evoseg.app.settings import DEFAULT, LLM_CALLS, LLM_USD
 from evoseg.app.tasks import kind_scored_by
 from evoseg.base.errors import DatasetError, EvosegError, SettingsError, unknown
 from evoseg.base.kinds import Kind
 from evoseg.data.dataset import Sample
+from evoseg.data.files import native
 from evoseg.pipeline import Pipeline
+from evoseg.pipeline.running import as_raw
 
 Images = Sequence[NDArray[Any]] | NDArray[Any]
 
@@ -131,15 +133,26 @@ class Segmenter:
         ------
         NotFittedError
         PipelineError
-            If an image is of another dtype or lacks a channel.
+            If an image has another shape, or lacks a channel that the pipeline was made for.
+
+        Warns
+        -----
+        ImageWarning
+            If images differ from those of `fit`, or every answer is empty or full.
         """
         if not hasattr(self, "pipeline_"):
             raise NotFittedError("this segmenter has no pipeline yet; call fit(images, masks) first.")
         if isinstance(images, Mapping):
             raise DatasetError("images are a mapping; give its values, in the order in which masks are wanted.")
+        comparison, run = Comparison(self.pipeline_), self.pipeline_.for_images(None)
+        masks = []
         for number, image in enumerate(images):
-            check_channels(self.pipeline_, 1 if image.ndim == 2 else image.shape[2], f"image {number}")
-        masks = [self.pipeline_(image) for image in images]
+            # As in `fit`: doubles and other integers become float32.
+            raw = as_raw(native(f"image {number}", np.asarray(image)))
+            comparison.look(f"image {number}", raw)
+            masks.append(run(raw))
+            comparison.answer(run.output, masks[-1])
+        comparison.tell()
         return np.stack(masks) if isinstance(images, np.ndarray) and masks else masks
 
     def score(self, images: Images, masks: Images) -> float:

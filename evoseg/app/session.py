@@ -144,6 +144,8 @@ class Session:
         if self._staff is not None:
             self._staff.close()
         self._folder.clear()
+        if not self._asked.kind.own:
+            pipeline = pipeline.for_images(self._dataset.image_format(self._splits.search))
         first, rest = print_text(pipeline).split("\n", 1)
         self._folder.write(PIPELINE, f"{first}\n{self._asked.reading.mark()}{rest}")
         self._saved = True

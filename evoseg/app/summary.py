@@ -25,7 +25,7 @@ def summary(found: Found) -> str:
     result = found.result
     parts = [
         headline(found),
-        indent(print_text(found.pipeline).rstrip(), "    "),
+        indent(print_text(found.pipeline.for_images(None)).rstrip(), "    "),
         _table(found),
         verdict(found),
         *not_scored(found),

@@ -45,6 +45,10 @@ class MissingPackageError(EvosegError, ImportError):
     """A feature whose optional package is not installed."""
 
 
+class ImageWarning(UserWarning):
+    """Images that are unlike those that a pipeline was made for, or answers that say nothing."""
+
+
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
     """Say that `name` is not a known `what`, with the nearest matches, or with all of them if they are few."""
     names = sorted(known)

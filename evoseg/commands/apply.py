@@ -39,9 +39,23 @@ def apply(
         Path | None,
         typer.Option(metavar="FILE.csv", help="Write measurements of every object.", show_default=False),
     ] = None,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", help="Look into subfolders, too, and keep them below OUT/masks/ and so on.")
+    ] = False,
     axes: Annotated[str, AXES] = "",
-    page: Annotated[str, PAGE] = "",
+    page: Annotated[
+        str,
+        typer.Option(
+            metavar="N|all",
+            help="Page of TIFF stacks, from 0; T=0,Z=3 if it takes two; all for an answer per page.",
+            show_default=False,
+        ),
+    ] = "",
     channel: Annotated[str, CHANNEL] = "",
+    skip_existing: Annotated[
+        bool,
+        typer.Option("--skip-existing", help="Leave images alone whose answer and overlay exist, to finish a batch."),
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace masks, overlays and table.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
@@ -51,38 +65,48 @@ def apply(
     OUT/points/NAME.csv; and OUT/overlays/NAME.png for eyes. Of classes, OUT/masks/NAME.png holds the class of each
     pixel. A pipeline for registration takes folders with pairs/, and writes OUT/shifts.csv. Files are read as for the
     search, so its page and channel need not be named again. Numbers stay as they are in the pipeline; nothing is
-    fitted. Images that fail are named while the others go on; the exit code is then 1. TIFF images of any size are
-    filtered band by band.
+    fitted. Images that differ from those that the pipeline was made for are named, once for each kind of difference.
+    Images that fail are named while the others go on; the exit code is then 1. TIFF images of any size are filtered
+    band by band.
     """
     import json
 
     from evoseg.app import applying
     from evoseg.app.classes import read_program
-    from evoseg.app.runs import refuse_existing
-    from evoseg.app.tables import ObjectTable
-    from evoseg.base.errors import PipelineError
+    from evoseg.base.errors import PipelineError, SettingsError
     from evoseg.base.kinds import Kind
     from evoseg.pipeline import Pipeline
 
     program, reading = read_program(pipeline)
-    reading = chosen(axes, page, channel).or_else(reading)
+    reading = chosen(axes, "" if page == applying.ALL else page, channel).or_else(reading)
     if isinstance(program, Pipeline) and program.output is Kind.GRAY:
         if table:
             raise PipelineError("the pipeline gives planes for registration, which hold no objects. Leave out --table.")
+        if recursive or skip_existing or page == applying.ALL:
+            raise SettingsError(
+                "the pipeline registers pairs of images, for which there is no --recursive, --skip-existing or --page "
+                "all. Leave them out."
+            )
         raise typer.Exit(_register(program, images, reading, out, workers, overwrite=overwrite, as_json=as_json))
-    given = applying.inputs(images, reading)
-    refuse_existing([table] if table else [], overwrite=overwrite)
-    watch = _Watch(len(given))
-    results = applying.apply(
-        program, given, out, overwrite=overwrite, workers=workers, measured=table is not None, told=watch.told
+    watch = _Watch()
+    found = applying.apply(
+        program,
+        images,
+        out,
+        recursive=recursive,
+        axes=reading.axes,
+        page=applying.ALL if page == applying.ALL else reading.page,
+        channel=reading.channel,
+        table=table,
+        skip_existing=skip_existing,
+        overwrite=overwrite,
+        workers=workers,
+        listed=watch.listed,
+        told=watch.told,
+        done=watch.done,
     )
-    found = []
-    with ObjectTable(table) as sheet:
-        for result in results:
-            found.append(sheet.taken(result))
-            if result.fault:
-                print(f"error: {result.fault}", file=sys.stderr)
-            watch.done()
+    for line in applying.unlike(found, refused=True):
+        print(f"error: {line}", file=sys.stderr)
     failed = [result for result in found if result.fault]
     if as_json:
         print(json.dumps({"pipeline": program.digest, "images": [_row(result) for result in found]}, indent=1))
@@ -135,14 +159,20 @@ def _register(
 class _Watch:
     """Says now and then on stderr how far the work is."""
 
-    def __init__(self, n_images: int) -> None:
-        self._n_images = n_images
+    def __init__(self) -> None:
+        self._n_images = 0
         self._n_done = 0
         self._told_s = monotonic()
 
-    def done(self) -> None:
-        """Count one image more."""
+    def listed(self, n_images: int) -> None:
+        """Hear how many images there are."""
+        self._n_images = n_images
+
+    def done(self, result: "Applied") -> None:
+        """Count one image more, and say why it failed, unless others will have failed for the same reason."""
         self._n_done += 1
+        if result.fault and not result.unlike:
+            print(f"error: {result.fault}", file=sys.stderr)
         self._tell(f"{self._n_done} of {self._n_images} images")
 
     def told(self, stem: str, share: float) -> None:
@@ -160,6 +190,8 @@ def _row(result: "Applied") -> dict[str, object]:
         return {"name": result.stem, "fault": result.fault}
     name = "points" if result.answer.suffix == ".csv" else "mask"
     files = {name: str(result.answer.absolute()), "overlay": str(result.overlay.absolute())}
+    if result.skipped:
+        return {"name": result.stem, **files, "skipped": True}
     objects = {} if result.count is None else {"objects": result.count}
     return {
         "name": result.stem,
@@ -171,17 +203,25 @@ def _row(result: "Applied") -> dict[str, object]:
 
 
 def _applied_text(found: "list[Applied]", table: Path | None) -> str:
-    done = [result for result in found if not result.fault]
-    failed = len(found) - len(done)
+    done = [result for result in found if not result.fault and not result.skipped]
+    skipped = [result for result in found if not result.fault and result.skipped]
+    failed = len(found) - len(done) - len(skipped)
     pixels, seconds = sum(r.pixels for r in done), sum(r.seconds for r in done)
-    lines = [f"{len(done)} of {len(found)} images segmented" + (f", {failed} failed (see above)" if failed else "")]
+    lines = [f"{len(done)} of {len(found)} images segmented"]
+    lines[0] += f", {len(skipped)} skipped, since they have answers" if skipped else ""
+    lines[0] += f", {failed} failed (see above)" if failed else ""
     if done:
         share = 100 * sum(r.share * r.pixels for r in done) / pixels
         lines[0] += f"; foreground {share:.1f} % of {pixels / 1e6:.1f} Mpx"
         if done[0].count is not None:
             lines[0] += f", {sum(r.count or 0 for r in done)} objects"
         lines.append(f"{pixels / 1e6 / max(seconds, 1e-9):.1f} Mpx/s in the pipeline, without reading and writing")
-        lines += [f"answers   {done[0].answer.parent}", f"overlays  {done[0].overlay.parent}"]
+    if some := [*done, *skipped]:
+        n_folders = some[0].stem.count("/") + 1
+        lines += [
+            f"answers   {some[0].answer.parents[n_folders - 1]}",
+            f"overlays  {some[0].overlay.parents[n_folders - 1]}",
+        ]
     if table:
         lines.append(f"table     {table}")
     return "\n".join(lines)

@@ -18,6 +18,7 @@ from typing import Annotated, Any, TextIO, cast
 import typer
 
 from evoseg import __version__
+from evoseg.base.errors import ImageWarning
 from evoseg.base.notes import shown
 from evoseg.commands.apply import apply, score
 from evoseg.commands.check import check
@@ -122,6 +123,7 @@ def _run(arguments: list[str], debug: bool) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
+            warnings.simplefilter("always", ImageWarning)
             code = app(args=arguments, prog_name="evoseg", standalone_mode=False)
             sys.stdout.flush()
         return code if isinstance(code, int) else DONE

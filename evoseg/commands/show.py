@@ -40,11 +40,11 @@ def export(
     """Write a pipeline so that it runs without evoseg."""
     import sys
 
-    from evoseg.app.exporting import exported
+    from evoseg.app.exporting import exported, images_of
     from evoseg.app.pipelines import read_pipeline, reading_of
     from evoseg.app.runs import make_folder, write_whole
 
-    text = exported(read_pipeline(pipeline), to, reading_of(pipeline))
+    text = exported(read_pipeline(pipeline), to, reading_of(pipeline), images_of(pipeline) if to == "python" else ())
     if out is None:
         sys.stdout.write(text)
         return

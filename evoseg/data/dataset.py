@@ -14,6 +14,7 @@ from evoseg.base.notes import grouped, one_line
 from evoseg.data.agreement import channels_of, known_of, mismatches, parts_of
 from evoseg.data.card import DatasetCard
 from evoseg.data.folder import scan
+from evoseg.data.imageformat import ImageFormat, image_format, named_channels
 from evoseg.data.objects import objects_of
 from evoseg.data.reading import PLAIN, Reading
 from evoseg.data.sources import Arrays, FolderSource, Part, Source, array_source
@@ -188,10 +189,20 @@ class Dataset:
         """
         return channels_of(self.source, self.stems)
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What the files themselves call the channels, planes last, as far as all agree; else the channels' names."""
+        return named_channels(self.channels, [facts.look for facts in self.survey.facts.values()])
+
     @cached_property
     def survey(self) -> Survey:
         """What the pixels say; the first use reads every file once."""
         return survey(self.source)
+
+    def image_format(self, stems: Sequence[str]) -> ImageFormat:
+        """Return what some of the images are like, for a pipeline that is made for such."""
+        facts = self.survey.facts
+        return image_format(self.channels, [facts[stem].look for stem in stems], self.card.pixel_size)
 
     def load(self, stem: str) -> Sample:
         """Read one image with its planes, mask and known area.

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -43,11 +44,14 @@ class Picture:
         Of the C channels.
     notes : tuple of str
         What was changed on the way, such as a dropped alpha channel.
+    labels : tuple of str
+        What the file itself calls the channels; empty if it does not name each.
     """
 
     image: NDArray[Any]
     names: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
 
 
 def read_image(path: str | Path, reading: Reading = PLAIN) -> NDArray[Any]:
@@ -80,7 +84,7 @@ def read_image(path: str | Path, reading: Reading = PLAIN) -> NDArray[Any]:
 def read_header(path: Path, limits: Limits = LIMITS, reading: Reading = PLAIN) -> Header:
     """Return what a file says about its pixels, checked against `limits`, without decoding them.
 
-    The names are those of the channels that `reading` chooses; all else is about the file.
+    Names and labels are those of the channels that `reading` chooses; all else is about the file.
 
     Raises
     ------
@@ -92,7 +96,45 @@ def read_header(path: Path, limits: Limits = LIMITS, reading: Reading = PLAIN) -
         found = tiff.header(path, file, reading) if stored == "TIFF" else raster.header(path, file, stored)
         check_size(path, found, limits)
         indices = channel_indices(path, found.names, found.labels, reading)
-        return replace(found, names=chosen_names(found.names, indices))
+        labels = tuple(found.labels[i] for i in indices if found.labels)
+        return replace(found, names=chosen_names(found.names, indices), labels=labels)
+
+
+def page_readings(path: Path, reading: Reading = PLAIN) -> dict[str, Reading]:
+    """Return how to read each page of a file, by an ending for its name such as "t07_z0"; {} if it has one page only.
+
+    Raises
+    ------
+    DatasetError
+        As `read_header`.
+    """
+    with explained(path), path.open("rb") as file:
+        sizes = tiff.page_sizes(path, file, reading) if format_of(path, file) == "TIFF" else {}
+    places = [[(axis, i) for i in range(n)] for axis, n in sizes.items()]
+    digits = {axis: len(str(n - 1)) for axis, n in sizes.items()}
+    return {
+        "_".join(f"{axis.lower()}{i:0{digits[axis]}d}" for axis, i in page): replace(
+            reading, page=",".join(f"{axis}={i}" for axis, i in page)
+        )
+        for page in product(*places)
+        if page
+    }
+
+
+def places(path: Path, reading: Reading = PLAIN) -> tuple[int, tuple[tuple[int, int], ...]] | None:
+    """Return how many pages a file has, and page and sample of each channel that is read; None if they lie otherwise.
+
+    Raises
+    ------
+    DatasetError
+        As `read_header`.
+    """
+    head = read_header(path, reading=replace(reading, channel=""))
+    indices = channel_indices(path, head.names, head.labels, reading)
+    with explained(path), path.open("rb") as file:
+        one_page = (1, [(0, sample) for sample in range(len(head.names))])
+        found = tiff.places(path, file, reading) if head.stored == "TIFF" else one_page
+    return None if found is None else (found[0], tuple(found[1][i] for i in indices))
 
 
 def native_dtype(stored: np.dtype[Any]) -> np.dtype[Any]:
@@ -122,7 +164,8 @@ def picture(path: Path, data: bytes, limits: Limits = LIMITS, reading: Reading =
     turn = 1 if reading.exif == "ignore" else head.orientation
     if turn != 1:
         notes += (f"turned upright (orientation {turn})",)
-    return Picture(upright(pixels, turn), chosen_names(head.names, indices), notes)
+    names, labels = chosen_names(head.names, indices), tuple(head.labels[i] for i in indices if head.labels)
+    return Picture(upright(pixels, turn), names, notes, labels)
 
 
 @dataclass(frozen=True)

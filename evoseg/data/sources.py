@@ -46,6 +46,8 @@ class Part:
         sha256 of the file, or of dtype, shape and values of the array.
     strokes : bool
         Whether a mask is scribbles.
+    labels : tuple of str
+        What the file itself calls the channels; empty if it does not name each.
     """
 
     where: str
@@ -54,6 +56,7 @@ class Part:
     notes: tuple[str, ...]
     digest: str
     strokes: bool = False
+    labels: tuple[str, ...] = ()
 
 
 class Source(Protocol):
@@ -180,7 +183,7 @@ class FolderSource:
             known = known_pixels(stored_mask(path, data, reading=reading))
             return Part(str(path), known, (), (), digest_of(data, reading))
         found = picture(path, data, reading=reading)
-        return Part(str(path), found.image, found.names, found.notes, digest_of(data, reading))
+        return Part(str(path), found.image, found.names, found.notes, digest_of(data, reading), labels=found.labels)
 
     def _reading(self, part: str) -> Reading:
         """Return how to read a part: pages are those of all files, channels those of images alone."""

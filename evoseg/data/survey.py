@@ -13,6 +13,7 @@ from evoseg.base.ahead import ahead
 from evoseg.base.errors import DatasetError
 from evoseg.base.notes import Note
 from evoseg.data.agreement import channels_of, known_of, mismatches, parts_of
+from evoseg.data.imageformat import Look, look
 from evoseg.data.meaning import INSTANCES, Decision
 from evoseg.data.objects import Tally, tally
 from evoseg.data.sources import Part, Source
@@ -37,6 +38,8 @@ class ImageFacts:
         Range of the image's values.
     digests : dict of str to str
         sha256 of each part.
+    look : Look
+        What it contributes to the format of all images.
     thumbnail : float32 array of shape (THUMBNAIL ** 2,)
         Unit length; smooth lighting removed. All zero for an image without structure.
     labelled : bool
@@ -62,6 +65,7 @@ class ImageFacts:
     low: float
     high: float
     digests: dict[str, str]
+    look: Look
     thumbnail: NDArray[np.float32]
     labelled: bool = False
     n_known: int = 0
@@ -165,10 +169,13 @@ def _readable(source: Source, stem: str, faults: list[Note]) -> Iterator[tuple[s
 
 def _facts(source: Source, stem: str, parts: Mapping[str, Part]) -> ImageFacts:
     image = parts["image"].array
+    arrays = [part.array for name, part in parts.items() if part.names and name != "moving"]
+    dtype = str(np.result_type(*(part.array for name, part in parts.items() if part.names)))
     facts = ImageFacts(
         stem=stem,
         shape=(image.shape[0], image.shape[1]),
-        dtype=str(np.result_type(*(part.array for name, part in parts.items() if part.names))),
+        dtype=dtype,
+        look=look(arrays, dtype, parts["image"].labels),
         low=float(image.min()),
         high=float(image.max()),
         digests={name: part.digest for name, part in parts.items()},

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from evoseg.base.errors import DatasetError
 from evoseg.data import raster
 from evoseg.data.formats import Decoded, Header, Limits, channel_names, check_size, damaged
-from evoseg.data.reading import PLAIN, Reading, page_index, stack_axes
+from evoseg.data.reading import PLAIN, Reading, page_index, pages_in, stack_axes
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage, TiffPageSeries
@@ -84,8 +84,40 @@ class _Layout:
         return self.shape[self.axes.index(axis)]
 
 
+def page_sizes(path: Path, file: BinaryIO, reading: Reading = PLAIN) -> Mapping[str, int]:
+    """Return along which axes the pages of an open TIFF file lie, and how many; {} if there is one page."""
+    import tifffile
+
+    with tifffile.TiffFile(file) as tiff:
+        axes, shape = _axes(path, tiff, reading)
+        return {axis: shape[axes.index(axis)] for axis in pages_in(axes)}
+
+
+def places(path: Path, file: BinaryIO, reading: Reading = PLAIN) -> tuple[int, list[tuple[int, int]]] | None:
+    """Return how many pages an open TIFF file has, and page and sample of each channel; None if they do not lie so."""
+    import tifffile
+
+    with tifffile.TiffFile(file) as tiff:
+        layout, series = _layout(path, tiff, reading), tiff.series[0]
+        n_outer = len(layout.axes) - len(series.keyframe.shape)
+        outer, inner = layout.shape[:n_outer], layout.axes[n_outer:]
+        if len(series.pages) != math.prod(outer) or any(axis in inner for axis in layout.page):
+            return None
+        kept = tuple(layout.page.get(axis, slice(None)) for axis in layout.axes[:n_outer])
+        pages = np.arange(len(series.pages)).reshape(outer)[kept].reshape(-1)
+        head = _header(path, tiff, layout)
+        n_samples = len(head.names) if layout.channel in ("", *inner) or head.palette else 1
+        return len(series.pages), [(int(page), sample) for page in pages for sample in range(n_samples)]
+
+
 def _layout(path: Path, tiff: "TiffFile", reading: Reading) -> _Layout:
     """Return how the first series is laid out, or say why it cannot be used."""
+    axes, shape = _axes(path, tiff, reading)
+    return _Layout(axes, shape, page_index(path, axes, shape, reading))
+
+
+def _axes(path: Path, tiff: "TiffFile", reading: Reading) -> tuple[str, tuple[int, ...]]:
+    """Return the axes of the first series and their sizes."""
     if not tiff.series:
         raise damaged(path, "no image inside")
     series = tiff.series[0]
@@ -100,7 +132,7 @@ def _layout(path: Path, tiff: "TiffFile", reading: Reading) -> _Layout:
             f"{path}: axes {axes} of {' x '.join(map(str, series.shape))} are not read; rows Y, columns X, channels C "
             "or colours S, and pages are. Save one image per file, or channels with axes CYX."
         )
-    return _Layout(axes, series.shape, page_index(path, axes, series.shape, reading))
+    return axes, series.shape
 
 
 def _pixels(path: Path, tiff: "TiffFile", layout: _Layout) -> NDArray[Any]:

@@ -1,8 +1,11 @@
 """A pipeline as one Python file that needs numpy and cv2 only."""
 
+from pprint import pformat
+
 from evoseg import __version__
 from evoseg.base.kinds import Kind
-from evoseg.export import vectors
+from evoseg.data import imageformat
+from evoseg.export import reader, vectors
 from evoseg.export.excerpts import Excerpts, ExportError
 from evoseg.operators import registry
 from evoseg.pipeline.printer import print_text
@@ -15,13 +18,48 @@ This file stands alone: it needs Python, numpy and OpenCV (cv2), and nothing of 
     python FILE.py IMAGE...       write {result} beside each image; nothing is overwritten
     python FILE.py --self-test    check that this machine gives the same result as the one that wrote the file
 
-From Python: `pipeline(image)` takes a uint8, uint16 or float32 array of shape (M, N, C), colours in the order
-R, G, B, and returns {returned}.
-
+From Python: `pipeline(image)` takes an array of shape (M, N) or (M, N, C), colours in the order R, G, B, and returns
+{returned}.
+{made_for}
 Digest of the pipeline: {digest}
 The filters are part of evoseg, licensed under the Apache License, Version 2.0:
 https://www.apache.org/licenses/LICENSE-2.0
 """
+'''
+
+_CHECKS = '''# What the images were like that the pipeline was made for, and which of their channels it looks at.
+MADE_FOR = {made_for}
+READS, COMPARES_COLOURS = {reads}, {colours}
+
+# Where the channels lie in files of several pages: how many pages there are, then page and sample of each channel.
+PLACES = {places}
+
+
+def checked(program):
+    """Let a program look first whether an image is one that it was made for."""
+
+    @wraps(program)
+    def run(image):
+        cv2.ipp.setUseIPP(False)  # its results depend on where in memory an image lies
+        image = as_native(image)
+        for difference in differences_of(image):
+            text = f"{{difference[2]}}, but {{difference[3]}}."
+            if difference[1]:
+                raise ValueError(text)
+            warnings.warn(text, stacklevel=2)
+        return program(image)
+
+    return run
+
+
+def differences_of(image):
+    """Return how an image differs from those that the pipeline was made for."""
+    if MADE_FOR is None:
+        return []
+    n = image.shape[2]
+    alike = bool((image == image[:, :, :1]).all())
+    found = channel_differences(MADE_FOR, n, (), READS, COMPARES_COLOURS, n > 1 and alike)
+    return found + pixel_differences(MADE_FOR, image)
 '''
 
 _FOOTER = '''
@@ -32,9 +70,10 @@ EXPECTED = {expected}
 
 def self_test():
     """Check the pipeline on drawn images; return True if every pixel is as expected."""
+    cv2.ipp.setUseIPP(False)
     passed = True
     for depth, expected in EXPECTED.items():
-        same = fingerprint(pipeline(drawn_image(depth))) == expected
+        same = fingerprint(pipeline.__wrapped__(drawn_image(depth))) == expected
         print(f"{{depth}}: {{'as expected' if same else 'DIFFERS from what evoseg gave'}}")
         passed = passed and same
     return passed
@@ -42,16 +81,7 @@ def self_test():
 
 def read(path):
     """Return an image as (M, N, C), colours in the order R, G, B and without transparency."""
-    if cv2.imcount(str(path)) > 1:
-        raise SystemExit(f"{{path}}: holds several images; save them one by one.")
-    image = cv2.imread(str(path), cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR)
-    if image is None:
-        raise SystemExit(f"{{path}}: not an image that OpenCV can read.")
-    if image.dtype not in (np.uint8, np.uint16, np.float32):
-        raise SystemExit(f"{{path}}: holds {{image.dtype}}; convert it to uint8, uint16 or float32.")
-    if image.ndim == 2:
-        return image[:, :, None]
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return read_image(path, PLACES, len(MADE_FOR["channels"]) if MADE_FOR else 0)
 
 
 def main(arguments):
@@ -61,12 +91,16 @@ def main(arguments):
     if not arguments or arguments[0].startswith("-"):
         print(__doc__)
         return 2
+    warnings.showwarning = lambda message, *rest: print(f"warning: {{message}}", file=sys.stderr)
     for path in map(Path, arguments):
         target = path.with_name(path.stem + "{suffix}")
         if target.exists():
             raise SystemExit(f"{{target}}: exists already; move it away first.")
-        result = pipeline(read(path))
-        {write}
+        try:
+            result = pipeline(read(path))
+            {write}
+        except (ValueError, OSError) as error:
+            raise SystemExit(f"{{path}}: {{getattr(error, 'strerror', None) or error}}") from None
         print(target)
     return 0
 
@@ -75,11 +109,23 @@ if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))
 '''
 
-_OWN_NAMES = ("pipeline", "EXPECTED", "self_test", "read", "main")
-_OWN_IMPORTS = ("import sys", "from pathlib import Path", "import cv2", "import numpy as np")
+_WIDTH = 110
+_OWN_NAMES = (
+    *("pipeline", "EXPECTED", "self_test", "read", "main", "checked", "differences_of"),
+    *("MADE_FOR", "READS", "COMPARES_COLOURS", "PLACES"),
+)
+_OWN_IMPORTS = (
+    *("import sys", "import warnings", "from functools import wraps", "from pathlib import Path"),
+    *("import cv2", "import numpy as np"),
+)
+_SHARED = (
+    (vectors.__name__, ("drawn_image", "fingerprint")),
+    (reader.__name__, ("read_image", "as_native", "write_file")),
+    (imageformat.__name__, ("channel_differences", "pixel_differences")),
+)
+"""Functions of evoseg that every file carries."""
 
-_WRITE_PICTURE = """if not cv2.imwrite(str(target), {value}):
-            raise SystemExit(f"{{target}}: could not be written.")"""
+_WRITE_PICTURE = "write_file(target, {value})"
 # By kind of result: what the file does, what a run writes, what a call returns, ending of the output, how to write.
 _KINDS = {
     Kind.MASK: (
@@ -113,13 +159,15 @@ _KINDS = {
 }
 
 
-def export_python(pipeline: Pipeline) -> str:
+def export_python(pipeline: Pipeline, places: reader.Places | None = None) -> str:
     """Return a Python file that gives the same results as the pipeline, with numpy and cv2 only.
 
     Parameters
     ----------
     pipeline : Pipeline
         Run twice here, on drawn images of 96 x 131 pixels, for the test vector that the file carries.
+    places : (int, places), optional
+        Where the channels are in files of several pages, as `evoseg.data.files.places` says.
 
     Returns
     -------
@@ -138,14 +186,16 @@ def export_python(pipeline: Pipeline) -> str:
         raise ExportError(
             f"the pipeline gives a {pipeline.output} value; only masks, planes, objects and points are exported."
         )
-    places = [(op.function.__module__, op.name) for op in used]
-    places += [(vectors.__name__, name) for name in ("drawn_image", "fingerprint")]
-    excerpts = Excerpts(dict.fromkeys(_OWN_NAMES, ("", "")) | {name: (module, name) for module, name in places})
+    parts = [(op.function.__module__, op.name) for op in used]
+    parts += [(module, name) for module, names in _SHARED for name in names]
+    excerpts = Excerpts(dict.fromkeys(_OWN_NAMES, ("", "")) | {name: (module, name) for module, name in parts})
     for line in _OWN_IMPORTS:
         excerpts.needs(line.split()[-1], line)
-    for module, name in places:
+    for module, name in parts:
         excerpts.add(module, name)
-    return _header(pipeline) + "\n" + excerpts.text() + "\n\n\n" + print_text(pipeline) + _footer(pipeline)
+    first, program = print_text(pipeline).split("def pipeline", 1)
+    body = f"{first}@checked\ndef pipeline{program}"
+    return f"{_header(pipeline)}\n{excerpts.text()}\n\n\n{_checks(pipeline, places)}\n\n{body}{_footer(pipeline)}"
 
 
 def check_exportable(op: registry.Operator) -> None:
@@ -164,11 +214,30 @@ def check_exportable(op: registry.Operator) -> None:
 
 def _header(pipeline: Pipeline) -> str:
     what, result, returned, _, _ = _KINDS[pipeline.output]
-    return _HEADER.format(what=what, result=result, returned=returned, version=__version__, digest=pipeline.digest)
+    made_for = f"Made for images of {pipeline.made_for}.\n" if pipeline.made_for is not None else ""
+    return _HEADER.format(
+        what=what,
+        result=result,
+        returned=returned,
+        version=__version__,
+        digest=pipeline.digest,
+        made_for=made_for.replace("\\", "\\\\").replace('"', "'"),
+    )
+
+
+def _checks(pipeline: Pipeline, places: reader.Places | None) -> str:
+    known = pipeline.made_for
+    return _CHECKS.format(
+        made_for=pformat(None if known is None else known.as_json(), width=_WIDTH, sort_dicts=False),
+        reads=pipeline.reads(len(known.channels)) if known is not None else (),
+        colours=pipeline.compares_colours,
+        places=pformat(places, width=_WIDTH),
+    )
 
 
 def _footer(pipeline: Pipeline) -> str:
     *_, suffix, write = _KINDS[pipeline.output]
-    expected = {depth: vectors.fingerprint(pipeline(vectors.drawn_image(depth))) for depth in vectors.DEPTHS}
+    run = pipeline.for_images(None)
+    expected = {depth: vectors.fingerprint(run(vectors.drawn_image(depth))) for depth in vectors.DEPTHS}
     lines = "".join(f'    "{depth}": "{digest}",\n' for depth, digest in expected.items())
     return _FOOTER.format(expected=f"{{\n{lines}}}", suffix=suffix, write=write)

@@ -115,7 +115,8 @@ class SolvedTask:
         digest = blake2b(digest_size=12)
         digest.update(f"{self.card.task}|{self.metric}|{self.channels}|{sorted(self.hashes)}".encode())
         for stored in self.pipelines:
-            digest.update(f"|{stored.role}|{stored.score:.4f}|{print_text(stored.pipeline, settled=False)}".encode())
+            text = print_text(stored.pipeline.for_images(None), settled=False)
+            digest.update(f"|{stored.role}|{stored.score:.4f}|{text}".encode())
         return digest.hexdigest()
 
     @property

@@ -78,7 +78,7 @@ def _value(parameter: Parameter) -> str:
 
 def shown_text(pipeline: Pipeline) -> str:
     """Return a program as the model sees it: without the line of revisions."""
-    return print_text(pipeline).partition("\n")[2].rstrip()
+    return print_text(pipeline.for_images(None)).partition("\n")[2].rstrip()
 
 
 def presentable(pipeline: Pipeline) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from evoseg.base.errors import PipelineError, unknown
+from evoseg.data.imageformat import ImageFormat
 from evoseg.operators import registry
 from evoseg.operators.parameters import Value
 from evoseg.pipeline.printer import FORM_VERSION
@@ -27,7 +28,8 @@ def write_json(pipeline: Pipeline) -> str:
         for s in pipeline.steps
     ]
     checked = {"checked": True} if any(registry.get(s.operator).in_order for s in pipeline.steps) else {}
-    return json.dumps({"evoseg": FORM_VERSION, **checked, "steps": steps})
+    made_for = {} if pipeline.made_for is None else {"made_for": pipeline.made_for.as_json()}
+    return json.dumps({"evoseg": FORM_VERSION, **checked, "steps": steps, **made_for})
 
 
 def read_json(text: str) -> Pipeline:
@@ -53,7 +55,7 @@ def read_json(text: str) -> Pipeline:
     form = document.get("evoseg") if isinstance(document, dict) else None
     if type(form) is not int or form != FORM_VERSION:
         raise PipelineError(f'a pipeline in JSON starts with {{"evoseg": {FORM_VERSION}, "steps": [...]}}.')
-    _known(document, ("evoseg", "checked", "steps", "reads"), "the document")
+    _known(document, ("evoseg", "checked", "steps", "reads", "made_for"), "the document")
     steps = document.get("steps")
     if not isinstance(steps, list) or not all(isinstance(s, dict) for s in steps):
         raise PipelineError("'steps' must be a list of objects.")
@@ -67,7 +69,7 @@ def read_json(text: str) -> Pipeline:
         warn_of_order(complaints[i - 1])
         result = result.settled()
     warn_of_revisions([(s["operator"], s["revision"]) for s in steps if "revision" in s])
-    return result
+    return result.for_images(ImageFormat.read(document["made_for"])) if "made_for" in document else result
 
 
 def _step(entry: dict[str, Any], index: int) -> Step:

@@ -14,6 +14,8 @@ CHECKED = "parameters checked"
 def print_text(pipeline: Pipeline, *, settled: bool = True) -> str:
     """Return the canonical text: every parameter in signature order, steps named by operator and number.
 
+    If the pipeline knows what images it was made for, a comment on the second line says so.
+
     Parameters
     ----------
     settled : bool
@@ -22,7 +24,8 @@ def print_text(pipeline: Pipeline, *, settled: bool = True) -> str:
     """
     pipeline = pipeline.settled() if settled else pipeline
     names = names_of(pipeline)
-    lines = [_header(pipeline, checked=settled), "def pipeline(image):"]
+    made_for = [] if pipeline.made_for is None else [pipeline.made_for.mark().rstrip()]
+    lines = [_header(pipeline, checked=settled), *made_for, "def pipeline(image):"]
     for i, s in enumerate(pipeline.steps):
         named = registry.get(s.operator).named(s.params)
         arguments = [names[j] for j in s.inputs] + [f"{k}={_literal(v)}" for k, v in named.items()]

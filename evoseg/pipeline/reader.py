@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from evoseg.base.errors import PipelineError, legible, unknown
+from evoseg.data.imageformat import ImageFormat
 from evoseg.operators import registry
 from evoseg.operators.parameters import Value
 from evoseg.pipeline.printer import CHECKED, FORM_VERSION, print_text
@@ -79,7 +80,7 @@ def read_text(text: str, *, settled: bool = True) -> Pipeline:
             warn_of_order(str(expansion.contradictions[0]))
             result = result.settled()
     warn_of_revisions(revisions)
-    return result
+    return result.for_images(ImageFormat.marked(text))
 
 
 def _written_early(text: str, pipeline: Pipeline) -> bool:

@@ -1,17 +1,20 @@
 """A pipeline: a straight-line typed program of registered operators, always well typed and in canonical order."""
 
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
-from evoseg.base.errors import PipelineError, legible
+from evoseg.base.errors import ImageWarning, PipelineError, legible
 from evoseg.base.kinds import Kind
+from evoseg.data.imageformat import Difference, ImageFormat, channel_differences, pixel_differences
 from evoseg.operators import registry
-from evoseg.operators.parameters import Range, Value
+from evoseg.operators.parameters import Numbers, Range, Value
 from evoseg.pipeline.running import as_raw, run_steps
 
 IMAGE = -1
@@ -79,12 +82,15 @@ class Pipeline:
         One identity per sub-program, with and without its fitted numbers; both include operator revisions.
     cost : float
         Modelled cost in ns per pixel, which is also ms per megapixel.
+    made_for : ImageFormat or None
+        What the images were like that it was made for, if that is known; no part of what makes two programs equal.
     """
 
     steps: tuple[Step, ...]
     digests: tuple[bytes, ...] = field(repr=False, compare=False)
     forms: tuple[bytes, ...] = field(repr=False, compare=False)
     cost: float = field(repr=False, compare=False)
+    made_for: ImageFormat | None = field(repr=False, compare=False)
 
     def __init__(self, steps: Iterable[Step]) -> None:
         """Build the canonical pipeline whose result is the last of `steps`.
@@ -105,6 +111,15 @@ class Pipeline:
         object.__setattr__(self, "digests", tuple(digests[i] for i in kept))
         object.__setattr__(self, "forms", tuple(forms[i] for i in kept))
         object.__setattr__(self, "cost", sum(_cost(s.operator, s.params) for s in renumbered))
+        object.__setattr__(self, "made_for", None)
+
+    def for_images(self, made_for: ImageFormat | None) -> "Pipeline":
+        """Return the same program, which knows what images it was made for, or with None does not compare any."""
+        same = object.__new__(Pipeline)
+        for name in ("steps", "digests", "forms", "cost"):
+            object.__setattr__(same, name, getattr(self, name))
+        object.__setattr__(same, "made_for", made_for)
+        return same
 
     @property
     def digest(self) -> str:
@@ -127,13 +142,66 @@ class Pipeline:
 
         Operators take the last one for any beyond it: whoever runs a pipeline on strange images has to look first.
         """
-        named = [
-            value
-            for s in self.steps
-            for parameter, value in zip(registry.get(s.operator).parameters, s.params, strict=True)
-            if isinstance(parameter.domain, Range) and parameter.domain.unit == "channel"
-        ]
-        return 1 + max((int(value) for value in named if isinstance(value, int)), default=0)
+        return 1 + max((place for places in self._looks(named=True) for place in places), default=0)
+
+    def reads(self, n: int) -> tuple[int, ...]:
+        """Return which of the n channels of an image the program looks at."""
+        return tuple(sorted({min(place, n - 1) for places in self._looks() for place in places}))
+
+    @property
+    def compares_colours(self) -> bool:
+        """Whether it compares channels with one another, so that it finds nothing in a grey image."""
+        looks = [(0,) if places == _BRIGHTNESS else places for places in self._looks()]
+        return any(len(places) > 1 for places in looks) or len({*looks}) > 1
+
+    def _looks(self, *, named: bool = False) -> list[tuple[int, ...]]:
+        """Return the channels that each step on the image looks at, or only those that are named by their number."""
+        found: list[tuple[int, ...]] = []
+        for s in self.steps:
+            for parameter, value in zip(registry.get(s.operator).parameters, s.params, strict=True):
+                if isinstance(parameter.domain, Range) and parameter.domain.unit == "channel":
+                    assert isinstance(value, int)
+                    found.append((value,))
+                elif named or IMAGE not in s.inputs:
+                    continue
+                elif isinstance(parameter.domain, Numbers) and isinstance(value, tuple):
+                    found.append(tuple(i for i, weight in enumerate(value) if weight) or (0,))
+                elif parameter.name == "channel":
+                    found.append(_CHANNELS.get(str(value), _COLOURS))
+        return found
+
+    def lacks(self, n: int, names: Sequence[str] = (), *, alike: bool = False) -> list[Difference]:
+        """Compare the number of an image's channels, and their names if they are known, with what it was made for.
+
+        Parameters
+        ----------
+        n : int
+        names : sequence of str
+        alike : bool
+            Whether all channels are the same.
+        """
+        if self.made_for is not None:
+            known = self.made_for.as_json()
+            reads = self.reads(len(self.made_for.channels))
+            return channel_differences(known, n, names, reads, self.compares_colours, alike)
+        if n >= self.channels:
+            return []
+        here = "1 channel" if n == 1 else f"{n} channels"
+        advice = "Take images with the channels (planes/) that it was made for"
+        return [("channels", True, here, f"the pipeline reads channel {self.channels - 1}, counted from 0. {advice}")]
+
+    def differences(self, image: NDArray[Any], names: Sequence[str] = ()) -> list[Difference]:
+        """Compare an image, shape (M, N, C), with what the program was made for, as far as that is known.
+
+        Parameters
+        ----------
+        names : sequence of str
+            Of its channels, if they are known.
+        """
+        n = image.shape[2]
+        alike = n > 1 and all(np.array_equal(image[..., 0], image[..., i]) for i in range(1, n))
+        found = self.lacks(n, names, alike=alike)
+        return found if self.made_for is None else [*found, *pixel_differences(self.made_for.as_json(), image)]
 
     @property
     def contradiction(self) -> str:
@@ -148,7 +216,8 @@ class Pipeline:
         """
         if not self.contradiction:
             return self
-        return Pipeline(Step(s.operator, s.inputs, registry.get(s.operator).settled(s.params)) for s in self.steps)
+        steps = (Step(s.operator, s.inputs, registry.get(s.operator).settled(s.params)) for s in self.steps)
+        return Pipeline(steps).for_images(self.made_for)
 
     def until(self, index: int) -> "Pipeline":
         """Return the sub-program whose result is step `index`."""
@@ -180,9 +249,26 @@ class Pipeline:
         Raises
         ------
         PipelineError
-            If the image has another shape or dtype.
+            If the image has another shape or dtype, or lacks a channel that the program was made for.
+
+        Warns
+        -----
+        ImageWarning
+            If the program knows what images it was made for, and this one is unlike them.
         """
-        return run_steps(self.steps, as_raw(image))
+        raw = as_raw(image)
+        if self.made_for is not None:
+            for _, fatal, here, expected in self.differences(raw):
+                if fatal:
+                    raise PipelineError(f"the image: {here}, but {expected}.")
+                warnings.warn(f"the image: {here}, but {expected}.", ImageWarning, stacklevel=2)
+        return run_steps(self.steps, raw)
+
+
+_BRIGHTNESS = (0, 1, 2)
+_COLOURS = (2, 1, 0)
+_CHANNELS = {"R": (0,), "G": (1,), "B": (2,), "gray": _BRIGHTNESS, "V": _BRIGHTNESS, "L": _BRIGHTNESS}
+"""Planes that are one channel, or brightness, which a grey image has as well; all others compare the first three."""
 
 
 def _canonical(operator: str, values: tuple[Value, ...]) -> tuple[Value, ...]:

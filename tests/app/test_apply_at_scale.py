@@ -8,6 +8,7 @@ import pytest
 import tifffile
 
 from evoseg.app import applying, measuring
+from evoseg.app.pipelines import UNKNOWN
 from evoseg.data.files import read_image, write_image
 from evoseg.data.formats import Limits
 from evoseg.data.meaning import read_mask
@@ -40,7 +41,7 @@ def test_the_table_measures_every_object(command, program, tmp_path):
     write_image(tmp_path / "in" / "empty.png", np.zeros((30, 30), np.uint8))
     table = tmp_path / "new" / "t.csv"
     done = command("apply", program, tmp_path / "in", "--out", tmp_path / "out", "--table", table)
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, done.err) == (0, f"warning: {UNKNOWN}\n")
     with table.open() as file:
         rows = list(csv.DictReader(file))
     assert [row["image"] for row in rows] == ["a"] * 4 + ["b"] * 4
@@ -117,6 +118,6 @@ def test_answers_of_any_kind_are_the_same_in_bands(command, tmp_path, monkeypatc
     monkeypatch.setattr("evoseg.data.rows.LIMITS", Limits(pixels=10_000))
     monkeypatch.setattr(applying, "run_in_bands", partial(run_in_bands, band=300 * 50, held=0))
     done = command("apply", program, file, "--out", tmp_path / "bands")
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, done.err) == (0, f"warning: {UNKNOWN}\n")
     whole, bands = ((tmp_path / place / folder / name).read_bytes() for place in ("whole", "bands"))
     assert whole == bands

@@ -216,8 +216,8 @@ def test_apply_goes_on_past_an_image_that_fails(command, simple, dataset, tmp_pa
     (folder / "nuclei_003.png").write_bytes((folder / "nuclei_003.png").read_bytes()[:500])
     done = command("apply", simple, folder, "--out", tmp_path / "out")
     assert done.code == 1
-    assert done.err.startswith(f"error: {folder / 'nuclei_003.png'}: ")
-    assert len(done.err.splitlines()) == 1
+    assert f"error: {folder / 'nuclei_003.png'}: " in done.err
+    assert done.err.count("error: ") == 1
     assert "11 of 12 images segmented, 1 failed" in done.out
     assert len(list((tmp_path / "out" / "masks").iterdir())) == 11
 

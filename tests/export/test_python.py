@@ -210,7 +210,7 @@ def test_the_command_line_of_the_file_explains_itself_and_its_errors(tmp_path):
 def test_a_changed_file_fails_its_self_test(tmp_path):
     text = export_python(masking())
     changed = text.replace(
-        "def self_test", "def pipeline(image):\n    return np.zeros((2, 2), bool)\n\n\ndef self_test"
+        "def self_test", "@checked\ndef pipeline(image):\n    return np.zeros((2, 2), bool)\n\n\ndef self_test"
     )
     (tmp_path / "file.py").write_text(changed, "utf-8")
     done = isolated("file.py", "--self-test", cwd=tmp_path)

@@ -159,7 +159,10 @@ def namespace(pipelines: Iterable[Pipeline]) -> str:
 def function(pipeline: Pipeline, name: str = "pipeline") -> str:
     """Return a pipeline as a function that calls the filters."""
     names = names_of(pipeline)
-    lines = [f"cv::Mat {name}(const cv::Mat& image) {{"]
+    lines = [
+        f"cv::Mat {name}(const cv::Mat& image) {{",
+        "    cv::ipp::setUseIPP(false);  // its results depend on where in memory an image lies",
+    ]
     for i, s in enumerate(pipeline.steps):
         arguments = ", ".join([*(names[j] for j in s.inputs), *map(_literal, s.params)])
         call = f"evoseg::{s.operator}({arguments})"
@@ -177,7 +180,7 @@ def hash_of(result: NDArray[Any]) -> int:
 
 
 def _hash(pipeline: Pipeline, depth: str) -> int:
-    return hash_of(pipeline(vectors.drawn_image(depth)))
+    return hash_of(pipeline.for_images(None)(vectors.drawn_image(depth)))
 
 
 def _literal(value: Value) -> str:

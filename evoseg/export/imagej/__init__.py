@@ -147,7 +147,7 @@ def export_imagej(pipeline: Pipeline) -> str:
     filters = FILTERS.text([pipeline])
     checks = "\n".join(
         f'    check("{depth}", pipeline(drawn_image({str(depth == "uint16").lower()})),\n'
-        f'        "{_runs(pipeline(vectors.drawn_image(depth)))}");'
+        f'        "{_runs(pipeline.for_images(None)(vectors.drawn_image(depth)))}");'
         for depth in vectors.DEPTHS
     )
     header = _HEADER.format(version=__version__, digest=pipeline.digest)
