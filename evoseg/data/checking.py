@@ -310,7 +310,8 @@ def _lines(report: Report) -> list[str]:
     if report.splits:
         sizes_of = ", ".join(f"{len(stems)} {name}" for name, stems in vars(report.splits).items())
         lines.append(f"  splits: {sizes_of}")
-    lines += [f"error: {message}" for message in report.faults]
+    # Only the message about unclear masks has several lines.
+    lines += [line for message in report.faults for line in f"error: {message}".split("\n")]
     lines += [f"warning: {message}" for message in report.warnings]
     lines.append("No errors." if report.ok else "This dataset cannot be used before its errors are corrected.")
     return lines

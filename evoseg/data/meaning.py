@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evoseg.base.errors import DatasetError
+from evoseg.base.notes import one_line
 from evoseg.data.card import COLOURS, Colour, DatasetCard, MaskValue
 from evoseg.data.files import StoredMask, stored_mask
 from evoseg.data.formats import read_bytes
@@ -433,7 +434,7 @@ class _Choice:
         ]
         if len(shown.keys) > len(order):
             table.append(f"    and {len(shown.keys) - len(order)} {self.word}s more")
-        lines = [f"{self.where}: it is not clear what the masks mean: {what}.", *table]
+        lines = [f"{one_line(self.where)}: it is not clear what the masks mean: {what}.", *table]
         if self.remedy:
             return _Unclear("\n".join([*lines, f"  {self.remedy}"]))
         lines.append("  Add the lines to dataset.yaml that are right:")

@@ -224,6 +224,7 @@ def test_unclear_masks_are_one_error_and_each_line_that_it_offers_settles_it(tmp
     root = saved(tmp_path, [draw(labels) for labels in TRUTHS])
     (message,) = check(root).faults
     assert "it is not clear what the masks mean" in message and said in message and line in message
+    assert f"\nerror: {message}\n" in str(check(root))  # line by line, as it is to be read
     with pytest.raises(DatasetError, match="not clear"):
         open_dataset(root)
     offers = [offer.split(":\n", 1)[1] for offer in message.split("\n  - ")[1:]]
