@@ -20,6 +20,7 @@ from evoseg.library.index import VectorIndex
 from evoseg.library.ledger import Reuse
 from evoseg.library.seeds import seed_ledger, seed_tasks
 from evoseg.library.task import SolvedTask
+from evoseg.store.database import StoreError
 from evoseg.store.library import WAIT_S, LibraryStore, TaskRow
 
 SEED = "seed"
@@ -89,7 +90,7 @@ class Library:
         """Return tasks by id; those that are not there are left out."""
         wanted = list(dict.fromkeys(ids))
         missing = [i for i in wanted if i not in self._seeds and i not in self._read]
-        self._read |= {i: _task(text) for i, text in self._store.documents(missing).items()}
+        self._read |= {i: self._task(text) for i, text in self._store.documents(missing).items()}
         return {i: task for i in wanted if (task := self._seeds.get(i) or self._read.get(i)) is not None}
 
     def find(self, name: str) -> SolvedTask:
@@ -133,16 +134,17 @@ class Library:
 
         Each task keeps its origin. Doing it again changes nothing.
         """
+        other._store.verify()
         names = other._store.names()
         documents = other._store.documents()
-        rows = [_row(_task(documents[i]), origin or other._store.where) for i, _, origin, _ in names]
+        rows = [_row(other._task(documents[i]), origin or other._store.where) for i, _, origin, _ in names]
         added = self._store.add([row for row in rows if row.id not in self._seeds])
         self._forget()
         return len(added), self.record(Reuse(**row) for row in reversed(other._store.ledger()))
 
     def own(self) -> list[SolvedTask]:
         """Return the user's own tasks, oldest first."""
-        return [_task(text) for text in self._store.documents().values()]
+        return [self._task(text) for text in self._store.documents().values()]
 
     def record(self, rows: Iterable[Reuse]) -> int:
         """Write rows to the ledger; return how many were new."""
@@ -199,12 +201,27 @@ class Library:
         self._indices.clear()
         self._advisers.clear()
 
+    def _task(self, document: str) -> SolvedTask:
+        """Return the task that a document of the database describes.
+
+        Raises
+        ------
+        StoreError
+            If it cannot be read.
+        """
+        try:
+            return task_of(json.loads(document))
+        except (ValueError, RecursionError) as error:
+            said = str(error) if isinstance(error, TaskError) else type(error).__name__
+            raise StoreError(f"{self._store.where}: damaged (a stored task cannot be read: {said}).") from error
+
     def _dimensions(self) -> dict[str, int]:
         """Return the dimension of each descriptor that the database holds, by its first vector."""
         found = {}
         for descriptor in self._store.vector_states():
             _, vectors = self._store.vectors(descriptor)
-            found[descriptor] = len(vectors[0][1]) // 4
+            if vectors and (dim := len(vectors[0][1]) // 4):
+                found[descriptor] = dim
         return found
 
     def _index(self, descriptor: str, dim: int) -> VectorIndex:
@@ -235,10 +252,6 @@ def _row(task: SolvedTask, origin: str) -> TaskRow:
     }
     document = json.dumps(document_of(task), ensure_ascii=False)  # reads a hundred times as fast as YAML
     return TaskRow(task.id, task.name, document, origin, vectors)
-
-
-def _task(document: str) -> SolvedTask:
-    return task_of(json.loads(document))
 
 
 def read_shared(paths: Iterable[Path]) -> list[SolvedTask]:

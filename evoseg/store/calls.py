@@ -176,6 +176,8 @@ def calls_of(folder: Path) -> list[Call]:
 def _read(connection: Connection, path: Path) -> list[Call]:
     try:
         with database.mended(path):
+            if wrong := database.check_schema(connection, [CALL]):
+                raise database.StoreError(f"{path}: damaged, or not made by evoseg ({wrong}). {database.REST}")
             rows: list[Any] = list(connection.execute(select(CALL).order_by(CALL.c.number)))
             connection.commit()
         return [Call(**row._asdict()) for row in rows]

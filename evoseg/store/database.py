@@ -2,8 +2,9 @@
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from math import isfinite
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -18,6 +19,8 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    Row,
+    Select,
     Table,
     Text,
     TypeDecorator,
@@ -28,7 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
-from evoseg.base.errors import EvosegError
+from evoseg.base.errors import EvosegError, legible
 
 APPLICATION = 0x65766F73
 """`evos`; tells a run's database from any other SQLite file."""
@@ -36,6 +39,9 @@ SCHEMA = 1
 """Changes with the tables, unless old and new versions of evoseg can do without what is added."""
 PATIENCE_S = 20.0
 """How long one process waits for another that is writing."""
+MAX_VALUE = 2**28
+"""Bytes that one value of a database may have."""
+_MAX_OBJECTS = 100
 
 _METADATA = MetaData()
 
@@ -112,6 +118,83 @@ class StoreError(EvosegError, OSError):
     """A run's database that cannot be read, or must not be written."""
 
 
+def connect(path: Path, mode: str, wait_s: float = 5.0) -> sqlite3.Connection:
+    """Open a SQLite file by its path, whatever characters are in it, so that nothing in the file can run.
+
+    Parameters
+    ----------
+    path : Path
+    mode : "ro", "rw" or "rwc"
+        As of SQLite's URIs: read, write, or make it if need be.
+    wait_s : float, s
+        How long to wait for another process that is writing.
+
+    Raises
+    ------
+    StoreError
+        If there is something else than a regular file.
+    """
+    if path.exists() and not path.is_file():
+        raise StoreError(f"{path}: not a file, so not a database. Name a file.")
+    # Quoted, since '?', '#' and '%' mean something in a URI; as bytes, since a name need not be text.
+    address = f"file:{quote(os.fsencode(os.path.abspath(path)))}?mode={mode}"
+    connection = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False, timeout=wait_s)
+    # A schema is part of the file: what it names, such as functions in an index, may be anybody's idea.
+    connection.execute("PRAGMA trusted_schema = OFF")
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE)
+    return connection
+
+
+def check_schema(connection: Connection, tables: Sequence[Table]) -> str:
+    """Return what is wrong with the schema of a SQLite file, or "" if our tables in it are tables, and ours.
+
+    A view or a virtual table may have endless rows, a trigger or a generated column may run with every statement.
+
+    Parameters
+    ----------
+    tables : sequence of Table
+        Those that are going to be used; a missing one is not wrong.
+    """
+    query = text(f"SELECT type, name, sql FROM sqlite_master LIMIT {_MAX_OBJECTS + 1}")
+    objects = connection.execute(query).all()
+    if len(objects) > _MAX_OBJECTS:
+        return f"it holds more than {_MAX_OBJECTS} tables"
+    known = {table.name: table for table in tables}
+    indices = {index.name for table in tables for index in table.indexes}
+    for kind, name, statement in objects:
+        shown = legible(str(name))
+        if kind == "index" and statement is not None and name not in indices:
+            return f"it holds the index {shown}, which is not evoseg's"
+        if kind not in ("table", "index") or "VIRTUAL" in str(statement).upper()[:40]:
+            return f"it holds the {kind} {shown}, which is not evoseg's"
+        if kind == "table" and name in known:
+            columns = connection.execute(text(f'PRAGMA table_xinfo("{name}")')).all()
+            there = {column.name for column in columns if not column.hidden and column.dflt_value is None}
+            if len(there) < len(columns) or not {column.name for column in known[name].columns} <= there:
+                return f"its table {shown} has other columns"
+    return ""
+
+
+def rows_of(connection: Connection, query: Select[Any]) -> list[Row[Any]]:
+    """Return the rows of a query, each value of the type that its column promises; SQLite itself keeps any.
+
+    Raises
+    ------
+    TypeError
+        If a value is of another type, or a number that is not finite.
+    """
+    rows = connection.execute(query).all()
+    for column, values in zip(query.selected_columns, zip(*rows, strict=True), strict=bool(rows)):
+        kind: Any = column.type.python_type
+        for value in values:
+            if value is None and getattr(column, "nullable", True):
+                continue
+            right = type(value) is kind or (kind is float and type(value) is int)
+            if not right or (kind is float and not isfinite(value)):
+                raise TypeError(f"{column.name} holds a {type(value).__name__}")
+    return list(rows)
+
+
 def create(path: Path, run: dict[str, Any]) -> None:
     """Write the database of a new run; it appears whole or not at all, in place of an earlier one."""
     unfinished = path.with_name(f".{path.name}.part")
@@ -155,14 +238,8 @@ def opened(path: Path, *, write: bool = False, journal: bool = True) -> Iterator
     if not path.is_file():
         raise StoreError(f"{path}: there is no such file, so {path.parent} holds no run.")
     with mended(path):
-        address = f"file:{quote(os.fsencode(path))}?mode={'rw' if write else 'ro'}"
-        engine = create_engine(
-            "sqlite://",
-            creator=lambda: sqlite3.connect(
-                address, timeout=PATIENCE_S, uri=True, isolation_level=None, check_same_thread=False
-            ),
-            poolclass=StaticPool,
-        )
+        mode = "rw" if write else "ro"
+        engine = create_engine("sqlite://", creator=lambda: connect(path, mode, PATIENCE_S), poolclass=StaticPool)
         # By itself, pysqlite would begin a transaction only at the first write.
         event.listen(engine, "begin", lambda c: c.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN"))
         try:
@@ -206,6 +283,8 @@ def _check(connection: Connection, path: Path) -> None:
             f"{path}: has the form {schema}, and this evoseg reads form {SCHEMA} only. Use the version of evoseg that "
             "made the run; its pipeline.evo can be used by any."
         )
+    if wrong := check_schema(connection, list(_METADATA.tables.values())):
+        raise StoreError(f"{path}: damaged, or not made by evoseg ({wrong}). {REST}")
 
 
 @contextmanager

@@ -40,7 +40,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from evoseg.store.database import StoreError
+from evoseg.store.database import StoreError, check_schema, connect, rows_of
 
 APPLICATION = 0x65766C62
 """`evlb`; tells a library from any other SQLite file."""
@@ -199,20 +199,18 @@ class LibraryStore:
     def names(self) -> list[tuple[str, str, str, str]]:
         """Return id, name, origin and time of adding of all tasks, oldest first."""
         with self._reading() as connection:
-            found = connection.execute(
-                select(TASK.c.id, TASK.c.name, TASK.c.origin, TASK.c.added).order_by(TASK.c.number)
-            )
-            return [(row.id, row.name, row.origin, row.added) for row in found]
+            query = select(TASK.c.id, TASK.c.name, TASK.c.origin, TASK.c.added).order_by(TASK.c.number)
+            return [(row.id, row.name, row.origin, row.added) for row in rows_of(connection, query)]
 
     def documents(self, ids: Sequence[str] | None = None) -> dict[str, str]:
         """Return the documents of some tasks, or of all, by id."""
         with self._reading() as connection:
             query = select(TASK.c.id, TASK.c.document).order_by(TASK.c.number)
             if ids is None:
-                return {row.id: row.document for row in connection.execute(query)}
+                return {row.id: row.document for row in rows_of(connection, query)}
             found: dict[str, str] = {}
             for some in _chunks(ids):
-                found |= {row.id: row.document for row in connection.execute(query.where(TASK.c.id.in_(some)))}
+                found |= {row.id: row.document for row in rows_of(connection, query.where(TASK.c.id.in_(some)))}
             return found
 
     def ids_of(self, numbers: Sequence[int]) -> dict[int, str]:
@@ -220,24 +218,24 @@ class LibraryStore:
         with self._reading() as connection:
             found: dict[int, str] = {}
             for some in _chunks(numbers):
-                rows = connection.execute(select(TASK.c.number, TASK.c.id).where(TASK.c.number.in_(some)))
+                rows = rows_of(connection, select(TASK.c.number, TASK.c.id).where(TASK.c.number.in_(some)))
                 found |= {row.number: row.id for row in rows}
             return found
 
     def vector_states(self) -> dict[str, VectorState]:
         """Return what the vectors of each descriptor amount to."""
         with self._reading() as connection:
-            rows = connection.execute(select(STATE).where(STATE.c.key != VERSION))
+            rows = rows_of(connection, select(STATE).where(STATE.c.key != VERSION))
             return {row.key: VectorState(row.number, row.digest) for row in rows if row.number > 0}
 
     def vectors(self, descriptor: str, after: int = 0) -> tuple[VectorState, list[tuple[int, bytes]]]:
         """Return a descriptor's state, and number and vector of each task that was added after a certain one."""
         with self._reading() as connection:
-            row = connection.execute(select(STATE).where(STATE.c.key == descriptor)).first()
-            state = VectorState(row.number, row.digest) if row else VectorState(0, bytes(DIGEST))
+            states = rows_of(connection, select(STATE).where(STATE.c.key == descriptor))
+            state = VectorState(states[0].number, states[0].digest) if states else VectorState(0, bytes(DIGEST))
             query = select(VECTOR.c.task, VECTOR.c.numbers).where(VECTOR.c.descriptor == descriptor)
-            rows = connection.execute(query.where(VECTOR.c.task > after).order_by(VECTOR.c.task)).all()
-        return state, [(number, numbers) for number, numbers in rows]
+            rows = rows_of(connection, query.where(VECTOR.c.task > after).order_by(VECTOR.c.task))
+        return state, [(row.task, row.numbers) for row in rows]
 
     def record(self, rows: Sequence[Mapping[str, Any]]) -> int:
         """Add rows of the ledger; return how many were not there yet."""
@@ -252,8 +250,22 @@ class LibraryStore:
     def ledger(self, most: int | None = None) -> list[dict[str, Any]]:
         """Return rows of the ledger, the newest first."""
         with self._reading() as connection:
-            rows = connection.execute(select(REUSE).order_by(REUSE.c.number.desc()).limit(most)).all()
+            rows = rows_of(connection, select(REUSE).order_by(REUSE.c.number.desc()).limit(most))
         return [{k: v for k, v in row._asdict().items() if k not in ("number", "id")} for row in rows]
+
+    def verify(self) -> None:
+        """Look through the whole file, as before everything in it is taken over.
+
+        Raises
+        ------
+        StoreError
+            If it is damaged; a page that is part of two tables, or of one twice, would make a table without end.
+        """
+        with self._reading() as connection:
+            if connection.dialect.name != "sqlite":
+                return
+            if (wrong := connection.execute(text("PRAGMA quick_check(1)")).scalar_one()) != "ok":
+                raise StoreError(f"{self._shown}: {_advice(str(wrong).splitlines()[0], self._wait_s)}")
 
     def count(self) -> tuple[int, int]:
         """Return how many tasks and how many rows of the ledger there are."""
@@ -264,6 +276,7 @@ class LibraryStore:
     def _migrate(self) -> None:
         # Most libraries are as they should be, and reading that needs no waiting for those who write.
         with self._transaction(writes=False) as connection:
+            self._check_schema(connection)
             if _version(connection) == len(MIGRATIONS):
                 if connection.dialect.name == "sqlite":
                     self._check_application(connection)
@@ -290,6 +303,11 @@ class LibraryStore:
             connection.execute(text(f"PRAGMA application_id = {APPLICATION}"))
         elif application != APPLICATION:
             raise StoreError(f"{self._shown}: damaged, or not a library of evoseg.")
+
+    def _check_schema(self, connection: Connection) -> None:
+        """Refuse a SQLite file whose tables are not what a library's are, before anything is read from them."""
+        if connection.dialect.name == "sqlite" and (wrong := check_schema(connection, list(_METADATA.tables.values()))):
+            raise StoreError(f"{self._shown}: damaged, or not a library of evoseg ({wrong}).")
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
@@ -318,6 +336,10 @@ class LibraryStore:
         except SQLAlchemyError as error:
             message = str(getattr(error, "orig", None) or error).splitlines()[0]
             raise StoreError(f"{self._shown}: {_advice(message, self._wait_s)}") from error
+        except StoreError:
+            raise
+        except (TypeError, ValueError) as error:
+            raise StoreError(f"{self._shown}: {_advice(str(error), self._wait_s)}") from error
 
     @property
     def _shown(self) -> str:
@@ -342,7 +364,7 @@ def _engine(where: Path | str, wait_s: float) -> Engine:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"{path}: cannot be made ({error.strerror}).") from error
-        engine = create_engine(f"sqlite:///{path}", poolclass=NullPool, connect_args={"timeout": wait_s})
+        engine = create_engine("sqlite://", creator=lambda: connect(path, "rwc", wait_s), poolclass=NullPool)
         event.listen(engine, "connect", _prepare)
         event.listen(engine, "begin", _begin)
         return engine
@@ -360,8 +382,6 @@ def _engine(where: Path | str, wait_s: float) -> Engine:
 
 
 def _prepare(connection: Any, _: Any) -> None:
-    # By itself, pysqlite would begin a transaction only at the first write.
-    connection.isolation_level = None
     # The classic journal: one plain file at rest, which can be copied, and shared drives are safer with it.
     connection.execute("PRAGMA synchronous = FULL")
 
