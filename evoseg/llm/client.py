@@ -10,6 +10,7 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
+from ipaddress import ip_address
 from time import monotonic
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,7 +27,6 @@ FORMS = ("json_schema", "tool", "text")
 TOOL = "answer"
 INTERRUPTED = "interrupted"
 """The fault of a call that nobody wanted an answer to any more."""
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,14 @@ class Endpoint:
     key: str = field(default="", repr=False)
 
 
+def is_loopback(host: str) -> bool:
+    """Return whether a host is this machine, so that nothing sent to it passes through a network."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def endpoint(agent: str, base_url: str | None, key: str) -> Endpoint:
     """Return the endpoint that a user named.
 
@@ -65,13 +73,19 @@ def endpoint(agent: str, base_url: str | None, key: str) -> Endpoint:
         hint = unknown("provider", provider, ["openai"]) if model else "a model is named like openai:MODEL."
         raise SettingsError(f"agent is '{agent}'; {hint}")
     if base_url is not None:
-        parts = urlsplit(base_url)
+        try:
+            parts = urlsplit(base_url)
+        except ValueError as error:
+            raise SettingsError(f"base_url is '{base_url}', which is no address ({error}).") from error
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise SettingsError(f"base_url is '{base_url}'; it must begin with https:// or http://.")
         if parts.username or parts.password or parts.query or parts.fragment:
             raise SettingsError("base_url holds more than an address; keys belong into the environment.")
-        if parts.scheme == "http" and parts.hostname not in LOOPBACK and key:
-            raise SettingsError(f"base_url is '{base_url}': the key would travel in the clear. Use https.")
+        if parts.scheme == "http" and not is_loopback(parts.hostname) and key:
+            raise SettingsError(
+                f"base_url is '{base_url}': the key in the environment would travel in the clear. Use https, or unset "
+                "the key."
+            )
     elif not key:
         raise SettingsError("there is no key: set OPENAI_API_KEY in the environment, or name an endpoint by base_url.")
     return Endpoint(model, base_url, key)
@@ -129,7 +143,10 @@ class Client:
             openai = import_module("openai")
             init_chat_model = import_module("langchain.chat_models").init_chat_model
             self._untraced = import_module("langsmith").tracing_context
+            host = urlsplit(endpoint.base_url or "").hostname
             self._http = openai.DefaultAsyncHttpxClient(
+                # Variables such as HTTP_PROXY would send what is meant for this machine, the key with it, to another.
+                trust_env=host is None or not is_loopback(host),
                 event_hooks={"response": [self._listen]},
                 follow_redirects=False,
                 headers={"Accept-Encoding": "identity"},
@@ -141,6 +158,7 @@ class Client:
                 api_key=endpoint.key or "none",
                 http_async_client=self._http,
                 max_retries=0,
+                openai_proxy=None,  # of the variable OPENAI_PROXY, which the client above would refuse
                 use_responses_api=False,
             )
         except ImportError as error:

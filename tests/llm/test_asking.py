@@ -2,7 +2,10 @@
 
 import json
 import logging
+import threading
 import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -10,7 +13,7 @@ from evoseg.base.errors import SettingsError
 from evoseg.base.kinds import Kind
 from evoseg.llm.answers import SCHEMAS, Programs
 from evoseg.llm.asking import Asked, Asker
-from evoseg.llm.client import endpoint
+from evoseg.llm.client import Client, Message, endpoint
 from evoseg.llm.leash import Caps
 from evoseg.llm.programs import Workshop
 from evoseg.llm.prompts import messages
@@ -182,6 +185,12 @@ def test_the_key_is_in_nothing_that_stays(caplog):
         ("openai:x", "https://me:sk-1@host/v1", "", "keys belong into the environment"),
         ("openai:x", "https://host/v1?key=sk-1", "", "keys belong into the environment"),
         ("openai:x", "http://example.org/v1", "k", "in the clear"),
+        ("openai:x", "http://127.0.0.1.example.org/v1", "k", "in the clear"),
+        ("openai:x", "http://localhost.example.org/v1", "k", "in the clear"),
+        ("openai:x", "http://192.168.0.1/v1", "k", "in the clear"),
+        ("openai:x", "http://0.0.0.0/v1", "k", "in the clear"),
+        ("openai:x", "http://[fe80::1]/v1", "k", "in the clear"),
+        ("openai:x", "http://[::1", "k", "no address"),
     ],
 )
 def test_an_endpoint_that_will_not_do_is_refused_before_anything_is_sent(agent, url, key, words):
@@ -192,4 +201,58 @@ def test_an_endpoint_that_will_not_do_is_refused_before_anything_is_sent(agent, 
 
 def test_an_endpoint_on_this_machine_needs_no_key():
     assert endpoint("openai:x", "http://127.0.0.1:1/v1", "").key == ""
+    for host in ("localhost", "127.0.0.1", "127.8.9.1", "[::1]"):
+        assert endpoint("openai:x", f"http://{host}:1/v1", "secret").key == "secret"
     assert "secret" not in repr(endpoint("openai:x", "https://host/v1", "secret"))
+
+
+class Proxy(ThreadingHTTPServer):
+    """A proxy on loopback that hands nothing on and keeps what it gets."""
+
+    def __init__(self) -> None:
+        proxy = self
+        self.got: list[str] = []
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                proxy.got.append(f"{self.requestline}\n{self.headers}")
+                self.send_error(502)
+
+            do_CONNECT = do_GET = do_POST
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+
+
+@pytest.fixture
+def proxy(monkeypatch) -> Iterator[Proxy]:
+    """A proxy that every variable names."""
+    server = Proxy()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    for name in ("http_proxy", "https_proxy", "all_proxy", "openai_proxy"):
+        monkeypatch.setenv(name, server.url)
+        monkeypatch.setenv(name.upper(), server.url)
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_request_to_this_machine_passes_by_every_proxy(proxy):
+    with asking(["expert"]) as (asker, _, server):
+        assert len(ask(asker)[1].ideas) == 4
+    assert server.keys == ["Bearer sk-canary-7"] and proxy.got == []
+
+
+@pytest.mark.parametrize("scheme", ["https", "http"])
+def test_a_proxy_is_used_for_other_machines_and_never_sees_a_key(proxy, scheme):
+    key = "sk-canary-7" if scheme == "https" else ""
+    client = Client(endpoint("openai:x", f"{scheme}://example.invalid/v1", key))
+    client.send([Message("user", "hello")], "text", Programs, 100, None, 30.0)
+    client.release()
+    assert proxy.got and all("example.invalid" in request for request in proxy.got)
+    assert not any("canary" in request for request in proxy.got)
