@@ -14,6 +14,7 @@ from evoseg.base.errors import DatasetError
 from evoseg.base.untrusted import open_file
 from evoseg.base.writing import whole_file
 from evoseg.data import raster, tiff
+from evoseg.data.decoding import decoded_in_child, header_in_child
 from evoseg.data.formats import LIMITS, Decoded, Header, Limits, check_size, explained, format_of, read_bytes
 from evoseg.data.reading import PLAIN, Reading, channel_indices, chosen_names
 
@@ -93,7 +94,12 @@ def read_header(path: Path, limits: Limits = LIMITS, reading: Reading = PLAIN) -
     """
     with explained(path), open_file(path) as file:
         stored = format_of(path, file)
-        found = tiff.header(path, file, reading) if stored == "TIFF" else raster.header(path, file, stored)
+        if stored != "TIFF":
+            found = raster.header(path, file, stored)
+        elif tiff.is_plain(path, file):
+            found = tiff.header(path, file, reading)
+        else:
+            found = header_in_child(path, limits, reading)
         check_size(path, found, limits)
         indices = channel_indices(path, found.names, found.labels, reading)
         labels = tuple(found.labels[i] for i in indices if found.labels)
@@ -286,6 +292,8 @@ def _decode(path: Path, data: bytes, limits: Limits, reading: Reading) -> Decode
     with explained(path):
         file = io.BytesIO(data)
         stored = format_of(path, file)
+        if stored == "TIFF" and not tiff.is_plain(path, file):
+            return decoded_in_child(path, data, limits, reading)
         if stored == "TIFF":
             return tiff.decode(path, file, limits, reading)
         return raster.decode(path, file, stored, limits)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evoseg.base.errors import DatasetError
+from evoseg.base.untrusted import open_file
 from evoseg.data import tiff
 from evoseg.data.files import native, read_header
 from evoseg.data.formats import LIMITS, Limits, check_size, explained
@@ -68,11 +69,12 @@ class TiffRows:
         self.channels = len(self._picked)
         self._stored = len(header.names)
         self._path = path
-        import tifffile
-
         with explained(path):
-            self._file = tifffile.TiffFile(path)
+            self._open = open_file(path)
         try:
+            with explained(path):
+                tiff.is_plain(path, self._open)
+                self._file = tiff.opened(self._open)
             with explained(path):
                 self._look(large, header.dtype.itemsize)
         except DatasetError:
@@ -86,6 +88,8 @@ class TiffRows:
         series = self._file.series[0]
         if series.axes not in ("YX", "YXS", "YXC") or len(series.pages) != 1:
             raise DatasetError(f"{large} with interleaved channels, not axes {series.axes}. Save it so.")
+        if int(page.compression) not in tiff.ROW_CODECS:
+            raise DatasetError(f"{large} without compression, or in Deflate, LZW, Zstandard or JPEG. Save it so.")
         self._page = page
         self._step = page.tilelength if page.is_tiled else page.rowsperstrip
         held = self._step * (page.tilewidth if page.is_tiled else page.imagewidth)
@@ -119,7 +123,7 @@ class TiffRows:
 
     def close(self) -> None:
         """Close the file; idempotent."""
-        self._file.close()
+        self._open.close()
 
     def _read(self, offset: int, count: int) -> bytes:
         self._file.filehandle.seek(offset)

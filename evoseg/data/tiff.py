@@ -1,41 +1,57 @@
 """TIFF, through tifffile, which knows axes; through Pillow where a codec is missing."""
 
+import io
 import math
-from collections.abc import Mapping
+import os
+import struct
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evoseg.base.errors import DatasetError
+from evoseg.base.untrusted import open_file
 from evoseg.data import raster
-from evoseg.data.formats import Decoded, Header, Limits, channel_names, check_size, damaged
+from evoseg.data.formats import Decoded, Header, Limits, channel_names, check_size, damaged, explained
 from evoseg.data.reading import PLAIN, Reading, page_index, pages_in, stack_axes
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage, TiffPageSeries
 
 _UNREAD = {"CFA": "raw sensor", "SEPARATED": "CMYK", "CIELAB": "Lab", "ICCLAB": "Lab", "ITULAB": "Lab"}
+PLAIN_CODECS = frozenset({1, 5, 8, 32773, 32946})
+"""Compressions that are read in this process: none, LZW, Deflate and PackBits, which are simple and bounded."""
+ROW_CODECS = PLAIN_CODECS | {7, 50000}
+"""Of images that are read row by row: JPEG and Zstandard, too."""
+_PLAIN_TAGS = frozenset(
+    [*(tag for tag in range(254, 342) if tag != 330), 347, 700, 33432, 33550, 33922, 34675, 34735, 34736, 34737, 42112]
+    + [42113, 50838, 50839]
+)
+"""Baseline TIFF, ImageJ, GeoTIFF, colour profiles: tags that name no further directory and no other format."""
+_DESCRIPTION, _COMPRESSION = 270, 259
+MAX_PAGES = 50_000
+MAX_TAGS = 4096
+_LARGE = 1 << 24
+"""Bytes of tags that a file may have beyond four times its own size: several pages may share theirs."""
+_TYPE_SIZES = dict(enumerate([1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 2, 8, 8, 8, 8], 1))
+
 _LOSSY = ("JPEG", "JPEGXR", "WEBP", "LERC", "JPEGXL")
 
 
 def header(path: Path, file: BinaryIO, reading: Reading = PLAIN) -> Header:
     """Return what an open TIFF file says about its pixels, or about those of one page."""
-    import tifffile
-
-    with tifffile.TiffFile(file) as tiff:
+    with opened(file) as tiff:
         return _header(path, tiff, _layout(path, tiff, reading))
 
 
 def decode(path: Path, file: BinaryIO, limits: Limits, reading: Reading = PLAIN) -> Decoded:
     """Return the pixels of an open TIFF file, or of one page, checked against `limits` first."""
-    import tifffile
-
-    with tifffile.TiffFile(file) as tiff:
+    with opened(file) as tiff:
         layout = _layout(path, tiff, reading)
         head = _header(path, tiff, layout)
         check_size(path, head, limits)
@@ -49,6 +65,109 @@ def decode(path: Path, file: BinaryIO, limits: Limits, reading: Reading = PLAIN)
             file.seek(0)
             return raster.decode(path, file, "TIFF", limits)
         return _arranged(tiff, head, layout, stack)
+
+
+def answer(path: Path, data: bytes, limits: Limits, reading: Reading) -> Decoded:
+    """Return the pixels in a file's bytes, or with no bytes only the header of the file itself.
+
+    Raises
+    ------
+    DatasetError
+        For whatever a decoder raises.
+    """
+    with explained(path):
+        if data:
+            return decode(path, io.BytesIO(data), limits, reading)
+        with open_file(path) as file:
+            return Decoded(header(path, file, reading), np.empty(0))
+
+
+def opened(file: BinaryIO) -> "TiffFile":
+    """Open a TIFF file by its bytes alone."""
+    import tifffile
+
+    # OME-TIFF may name further files, anywhere on this machine.
+    return tifffile.TiffFile(file, _multifile=False)
+
+
+def is_plain(path: Path, file: BinaryIO, codecs: Collection[int] = PLAIN_CODECS) -> bool:
+    """Walk over a file's directories, and return whether it holds nothing but what is safe to read in this process.
+
+    Parameters
+    ----------
+    path : Path
+        For messages.
+    file : open file
+        Where it stands afterwards is as before.
+    codecs : collection of int
+        Compressions that are safe.
+
+    Raises
+    ------
+    DatasetError
+        If the directories form a circle, overlap or are too many, or tags are larger than the file can hold.
+    """
+    here = file.tell()
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    start = file.read(16)
+    order: Literal["little", "big"] = "little" if start[:2] == b"II" else "big"
+    mark = "<" if order == "little" else ">"
+    big = int.from_bytes(start[2:4], order) == 43
+    count_size, word, form = (8, 8, f"{mark}HHQQ") if big else (2, 4, f"{mark}HHII")
+    entry = struct.calcsize(form)
+    seen: set[int] = set()
+    plain, n_directory, n_values = True, 0, 0
+    try:
+        offset = int.from_bytes(start[8:16] if big else start[4:8], order)
+        while offset:
+            if offset in seen:
+                raise damaged(path, "its pages form a circle")
+            seen.add(offset)
+            if len(seen) > MAX_PAGES:
+                raise DatasetError(f"{path}: more than {MAX_PAGES} pages. Cut the stack into several files.")
+            file.seek(offset)
+            n_tags = int.from_bytes(_exactly(file, count_size), order)
+            if n_tags > MAX_TAGS:
+                raise damaged(path, f"a page with {n_tags} tags")
+            data = _exactly(file, entry * n_tags + word)
+            offset = int.from_bytes(data[-word:], order)
+            n_directory += len(data)
+            for tag, kind, count, value in struct.iter_unpack(form, data[:-word]):
+                n_bytes = count * _TYPE_SIZES.get(kind, 0)
+                if n_bytes > word:
+                    n_values += n_bytes
+                if not plain:
+                    continue
+                if tag == _COMPRESSION:
+                    # A short stands at the beginning of its word.
+                    plain = value.to_bytes(word, order)[:2] in [code.to_bytes(2, order) for code in codecs]
+                elif tag == _DESCRIPTION:
+                    plain = _is_plain_text(file, value, value.to_bytes(word, order) if n_bytes <= word else None)
+                else:
+                    plain = tag in _PLAIN_TAGS
+            if n_directory > size or n_values > 4 * size + _LARGE:
+                raise damaged(path, "its tags are larger than the file")
+        return plain
+    except EOFError as error:
+        raise damaged(path, "its list of pages breaks off") from error
+    finally:
+        file.seek(here)
+
+
+def _exactly(file: BinaryIO, n: int) -> bytes:
+    data = file.read(n)
+    if len(data) < n:
+        raise EOFError
+    return data
+
+
+def _is_plain_text(file: BinaryIO, offset: int, text: bytes | None) -> bool:
+    """Return whether a description, at a place of the file or in its tag, is empty, ImageJ's or tifffile's own."""
+    if text is None:
+        file.seek(min(offset, 2**62))
+        text = file.read(10)
+    return not text.strip(b"\0 ") or text.startswith((b"ImageJ=", b'{"shape"'))
 
 
 @dataclass(frozen=True)
