@@ -249,7 +249,7 @@ def test_groups_may_be_given_by_stem(tmp_path):
         ("- a", "the file must be `key: value` lines, not a list"),
         ("title: {", "is not YAML"),
         ("title: a\n\tb: c", "line 2 is not YAML"),
-        ("[" * 3000, "not YAML"),
+        ("[" * 3000, "line 1 is nested"),
     ],
 )
 def test_a_wrong_card_is_named_with_key_and_line(tmp_path, text, said):
