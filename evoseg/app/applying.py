@@ -24,7 +24,7 @@ from evoseg.app.runs import FilesError, make_folder, refuse_existing
 from evoseg.base.ahead import ahead
 from evoseg.base.errors import DatasetError, EvosegError, ImageWarning, PipelineError, SettingsError
 from evoseg.base.kinds import Kind
-from evoseg.base.notes import grouped
+from evoseg.base.notes import Note, grouped
 from evoseg.base.writing import whole_file
 from evoseg.data.agreement import channels_of, mismatches
 from evoseg.data.card import read_card
@@ -43,6 +43,7 @@ from evoseg.data.folder import Folder, scan
 from evoseg.data.formats import FORMATS, SUFFIXES, explained, read_bytes
 from evoseg.data.imageformat import Difference, notes_of, pixel_size_differences
 from evoseg.data.layouts import plain
+from evoseg.data.layouts.layout import image_folders
 from evoseg.data.listing import clutter, stem_of
 from evoseg.data.objects import points_text
 from evoseg.data.reading import PLAIN, Reading
@@ -415,7 +416,9 @@ class _Work:
                 return self._answer(image, rows, target)
             with self._one_at_a_time, closing(rows):
                 return self._answer(image, rows, target)
-        except (EvosegError, OSError) as error:
+        except EvosegError as error:
+            return replace(target, fault=Note.of(error, image.path))
+        except OSError as error:
             return replace(target, fault=str(error))
 
     def _answer(self, image: Input, rows: AnyRows, target: Applied) -> Applied:
@@ -520,8 +523,8 @@ def _in_folder(source: Path, reading: Reading, every_page: bool) -> list[Input]:
             logger.warning("%s: faults in it may keep images out; `evoseg check` lists them", source)
         named = list(folder.images.items())
     else:
-        inner = source / "images"
-        named = [("", path) for path in _image_files(inner if inner.is_dir() else source)]
+        inner = image_folders(source)
+        named = [("", path) for path in _image_files(inner[0] if len(inner) == 1 else source)]
     found = [image for stem, path in named for image in _file(path, reading, stem, every_page=every_page)]
     return [replace(image, pixel_size=card.pixel_size) for image in found]
 

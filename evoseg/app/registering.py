@@ -10,6 +10,7 @@ from evoseg.app.runs import FilesError, write_whole
 from evoseg.base.ahead import ahead
 from evoseg.base.errors import DatasetError, PipelineError
 from evoseg.base.kinds import Kind
+from evoseg.base.notes import Note
 from evoseg.data.agreement import channels_of, mismatches
 from evoseg.data.dataset import Dataset, assemble
 from evoseg.data.reading import PLAIN, Reading
@@ -87,7 +88,7 @@ def _shifted(pipeline: Pipeline, pairs: dict[str, Dataset], comparison: Comparis
         sample = assemble(stem, parts, channels_of(source, (stem,)))
         comparison.look(stem, sample.image)
     except (DatasetError, PipelineError) as error:
-        return Shifted(stem, fault=str(error))
+        return Shifted(stem, fault=Note.of(error, ""))
     assert sample.moving is not None
     dy, dx = shift_between(pipeline(sample.image), pipeline(sample.moving))
     return Shifted(stem, (float(dy), float(dx)))

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from sys import _getframe
@@ -89,6 +90,29 @@ def grouped(notes: Iterable[str], root: Path | None = None) -> tuple[str, ...]:
             first = next(iter(texts))
             lines.append(f"{_names([place for places in texts.values() for place in places])}; the first: {first}")
     return tuple(lines)
+
+
+class Telling:
+    """Tells notes as they come: the first three of a kind at once, and of the others, at the end, their number."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[object] = Counter()
+        self._first: dict[object, str] = {}
+
+    def lines(self, note: str) -> list[str]:
+        """Return what to print of one more note."""
+        kind = note.kind if isinstance(note, Note) else note
+        self._counts[kind] += 1
+        self._first.setdefault(kind, note)
+        return [note] if self._counts[kind] <= _APART else []
+
+    def rest(self) -> list[str]:
+        """Return a line for each kind of which not all notes were told."""
+        return [
+            f"{n - _APART} more like this one ({n} in all): {self._first[kind]}"
+            for kind, n in self._counts.items()
+            if n > _APART
+        ]
 
 
 def _names(places: list[str]) -> str:

@@ -1,6 +1,7 @@
 """`evoseg apply` and `evoseg score`: a finished pipeline on images."""
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from statistics import median
 from time import monotonic
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from evoseg.base.notes import Telling
 from evoseg.commands.options import AXES, CHANNEL, PAGE, chosen
 
 if TYPE_CHECKING:
@@ -105,8 +107,7 @@ def apply(
         told=watch.told,
         done=watch.done,
     )
-    for line in applying.unlike(found, refused=True):
-        print(f"error: {line}", file=sys.stderr)
+    _print_errors([*watch.rest(), *applying.unlike(found, refused=True)])
     failed = [result for result in found if result.fault]
     if as_json:
         print(json.dumps({"pipeline": program.digest, "images": [_row(result) for result in found]}, indent=1))
@@ -132,17 +133,18 @@ def _register(
     from evoseg.app.runs import make_folder, refuse_existing
 
     refuse_existing([out.expanduser() / registering.TABLE], overwrite=overwrite)
-    shifts, found = registering.register(program, folders, workers, reading), []
+    shifts, found, telling = registering.register(program, folders, workers, reading), [], Telling()
     make_folder(out.expanduser())
     try:
         for one in shifts:
             found.append(one)
             if one.fault:
-                print(f"error: {one.fault}", file=sys.stderr)
+                _print_errors(telling.lines(one.fault))
     except KeyboardInterrupt as error:
         path = registering.write_shifts(found, out, overwrite=overwrite)
         error.add_note(f"what was found until then is in {path}")
         raise
+    _print_errors(telling.rest())
     path = registering.write_shifts(found, out, overwrite=overwrite)
     done = [one for one in found if not one.fault]
     if as_json:
@@ -156,12 +158,19 @@ def _register(
     return 0 if len(done) == len(found) else 1
 
 
+def _print_errors(lines: "Iterable[str]") -> None:
+    """Print errors about images on stderr."""
+    for line in lines:
+        print(f"error: {line}", file=sys.stderr)
+
+
 class _Watch:
     """Says now and then on stderr how far the work is."""
 
     def __init__(self) -> None:
         self._n_images = 0
         self._n_done = 0
+        self._telling = Telling()
         self._told_s = monotonic()
 
     def listed(self, n_images: int) -> None:
@@ -172,8 +181,12 @@ class _Watch:
         """Count one image more, and say why it failed, unless others will have failed for the same reason."""
         self._n_done += 1
         if result.fault and not result.unlike:
-            print(f"error: {result.fault}", file=sys.stderr)
+            _print_errors(self._telling.lines(result.fault))
         self._tell(f"{self._n_done} of {self._n_images} images")
+
+    def rest(self) -> list[str]:
+        """Return how many errors of each kind were not told."""
+        return self._telling.rest()
 
     def told(self, stem: str, share: float) -> None:
         """Hear how far a large image is."""

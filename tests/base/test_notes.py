@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evoseg.base.errors import DatasetError
-from evoseg.base.notes import Note, grouped, one_line, shown
+from evoseg.base.notes import Note, Telling, grouped, one_line, shown
 
 
 def refused(name, number):
@@ -68,6 +68,14 @@ def test_errors_know_where_they_were_worded_even_after_a_journey_between_process
     assert a == b and a[0].endswith("test_notes.py")
     error = DatasetError("x")
     assert pickle.loads(pickle.dumps(error)).worded_at == error.worded_at != a
+
+
+def test_notes_are_told_as_they_come_but_not_more_than_three_of_a_kind():
+    telling = Telling()
+    told = [line for i in range(9) for line in telling.lines(refused(f"{i}.png", i))]
+    assert told == ["0.png: 0 is too many.", "1.png: 1 is too many.", "2.png: 2 is too many."]
+    assert telling.lines("another") == ["another"]
+    assert telling.rest() == ["6 more like this one (9 in all): 0.png: 0 is too many."]
 
 
 @pytest.mark.parametrize(
