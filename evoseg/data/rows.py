@@ -73,8 +73,7 @@ class TiffRows:
             self._open = open_file(path)
         try:
             with explained(path):
-                tiff.is_plain(path, self._open)
-                self._file = tiff.opened(self._open)
+                self._file = tiff.opened(path, self._open)
             with explained(path):
                 self._look(large, header.dtype.itemsize)
         except DatasetError:

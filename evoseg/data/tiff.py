@@ -45,13 +45,13 @@ _LOSSY = ("JPEG", "JPEGXR", "WEBP", "LERC", "JPEGXL")
 
 def header(path: Path, file: BinaryIO, reading: Reading = PLAIN) -> Header:
     """Return what an open TIFF file says about its pixels, or about those of one page."""
-    with opened(file) as tiff:
+    with opened(path, file) as tiff:
         return _header(path, tiff, _layout(path, tiff, reading))
 
 
 def decode(path: Path, file: BinaryIO, limits: Limits, reading: Reading = PLAIN) -> Decoded:
     """Return the pixels of an open TIFF file, or of one page, checked against `limits` first."""
-    with opened(file) as tiff:
+    with opened(path, file) as tiff:
         layout = _layout(path, tiff, reading)
         head = _header(path, tiff, layout)
         check_size(path, head, limits)
@@ -82,10 +82,11 @@ def answer(path: Path, data: bytes, limits: Limits, reading: Reading) -> Decoded
             return Decoded(header(path, file, reading), np.empty(0))
 
 
-def opened(file: BinaryIO) -> "TiffFile":
-    """Open a TIFF file by its bytes alone."""
+def opened(path: Path, file: BinaryIO) -> "TiffFile":
+    """Open a TIFF file by its bytes alone, once it is known that its pages come to an end."""
     import tifffile
 
+    is_plain(path, file)
     # OME-TIFF may name further files, anywhere on this machine.
     return tifffile.TiffFile(file, _multifile=False)
 
@@ -205,18 +206,14 @@ class _Layout:
 
 def page_sizes(path: Path, file: BinaryIO, reading: Reading = PLAIN) -> Mapping[str, int]:
     """Return along which axes the pages of an open TIFF file lie, and how many; {} if there is one page."""
-    import tifffile
-
-    with tifffile.TiffFile(file) as tiff:
+    with opened(path, file) as tiff:
         axes, shape = _axes(path, tiff, reading)
         return {axis: shape[axes.index(axis)] for axis in pages_in(axes)}
 
 
 def places(path: Path, file: BinaryIO, reading: Reading = PLAIN) -> tuple[int, list[tuple[int, int]]] | None:
     """Return how many pages an open TIFF file has, and page and sample of each channel; None if they do not lie so."""
-    import tifffile
-
-    with tifffile.TiffFile(file) as tiff:
+    with opened(path, file) as tiff:
         layout, series = _layout(path, tiff, reading), tiff.series[0]
         n_outer = len(layout.axes) - len(series.keyframe.shape)
         outer, inner = layout.shape[:n_outer], layout.axes[n_outer:]
