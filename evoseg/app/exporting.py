@@ -72,7 +72,7 @@ def exported(pipeline: Pipeline, to: str, reading: Reading = PLAIN, images: Sequ
             warnings.warn(line, ImageWarning, stacklevel=2)
     if to == "json":
         return json.dumps(json.loads(text) | {"reads": reading.chosen}) + "\n" if reading else text
-    if reading and places is None:
+    if reading:
         comment = "#" if to == "python" else "//"
         text = f"{comment} Made for images that evoseg read with {reading}: give it such images.\n{text}"
     if to != "python" and pipeline.made_for is not None:
