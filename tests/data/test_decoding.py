@@ -130,11 +130,12 @@ def test_errors_of_a_child_are_those_of_this_process(tmp_path):
 
 def test_a_child_that_uses_up_its_cpu_time_is_one_clear_error_and_the_next_file_is_read(tmp_path, monkeypatch):
     path = tmp_path / "a.tif"
-    data = tiff_bytes(IMAGE, photometric="rgb")
-    monkeypatch.setattr(decoding, "CPU_S", -1)  # used up by the imports already
+    monkeypatch.setattr(decoding, "CPU_S", -1)  # what is left of the second that has begun
+    many_pages = chained(*range(1, 12_000), -1)
     with pytest.raises(DatasetError, match="s of CPU time"):
-        decoding.decoded_in_child(path, data, LIMITS, PLAIN)
+        decoding.decoded_in_child(path, many_pages, LIMITS, PLAIN)
     monkeypatch.undo()
+    data = tiff_bytes(IMAGE, photometric="rgb")
     np.testing.assert_array_equal(decoding.decoded_in_child(path, data, LIMITS, PLAIN).pixels, IMAGE)
 
 
