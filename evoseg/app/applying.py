@@ -25,6 +25,7 @@ from evoseg.base.ahead import ahead
 from evoseg.base.errors import DatasetError, EvosegError, ImageWarning, PipelineError, SettingsError
 from evoseg.base.kinds import Kind
 from evoseg.base.notes import Note, grouped
+from evoseg.base.untrusted import within
 from evoseg.base.writing import whole_file
 from evoseg.data.agreement import channels_of, mismatches
 from evoseg.data.card import read_card
@@ -525,6 +526,11 @@ def _in_folder(source: Path, reading: Reading, every_page: bool) -> list[Input]:
     else:
         inner = image_folders(source)
         named = [("", path) for path in _image_files(inner[0] if len(inner) == 1 else source)]
+    if outside := [path for _, path in named if not within(path, source)]:
+        raise DatasetError(
+            f"{outside[0]}: a link out of the folder {source}, as are {len(outside)} of its {len(named)} images. Copy "
+            "the files, or name them instead of the folder."
+        )
     found = [image for stem, path in named for image in _file(path, reading, stem, every_page=every_page)]
     return [replace(image, pixel_size=card.pixel_size) for image in found]
 

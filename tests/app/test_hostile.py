@@ -69,6 +69,21 @@ def test_a_link_out_of_the_folder_is_refused_without_a_word_of_what_is_there(fol
         assert done.returncode == 1
 
 
+def test_images_that_are_links_out_of_the_folder_are_not_applied_to_but_may_be_named(folder, tmp_path, capfd):
+    (tmp_path / "elsewhere.png").write_bytes((folder / "images" / "a.png").read_bytes())
+    new = tmp_path / "new"
+    new.mkdir()
+    (new / "link.png").symlink_to(tmp_path / "elsewhere.png")
+    (new / "inner.png").write_bytes((folder / "images" / "a.png").read_bytes())
+    (new / "again.png").symlink_to("inner.png")
+    apply = ["apply", str(tmp_path / "p.evo"), "--out", str(tmp_path / "out")]
+    assert run([*apply, str(new)]) == 1
+    assert "link.png: a link out of the folder" in capfd.readouterr().err and not (tmp_path / "out").exists()
+    assert run([*apply, str(new / "link.png")]) == 0
+    (new / "link.png").unlink()
+    assert run([*apply, str(new)]) == 0
+
+
 def test_a_link_out_of_a_runs_folder_is_refused(folder, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
