@@ -296,6 +296,8 @@ def mended(path: Path) -> Iterator[None]:
         raise StoreError(_in_words(path, str(getattr(error, "orig", None) or error))) from error
     except sqlite3.Error as error:
         raise StoreError(_in_words(path, str(error))) from error
+    except UnicodeDecodeError as error:  # of SQLite's own message, which repeats what is in a damaged schema
+        raise StoreError(_in_words(path, "its schema is malformed")) from error
 
 
 def _in_words(path: Path, message: str) -> str:

@@ -135,3 +135,11 @@ def test_a_run_whose_tables_are_views_is_refused(tmp_path, table):
     for read in (read_run, state_of):
         with pytest.raises(StoreError, match="not made by evoseg"):
             read(tmp_path)
+
+
+def test_a_schema_that_is_no_text_is_one_clear_error(tmp_path):
+    create_run(tmp_path, RUN)
+    path = tmp_path / DATABASE
+    path.write_bytes(path.read_bytes().replace(b"CREATE TABLE entry", b"CREATE TABL\x81 entry"))
+    with pytest.raises(StoreError, match="damaged"):
+        read_run(tmp_path)
