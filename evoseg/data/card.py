@@ -290,9 +290,9 @@ class _Walk:
             return Colour(COLOURS[text.lower()])
         if re.fullmatch(r"#[0-9a-fA-F]{6}", text):
             return Colour(int(text[1:], 16))
-        if not re.fullmatch(r"[-+]?\d{1,12}(\.\d{1,12})?", text):
+        if not re.fullmatch(r"[-+]?\d{1,12}(\.\d{1,20})?(e[-+]?\d{1,2})?", text):
             return None
-        return int(text) if "." not in text else float(text)
+        return int(text) if text.lstrip("+-").isdecimal() else float(text)
 
     def values(self, node: yaml.Node, name: str) -> tuple[MaskValue, ...]:
         """Read a number, a colour, or a list of them."""

@@ -185,7 +185,7 @@ class StoredMask:
     pixels : array of shape (M, N)
         Whole numbers or floats: values, palette indices, or colours.
     colours : bool
-        The pixels are colours, 0xRRGGBB; those that are more than half transparent are -1.
+        The pixels are colours, 0xRRGGBB; those of at most half the file's highest alpha are -1.
     table : uint8 array of shape (K, 3) or None
         The colours of palette indices.
     lossy : bool
@@ -222,7 +222,7 @@ def stored_mask(path: Path, data: bytes, limits: Limits = LIMITS, reading: Readi
         pixels = pixels.dtype.type(top) - pixels
     table, alpha = found.colours, found.alpha
     if table is not None and alpha is not None:
-        clear = np.unique(pixels[..., 0][alpha <= np.iinfo(alpha.dtype).max // 2])
+        clear = np.unique(pixels[..., 0][_transparent(alpha)])
         # A transparent entry 0 is background, which is what index 0 of a label palette says, too.
         table, alpha = (table.copy(), None) if clear.tolist() in ([], [0]) else (table, alpha)
         table[clear[:1]] = 0
@@ -254,9 +254,14 @@ def _flat(path: Path, pixels: NDArray[Any], alpha: NDArray[Any] | None) -> tuple
     rgb = np.broadcast_to(pixels, (*pixels.shape[:2], 3)).astype(np.int32)
     packed = (rgb[..., 0] << 16) | (rgb[..., 1] << 8) | rgb[..., 2]
     if alpha is not None:
-        half = 0.5 * (np.iinfo(alpha.dtype).max if alpha.dtype.kind == "u" else 1)
-        packed[alpha < half] = -1
+        packed[_transparent(alpha)] = -1
     return packed, True
+
+
+def _transparent(alpha: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return where a mask is transparent, beside its most opaque pixels: overlays are often half transparent."""
+    found: NDArray[np.bool_] = alpha <= alpha.max() / 2
+    return found
 
 
 def _is_inverting(table: NDArray[np.uint8]) -> bool:

@@ -67,6 +67,8 @@ _MIXED = 40
 """Distance in RGB from the line between two colours within which a third may be their mixture at an edge."""
 _STRAYED = 100
 """The same for colours of few pixels, where compression blurs colour more than brightness."""
+_ENDS = 0.25
+"""Share of the other colour up to which a mixture with few pixels, even beyond the edge, is no colour of its own."""
 _LIGHT = 0.5
 """Share of the rarest main colour up to which a colour has few pixels."""
 
@@ -377,13 +379,18 @@ class _Choice:
         """Refuse values that no mask holds, as slips; ones to ignore may be missing."""
         for word in ("background", "foreground", "ignore"):
             for key in self.said(word) or ():
-                if key in self.pool.keys or (self.lossy and self.meaning.colours):
+                if key in self.pool.keys or (self.lossy and self.meaning.colours) or self._steps:
                     continue
                 message = f"{self._line(word)}no mask holds the {self.word} {self.name(key)} that {word} names"
                 if word == "ignore" or (word == "background" and key in (0, TRANSPARENT)):
                     self.warnings.append(f"{message}.")
                     continue
                 raise _Unclear(f"{message}; they hold {self._listed(self.pool.keys)}. Correct it.")
+
+    @property
+    def _steps(self) -> bool:
+        """Whether the values are fractions of many steps, none of which stands for anything."""
+        return self.pool.keys.dtype.kind == "f" and len(self.pool.keys) > _CONSTANT
 
     # How keys are called.
 
@@ -486,9 +493,10 @@ class _Choice:
             return self._levels(main, whole, ignored)
         if kind == "mixed":
             plateaus = main.only((main.solid > _HALF * main.pixels) & (main.pixels > 0.002 * self.total))
-            if len(plateaus.keys) > 2:
+            middle = _middle(main)
+            if len(plateaus.keys) > 2 and np.isin(plateaus.keys, middle.keys).any():
                 raise self._smeared(main, plateaus)
-            return self._levels(main, whole, ignored, doubtful=whole)
+            return self._levels(main, whole, ignored, whole and middle.solid.sum() > 0.1 * middle.pixels.sum())
         if not whole:
             return self._few_floats(main, ignored)
         strays = self._strays(main, named | set(self.said("classes") or ()))
@@ -522,9 +530,9 @@ class _Choice:
             return "solid"
         low, high = float(main.keys[0]), float(main.keys[-1])
         inner = main.only((main.keys > low) & (main.keys < high))
-        middle = main.only(
-            (main.keys > low + _MIDDLE[0] * (high - low)) & (main.keys < low + _MIDDLE[1] * (high - low))
-        )
+        middle = _middle(main)
+        if not whole and len(main.keys) > _CONSTANT:
+            return "mixed" if _has_plateaus(middle, low, high) else "levels"
         marked = max(1, int(main.pixels[1:].sum()))
         if len(middle.keys) and middle.pixels.sum() >= 0.01 * marked:
             soft = middle.between.sum() > _HALF * middle.pixels.sum()
@@ -599,7 +607,8 @@ class _Choice:
         rows += self._ignored_rows(ignored)
         if not (background or foreground):
             marked = main.keys[(main.keys < threshold) == below]
-            self._warn_if_inverted(set(marked.tolist()), f"foreground: {self.name(main.keys[0])}")
+            lowest = "0" if self._steps and main.keys[0] >= 0 else self.name(main.keys[0])
+            self._warn_if_inverted(set(marked.tolist()), f"foreground: {lowest}")
         return Decision(meaning, tuple(rows), "the masks' values are levels, as of soft edges")
 
     def _smeared(self, main: _Pool, plateaus: _Pool) -> _Unclear:
@@ -787,6 +796,7 @@ class _Choice:
         return full and n_doubled >= _FEW_DOUBLES
 
     def _warn_if_inverted(self, foreground: set[float], line: str) -> None:
+        self._warn_of_some_inverted(foreground)
         if not self._covers(foreground):
             return
         pool = self.pool.only(np.isin(self.pool.keys, list(foreground)))
@@ -795,6 +805,25 @@ class _Choice:
             f"{share:.0f} % of the pixels are foreground, which touches most of the border in most masks: are the "
             f"masks inverted? If so, write `{line}` into dataset.yaml; if not, `background: 0`."
         )
+
+    def _warn_of_some_inverted(self, foreground: set[float]) -> None:
+        """Warn of masks that are foreground almost all along the border, where all the others have hardly any there."""
+        shares = {}
+        for one in self.masks:
+            inside = np.isin(one.keys, list(foreground))
+            if inside.any() and not inside.all():
+                area = one.pixels[inside].sum() / max(1, one.pixels.sum())
+                border = one.border[inside].sum() / max(1, one.border.sum())
+                shares[self._shown(one)] = border if (area > _HALF) == (border > _HALF) else _HALF
+        turned = [mask for mask, share in shares.items() if share > _MIDDLE[1]]
+        if turned and all(share > _MIDDLE[1] or share < _MIDDLE[0] for share in shares.values()):
+            if len(turned) == len(shares):
+                return
+            more = f" and {len(turned) - 3} more" if len(turned) > 3 else ""
+            self.warnings.append(
+                f"{', '.join(turned[:3])}{more}: foreground covers most of the mask and of its border, but hardly any "
+                "of the border in all other masks. If some masks are inverted, invert them, so that all mean the same."
+            )
 
     # Objects or classes.
 
@@ -924,6 +953,8 @@ class _Choice:
         ):
             return False
         named = [key for word in ("background", "foreground", "ignore", "classes") for key in self.said(word) or ()]
+        settled = bool(self.said("foreground") or self.said("classes"))
+        settled = settled or (bool(self.said("background")) and self.card.task == BINARY)
         mains: list[float] = []
         clusters = _clusters(pool, named)
         for key, (pixels, at_edges) in sorted(clusters.items(), key=lambda item: -item[1][0]):
@@ -933,14 +964,18 @@ class _Choice:
             rare = pixels < max(9, 1e-3 * self.total / len(self.masks))
             light = len(mains) < 2 or pixels < _LIGHT * min(clusters[main][0] for main in mains)
             edge = at_edges > _HALF * pixels
-            if rare or (edge and self._blend(key, mains, _STRAYED if light else _MIXED)):
+            if rare or (edge and _is_mixture(key, mains, _STRAYED if light else _MIXED)):
                 continue
-            if self._blend(key, mains, _MIXED):
+            if light and _is_mixture(key, mains, _MIXED, _ENDS):
+                continue
+            if _is_mixture(key, mains, _MIXED):
+                if settled:
+                    continue
                 raise self._smeared_colours(pool, [*mains, key])
             mains.append(key)
-        if len(mains) > _CONSTANT:
+        if len(mains) > _CONSTANT and not settled:
             raise self._smeared_colours(pool, mains)
-        listed = np.array(sorted(mains))
+        listed = np.array(sorted(mains[: len(named) + SAMPLED]))
         self.masks = [_merged(one, _to_nearest(one.keys, listed)) for one in self.masks]
         self.warnings.append(
             f"masks hold {len(pool.keys):,} colours or more, as after JPEG compression or smooth resizing; each pixel "
@@ -948,24 +983,20 @@ class _Choice:
         )
         return True
 
-    def _blend(self, key: float, mains: Sequence[float], reach: float) -> bool:
-        """Return whether a colour lies between two others, as near to the line as `reach`."""
-        colour = _rgb(key)
-        real = [other for other in mains if other != TRANSPARENT]
-        for i, a in enumerate(real):
-            for b in real[:i]:
-                start, along = _rgb(a), _rgb(b) - _rgb(a)
-                share = float((colour - start) @ along / max(1.0, float(along @ along)))
-                if 0.1 < share < 0.9 and np.linalg.norm(start + share * along - colour) < reach:
-                    return True
-        return False
-
     def _smeared_colours(self, pool: _Pool, mains: Sequence[float]) -> _Unclear:
+        ground = self.yaml(mains[0])
+        words = f"{self.name(mains[0])} is background, and all other colours are one foreground"
+        readings = [_Reading(words, f"background: {ground}\ntask: binary")]
+        readings += [
+            _Reading(f"{self.name(key)} is foreground, and all other colours are not", f"foreground: {self.yaml(key)}")
+            for key in mains[1:4]
+            if key != TRANSPARENT
+        ]
         return self.unclear(
             f"{len(pool.keys):,} colours, as after JPEG compression or smooth resizing, and a mixture of two of the "
             "main ones may be a third. Export the masks again, without compression and with the nearest colour when "
             "resized",
-            [_Reading("one colour is foreground, and all others are not", f"foreground: {self.yaml(mains[-1])}")],
+            readings,
             mains,
         )
 
@@ -1154,6 +1185,13 @@ def _clusters(pool: _Pool, named: Iterable[float]) -> dict[float, tuple[int, int
     return clusters
 
 
+def _middle(pool: _Pool) -> _Pool:
+    """Return the values that are near neither the lowest nor the highest."""
+    low, high = float(pool.keys[0]), float(pool.keys[-1])
+    share = (pool.keys - low) / max(high - low, 1e-9)
+    return pool.only((share > _MIDDLE[0]) & (share < _MIDDLE[1]))
+
+
 def _has_plateaus(middle: _Pool, low: float, high: float) -> bool:
     """Return whether many values in the middle fill regions and lie near a few levels, as classes after compression."""
     share = (middle.keys - low) / (high - low)
@@ -1176,6 +1214,32 @@ def _rgb(key: float) -> NDArray[np.float64]:
 
 def _distance(a: float, b: float) -> float:
     return float(np.linalg.norm(_rgb(a) - _rgb(b)))
+
+
+def _is_mixture(key: float, mains: Sequence[float], reach: float, ends: float = _HALF) -> bool:
+    """Return whether a colour may be a mixture of two others, in at least a share of 1 - `ends` of one of them.
+
+    JPEG stores chroma more coarsely than brightness, so that these mix in different shares.
+    """
+    real = [0.0 if other == TRANSPARENT else other for other in mains]
+    for i, a in enumerate(real):
+        for b in real[:i]:
+            start, along = _luma_chroma(a), _luma_chroma(b) - _luma_chroma(a)
+            off = _luma_chroma(key) - start
+            luma = float(np.clip(off[0], min(0, along[0]), max(0, along[0])))
+            share = float(np.clip(off[1:] @ along[1:] / max(1.0, float(along[1:] @ along[1:])), 0, 1))
+            beside = np.hypot(off[0] - luma, np.linalg.norm(off[1:] - share * along[1:]))
+            whole = float(off @ along / max(1.0, float(along @ along)))
+            if beside < reach and min(whole, 1 - whole) < ends:
+                return True
+    return False
+
+
+def _luma_chroma(key: float) -> NDArray[np.float64]:
+    """Return a colour as JPEG stores it, Y, Cb and Cr (ITU-T T.871)."""
+    red, green, blue = _rgb(key)
+    luma = 0.299 * red + 0.587 * green + 0.114 * blue
+    return np.array([luma, (blue - luma) / 1.772, (red - luma) / 1.402])
 
 
 def _to_nearest(keys: NDArray[Any], listed: NDArray[Any]) -> NDArray[Any]:

@@ -104,6 +104,8 @@ ENCODINGS = {
     "black on green": lambda m: painted(m, GREEN, BLUE),
     "shape in alpha": lambda m: painted(m, (*RED, 0), (*RED, 255)),
     "white in alpha": lambda m: painted(m, (0, 0, 0, 0), (*WHITE, 255)),
+    "red, half transparent": lambda m: painted(m, (0, 0, 0, 0), (*RED, 100)),
+    "red in alpha, soft edges": lambda m: np.round(soft(m)[..., None] * (*RED, 255)).astype(np.uint8),
     "black in alpha": lambda m: painted(m, (*WHITE, 0), (*BLACK, 255)),
     "opaque alpha": lambda m: painted(m, (*BLACK, 255), (*WHITE, 255)),
     "grey with alpha": lambda m: painted(m, (255, 0), (255, 255)),
@@ -122,6 +124,12 @@ ENCODINGS = {
         )
     ),
     "red in JPEG": lambda m: lambda path: jpeg(path, painted(m, BLACK, RED), 90),
+    "red on white in JPEG": lambda m: lambda path: jpeg(path, painted(m, WHITE, RED), 60),
+    "blue on white in JPEG": lambda m: lambda path: jpeg(path, painted(m, WHITE, BLUE), 75),
+    "green in JPEG": lambda m: lambda path: jpeg(path, painted(m, BLACK, GREEN), 75),
+    "probabilities, noisy": lambda m: np.clip(
+        soft(m) + np.random.default_rng(1).normal(0, 0.05, SHAPE), 1e-6, 1
+    ).astype(np.float32),
     "soft red on white": lambda m: np.round(
         np.array(WHITE) + soft(m)[..., None] * (np.array(RED) - np.array(WHITE))
     ).astype(np.uint8),
@@ -204,6 +212,11 @@ UNCLEAR = {
         lambda i: (cv2.distanceTransform((i > 0).astype(np.uint8), cv2.DIST_L2, 5) * 12).astype(np.uint8),
         "do not pile up at both ends",
         "threshold",
+    ),
+    "smeared objects": (
+        lambda i: lambda path: jpeg(path, np.random.default_rng(5).integers(40, 255, (40, 3)).astype(np.uint8)[i], 90),
+        "a mixture of two of the main ones may be a third",
+        "task: binary",
     ),
     "smeared classes": (
         lambda i: lambda path: jpeg(path, (two(i) * 127).astype(np.uint8)),
@@ -304,6 +317,23 @@ def test_inverted_masks_are_warned_of_unless_the_card_confirms_them(tmp_path):
     assert "`foreground: 0`" in warning
     (tmp_path / "dataset.yaml").write_text("background: 0\nforeground: holes between discs\n")
     assert not any("inverted" in warning for warning in check(tmp_path).warnings)
+
+
+def test_a_few_inverted_masks_are_named(tmp_path):
+    masks = [(labels > 0) * np.uint8(255) for labels in TRUTHS]
+    assert not check(saved(tmp_path / "clean", masks)).warnings
+    report = check(saved(tmp_path / "some", [*masks[:2], 255 - masks[2], *masks[3:]]))
+    (warning,) = [one for one in report.warnings if "inverted" in one]
+    assert warning.startswith("masks/s2.png: foreground covers most of the mask and of its border")
+
+
+def test_inverted_probabilities_are_warned_of_with_a_line_that_turns_them(tmp_path):
+    root = saved(tmp_path, [np.clip(1 - soft(i > 0), 1e-6, 1).astype(np.float32) for i in TRUTHS])
+    assert any("write `foreground: 0` into" in warning for warning in check(root).warnings)
+    (root / "dataset.yaml").write_text("foreground: 0\n")
+    mask = open_dataset(root).load("s1").mask
+    assert mask is not None
+    assert (mask != (TRUTHS[1] > 0)).sum() <= 0.03 * (TRUTHS[1] > 0).sum()
 
 
 def test_a_value_of_a_few_pixels_in_one_mask_is_left_out_and_named(tmp_path):
