@@ -198,7 +198,7 @@ def _warnings(folder: Folder, found: Survey, labelled: Sequence[ImageFacts], spl
     given = [stem for name in ("test", "selection") for stem in folder.card.splits.get(name, ()) if stem in strokes]
     if given:
         warnings.append(
-            f"{len(given)} images with scribbles are named as test or selection images and are left out of these: "
+            f"images with scribbles are named as test or selection images and are left out of these ({len(given)}): "
             f"{_some(given)}. Only images that are labelled as a whole are tested on."
         )
     if splits.test and not splits.search:

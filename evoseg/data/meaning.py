@@ -67,6 +67,8 @@ _MIXED = 40
 """Distance in RGB from the line between two colours within which a third may be their mixture at an edge."""
 _STRAYED = 100
 """The same for colours of few pixels, where compression blurs colour more than brightness."""
+_VOID = 0xE0E0C0
+"""Colour of index 255 in PASCAL VOC's palette."""
 _ENDS = 0.25
 """Share of the other colour up to which a mixture with few pixels, even beyond the edge, is no colour of its own."""
 _LIGHT = 0.5
@@ -575,12 +577,16 @@ class _Choice:
                 (),
             )
         kind = "probabilities" if probable else "soft edges"
-        why = "probabilities: read at 0.5" if probable else f"soft edges: read at half of the highest value, {high:g}"
+        why = (
+            "probabilities: divided at 0.5"
+            if probable
+            else f"soft edges: divided at half of the highest value, {high:g}"
+        )
         if self.lossy:
-            why = f"JPEG has changed values: read at half of the highest, {high:g}"
+            why = f"JPEG has changed values: divided at half of the highest, {high:g}"
         self.warnings.append(
-            f"masks hold {spread}, such as {self._shown(most)}; they are taken for {kind}, and {half:g} or more is "
-            "foreground. `threshold:` in dataset.yaml says otherwise."
+            f"masks hold {spread}, such as {self._shown(most)}; they are taken for {kind}, and values from {half:g} "
+            "on are foreground. To choose another threshold, write `threshold:` into dataset.yaml."
         )
         return self._thresholded(half, ignored, why)
 
@@ -612,9 +618,11 @@ class _Choice:
         return Decision(meaning, tuple(rows), "the masks' values are levels, as of soft edges")
 
     def _smeared(self, main: _Pool, plateaus: _Pool) -> _Unclear:
+        others = len(main.keys) - len(plateaus.keys)
         what = (
-            f"{self._listed(plateaus.keys)} fill regions, and {len(main.keys) - len(plateaus.keys)} other values lie "
-            "at their edges, as after JPEG compression or smooth resizing; a mixture of two values may be a third. "
+            f"{self._listed(plateaus.keys)} fill regions"
+            + (f", and {others:,} other values lie at their edges" if others else "")
+            + ", as after JPEG compression or smooth resizing; a mixture of two values may be a third. "
             "Export the masks again, without compression and with the nearest value when resized"
         )
         half = float(main.keys[-1]) / 2
@@ -763,12 +771,12 @@ class _Choice:
         )
         for one in wrapped[:1]:
             doubles = int((one.apart > 1).sum())
-            names = f"and {len(wrapped) - 1} more masks" if len(wrapped) > 1 else ""
+            names = f" and {len(wrapped) - 1} more" if len(wrapped) > 1 else ""
             self.warnings.append(
-                f"{self._shown(one)} {names}".strip()
-                + f": uses all numbers to 255, {doubles} of them in pieces far apart, so "
-                "the numbers have wrapped at 8 bits; pieces far apart count as objects of their own. Objects numbered "
-                "256 may be lost as 0: export the labels again with 16 bits."
+                f"{self._shown(one)}{names}: all numbers up to 255 occur, {doubles} of them in pieces that lie far "
+                "apart, so the numbers of the objects probably started again after 255, the highest that 8 bits hold. "
+                "Such pieces count as objects of their own. An object numbered 256 may have been lost, since it became "
+                "0. Export the labels again with 16 bits."
             )
         said = self.card.masks
         if not (said.background or self.card.classes) and task == BINARY:
@@ -919,6 +927,7 @@ class _Choice:
                         f"{self._listed(main.keys)}. Correct classes."
                     )
             return self._mapped(main, classes, ignored, nearest, CLASSES, "dataset.yaml names classes", True)
+        self._refuse_void_colour(main)
         background = self._background_colour(main)
         rest = main.without(background)
         task, why, certain = self._task(self._foreground((*background, *ignored)))
@@ -928,6 +937,18 @@ class _Choice:
             meaning = replace(self.meaning, numbers=tuple(sorted(numbers)), nearest=nearest, part_from=0, task=task)
             return Decision(meaning, self._rows(task, background, ignored, ""), why, certain)
         return self._mapped(main, tuple(float(key) for key in rest.keys), ignored, nearest, task, why, certain)
+
+    def _refuse_void_colour(self, main: _Pool) -> None:
+        """Ask about the colour that rims have in PASCAL VOC, which evaluation there leaves out."""
+        if self.card.masks.ignore is not None or self.said("background") is not None or _VOID not in main.keys:
+            return
+        raise self.unclear(
+            f"they hold {self.name(_VOID)}, the colour that PASCAL VOC gives to pixels to leave out (void)",
+            [
+                _Reading(f"pixels of {self.name(_VOID)} count nowhere", f"ignore: {self.yaml(_VOID)}"),
+                _Reading(f"{self.name(_VOID)} is a colour like the others", "ignore: []"),
+            ],
+        )
 
     def _mapped(
         self, main: _Pool, keys: Iterable[float], ignored: set[float], nearest: bool, task: str, why: str, certain: bool
@@ -1043,7 +1064,7 @@ class _Choice:
                 self.name(key),
                 "background",
                 n / self.total,
-                why or reasons.get(float(key), "covers most, and the border"),
+                why or reasons.get(float(key), "covers most of the border"),
             )
             for key, n in zip(ground.keys, ground.pixels, strict=True)
         ]

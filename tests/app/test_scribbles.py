@@ -147,7 +147,7 @@ def test_given_test_images_with_strokes_are_left_out_and_named(tmp_path):
     assert report.splits is not None
     assert (report.splits.test, report.splits.selection) == (("f0",), ("f1",))
     (warning,) = [w for w in report.warnings if "scribbles" in w]
-    assert warning.startswith("2 images with scribbles are named as test or selection images and are left out")
+    assert warning.startswith("images with scribbles are named as test or selection images and are left out")
     assert "s0, s1" in warning
 
 
