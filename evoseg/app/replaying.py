@@ -20,6 +20,7 @@ from evoseg.evolve.method import USUAL
 from evoseg.evolve.search import Progress
 from evoseg.evolve.solve import RESERVE_S, solve
 from evoseg.library.warm import WarmStart, with_warm_start
+from evoseg.operators import registry
 from evoseg.store.runs import open_journal, read_run
 
 
@@ -109,6 +110,7 @@ def replay(
     guests = [told_again(clock)] if asked.agent else []
     difference = None
     with (
+        registry.with_ipp(asked.ipp),
         hired(asked.executor) as hire,
         open_journal(folder.path) as journal,
         scratch() as packs,

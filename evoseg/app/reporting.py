@@ -30,7 +30,7 @@ WORST, MIDDLE = 4, 3
 REUSED = 5
 """Programs of solved tasks that are named, the best."""
 
-_UNSAID = ("offers", "barred", "reading", "equal_as_one")
+_UNSAID = ("offers", "barred", "reading", "equal_as_one", "ipp")
 """Settings that are told elsewhere, or were not the user's choice."""
 _SPLITS = {"test": "test images, never seen by the search", "search": "search images"}
 

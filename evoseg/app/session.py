@@ -31,6 +31,7 @@ from evoseg.evolve.search import Progress
 from evoseg.evolve.solve import Hire, Solution, solve
 from evoseg.library.describing import Description
 from evoseg.library.warm import WarmStart, with_warm_start
+from evoseg.operators import registry
 from evoseg.pipeline import Pipeline, print_text
 from evoseg.store.lock import RunLock
 from evoseg.store.runs import RunFile, open_journal
@@ -82,6 +83,7 @@ class Session:
                 lock.say(scratch=packs)
                 self._clock.follow(journal)
                 with (
+                    registry.with_ipp(self._asked.ipp),
                     at_work(self._staff, self._asked, self._folder.path, self._dataset, self._splits, self._clock),
                     stoppable(self._clock, lambda: self._tell("choosing")) as self._stopped,
                 ):

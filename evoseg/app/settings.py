@@ -81,6 +81,9 @@ class RunSettings:
     equal_as_one : bool
         Whether channels that are equal in all search images count as one; not in runs of early versions, which say
         nothing of it.
+    ipp : bool
+        Whether operators use Intel IPP, whose results depend on where in memory an image lies: in runs of early
+        versions, which say nothing of it, so that they resume to the same end.
     """
 
     task: str
@@ -108,6 +111,7 @@ class RunSettings:
     radius: float | None = None
     task_digest: str = ""
     equal_as_one: bool = False
+    ipp: bool = True
 
     @property
     def kind(self) -> TaskKind:
@@ -159,6 +163,7 @@ class RunSettings:
             max_cost=float("inf") if self.max_ms_per_mpx is None else self.max_ms_per_mpx,
             start=self.start,
             equal_as_one=self.equal_as_one,
+            ipp=self.ipp,
         )
 
     def usable(self, op: Operator) -> bool:
@@ -249,6 +254,7 @@ def run_settings(
         executor=executor,
         radius=radius,
         equal_as_one=True,
+        ipp=False,
     )
 
 

@@ -68,6 +68,8 @@ class SearchSettings:
         Memory for values of sub-programs, over all workers.
     equal_as_one : bool
         Whether channels that are equal in all search images count as one; False goes on with runs of early versions.
+    ipp : bool
+        Whether operators use Intel IPP; True goes on with runs of early versions.
     """
 
     budget: Budget
@@ -79,6 +81,7 @@ class SearchSettings:
     start: tuple[Pipeline, ...] = ()
     cache_bytes: int = 1 << 30
     equal_as_one: bool = True
+    ipp: bool = False
 
 
 Hire = Callable[[Task, Pack], Executor]
@@ -162,7 +165,7 @@ def solve(
     hire : callable
         Makes what runs the jobs; by default processes on this machine, as many as the settings say.
     """
-    hire = hire or locally(settings.workers, settings.cache_bytes)
+    hire = hire or locally(WorkerSettings(settings.workers, settings.cache_bytes, ipp=settings.ipp))
     n_search = len(splits.search)
     copied = evenly_spaced(n_search, method.copies)
     started = clock.seconds
@@ -457,12 +460,12 @@ def _pixels(task: Task, item: Item) -> int:
     return sum(image.shape[0] * image.shape[1] for image in inputs_of(task, item))
 
 
-def locally(workers: int, cache_bytes: int) -> Hire:
-    """Return what hires so many processes of this machine; 0 runs everything in this one."""
+def locally(settings: WorkerSettings) -> Hire:
+    """Return what hires processes of this machine; 0 workers run everything in this one."""
 
     def hire(task: Task, pack: Pack) -> Executor:
-        if workers == 0:
-            return InProcess(task, pack.items, cache_bytes)
-        return Processes(task, pack.path, WorkerSettings(workers, cache_bytes))
+        if settings.n_workers == 0:
+            return InProcess(task, pack.items, settings.cache_bytes)
+        return Processes(task, pack.path, settings)
 
     return hire

@@ -55,20 +55,22 @@ def main() -> None:
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     questions = sys.stdin.buffer
-    pack, task, cache_bytes, memory_bytes = read_frame(questions)
+    pack, task, cache_bytes, ipp, memory_bytes = read_frame(questions)
     _limit_memory(memory_bytes)
 
     from evoseg.data.pack import Pack
     from evoseg.evolve.jobs import InProcess
+    from evoseg.operators import registry
 
-    executor = InProcess(task, Pack(Path(pack)).items, cache_bytes)
-    write_frame(answers, "ready")
-    while True:
-        try:
-            job = read_frame(questions)
-        except EOFError:
-            return
-        write_frame(answers, executor.run([job])[0])
+    with registry.with_ipp(ipp):
+        executor = InProcess(task, Pack(Path(pack)).items, cache_bytes)
+        write_frame(answers, "ready")
+        while True:
+            try:
+                job = read_frame(questions)
+            except EOFError:
+                return
+            write_frame(answers, executor.run([job])[0])
 
 
 def _die_with_parent() -> None:

@@ -80,11 +80,14 @@ class WorkerSettings:
     memory_bytes : int
         Each worker's limit of private data; a request that needs more is tried again with twice as much, and then
         fails.
+    ipp : bool
+        Whether operators use Intel IPP, as in runs of version 0.1.
     """
 
     n_workers: int = 1
     cache_bytes: int = 1 << 30
     memory_bytes: int = 4 << 30
+    ipp: bool = False
 
 
 class Processes:
@@ -112,7 +115,7 @@ class Processes:
         self.n_replaced = 0
         cache = settings.cache_bytes // settings.n_workers
         self.dealer = Dealer(settings.n_workers, cache)
-        self._hello = (str(pack), task, cache, settings.memory_bytes)
+        self._hello = (str(pack), task, cache, settings.ipp, settings.memory_bytes)
         self._workers: list[_Worker] = []
         for _ in range(settings.n_workers):
             self._workers.append(_Worker(self._hello))

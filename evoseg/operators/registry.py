@@ -1,6 +1,7 @@
 """The one list of operators. `@operator` is the only way in; whatever needs a list iterates over this one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from inspect import Parameter as SignatureParameter
@@ -108,12 +109,29 @@ class Operator:
 _OPERATORS: dict[str, Operator] = {}
 
 
+_ipp = False
+"""Whether operators use Intel IPP, in all threads."""
+
+
 def reproducible() -> None:
     """Switch Intel IPP off in the calling thread: its results depend on where in memory an array lies.
 
     OpenCV keeps this switch per thread, so it is set wherever operators run, not once for the process.
     """
-    cv2.ipp.setUseIPP(False)
+    cv2.ipp.setUseIPP(_ipp)
+
+
+@contextmanager
+def with_ipp(used: bool) -> Iterator[None]:
+    """Let operators use Intel IPP as long as the block lasts, as version 0.1 did: its runs resume to the same end."""
+    global _ipp
+    before, _ipp = _ipp, used
+    reproducible()
+    try:
+        yield
+    finally:
+        _ipp = before
+        reproducible()
 
 
 # Also for what surrounds the operators, such as the statistics of the images that a search begins with.
