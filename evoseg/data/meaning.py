@@ -815,7 +815,7 @@ class _Choice:
         )
 
     def _warn_of_some_inverted(self, foreground: set[float]) -> None:
-        """Warn of masks that are foreground almost all along the border, where all the others have hardly any there."""
+        """Warn of masks that are foreground along most of the border, where all the others have little there."""
         shares = {}
         for one in self.masks:
             inside = np.isin(one.keys, list(foreground))
@@ -823,14 +823,14 @@ class _Choice:
                 area = one.pixels[inside].sum() / max(1, one.pixels.sum())
                 border = one.border[inside].sum() / max(1, one.border.sum())
                 shares[self._shown(one)] = border if (area > _HALF) == (border > _HALF) else _HALF
-        turned = [mask for mask, share in shares.items() if share > _MIDDLE[1]]
-        if turned and all(share > _MIDDLE[1] or share < _MIDDLE[0] for share in shares.values()):
+        turned = [mask for mask, share in shares.items() if share > _MOST]
+        if turned and all(share > _MOST or share < 1 - _MOST for share in shares.values()):
             if len(turned) == len(shares):
                 return
             more = f" and {len(turned) - 3} more" if len(turned) > 3 else ""
             self.warnings.append(
-                f"{', '.join(turned[:3])}{more}: foreground covers most of the mask and of its border, but hardly any "
-                "of the border in all other masks. If some masks are inverted, invert them, so that all mean the same."
+                f"{', '.join(turned[:3])}{more}: foreground covers most of the mask and of its border, but little of "
+                "the border in all other masks. If some masks are inverted, invert them, so that all mean the same."
             )
 
     # Objects or classes.
