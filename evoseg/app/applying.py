@@ -105,7 +105,7 @@ class Applied:
     answer, overlay : Path
         The files written.
     share : float
-        Of the pixels that are foreground.
+        Of the pixels that are foreground; 0 for points.
     count : int or None
         How many objects or points were found; None for a mask.
     pixels : int
@@ -251,8 +251,10 @@ def apply(
             results.append(rows.taken(result))
             done(result)
     _stack_bytes.cache_clear()
-    answers = [result.share for result in results if not result.fault and not result.skipped]
-    for line in filter(None, [*unlike(results, refused=False), one_sided(answers)]):
+    segmented = [result for result in results if not result.fault and not result.skipped]
+    points = _output(pipeline) is Kind.POINTS
+    shares = [0.5 * bool(result.count) if points else result.share for result in segmented]
+    for line in filter(None, [*unlike(results, refused=False), one_sided(shares)]):
         warnings.warn(line, ImageWarning, stacklevel=2)
     return results
 
@@ -320,8 +322,10 @@ def inputs(
         raise FilesError(f"{where}: no image found ({FORMATS}, by ending).{hint if inner else ''}")
     stem, n = Counter(image.stem for image in found).most_common(1)[0]
     if n > 1:
-        same = [str(image.path) for image in found if image.stem == stem][:2]
-        keep = "" if recursive or not folders else ", or keep the folders apart with --recursive (recursive=True)"
+        same = [image.path for image in found if image.stem == stem][:2]
+        apart = not recursive and same[0].parent in folders and same[1].parent in folders
+        apart = apart and same[0].parent != same[1].parent
+        keep = ", or keep the folders apart with --recursive (recursive=True)" if apart else ""
         clash = f"{same[0]} and {same[1]} would both become the answer {stem}"
         raise FilesError(f"{clash}. Rename one, or apply the pipeline twice{keep}.")
     return found
@@ -424,7 +428,7 @@ class _Work:
 
     def _answer(self, image: Input, rows: AnyRows, target: Applied) -> Applied:
         if target.skipped:
-            return replace(target, objects=objects(_read_answer(self._pipeline, target.answer), rows))
+            return replace(target, objects=objects(_read_answer(self._pipeline, target.answer, rows), rows))
         found = self._differences(image, rows)
         if fatal := [difference for difference in found if difference[1]]:
             return replace(target, fault=notes_of([(str(image.path), fatal)])[0], differences=tuple(fatal[:1]))
@@ -455,7 +459,7 @@ class _Work:
         save_png(overlay(picture, drawable(shown, picture.shape)), target.overlay)
         return replace(
             target,
-            share=share_of(kind, answer),
+            share=0.0 if kind is Kind.POINTS else share_of(kind, answer),
             count={Kind.LABELS: _highest, Kind.POINTS: len}[kind](answer) if kind is not Kind.MASK else None,
             pixels=rows.shape[0] * rows.shape[1],
             seconds=seconds,
@@ -507,9 +511,15 @@ def _some(rows: AnyRows) -> NDArray[Any]:
     return np.concatenate([rows.rows(top, top + 1) for top in tops.tolist()])
 
 
-def _read_answer(pipeline: Pipeline | ClassPipeline, path: Path) -> NDArray[Any]:
-    """Return a mask or labels that an earlier call has written."""
+def _read_answer(pipeline: Pipeline | ClassPipeline, path: Path, image: AnyRows) -> NDArray[Any]:
+    """Return a mask or labels that an earlier call has written for an image."""
     values = stored_mask(path, read_bytes(path)).pixels
+    if values.shape != image.shape[:2]:
+        here, there = (" x ".join(map(str, shape)) for shape in (values.shape, image.shape[:2]))
+        raise DatasetError(
+            f"{path}: this answer from an earlier call is {here}, but its image is {there}. Delete the answer, or "
+            "replace it with --overwrite (overwrite=True) in place of --skip-existing."
+        )
     return values.astype(np.int32) if _output(pipeline) is Kind.LABELS else values > 0
 
 

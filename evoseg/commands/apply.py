@@ -225,9 +225,12 @@ def _applied_text(found: "list[Applied]", table: Path | None) -> str:
     lines[0] += f", {failed} failed (see above)" if failed else ""
     if done:
         share = 100 * sum(r.share * r.pixels for r in done) / pixels
-        lines[0] += f"; foreground {share:.1f} % of {pixels / 1e6:.1f} Mpx"
-        if done[0].count is not None:
-            lines[0] += f", {sum(r.count or 0 for r in done)} objects"
+        n_found = sum(r.count or 0 for r in done)
+        if done[0].answer.suffix == ".csv":
+            lines[0] += f"; {n_found} {'point' if n_found == 1 else 'points'} in {pixels / 1e6:.1f} Mpx"
+        else:
+            lines[0] += f"; foreground {share:.1f} % of {pixels / 1e6:.1f} Mpx"
+            lines[0] += "" if done[0].count is None else f", {n_found} objects"
         lines.append(f"{pixels / 1e6 / max(seconds, 1e-9):.1f} Mpx/s in the pipeline, without reading and writing")
     if some := [*done, *skipped]:
         n_folders = some[0].stem.count("/") + 1

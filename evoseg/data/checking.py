@@ -186,7 +186,10 @@ def _warnings(folder: Folder, found: Survey, labelled: Sequence[ImageFacts], spl
     truths = folder.masks.keys() | folder.points.keys() | folder.shifts.keys()
     unlabelled = [stem for stem in folder.images if stem not in truths]
     if unlabelled and truths:
-        warnings.append(f"{len(unlabelled)} images have no mask and are not used: {_some(unlabelled)}.")
+        some = (
+            "1 image has no mask and is" if len(unlabelled) == 1 else f"{len(unlabelled)} images have no mask and are"
+        )
+        warnings.append(f"{some} not used: {_some(unlabelled)}.")
     dtypes = Counter(fact.dtype for fact in found.facts.values())
     if len(dtypes) > 1:
         mixed = " and ".join(f"{n} are {dtype}" for dtype, n in sorted(dtypes.items()))
@@ -214,7 +217,7 @@ def _warnings(folder: Folder, found: Survey, labelled: Sequence[ImageFacts], spl
         warnings.append(Note(f"{a} and {b}", "nearly the same picture, in different splits; the test score flatters."))
     if not splits.test:
         n, kind = len(labelled) - len(strokes), "images that are labelled as a whole" if strokes else "labelled images"
-        warnings.append(f"{n} {kind} are too few, or too alike, to keep any for a test: not proven.")
+        warnings.append(f"too few {kind} ({n}), or too much alike, to set any aside: there will be no test score.")
     return warnings
 
 

@@ -243,6 +243,8 @@ def channel_differences(
             return []
         taken = "the first" if len(known) == 1 else f"the first {len(known)}"
         return [("channels", False, here, f"{expected} and takes {taken}")]
+    if rgb and n == 3 and alike and colours and not made_for.get("some_gray"):
+        return [("channels", False, "3 equal channels (a grey image)", expected + " and compares their colours")]
     if n != len(names) or list(names) == list(known):
         return []
     if sorted(names) == sorted(known):

@@ -78,8 +78,8 @@ def listing(folder: Path, notes: Notes, skip: Callable[[str], bool] = clutter) -
         else:
             stem = stem_of(entry.name)
             if twin := folded.get(stem.casefold()):
-                how = "the same name" if stem in files else "names that differ in case only,"
-                notes.faults.append(Note(entry, f"has {how} as {twin.name}; pairs would be a guess. Rename one."))
+                how = "has the same name as" if stem in files else "differs in upper and lower case only from"
+                notes.faults.append(Note(entry, f"{how} {twin.name}; pairs would be a guess. Rename one."))
             else:
                 folded[stem.casefold()] = files[stem] = entry
     return files

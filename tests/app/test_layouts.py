@@ -122,7 +122,7 @@ def plant_in_images(p: Planted) -> Iterator[str]:
     yield f"images/{image.stem}.tif: has the same name as {image.name}"
     image, _ = p.sample()
     put(image.with_name(image.name.upper().replace("PNG", "png")), p.gray())
-    yield f"images/{image.name}: has names that differ in case only, as {image.stem.upper()}.png"
+    yield f"images/{image.name}: differs in upper and lower case only from {image.stem.upper()}.png"
     image, _ = p.sample()
     image.with_name("volume.nii").write_bytes(b"x")
     yield "images/volume.nii: NII files are not read"

@@ -11,7 +11,7 @@ import tifffile
 
 import evoseg
 from evoseg.app.pipelines import UNKNOWN
-from evoseg.base.errors import ImageWarning, PipelineError, SettingsError
+from evoseg.base.errors import EvosegError, ImageWarning, PipelineError, SettingsError
 from evoseg.data.files import write_image, write_mask
 from evoseg.data.imageformat import ImageFormat
 from evoseg.data.meaning import read_mask
@@ -276,3 +276,51 @@ def test_an_export_says_which_images_of_the_dataset_its_file_cannot_read(command
     assert done.code == 0
     assert "1.tif and 3.tif: not read by the exported file as by the search" in done.err
     assert command("export", run, "--to", "json").err == ""
+
+
+def test_points_are_counted_as_points_and_have_no_foreground(tmp_path, command):
+    text = "def pipeline(image):\n    return centroids(threshold(channel(image), level=100))\n"
+    pipeline, image = evo(tmp_path / "points.evo", text, GRAY), tmp_path / "a.png"
+    write_image(image, scene())
+    done = command("apply", pipeline, image, "--out", tmp_path / "out")
+    assert done.code == 0 and "1 of 1 images segmented; 1 point in 0.0 Mpx" in done.out
+    assert not done.err and "foreground" not in done.out
+    write_image(image, np.minimum(scene(), 95), overwrite=True)
+    with pytest.warns(ImageWarning, match="the answer is empty"):
+        (result,) = evoseg.apply(pipeline, image, tmp_path / "none")
+    assert (result.share, result.count) == (0.0, 0)
+
+
+@pytest.mark.parametrize(("text", "ending"), [(BRIGHT, "png"), (LABELS, "tif")])
+def test_a_table_does_not_measure_an_existing_answer_of_another_size(text, ending, tmp_path, command):
+    pipeline, image, table = evo(tmp_path / "p.evo", text, GRAY), tmp_path / "a.png", tmp_path / "t.csv"
+    write_image(image, scene())
+    evoseg.apply(pipeline, image, tmp_path / "out")
+    write_image(tmp_path / f"out/masks/a.{ending}", np.full((40, 58), 1, np.uint8), overwrite=True)
+    done = command("apply", pipeline, image, "--out", tmp_path / "out", "--skip-existing", "--table", table)
+    assert (
+        done.code == 1
+        and f"a.{ending}: this answer from an earlier call is 40 x 58, but its image is 40 x 57" in done.err
+    )
+    assert len(table.read_text().splitlines()) == 1
+
+
+def test_a_grey_image_saved_as_rgb_is_named_where_colours_are_compared(hue, gray, tmp_path, command):
+    write_image(tmp_path / "g.png", np.dstack([scene()] * 3))
+    done = command("apply", hue, tmp_path / "g.png", "--out", tmp_path / "out")
+    assert (
+        done.code == 0
+        and "g.png: 3 equal channels (a grey image), but the pipeline was made for 3 channels" in done.err
+    )
+    assert command("apply", gray, tmp_path / "g.png", "--out", tmp_path / "other").err == ""
+
+
+def test_keeping_folders_apart_is_advised_only_where_names_clash_across_folders(gray, tmp_path):
+    for name in ("one/a.png", "one/a.tif", "two/b.png", "three/b.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        write_image(tmp_path / name, scene())
+    with pytest.raises(EvosegError, match="would both become the answer a") as within:
+        evoseg.apply(gray, tmp_path / "one", tmp_path / "out")
+    assert "--recursive" not in str(within.value)
+    with pytest.raises(EvosegError, match="keep the folders apart with --recursive"):
+        evoseg.apply(gray, [tmp_path / "two", tmp_path / "three"], tmp_path / "out")

@@ -81,7 +81,7 @@ def test_every_fault_is_listed_at_once(tmp_path):
         "images/s03.png: not an image that can be read",
         "images/s04.tif: has the same name as s04.png",
         "images/s05.tif: 1 NaN and 0 infinite",
-        "case only, as S06.png",
+        "case only from S06.png",
         "masks/lone.png: a mask without an image",
         "images/s07.gif: GIF files are not read",
         "images/s08.tif: several pages",
@@ -174,11 +174,11 @@ def test_warnings_say_what_a_person_should_know(tmp_path):
         "masks/s01.png: 100 % is foreground",
         "values from 0 to 255 in up to 256 steps, such as masks/s02.png; they are taken for soft edges",
         "images/s03.png: constant alpha channel dropped",
-        "1 images have no mask and are not used: extra",
+        "1 image has no mask and is not used: extra",
         "pixel types are mixed",
         "images/notes.txt: not read",
         "images/more: a folder inside",
-        "not proven",
+        "there will be no test score",
     ):
         assert said in warnings, said
 
