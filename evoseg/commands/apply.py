@@ -35,41 +35,46 @@ def apply(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGES", help="Images and folders of images.")],
     out: Annotated[Path, typer.Option(help="Folder for masks/ and overlays/.")],
     workers: Annotated[
-        int, typer.Option(help="Images worked on at a time; the memory that is needed grows with it.", min=1, max=256)
+        int, typer.Option(help="Number of images processed at the same time; memory use grows with it.", min=1, max=256)
     ] = 1,
     table: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.csv", help="Write measurements of every object.", show_default=False),
+        typer.Option(
+            metavar="FILE.csv", help="CSV file to write with the measurements of every object.", show_default=False
+        ),
     ] = None,
     recursive: Annotated[
-        bool, typer.Option("--recursive", help="Look into subfolders, too, and keep them below OUT/masks/ and so on.")
+        bool, typer.Option("--recursive", help="Also process subfolders, and keep their structure in OUT.")
     ] = False,
     axes: Annotated[str, AXES] = "",
     page: Annotated[
         str,
         typer.Option(
             metavar="N|all",
-            help="Page of TIFF stacks, from 0; T=0,Z=3 if it takes two; all for an answer per page.",
+            help="Page of TIFF stacks to read, from 0 (T=0,Z=3 if there are two axes); all: an answer per page.",
             show_default=False,
         ),
     ] = "",
     channel: Annotated[str, CHANNEL] = "",
     skip_existing: Annotated[
         bool,
-        typer.Option("--skip-existing", help="Leave images alone whose answer and overlay exist, to finish a batch."),
+        typer.Option(
+            "--skip-existing",
+            help="Skip images that already have an answer and an overlay, to continue an interrupted batch.",
+        ),
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace masks, overlays and table.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Segment images with a pipeline.
 
-    Writes OUT/masks/NAME.png with 0 and 255, or OUT/masks/NAME.tif with a number per object (32 bits), or
-    OUT/points/NAME.csv; and OUT/overlays/NAME.png for eyes. Of classes, OUT/masks/NAME.png holds the class of each
-    pixel. A pipeline for registration takes folders with pairs/, and writes OUT/shifts.csv. Files are read as for the
-    search, so its page and channel need not be named again. Numbers stay as they are in the pipeline; nothing is
-    fitted. Images that differ from those that the pipeline was made for are named, once for each kind of difference.
-    Images that fail are named while the others go on; the exit code is then 1. TIFF images of any size are filtered
-    band by band.
+    A mask is written to OUT/masks/NAME.png (0 and 255; of classes, the class of each pixel), objects to
+    OUT/masks/NAME.tif (32 bits, one number per object), and points to OUT/points/NAME.csv. An overlay for viewing is
+    written to OUT/overlays/NAME.png. A pipeline for registration takes folders with pairs/ and writes OUT/shifts.csv.
+    Files are read as they were for the search, so page and channel need not be given again. The pipeline's parameters
+    are used as they are; nothing is fitted. If images differ from those that the pipeline was made for, a warning or an
+    error says so once for each kind of difference. If an image fails, the others are still segmented, and the exit code
+    is 1. TIFF images of any size are filtered band by band.
     """
     import json
 
@@ -248,17 +253,28 @@ def score(
     dataset: Annotated[
         Path, typer.Argument(metavar="DATASET", help="Folder with images/ and masks/, points/, or pairs/.")
     ],
-    split: Annotated[str, typer.Option(help="test, search, selection or all: every labelled image.")] = "test",
+    split: Annotated[
+        str, typer.Option(help="Images to score: test, search, selection, or all (every labelled image).")
+    ] = "test",
     task: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.py", help="A task of your own to score by; it is run.", show_default=False),
+        typer.Option(
+            metavar="FILE.py", help="Python file that defines your own task; its code is run.", show_default=False
+        ),
     ] = None,
     radius: Annotated[
         float | None,
-        typer.Option(help="Within how many px points match; as in the run, or dataset.yaml, or 6.", show_default=False),
+        typer.Option(
+            help="Largest distance in px at which points match (default: from the run or dataset.yaml, else 6).",
+            show_default=False,
+        ),
     ] = None,
     metric: Annotated[
-        str | None, typer.Option(help="Listed per image: iou, dice, mcc ...; ap50 ... of objects.", show_default=False)
+        str | None,
+        typer.Option(
+            help="Metric to list per image: iou, dice, mcc ...; ap50 ... for objects (default: the first).",
+            show_default=False,
+        ),
     ] = None,
     axes: Annotated[str, AXES] = "",
     page: Annotated[str, PAGE] = "",
@@ -267,8 +283,8 @@ def score(
 ) -> None:
     """Score a pipeline on a dataset.
 
-    By every metric, and image by image. Numbers stay as they are in the pipeline; nothing is fitted. Of classes, each
-    is scored as foreground in the image of classes.
+    Prints the mean of every metric, and one metric image by image. The pipeline's parameters are used as they are;
+    nothing is fitted. In a pipeline for classes, each class is scored as foreground.
     """
     import json
 
