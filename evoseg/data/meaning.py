@@ -513,13 +513,21 @@ class _Choice:
     def _refuse_white_first(self, main: _Pool) -> None:
         """Ask about files that show their lowest stored value as white, unless they show the ground as black."""
         said = self.card.masks
-        if said.background or said.foreground or not any(one.stored.white_first for one in self.masks):
+        if said.background or said.foreground:
             return
         low, high = float(main.keys[0]), float(main.keys[-1])
-        if low == high or self._covers(main.keys[main.keys < (low + high) / 2].tolist(), border_only=True):
+        inverting = [one for one in self.masks if one.stored.white_first]
+        doubtful = [
+            self._shown(one)
+            for one in inverting
+            if one.border[one.keys < _centre(one.keys if len(one.keys) > 1 else main.keys)].sum()
+            <= _HALF * one.border.sum()
+        ]
+        if low == high or len(doubtful) <= (1 - _MOST) * len(inverting):
             return
         raise self.unclear(
-            "the files store white as 0 and show it on most of the border, and programs differ in which side they take",
+            f"{_some(doubtful)} store white as 0 and show it on most of the border, and programs differ in which side "
+            "they take",
             [
                 _Reading("what is shown dark is foreground", f"foreground: {self.name(low)}"),
                 _Reading("what is shown white is foreground", f"foreground: {self.name(high)}"),
@@ -576,6 +584,8 @@ class _Choice:
                 [_Reading(f"values from {at:g} on are foreground (or another threshold)", f"threshold: {at:g}")],
                 (),
             )
+        if not probable:
+            self._refuse_pictures(low, high)
         kind = "probabilities" if probable else "soft edges"
         why = (
             "probabilities: divided at 0.5"
@@ -589,6 +599,19 @@ class _Choice:
             "on are foreground. To choose another threshold, write `threshold:` into dataset.yaml."
         )
         return self._thresholded(half, ignored, why)
+
+    def _refuse_pictures(self, low: float, high: float) -> None:
+        """Refuse single masks whose values do not pile up at the ends, where those of all masks together do."""
+        spread = []
+        for one in self.masks:
+            middle = (one.keys > low + _MIDDLE[0] * (high - low)) & (one.keys < low + _MIDDLE[1] * (high - low))
+            if one.pixels[middle].sum() > _PILED * one.pixels.sum():
+                spread.append(self._shown(one))
+        if spread:
+            raise _Unclear(
+                f"{_some(spread)}: the values are spread like those of an image, and unlike those of the other masks. "
+                "Replace the file by a mask, or write `threshold:` into dataset.yaml to choose where foreground begins."
+            )
 
     def _check_threshold(self, threshold: float) -> None:
         if not self.pool.keys[0] < threshold <= self.pool.keys[-1]:
@@ -827,9 +850,8 @@ class _Choice:
         if turned and all(share > _MOST or share < 1 - _MOST for share in shares.values()):
             if len(turned) == len(shares):
                 return
-            more = f" and {len(turned) - 3} more" if len(turned) > 3 else ""
             self.warnings.append(
-                f"{', '.join(turned[:3])}{more}: foreground covers most of the mask and of its border, but little of "
+                f"{_some(turned)}: foreground covers most of the mask and of its border, but little of "
                 "the border in all other masks. If some masks are inverted, invert them, so that all mean the same."
             )
 
@@ -1108,6 +1130,15 @@ class _Choice:
             )
             for key, n in zip(pool.keys, pool.pixels, strict=True)
         )
+
+
+def _centre(keys: NDArray[Any]) -> float:
+    return (float(keys[0]) + float(keys[-1])) / 2
+
+
+def _some(names: Sequence[str]) -> str:
+    """Return the first three names, and how many more there are."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _palette(palettes: Sequence[MaskStats]) -> str:

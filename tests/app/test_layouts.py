@@ -157,14 +157,6 @@ def plant_in_masks(p: Planted) -> Iterator[str]:
     put(mask, np.zeros(SHAPE[::-1], np.uint8))
     yield f"masks/{mask.name}: mask is (62, 48) but {image.name} is (48, 62)"
     _, mask = p.sample()
-    Image.fromarray(p.gray()).save(mask.with_suffix(".jpg"))
-    mask.unlink()
-    yield f"masks/{mask.stem}.jpg: a JPEG mask with"
-    _, mask = p.sample()
-    tifffile.imwrite(mask.with_suffix(".tif"), np.zeros(SHAPE, np.uint8), photometric="miniswhite")
-    mask.unlink()
-    yield f"masks/{mask.stem}.tif: the mask stores white as 0"
-    _, mask = p.sample()
     tifffile.imwrite(mask.with_suffix(".tif"), np.full(SHAPE, -1, np.int16))
     mask.unlink()
     yield f"masks/{mask.stem}.tif: no pixel is known"

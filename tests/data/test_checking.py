@@ -2,6 +2,7 @@
 
 import json
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
@@ -159,7 +160,7 @@ def test_empty_masks_are_a_fault_only_if_all_are(tmp_path):
 def test_warnings_say_what_a_person_should_know(tmp_path):
     sound(tmp_path, 5)
     put(tmp_path / "masks" / "s01.png", np.full(SHAPE, 255, np.uint8))
-    put(tmp_path / "masks" / "s02.png", (np.arange(23 * 31).reshape(SHAPE) % 256).astype(np.uint8))
+    put(tmp_path / "masks" / "s02.png", cv2.GaussianBlur(square(9), (0, 0), 1.0))
     put(tmp_path / "images" / "s03.png", np.dstack([np.asarray(Image.open(tmp_path / "images" / "s03.png"))] * 2 * 2))
     put(
         tmp_path / "images" / "s03.png", np.dstack([RNG.integers(0, 256, SHAPE, np.uint8), np.full(SHAPE, 9, np.uint8)])
@@ -172,7 +173,7 @@ def test_warnings_say_what_a_person_should_know(tmp_path):
     warnings = "\n".join(report.warnings)
     for said in (
         "masks/s01.png: 100 % is foreground",
-        "values from 0 to 255 in up to 256 steps, such as masks/s02.png; they are taken for soft edges",
+        "such as masks/s02.png; they are taken for soft edges",
         "images/s03.png: constant alpha channel dropped",
         "1 image has no mask and is not used: extra",
         "pixel types are mixed",

@@ -427,3 +427,19 @@ def test_arrays_follow_the_same_rules(dtype):
     assert np.array_equal(Dataset.from_arrays(images, smooth).load("000").mask, smooth[0] >= 0.5)
     with pytest.raises(DatasetError, match="no mask holds 0; they hold 1 and 2.*\n.*\n.*\n.*Give arrays of bool"):
         Dataset.from_arrays(images, [1 + (labels > 0) for labels in TRUTHS[:3]])
+
+
+def test_one_photograph_among_soft_masks_is_refused_by_name(tmp_path):
+    masks = [np.round(255 * soft(truth > 0)).astype(np.uint8) for truth in TRUTHS]
+    masks[2] = np.random.default_rng(3).integers(0, 256, SHAPE).astype(np.uint8)
+    (error,) = check(saved(tmp_path, masks)).faults
+    assert "masks/s2.png: the values are spread like those of an image" in error
+    (tmp_path / "dataset.yaml").write_text("threshold: 128\n")
+    assert check(tmp_path).ok
+
+
+def test_one_mask_that_shows_its_border_white_is_asked_about_among_ordinary_ones(tmp_path):
+    masks = [np.uint8(255) * (truth > 0) for truth in TRUTHS]
+    masks[1] = bilevel(TRUTHS[1] > 0, "miniswhite")
+    (error,) = check(saved(tmp_path, masks)).faults
+    assert "masks/s1.tif store white as 0" in error
