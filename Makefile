@@ -15,8 +15,8 @@ help:  ## show this list
 demo: $(VENV)/installed  ## install, search on a drawn dataset, save pictures
 	$(BIN)/evoseg demo
 
-test: lint  ## check style and types, run the tests
-	$(BIN)/python -m pytest -q
+test: lint  ## check style and types, run the tests on all cores
+	$(BIN)/python -m pytest -q -n auto --dist loadfile
 
 test-postgres: $(VENV)/installed-dev  ## run the library's tests on a PostgreSQL server too, started for it
 	$(INSTALL) --editable '.[dev,postgres]'

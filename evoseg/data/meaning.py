@@ -458,7 +458,7 @@ class _Choice:
         bad = any(not self.meaning.colours and (key > HIGHEST_CLASS or key != round(key)) for key in keys)
         if len(keys) > _CONSTANT or bad or TRANSPARENT in keys:
             return "background: []\ntask: classes"
-        names = [f"  {self.yaml(key)}: {chr(ord('a') + i)}-class" for i, key in enumerate(keys)]
+        names = [f"  {self.yaml(key)}: class-{i + 1}" for i, key in enumerate(keys)]
         return "\n".join(["classes:", *names])
 
     # Values.
