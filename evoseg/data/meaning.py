@@ -49,6 +49,10 @@ _STEPS = 32
 """Steps of the range; where most of those pixels lie in a quarter of these, they do not come from wide soft edges."""
 _CONFIDENT = 0.9
 """What the highest probability of a map must reach for 0.5 to be its threshold."""
+_THIN = 0.1
+"""Share of a value's pixels that lie between lower and higher ones, from which smooth resizing may have made some."""
+_FEW_THIN = 3
+"""Number of such values from which numbers of objects were resized smoothly; classes have a thin layer or two."""
 _CONSTANT = 12
 """Different values that a set of class levels, such as 0, 85, 170 and 255, may have at most."""
 _STEP = 16
@@ -789,6 +793,8 @@ class _Choice:
         foreground = self._foreground((*background, *ignored))
         wrapped = [one for one in self.masks if self._wrapped(one)] if self.card.task in ("", INSTANCES) else []
         task, why, certain = self._task(foreground, bool(wrapped))
+        if task == CLASSES and not certain and (main.between > _THIN * main.pixels).sum() >= _FEW_THIN:
+            raise self._smeared(main, main.only(main.between <= _THIN * main.pixels))
         meaning = replace(
             self.meaning, numbers=tuple(sorted(numbers)), task=task, part_from=WRAPPED if wrapped else None
         )

@@ -443,3 +443,14 @@ def test_one_mask_that_shows_its_border_white_is_asked_about_among_ordinary_ones
     masks[1] = bilevel(TRUTHS[1] > 0, "miniswhite")
     (error,) = check(saved(tmp_path, masks)).faults
     assert "masks/s1.tif store white as 0" in error
+
+
+def test_numbers_of_objects_that_were_resized_smoothly_are_no_classes(tmp_path):
+    def enlarged(labels: np.ndarray) -> np.ndarray:
+        return cv2.resize(labels[::2, ::2].astype(np.uint8), SHAPE[::-1], interpolation=cv2.INTER_LINEAR)
+
+    (error,) = check(saved(tmp_path / "smooth", [enlarged(truth) for truth in TRUTHS])).faults
+    assert "smooth resizing" in error
+    layers = [np.minimum(cv2.distanceTransform((t > 0).view(np.uint8), cv2.DIST_L2, 5), 4) for t in TRUTHS]
+    report = check(saved(tmp_path / "layers", [np.uint8(layer) for layer in layers], "task: classes\n"))
+    assert report.ok
