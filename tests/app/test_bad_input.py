@@ -28,13 +28,6 @@ def mask_of_another_size(data: Path) -> None:
     Image.new("L", (84, 61)).save(data / "masks" / "nuclei_002.png")
 
 
-def jpeg_mask(data: Path) -> None:
-    mask = data / "masks" / "nuclei_002.png"
-    with Image.open(mask) as image:
-        image.convert("L").save(mask.with_suffix(".jpg"), quality=60)
-    mask.unlink()
-
-
 def all_masks_empty(data: Path) -> None:
     for mask in (data / "masks").iterdir():
         Image.new("L", (84, 60)).save(mask)
@@ -66,7 +59,6 @@ FAULTS: dict[Callable[[Path], None], tuple[str, str]] = {
     no_masks: ("", "there is no masks/ folder"),
     unpaired_stems: ("nuclei_two.png", "without an image"),
     mask_of_another_size: ("nuclei_002.png", "must match its image"),
-    jpeg_mask: ("nuclei_002.jpg", "JPEG mask"),
     all_masks_empty: ("", "masks are empty"),
     truncated_png: ("nuclei_002.png", ""),
     decompression_bomb: ("nuclei_002.png", "pixels"),
@@ -101,7 +93,7 @@ PIPELINES = {
         "def pipeline(image):\n    return channel(threshold(channel(image)))\n",
         "channel takes a raw value",
     ),
-    "a_megabyte": ("# " + "x" * 2**20, "1048578 bytes; at most 65536"),
+    "a_megabyte": ("# " + "x" * 2**20, "at most 65536 bytes are read"),
     "code": ("import os\n", "line 1"),
     "nothing": ("", "no 'def pipeline(image):'"),
     "broken_json": ('{"evoseg": 1, "steps": [', "not a pipeline in JSON"),

@@ -12,6 +12,7 @@ from numpy.random import default_rng
 from evoseg.base.errors import DatasetError
 from evoseg.data.card import DatasetCard
 from evoseg.data.dataset import Dataset
+from evoseg.data.imageformat import Look
 from evoseg.data.splits import (
     NEAR_DUPLICATE,
     Splits,
@@ -124,7 +125,10 @@ def _seen(pictures):
     """Return facts of images with these small pictures, some of which may be equal."""
     lengths = np.linalg.norm(pictures, axis=1, keepdims=True)
     units = (pictures / lengths).astype(np.float32)
-    return [ImageFacts(f"s{i:05d}", (9, 9), "uint8", 0, 1, {"image": str(i)}, unit) for i, unit in enumerate(units)]
+    look = Look("uint8", (0, 0.5, 1), gray=True)
+    return [
+        ImageFacts(f"s{i:05d}", (9, 9), "uint8", 0, 1, {"image": str(i)}, look, unit) for i, unit in enumerate(units)
+    ]
 
 
 def joined(alike):
