@@ -141,7 +141,7 @@ def test_other_image_formats_are_refused_by_name(tmp_path):
 
 
 def test_a_mask_of_another_size_is_refused_as_the_manual_says(tmp_path):
-    put(folder(tmp_path) / "masks" / "b.png", gray((17, 13)))
+    put(folder(tmp_path) / "masks" / "b.png", np.eye(17, 13, dtype=np.uint8) * 255)
     with pytest.raises(DatasetError, match=r"b\.png: mask is \(17, 13\) but b\.png is \(13, 17\); a mask must match"):
         Dataset(tmp_path).load("b")
 
