@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from evoseg.data.checking import Report, check, open_dataset
     from evoseg.data.dataset import Dataset, Sample
     from evoseg.data.files import read_image, write_image, write_mask
-    from evoseg.data.meaning import read_mask
+    from evoseg.data.maskrules import read_mask
     from evoseg.data.pack import Pack, write_pack
     from evoseg.data.scenes import SCENES, Scene, draw_dataset
     from evoseg.data.splits import Splits, split
@@ -18,7 +18,7 @@ _HOMES = {
     "checking": ("Report", "check", "open_dataset"),
     "dataset": ("Dataset", "Sample"),
     "files": ("read_image", "write_image", "write_mask"),
-    "meaning": ("read_mask",),
+    "maskrules": ("read_mask",),
     "pack": ("Pack", "write_pack"),
     "scenes": ("SCENES", "Scene", "draw_dataset"),
     "splits": ("Splits", "split"),

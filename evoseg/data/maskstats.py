@@ -23,6 +23,9 @@ WRAPPED = 230
 _MOST_PIECES = 1000
 """Pieces of one value beyond which they are noise, not objects."""
 
+_COUNTED = ("pixels", "border", "between", "flat", "solid", "pieces", "apart")
+"""What is counted per key."""
+
 
 @dataclass(frozen=True)
 class MaskStats:
@@ -70,6 +73,18 @@ class MaskStats:
         """The file."""
         return self.stored.where
 
+    def only(self, kept: Mask) -> "MaskStats":
+        """Return the counts of some of the keys."""
+        return replace(self, **{name: getattr(self, name)[kept] for name in ("keys", *_COUNTED)})
+
+    def under(self, keys: NDArray[Any]) -> "MaskStats":
+        """Return the counts under other keys, several of which may have become equal."""
+        found, place = np.unique(keys, return_inverse=True)
+        sums: dict[str, Any] = {
+            name: np.bincount(place, getattr(self, name), len(found)).astype(np.int64) for name in _COUNTED
+        }
+        return replace(self, keys=found, **sums)
+
 
 def mask_stats(stored: StoredMask, known: Mask | None = None) -> MaskStats:
     """Count what a mask holds; `known`, bool of its shape, says which pixels count."""
@@ -107,12 +122,7 @@ def mask_stats(stored: StoredMask, known: Mask | None = None) -> MaskStats:
     kept = stats.pixels > 0
     if stored.colours and kept.sum() > _MOST_COLOURS:
         kept &= stats.pixels >= np.sort(stats.pixels)[-_MOST_COLOURS]
-    return _only(stats, kept)
-
-
-def _only(stats: MaskStats, kept: Mask) -> MaskStats:
-    names = ("keys", "pixels", "border", "between", "flat", "solid", "pieces", "apart")
-    return replace(stats, **{name: getattr(stats, name)[kept] for name in names})
+    return stats.only(kept)
 
 
 def _distinct(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:

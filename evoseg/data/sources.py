@@ -17,8 +17,9 @@ from evoseg.data.card import DatasetCard
 from evoseg.data.files import StoredMask, native, picture, read_header, stored_mask
 from evoseg.data.folder import Folder
 from evoseg.data.formats import channel_names, read_bytes
+from evoseg.data.maskrules import decide
 from evoseg.data.maskstats import MaskStats, mask_stats
-from evoseg.data.meaning import INSTANCES, Decision, Meaning, decide
+from evoseg.data.meaning import INSTANCES, Decision, Meaning
 from evoseg.data.objects import points_in
 from evoseg.data.reading import PLAIN, Reading
 from evoseg.data.shifts import TABLE

@@ -17,7 +17,7 @@ from evoseg.app.runs import FilesError, find_run, run_id
 from evoseg.app.scoring import interval, score
 from evoseg.base.errors import DatasetError, EvosegError, SettingsError
 from evoseg.data.files import read_image
-from evoseg.data.meaning import read_mask
+from evoseg.data.maskrules import read_mask
 from evoseg.export.excerpts import ExportError
 from evoseg.metrics.binary import METRICS
 from evoseg.pipeline import print_text, write_json

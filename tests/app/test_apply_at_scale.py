@@ -11,7 +11,7 @@ from evoseg.app import applying, measuring
 from evoseg.app.pipelines import UNKNOWN
 from evoseg.data.files import read_image, write_image
 from evoseg.data.formats import Limits
-from evoseg.data.meaning import read_mask
+from evoseg.data.maskrules import read_mask
 from evoseg.pipeline.bands import ArrayRows, run_in_bands
 
 TEXT = (

@@ -18,7 +18,7 @@ from evoseg.app.tasks import OWN_METRIC, TASKS
 from evoseg.app.words import METRIC_WORDS
 from evoseg.commands.progress import READING, PlainLines
 from evoseg.data.files import read_image, write_image
-from evoseg.data.meaning import read_mask
+from evoseg.data.maskrules import read_mask
 from evoseg.operators import registry
 from evoseg.pipeline import print_text, read_json
 

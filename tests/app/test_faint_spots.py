@@ -6,7 +6,7 @@ import numpy as np
 
 import evoseg
 from evoseg.data.files import read_image
-from evoseg.data.meaning import read_mask
+from evoseg.data.maskrules import read_mask
 from evoseg.data.scenes import draw_dataset
 
 EVALUATIONS = 250

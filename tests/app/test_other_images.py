@@ -14,7 +14,7 @@ from evoseg.app.pipelines import UNKNOWN
 from evoseg.base.errors import EvosegError, ImageWarning, PipelineError, SettingsError
 from evoseg.data.files import write_image, write_mask
 from evoseg.data.imageformat import ImageFormat
-from evoseg.data.meaning import read_mask
+from evoseg.data.maskrules import read_mask
 from evoseg.pipeline import print_text, read_json, read_text, write_json
 
 GRAY = ImageFormat(("gray",), "uint8", 10.0, 30.0, (150.0, 200.0))

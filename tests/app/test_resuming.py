@@ -19,7 +19,7 @@ from evoseg.app.status import Status
 from evoseg.base.errors import DatasetError, EvosegError
 from evoseg.commands.progress import PlainLines
 from evoseg.data.files import read_image
-from evoseg.data.meaning import read_mask
+from evoseg.data.maskrules import read_mask
 from evoseg.evolve import budget, journal
 from evoseg.evolve import solve as solving
 from evoseg.evolve.search import Search

@@ -13,7 +13,7 @@ from evoseg.app.pipelines import reading_of
 from evoseg.base.errors import SettingsError
 from evoseg.data.dataset import Dataset
 from evoseg.data.files import read_image, write_mask
-from evoseg.data.meaning import read_mask
+from evoseg.data.maskrules import read_mask
 from evoseg.data.reading import Reading
 
 SHAPE = (40, 53)  # Non-square on purpose: swapped axes must fail.

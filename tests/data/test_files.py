@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 from evoseg.base.errors import DatasetError
 from evoseg.data.files import first_mask_values, read_header, read_image, stored_mask, write_image, write_mask
 from evoseg.data.formats import explained
-from evoseg.data.meaning import read_mask
+from evoseg.data.maskrules import read_mask
 
 RNG = default_rng(20260311)
 GRAY = RNG.integers(0, 256, (13, 17), np.uint8)  # Non-square on purpose: swapped axes must fail.
