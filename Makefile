@@ -5,8 +5,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 
+PYTEST := $(BIN)/python -m pytest -q -n auto --dist worksteal
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-postgres test-browser test-cpp test-imagej lint docs bench seeds clean
+.PHONY: help demo test test-all test-minimum test-postgres test-browser test-cpp test-imagej lint docs bench bench-track seeds clean
 
 help:  ## show this list
 	@echo "make TARGET, where TARGET is one of"
@@ -15,21 +17,30 @@ help:  ## show this list
 demo: $(VENV)/installed  ## install, search on a drawn dataset, save pictures
 	$(BIN)/evoseg demo
 
-test: lint  ## check style and types, run the tests on all cores
-	$(BIN)/python -m pytest -q -n auto --dist loadfile
+test: lint  ## check style and types, and run the default tests on all cores
+	$(PYTEST)
+
+test-all: test  ## run the tests of whole systems as well (kills, a cluster, the wheel, all pages, compilers)
+	$(PYTEST) -m '(e2e or browser or cpp or imagej) and not slow and not gpu and not network'
+
+test-minimum: $(VENV)/created  ## run the default tests with the lowest versions that pyproject.toml allows
+	$(BIN)/python -m venv --clear $(VENV)-minimum
+	mkdir -p build && $(BIN)/python .ci/minimum.py > build/minimum.txt
+	$(VENV)-minimum/bin/python -m pip install --quiet --requirement build/minimum.txt --editable .
+	$(VENV)-minimum/bin/python -m pytest -q -n auto --dist worksteal -W default
 
 test-postgres: $(VENV)/installed-dev  ## run the library's tests on a PostgreSQL server too, started for it
 	$(INSTALL) --editable '.[dev,postgres]'
-	sh tests/store/with_postgres.sh $(BIN)/python -m pytest -q tests/store/test_library.py
+	sh tests/library/with_postgres.sh $(BIN)/python -m pytest -q tests/library/test_store.py
 
 test-browser: $(VENV)/installed-dev  ## look at the report in headless Chromium (on Debian: apt-get install chromium)
 	$(BIN)/python -m pytest -q -rs -m browser tests/browser
 
-test-cpp: $(VENV)/installed-dev  ## compile and compare (on Debian: apt-get install g++ libopencv-imgproc-dev)
-	$(BIN)/python -m pytest -q -rs -m cpp tests/export/test_cpp.py
+test-cpp: $(VENV)/installed-dev  ## compile and compare (on Debian: apt-get install g++ libopencv-dnn-dev)
+	$(BIN)/python -m pytest -q -rs -m cpp tests/exporters/test_cpp.py
 
 test-imagej: $(VENV)/installed-dev  ## run macros in ImageJ and compare (on Debian: apt-get install imagej xvfb xauth)
-	$(BIN)/python -m pytest -q -rs -m imagej tests/export/test_imagej.py
+	$(BIN)/python -m pytest -q -rs -m imagej tests/exporters/test_imagej.py
 
 lint: $(VENV)/installed-dev  ## check style and types only
 	$(BIN)/ruff check .
@@ -41,22 +52,25 @@ docs: $(VENV)/installed-dev  ## build the site in build/docs, warnings as errors
 	@echo "open build/docs/index.html"
 
 bench: $(VENV)/installed  ## measure speed
-	@set -e; for script in benchmarks/*.py; do \
-	  [ -e "$$script" ] || { echo "benchmarks/ holds no script yet"; break; }; \
+	@set -e; for script in $(filter-out benchmarks/track.py,$(wildcard benchmarks/*.py)); do \
 	  echo "== $$script"; $(BIN)/python "$$script"; \
 	done
+
+COMMIT ?= HEAD
+
+bench-track: $(VENV)/installed  ## measure the speed of COMMIT, add it to benchmarks/history.csv and print that table
+	$(BIN)/python benchmarks/track.py $(COMMIT)
 
 DATASETS ?= ../shared/datasets
 EVALUATIONS ?= 300
 
 seeds: $(VENV)/installed  ## solve all of DATASETS anew for pipelines_db, with EVALUATIONS each
 	$(BIN)/python experiments/seeds.py $(DATASETS) --evaluations $(EVALUATIONS)
-	rm -f build/transfer.jsonl && mkdir -p build
-	$(BIN)/python experiments/transfer.py $(DATASETS) --out build/transfer.jsonl --images 10
-	$(BIN)/python experiments/transfer.py --ledger build/transfer.jsonl
+	rm -rf build/study && mkdir -p build
+	$(BIN)/python experiments/seeds.py $(DATASETS) --ledger build/study
 
 clean:  ## delete what was installed and built
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-minimum build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # Stamps: a later `make` installs again only when one of these files has changed. The virtual environment has a
 # stamp of its own, because a failed `python3 -m venv` leaves a folder that looks complete.

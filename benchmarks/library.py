@@ -1,98 +1,83 @@
 #!/usr/bin/env python3
-"""How long a large library takes to open, to search and to add to: python benchmarks/library.py [--tasks 100000]."""
+"""How long a large library takes to open and to search: python benchmarks/library.py [--tasks 100000]."""
 
 import argparse
 import json
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.random import default_rng
+from numpy.random import Generator, default_rng
 
-from evoseg.library.describing import Description
-from evoseg.library.features import Descriptor
-from evoseg.library.files import document_of
-from evoseg.library.retrieval import retrieve
-from evoseg.library.seeds import seed_tasks
-from evoseg.library.shelf import Library
-from evoseg.library.task import STATISTICS, SolvedTask
-from evoseg.store.library import LibraryStore, TaskRow
+from evoseg.library.collection import Library, bundled_tasks
+from evoseg.library.description import Description
+from evoseg.library.descriptors import Descriptor, Vector
+from evoseg.library.store import LibraryStore, TaskRow
+from evoseg.library.task import STATISTICS, all_vectors
+from evoseg.library.task_files import task_document
 
 REPEATS = 20
-BATCH = 5000
+AT_ONCE = 5000
+FOUND = 5
 
 
-def invented(n: int) -> list[TaskRow]:
-    """Return tasks with drawn statistics and the pipelines of a seed task each."""
-    rng = default_rng(0)
-    seeds = seed_tasks()
-    rows = []
+def invented(n: int) -> Iterator[TaskRow]:
+    """Yield tasks with drawn statistics and vectors, each with the pipelines of a bundled task."""
+    rng, bundled = default_rng(0), bundled_tasks()
+    documents = [task_document(task) | {"vectors": {}, "seen": []} for task in bundled]
     for i in range(n):
-        seed = seeds[i % len(seeds)]
-        numbers = {name: drawn(descriptor, rng) for name, descriptor in STATISTICS.items()}
-        document = document_of(seed) | {"name": f"task_{i}", "statistics": numbers, "seen": []}
-        vectors = {d.id: d.vector(numbers[name]) for name, d in STATISTICS.items()}
-        packed = {name: np.asarray(vector, "<f4").tobytes() for name, vector in vectors.items()}
-        rows.append(TaskRow(f"{i:024x}", f"task_{i}", json.dumps(document), "invented", packed))
-    return rows
+        found = described(rng)
+        document = documents[i % len(bundled)] | {"name": f"task_{i}", "statistics": found.statistics}
+        vectors = all_vectors(found.statistics, found.vectors).items()
+        packed = {name: np.asarray(vector, "<f4").tobytes() for name, vector in vectors}
+        yield TaskRow(f"{i:024x}", f"task_{i}", json.dumps(document), "invented", packed)
 
 
-def drawn(descriptor: Descriptor, rng: np.random.Generator) -> dict[str, float]:
+def described(rng: Generator) -> Description:
+    """Draw a task's statistics, and vectors near those of a bundled one."""
+    numbers = {name: drawn(descriptor, rng) for name, descriptor in STATISTICS.items()}
+    like = bundled_tasks()[rng.integers(len(bundled_tasks()))].vectors
+    return Description(numbers, {name: moved(vector, rng) for name, vector in like.items()}, 3)
+
+
+def moved(vector: Vector, rng: Generator) -> Vector:
+    """Return a unit vector near another."""
+    found = vector + rng.standard_normal(len(vector), np.float32) / np.float32(2 * len(vector) ** 0.5)
+    return np.asarray(found / np.linalg.norm(found), np.float32)
+
+
+def drawn(descriptor: Descriptor, rng: Generator) -> dict[str, float]:
     """Draw the features of a descriptor."""
     values = {f: f.centre + f.scale * float(rng.normal()) for f in descriptor.features}
     return {f.name: float(f"{2**v if f.log else v:.4g}") for f, v in values.items()}
 
 
-def median_ms(function: Callable[[], Any]) -> float:
-    """Return the median time of a call, in ms."""
-    times = []
-    for _ in range(REPEATS):
-        began = time.perf_counter()
-        function()
-        times.append((time.perf_counter() - began) * 1000)
-    return float(np.median(times))
-
-
 def main() -> None:
     """Make a library, and print how long things take with it."""
-    ask = argparse.ArgumentParser(description=__doc__)
-    ask.add_argument("--tasks", type=int, default=100_000)
-    n = ask.parse_args().tasks
-    rng = default_rng(1)
-
-    def asked() -> Description:
-        return Description({name: drawn(d, rng) for name, d in STATISTICS.items()}, {}, 3)
-
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tasks", type=int, default=100_000)
+    n, rng = parser.parse_args().tasks, default_rng(1)
     with tempfile.TemporaryDirectory() as folder:
-        path, cache = Path(folder) / "library.db", Path(folder) / "index"
+        path = Path(folder) / "library.db"
         store = LibraryStore(path)
-        rows = invented(n)
-        for start in range(0, n, BATCH):
-            store.add(rows[start : start + BATCH])
+        tasks = invented(n)
+        while rows := list(islice(tasks, AT_ONCE)):
+            store.add(rows)
         store.close()
-        for words in ("without index files", "with index files"):
-            began = time.perf_counter()
-            library = Library(path, cache)
-            library.ready(asked())
-            print(f"open {n} tasks, {words}: {time.perf_counter() - began:.2f} s")
-        print(f"find 5 similar tasks: {median_ms(lambda: retrieve(library, asked(), 5)):.1f} ms")
-        before = {file: file.stat().st_mtime_ns for file in cache.rglob("*.index")}
-        began = time.perf_counter()
-        library.add([new(seed_tasks()[0])])
-        library.ready(asked())
-        print(f"add a task and open again: {time.perf_counter() - began:.2f} s")
-        written = [file for file, changed in before.items() if file.stat().st_mtime_ns != changed]
-        print(f"index files written for it: {len(written)} of {len(before)}")
-        library.close()
-
-
-def new(task: SolvedTask) -> SolvedTask:
-    """Return a task that no library has seen."""
-    return replace(task, name="new", hashes=("0" * 64,))
+        times = []
+        queries = [described(rng) for _ in range(REPEATS + 1)]
+        began = time.process_time()
+        with Library(path) as library:
+            for query in queries:
+                found = library.most_alike(query.described)
+                library.tasks(i for i, _ in found[:FOUND])
+                times.append(time.process_time() - began)
+                began = time.process_time()
+        print(f"open {n} tasks, and find {FOUND} similar ones: {times[0]:.2f} s of CPU time")
+        print(f"find {FOUND} similar ones again: {1000 * float(np.median(times[1:])):.1f} ms")
 
 
 if __name__ == "__main__":

@@ -17,9 +17,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from evoseg.base.kinds import Kind
-from evoseg.export.vectors import drawn_image
-from evoseg.library.seeds import seed_tasks
+from evoseg.core.kinds import Kind
+from evoseg.exporters.standalone import drawn_image
+from evoseg.library.collection import bundled_tasks
 
 WIDTHS = (16, 32, 64, 128)
 REPEATS = 3
@@ -79,7 +79,7 @@ def main() -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     megapixels, rates = side * side / 1e6, []
-    for task in seed_tasks():
+    for task in bundled_tasks():
         best = next(stored.pipeline for stored in task.pipelines if stored.role == "best")
         if task.output is Kind.MASK and best.channels <= 3:
             image = tiled(3, side)

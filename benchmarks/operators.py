@@ -17,9 +17,9 @@ import cv2
 import numpy as np
 
 import evoseg.operators  # noqa: F401  (registers them)
-from evoseg.base.kinds import Kind
-from evoseg.base.streams import stream
-from evoseg.operators.parameters import Numbers, OneOf, Parameter, Range, Value
+from evoseg.core.kinds import Kind
+from evoseg.core.streams import stream
+from evoseg.operators.parameters import ContentDigest, Numbers, OneOf, Parameter, Range, Value
 from evoseg.operators.registry import Operator, operators
 
 
@@ -58,6 +58,8 @@ def ends(parameter: Parameter) -> list[Value]:
     if isinstance(domain, Numbers):
         middle = (domain.low + domain.high) / 2 + 0.3
         return [(middle,) * domain.least, (middle,) * domain.most]
+    if isinstance(domain, ContentDigest):
+        return [parameter.default]
     assert isinstance(domain, Range)
     return [parameter.check(int(v) if parameter.integer else v) for v in (domain.low, domain.high)]
 
@@ -125,7 +127,7 @@ def main() -> None:
         + " large/small" * options.large
         + " ipp off/on" * options.ipp
     )
-    for op in operators(optional=True):
+    for op in operators(retired=True):
         if options.only and op.name not in options.only:
             continue
         small = inputs(op, 512)

@@ -21,21 +21,22 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
-from evoseg.data.dataset import Dataset
-from evoseg.data.scenes import draw_dataset
-from evoseg.data.splits import split
-from evoseg.evolve.binary import BinaryTask
+from evoseg.datasets.dataset import Dataset
+from evoseg.datasets.splits import split
 from evoseg.evolve.budget import Budget, Clock
-from evoseg.evolve.evaluator import Evaluator
-from evoseg.evolve.jobs import InProcess
+from evoseg.evolve.context import SearchSettings
+from evoseg.evolve.evaluation.evaluator import JobEvaluator
+from evoseg.evolve.evaluation.jobs import InProcess
+from evoseg.evolve.evaluation.processes import KEEP_MEMORY, ONE_THREAD
 from evoseg.evolve.ports import Failed, Item, Scored
-from evoseg.evolve.solve import SearchSettings, solve
-from evoseg.evolve.workers import KEEP_MEMORY, ONE_THREAD
+from evoseg.evolve.solve import solve
+from evoseg.evolve.tasks.mask_task import BinaryTask
 from evoseg.operators.registry import Operator
 from evoseg.pipeline import Pipeline, RevisionWarning, print_text, read_text
+from evoseg.synthetic import draw_dataset
 
 PROGRAMS = Path(__file__).with_name("programs.txt")
-GENERATION = 48
+GENERATION_SIZE = 48
 SHOWN = 15
 MIB = 1 << 20
 
@@ -92,9 +93,11 @@ def replay(dataset: Dataset, programs: Sequence[Pipeline], cache_bytes: int) -> 
 def timed(programs: Sequence[Pipeline], items: Sequence[Item], cache_bytes: int) -> Timing:
     """Judge the programs, a generation at a time."""
     executor = InProcess(BinaryTask(), items, cache_bytes)
-    evaluator = Evaluator(BinaryTask(), executor, {i: _pixels(item) for i, item in enumerate(items)})
+    evaluator = JobEvaluator(BinaryTask(), executor, {i: _pixels(item) for i, item in enumerate(items)})
     start = perf_counter()
-    found = [f for i in range(0, len(programs), GENERATION) for f in evaluator.judge(programs[i : i + GENERATION])]
+    found = [
+        f for i in range(0, len(programs), GENERATION_SIZE) for f in evaluator.judge(programs[i : i + GENERATION_SIZE])
+    ]
     seconds = perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return Timing(seconds, peak, sum(isinstance(f, Failed) for f in found))
@@ -134,19 +137,19 @@ def print_shares(spent: dict[str, list[float]], seconds: float, megapixels_each:
 def record(dataset: Dataset, evaluations: int, folder: Path) -> list[Pipeline]:
     """Search, and return every program that was scored, fitted, in the order of scoring."""
     scored: list[Pipeline] = []
-    evaluate = Evaluator.evaluate
+    evaluate = JobEvaluator.evaluate
 
-    def noting(self: Evaluator, *arguments: Any) -> Any:
-        verdicts = evaluate(self, *arguments)
-        scored.extend(v.pipeline for v in verdicts if isinstance(v, Scored))
-        return verdicts
+    def noting(self: JobEvaluator, *arguments: Any) -> Any:
+        evaluations = evaluate(self, *arguments)
+        scored.extend(v.pipeline for v in evaluations if isinstance(v, Scored))
+        return evaluations
 
-    Evaluator.evaluate = noting  # type: ignore[method-assign]
+    JobEvaluator.evaluate = noting  # type: ignore[method-assign]
     try:
         budget = Budget(evaluations=evaluations)
         solve(dataset, split(dataset), BinaryTask(), SearchSettings(budget), folder, Clock(budget))
     finally:
-        Evaluator.evaluate = evaluate  # type: ignore[method-assign]
+        JobEvaluator.evaluate = evaluate  # type: ignore[method-assign]
     return scored
 
 

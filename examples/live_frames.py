@@ -1,6 +1,6 @@
-"""A live loop: segment frame after frame as a camera would give them, and say how fast that is.
+"""Segment one frame after another as a camera would deliver them, and measure the speed.
 
-Draws its own frames, takes about 15 s, and writes nothing but the run that every search leaves:
+The script draws its own frames, takes about 15 s, and writes nothing except the run:
 
     python examples/live_frames.py
 """
@@ -12,23 +12,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 import evoseg
-from evoseg.data.scenes import SCENES
 
 SHAPE = (480, 640)
 
 
 def camera(n: int) -> Iterator[NDArray[np.uint8]]:
-    """Yield frames; put your camera's here. uint8 (M, N) or (M, N, 3), colours in the order R, G, B."""
+    """Yield n frames, uint8 (M, N) or (M, N, 3) with colours in the order R, G, B; use your camera here."""
     rng = np.random.default_rng(5)
-    scene = SCENES["cracks"](rng, SHAPE).image
+    scene = evoseg.synthetic.SCENES["cracks"](rng, SHAPE).image
     for number in range(n):
         yield np.roll(scene, 7 * number, axis=1)
 
 
 rng = np.random.default_rng(2)
-scenes = [SCENES["cracks"](rng, (240, 320)) for _ in range(10)]
-# A limit on the modelled cost keeps the search to pipelines that are fast enough: 20 ms per megapixel on one core.
-model = evoseg.Segmenter(evaluations=300, max_ms_per_mpx=20.0)
+scenes = [evoseg.synthetic.SCENES["cracks"](rng, (240, 320)) for _ in range(10)]
+# Only pipelines with a modelled cost of at most 20 ms per megapixel on one core are allowed.
+model = evoseg.Segmenter(evaluations=300, goal=evoseg.Goal(max_ms_per_mpx=20.0))
 model.fit([s.image for s in scenes], [s.mask for s in scenes])
 pipeline = model.pipeline_
 print(f"{len(pipeline)} steps, {pipeline.cost:.1f} ms per megapixel by the model")

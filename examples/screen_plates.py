@@ -1,6 +1,6 @@
-"""Screen plates: learn from one annotated plate, count and measure on the others, write a table.
+"""Screen plates: search on one annotated plate, then count and measure nuclei on the others.
 
-Draws its own plates, takes about 20 s, and writes into the folder screened/:
+The script draws its own plates, takes about 20 s, and writes to the folder screened/:
 
     python examples/screen_plates.py
 """
@@ -12,25 +12,23 @@ from pathlib import Path
 import numpy as np
 
 import evoseg
-from evoseg.data.files import write_image
-from evoseg.data.scenes import SCENES
 
 out = Path("screened")
 plates = out / "plates"
 plates.mkdir(parents=True, exist_ok=True)
 
-# The annotated plate: images and masks as arrays. Of your own: evoseg.Dataset("plate_01/").
+# The annotated plate: images and masks as arrays. For your own, use evoseg.Dataset("plate_01/").
 rng = np.random.default_rng(3)
-wells = [SCENES["nuclei"](rng, (200, 260)) for _ in range(10)]
-model = evoseg.Segmenter(evaluations=400, seed=1).fit([w.image for w in wells], [w.mask for w in wells])
-print(model.found_.result["pipeline"])
-print(f"IoU on wells that the search never saw: {model.found_.scores['test']:.3f}")
+wells = [evoseg.synthetic.SCENES["nuclei"](rng, (200, 260)) for _ in range(10)]
+model = evoseg.Segmenter(evaluations=400, random_state=1).fit([w.image for w in wells], [w.mask for w in wells])
+print(model.result_.pipeline)
+print(f"IoU on held-out wells: {model.result_.scores['test']:.3f}")
 
-# The plates to screen, as files; a name says plate and well.
+# The plates to screen, as files whose names contain plate and well.
 for plate in "AB":
     for well in range(6):
-        scene = SCENES["nuclei"](rng, (200, 260))
-        write_image(plates / f"{plate}_{well:02d}.tif", scene.image, overwrite=True)
+        scene = evoseg.synthetic.SCENES["nuclei"](rng, (200, 260))
+        evoseg.write_image(plates / f"{plate}_{well:02d}.tif", scene.image, overwrite=True)
 
 table = out / "objects.csv"
 for done in evoseg.apply(model.pipeline_, plates, out, table=table, overwrite=True, workers=2):

@@ -1,6 +1,6 @@
-"""Search for a pipeline from Python, look at what it is worth, and keep it.
+"""Search for a pipeline from Python, look at its scores, and save it.
 
-Draws its own images, takes about 20 s, and writes into the folder found/:
+The script draws its own images, takes about 20 s, and writes to the folder found/:
 
     python examples/search_from_python.py
 """
@@ -9,21 +9,20 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import evoseg
-from evoseg.data.scenes import draw_dataset
 
 with TemporaryDirectory() as scratch:
     # Put the path of your own folder here: images/ and masks/ with equal file names.
-    folder = draw_dataset("vessels", Path(scratch) / "vessels", n=12, shape=(200, 260), seed=1)
+    folder = evoseg.draw_dataset("vessels", Path(scratch) / "vessels", n=12, shape=(200, 260), seed=1)
     print(evoseg.check(folder))
 
-    found = evoseg.search(folder, metric="dice", seconds=15, seed=0)
+    result = evoseg.search(folder, metric="dice", seconds=15, seed=0)
 
-print(found.result["pipeline"])
-print(f"Dice on {len(found.test_per_image)} test images: {found.scores['test']:.3f}, 95 % within {found.interval_test}")
-print("for comparison:", found.baselines_test)
-print(found.verdict)
-worst = min(found.test_per_image, key=found.test_per_image.get)
-print(f"worst on {worst}: {found.test_per_image[worst]:.3f}")
+print(result.pipeline)
+print(f"Dice on {len(result.test_per_image)} test images: {result.scores['test']:.3f}, 95 % CI {result.interval_test}")
+print("for comparison:", result.baselines_test)
+print(result.verdict)
+worst = min(result.test_per_image, key=result.test_per_image.get)
+print(f"worst on {worst}: {result.test_per_image[worst]:.3f}")
 
-for name, path in found.save("found", overwrite=True).items():
+for name, path in result.save("found", overwrite=True).items():
     print(f"{name:9s} {path}")

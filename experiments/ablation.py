@@ -2,11 +2,12 @@
 """What each ingredient of the search is worth: full search against the same search without it.
 
     python experiments/ablation.py ../shared/datasets --out rows.jsonl [--continue] [--only crackforest,neu_patches]
-        [--arms full,random] [--seeds 5] [--evaluations 1000] [--processes 2]
+        [--arms full,random] [--seeds 5] [--evaluations 1000] [--processes 2] [--within-training]
     python experiments/ablation.py --table rows.jsonl
 
 One row per dataset, arm and seed is written as soon as it is known; --continue leaves out those that are there. Every
-arm has the same number of full evaluations. Test scores are reported, never used to choose anything.
+arm has the same number of full evaluations. Test scores are reported, never used to choose anything; with
+--within-training, every third of the other images is the test, so that the test images stay unseen.
 """
 
 import statistics
@@ -24,23 +25,24 @@ import numpy as np
 from numpy.random import Generator
 from study import add_row, arms_of, asked_for, options, trials_in  # beside this file
 
-from evoseg.base.errors import PipelineError
-from evoseg.base.kinds import Kind
-from evoseg.base.streams import stream
-from evoseg.data.dataset import Dataset
-from evoseg.data.splits import split
-from evoseg.evolve.binary import BinaryTask
+from evoseg.core.errors import PipelineError
+from evoseg.core.kinds import Kind
+from evoseg.core.streams import stream
+from evoseg.datasets.dataset import Dataset
+from evoseg.datasets.splits import Splits, split
 from evoseg.evolve.budget import Budget, Clock
-from evoseg.evolve.facts import Facts
-from evoseg.evolve.finalists import promise
-from evoseg.evolve.growth import Vocabulary, vocabulary
-from evoseg.evolve.method import USUAL, Method, usual_proposers
-from evoseg.evolve.ports import Proposer, Scored, SearchView, Verdict
-from evoseg.evolve.search import GENERATION, Share
-from evoseg.evolve.selection import priced
-from evoseg.evolve.solve import SearchSettings, solve
-from evoseg.evolve.tuning import Tune
-from evoseg.evolve.variation import Newcomers
+from evoseg.evolve.context import SearchSettings
+from evoseg.evolve.finalists import predict_score
+from evoseg.evolve.image_stats import ImageStats
+from evoseg.evolve.loop import GENERATION_SIZE, Share
+from evoseg.evolve.ports import Evaluation, Proposer, Scored, SearchView
+from evoseg.evolve.proposers.random_programs import Vocabulary, make_vocabulary
+from evoseg.evolve.proposers.tuning import Tuner
+from evoseg.evolve.proposers.variation import RandomPrograms
+from evoseg.evolve.selection import penalised_score
+from evoseg.evolve.solve import solve
+from evoseg.evolve.strategy import Strategy, usual_proposers
+from evoseg.evolve.tasks.mask_task import BinaryTask
 from evoseg.pipeline import IMAGE, Pipeline, Step
 from evoseg.pipeline.value import step
 
@@ -48,35 +50,40 @@ TOURNAMENT = 7
 ALWAYS = sys.maxsize
 
 
-def without(name: str) -> Callable[[Vocabulary, Facts, Kind], list[Share]]:
+def without(name: str) -> Callable[[Vocabulary, ImageStats, Kind], list[Share]]:
     """Return the usual proposers but one."""
 
-    def proposers(words: Vocabulary, facts: Facts, output: Kind) -> list[Share]:
-        return [share for share in usual_proposers(words, facts, output) if share.proposer.name != name]
+    def proposers(vocabulary: Vocabulary, stats: ImageStats, output: Kind) -> list[Share]:
+        return [share for share in usual_proposers(vocabulary, stats, output) if share.proposer.name != name]
 
     return proposers
 
 
-def random_only(words: Vocabulary, facts: Facts, output: Kind) -> list[Share]:
+def random_only(vocabulary: Vocabulary, stats: ImageStats, output: Kind) -> list[Share]:
     """Propose random programs for ever."""
-    return [Share(Newcomers(words, output, opening=ALWAYS), GENERATION)]
+    return [Share(RandomPrograms(vocabulary, output, opening=ALWAYS), GENERATION_SIZE)]
 
 
-def random_and_tuner(words: Vocabulary, facts: Facts, output: Kind) -> list[Share]:
+def random_and_tuner(vocabulary: Vocabulary, stats: ImageStats, output: Kind) -> list[Share]:
     """Propose random programs, and better numbers for the best of them."""
-    return [Share(Tune(words), GENERATION), *random_only(words, facts, output)]
+    return [Share(Tuner(vocabulary), GENERATION_SIZE), *random_only(vocabulary, stats, output)]
 
 
 def by_tournament(population: Sequence[Scored], n: int, rng: Generator) -> list[Scored]:
     """Draw parents by tournaments on the mean score."""
     rounds = rng.integers(len(population), size=(n, TOURNAMENT))
-    return [max((population[i] for i in contenders), key=priced) for contenders in rounds]
+    return [max((population[i] for i in contenders), key=penalised_score) for contenders in rounds]
 
 
-def no_fits(facts: Facts, output: Kind = Kind.MASK, *, optional: bool, without: Container[str] = ()) -> Vocabulary:
-    """Return the words without operators whose numbers the evaluator fits."""
-    words = vocabulary(facts, output, optional=optional, without=without)
-    return replace(words, operators=tuple(op for op in words.operators if not op.fitted))
+def no_fits(stats: ImageStats, output: Kind = Kind.MASK, *, without: Container[str] | None = None) -> Vocabulary:
+    """Return the vocabulary without operators whose numbers the evaluator fits."""
+    vocabulary = make_vocabulary(stats, output, without=without)
+    return replace(vocabulary, operators=tuple(op for op in vocabulary.operators if not op.fitted))
+
+
+def with_retired(stats: ImageStats, output: Kind = Kind.MASK, *, without: Container[str] | None = None) -> Vocabulary:
+    """Return the vocabulary with the retired operators."""
+    return make_vocabulary(stats, output, without=without or ())
 
 
 class Unfitted:
@@ -90,9 +97,9 @@ class Unfitted:
         """Return the other's programs with fixed levels."""
         return [self._fixed(pipeline, rng) for pipeline in self._inner.ready(view, n, rng)]
 
-    def learn(self, verdicts: Sequence[Verdict]) -> None:
+    def learn(self, evaluations: Sequence[Evaluation]) -> None:
         """Let the other learn."""
-        self._inner.learn(verdicts)
+        self._inner.learn(evaluations)
 
     def _fixed(self, pipeline: Pipeline, rng: Generator) -> Pipeline:
         steps = []
@@ -102,22 +109,29 @@ class Unfitted:
         return Pipeline(steps)
 
 
-def unfitted(words: Vocabulary, facts: Facts, output: Kind) -> list[Share]:
+def unfitted(vocabulary: Vocabulary, stats: ImageStats, output: Kind) -> list[Share]:
     """Return the usual proposers, whose thresholds nobody fits."""
-    return [replace(share, proposer=Unfitted(share.proposer)) for share in usual_proposers(words, facts, output)]
+    return [replace(share, proposer=Unfitted(share.proposer)) for share in usual_proposers(vocabulary, stats, output)]
 
 
-ARMS: dict[str, Method] = {
-    "full": USUAL,
-    "random": replace(USUAL, proposers=random_only),
-    "random+tuner": replace(USUAL, proposers=random_and_tuner),
-    "no fitted threshold": replace(USUAL, words=no_fits, proposers=unfitted),
-    "no types": USUAL,
-    "no lexicase": replace(USUAL, select=by_tournament),
-    "no tuner": replace(USUAL, proposers=without("tune")),
-    "no jitter": replace(USUAL, copies=0),
-    "no leave-one-out": replace(USUAL, leave_out=False),
-    "no sums of curves": replace(USUAL, proposers=without("fuse")),
+def changed(**parts: Any) -> Strategy:
+    """Return the usual strategy with other parts."""
+    static = {name: staticmethod(part) if callable(part) else part for name, part in parts.items()}
+    return type("Changed", (Strategy,), static)()
+
+
+ARMS: dict[str, Strategy] = {
+    "full": Strategy(),
+    "random": changed(proposers=random_only),
+    "random+tuner": changed(proposers=random_and_tuner),
+    "no fitted threshold": changed(make_vocabulary=no_fits, proposers=unfitted),
+    "no types": Strategy(),
+    "no lexicase": changed(select=by_tournament),
+    "no tuner": changed(proposers=without("tune")),
+    "no jitter": changed(n_copies=0),
+    "no leave-one-out": changed(leave_out=False),
+    "no sums of curves": changed(proposers=without("fuse")),
+    "with retired operators": changed(make_vocabulary=with_retired),
 }
 """A pipeline cannot be built of unlike kinds, so "no types" is the full search with as many evaluations as an untyped
 one would have left over for valid programs (`valid_share`)."""
@@ -126,15 +140,15 @@ one would have left over for valid programs (`valid_share`)."""
 def valid_share(trials: int = 4000) -> float:
     """Return how often a program stays valid when a step becomes any operator, on any values before it."""
     rng = stream(0, "ablation", "types")
-    facts = Facts(3, True, ((0.0,) * 101,) * 3, (10.0,) * 3, (1,))
-    words = vocabulary(facts)
+    stats = ImageStats(3, True, ((0.0,) * 101,) * 3, (10.0,) * 3, (1,))
+    vocabulary = make_vocabulary(stats)
     valid = 0
     for _ in range(trials):
-        steps = list(words.grow(rng, Kind.MASK, int(rng.integers(2, 7))).steps)
+        steps = list(vocabulary.grow(rng, Kind.MASK, int(rng.integers(2, 7))).steps)
         i = int(rng.integers(len(steps)))
-        op = words.operators[int(rng.integers(len(words.operators)))]
+        op = vocabulary.operators[int(rng.integers(len(vocabulary.operators)))]
         inputs = tuple(int(rng.integers(IMAGE, i)) if i else IMAGE for _ in op.inputs)
-        steps[i] = Step(op.name, inputs, words.draw_step(rng, op, inputs).params)
+        steps[i] = Step(op.name, inputs, vocabulary.draw_step(rng, op, inputs).params)
         try:
             valid += Pipeline(steps).output is Kind.MASK
         except PipelineError:
@@ -151,6 +165,7 @@ class Trial:
     arm: str
     seed: int
     evaluations: int
+    within_training: bool = False
 
 
 def run(trial: Trial) -> dict[str, Any]:
@@ -163,11 +178,14 @@ def run(trial: Trial) -> dict[str, Any]:
     settings = SearchSettings(budget, seed=trial.seed, workers=0)
     dataset, task = Dataset(trial.root / trial.dataset), BinaryTask("iou")
     splits = split(dataset)
+    if trial.within_training:
+        stems = sorted((*splits.search, *splits.selection))
+        splits = Splits(tuple(s for i, s in enumerate(stems) if i % 3 != 2), (), tuple(stems[2::3]))
     with tempfile.TemporaryDirectory() as folder:
-        found = solve(dataset, splits, task, settings, Path(folder), Clock(budget), method=ARMS[trial.arm])
+        found = solve(dataset, splits, task, settings, Path(folder), Clock(budget), strategy=ARMS[trial.arm])
     best = found.champion
     test = task.score(found.test[best.scored.pipeline])
-    expected = promise(found.expected, len(test), searched=not splits.selection)
+    expected = predict_score(found.expected, len(test), searched=not splits.selection)
     return {
         "dataset": trial.dataset,
         "arm": trial.arm,
@@ -211,11 +229,12 @@ def main() -> int:
     ask = options(__doc__, 1000)
     ask.add_argument("--arms", default=",".join(ARMS))
     ask.add_argument("--processes", type=int, default=2)
+    ask.add_argument("--within-training", action="store_true")
     asked = asked_for(ask, table)
     arms, done = arms_of(ask, asked.arms, ARMS), trials_in(asked.out)
     # Seeds outermost: a study that is cut short has every arm.
     trials = [
-        Trial(asked.root, dataset, arm, seed, asked.evaluations)
+        Trial(asked.root, dataset, arm, seed, asked.evaluations, asked.within_training)
         for seed in range(asked.seeds)
         for dataset in asked.only.split(",")
         for arm in arms

@@ -35,12 +35,10 @@ WITHOUT, WITH = "without", "with"
 def run(data: Path, arm: str, seed: int, asked: argparse.Namespace, url: str | None) -> dict[str, Any]:
     """Search, and return the row of the table."""
     began = time.process_time()
-    model = {"agent": asked.agent, "base_url": url, "llm_calls": asked.calls, "llm_usd": asked.usd}
+    agent = evoseg.Agent(asked.agent, base_url=url, calls=asked.calls, usd=asked.usd) if arm == WITH else None
     with tempfile.TemporaryDirectory() as folder:
-        found = evoseg.search(
-            data, evaluations=asked.evaluations, seed=seed, workers=0, out=folder, **(model if arm == WITH else {})
-        )
-    result = found.result
+        found = evoseg.search(data, evaluations=asked.evaluations, seed=seed, workers=0, out=folder, agent=agent)
+    result = found.to_json()
     llm = result["llm"]
     return {
         "dataset": data.name,

@@ -15,15 +15,15 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
-from evoseg.base.kinds import Kind
-from evoseg.base.streams import stream
-from evoseg.evolve.facts import survey_images
-from evoseg.evolve.growth import Vocabulary
+from evoseg.core.kinds import Kind
+from evoseg.core.streams import stream
+from evoseg.evolve.image_stats import measure_images
+from evoseg.evolve.proposers.random_programs import Vocabulary
 from evoseg.operators import registry
-from evoseg.operators.measured import strip_rows
 from evoseg.operators.parameters import Value
+from evoseg.operators.strips import two_pass_height
 from evoseg.pipeline import IMAGE, Pipeline
-from evoseg.pipeline.bands import ArrayRows, run_in_bands
+from evoseg.pipeline.running import ArrayRows, run_in_bands
 from evoseg.pipeline.value import step
 
 BAND = 1 << 20
@@ -70,8 +70,8 @@ def differing(op: registry.Operator, values: tuple[Value, ...], image: np.ndarra
         found.append(entry.function(*arrays, **entry.named(s.params)))
     whole = found[-1]
     different = int(np.count_nonzero(run_in_bands(pipeline, ArrayRows(image), band=BAND, held=0) != whole))
-    if op.measured is not None:
-        strips = op.measured.run(arrays, entry.named(s.params), strip_rows(image.shape[1], BAND))
+    if op.two_pass is not None:
+        strips = op.two_pass.run(arrays, entry.named(s.params), two_pass_height(image.shape[1], BAND))
         different += int(np.count_nonzero(strips != whole))
     return different
 
@@ -87,17 +87,17 @@ def main() -> int:
     image = picture(asked.side, stream(0, "bands"))
     chosen = [op for op in registry.operators() if not asked.only or op.name in asked.only.split(",")]
     n_wrong = n_claims = 0
-    words = Vocabulary(tuple(chosen), survey_images([image]))
+    words = Vocabulary(tuple(chosen), measure_images([image]))
     for op in chosen:
         rng = stream(0, "bands", op.name)
         draws: list[tuple[Value, ...]] = [tuple(p.default for p in op.parameters)]
         draws += [words.draw_step(rng, op, ()).params for _ in range(asked.draws - 1)]
-        if op.reach(draws[0]) == registry.WHOLE and op.measured is None:
+        if op.reach(draws[0]) == registry.WHOLE and op.two_pass is None:
             continue
         different = sum(differing(op, values, image) for values in draws)
         n_claims += 1
         n_wrong += different > 0
-        how = "measured" if op.measured is not None else "finite reach"
+        how = "measured" if op.two_pass is not None else "finite reach"
         print(f"{op.name:20s} {how:13s} {'identical' if not different else f'{different} PIXELS DIFFER'}", flush=True)
     print(f"{n_claims} operators at {asked.side} x {asked.side}, {asked.draws} times each: {n_wrong} differ")
     return 1 if n_wrong else 0

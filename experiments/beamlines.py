@@ -27,11 +27,11 @@ import numpy as np
 import yaml
 from study import add_row, rows_in  # beside this file
 
-from evoseg.data.checking import open_dataset
-from evoseg.data.dataset import Dataset
-from evoseg.data.scenes import draw_frames, draw_pairs
-from evoseg.evolve.points import PointTask
-from evoseg.metrics.shifts import error_px, shift_between
+from evoseg.datasets.checking import open_dataset
+from evoseg.datasets.dataset import Dataset
+from evoseg.evolve.tasks.object_tasks import PointTask
+from evoseg.metrics.shift_scores import error_px, shift_between
+from evoseg.synthetic import draw_frames, draw_pairs
 
 TRAIN = 24
 PAIRS, FRAMES = 100, 30
@@ -99,7 +99,7 @@ def searched(root: Path, arguments: argparse.Namespace) -> Any:
 def kept(found: Any) -> dict[str, Any]:
     """Return what a row keeps of a search."""
     names = ("scores", "interval_test", "baselines_test", "evaluations", "pipeline", "test_per_image")
-    return {name: found.result[name] for name in names}
+    return {name: found.to_json()[name] for name in names}
 
 
 def registration(root: Path, arguments: argparse.Namespace, done: set[tuple[str, str]]) -> Iterator[dict[str, Any]]:
@@ -141,7 +141,7 @@ def tuned_tophat(data: Dataset) -> dict[str, Any]:
     scores: dict[Any, list[float]] = {}
     for stem in stems[:TRAIN]:
         sample = data.load(stem)
-        truth = task.truth(task.item(sample))
+        truth = task.target(task.arrays(sample))
         for setting, places in tophat_answers(sample.image):
             scores.setdefault(setting, []).append(float(task.score(task.judge(places, truth))))
     best = max(scores, key=lambda setting: float(np.mean(scores[setting])))
@@ -149,7 +149,7 @@ def tuned_tophat(data: Dataset) -> dict[str, Any]:
     for stem in stems[TRAIN:]:
         sample = data.load(stem)
         places = next(places for setting, places in tophat_answers(sample.image) if setting == best)
-        on_test.append(float(task.score(task.judge(places, task.truth(task.item(sample))))))
+        on_test.append(float(task.score(task.judge(places, task.target(task.arrays(sample))))))
     return {"train": float(np.mean(scores[best])), "test": float(np.mean(on_test)), "setting": best}
 
 

@@ -64,7 +64,7 @@ def main() -> int:
         for condition in asked.conditions:
             with TemporaryDirectory(prefix="busy-") as folder:
                 ended = search(dataset, condition, Path(folder), asked)
-            result = ended.result
+            result = ended.to_json()
             first = first or untimed(result)
             fine = untimed(result) == first and not result["failed"] and not result["not_scored"] and ended.report
             wrong += not fine
@@ -79,7 +79,7 @@ def main() -> int:
 
 def search(dataset: Path, condition: str, folder: Path, asked: argparse.Namespace) -> Ended:
     """Search under a condition."""
-    command = [sys.executable, "-P", "-m", "evoseg.commands.main", "search", str(dataset.resolve())]
+    command = [sys.executable, "-P", "-m", "evoseg.cli.main", "search", str(dataset.resolve())]
     command += ["--evaluations", str(asked.evaluations), "--seed", str(asked.seed), "--workers", "1"]
     command += ["--library", "none", "--out", str(folder / "run"), "--json"]
     environment = os.environ | {"EVOSEG_HOME": str(folder / "home"), "PYTHONPATH": sys.path[0]}

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import psutil
 
 import evoseg
-from evoseg.data.scenes import draw_dataset
+from evoseg.synthetic import draw_dataset
 from experiments.kill import untimed
 from tests.cluster.local import LocalCluster, local_cluster
 
@@ -64,18 +64,18 @@ def main() -> int:
     return 0 if counts.equal == counts.runs and not counts.left else 1
 
 
-def search(data: Path, evaluations: int, **where: Any) -> evoseg.Found:
+def search(data: Path, evaluations: int, **where: Any) -> evoseg.SearchResult:
     """Search, without a library."""
-    return evoseg.search(data, evaluations=evaluations, library="none", remember=False, **where)
+    return evoseg.search(data, evaluations=evaluations, library="none", **where)
 
 
 def rates(data: Path, folder: Path, evaluations: int) -> None:
     """Print the rates of two workers of either kind; two searches each, so that the second finds all in place."""
     (place := folder / "rates").mkdir()
     with local_cluster(place, 2) as cluster:
-        for where in ({"workers": 2}, {"executor": cluster.address.replace("tcp:", "dask:")}):
+        for where in ({"workers": 2}, {"workers": cluster.address.replace("tcp:", "dask:")}):
             for _ in range(2):
-                result = search(data, evaluations, **where).result
+                result = search(data, evaluations, **where).to_json()
                 print(f"{where}: {result['evaluations_per_second']:.1f} evaluations/s", flush=True)
 
 
@@ -90,21 +90,21 @@ def kills(data: Path, folder: Path, asked: argparse.Namespace) -> Counts:
         while counts.kills < asked.kills and time.monotonic() < until:
             seed, before = counts.runs % 3, counts.kills
             if seed not in expected:
-                expected[seed] = untimed(search(data, asked.evaluations, workers=1, seed=seed).result)
+                expected[seed] = untimed(search(data, asked.evaluations, workers=1, seed=seed).to_json())
             cluster.fill(asked.workers)
             over = threading.Event()
             killer = threading.Thread(target=killing, args=(cluster, asked, rng, counts, children, over, until))
             killer.start()
             try:
                 address = cluster.address.replace("tcp:", "dask:")
-                found = search(data, asked.evaluations, executor=address, seed=seed)
+                found = search(data, asked.evaluations, workers=address, seed=seed)
             finally:
                 over.set()
                 killer.join()
-            equal = untimed(found.result) == expected[seed]
+            equal = untimed(found.to_json()) == expected[seed]
             counts.runs += 1
             counts.equal += equal
-            took = f"{found.result['seconds']:.0f} s"
+            took = f"{found.to_json()['seconds']:.0f} s"
             words = "equal" if equal else "DIFFERENT"
             print(f"search {counts.runs}: {counts.kills - before} kills in {took}, {words}", flush=True)
     time.sleep(1)

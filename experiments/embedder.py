@@ -33,14 +33,14 @@ from numpy.typing import NDArray
 from safetensors.torch import save as in_bytes
 from torch.nn import functional
 
-from evoseg.base.streams import stream
-from evoseg.data.card import DatasetCard, read_card
-from evoseg.data.files import read_image
-from evoseg.data.formats import SUFFIXES
-from evoseg.data.listing import stem_of
-from evoseg.data.scenes import SCENES
-from evoseg.library.embedder import TILE, prepared, three, to_bytes, window
-from evoseg.library.resnet import SLIM, ResNet
+from evoseg.core.streams import stream
+from evoseg.datasets.card import DatasetCard, read_card
+from evoseg.datasets.io.files import read_image
+from evoseg.datasets.io.formats import SUFFIXES
+from evoseg.datasets.layouts.base import stem_of
+from evoseg.networks.embedding import SLIM_VIEWS, to_bytes, to_rgb, window
+from evoseg.networks.resnet import SLIM, ResNet
+from evoseg.synthetic import SCENES
 
 Image = NDArray[np.uint8]
 """uint8 array of shape (M, N, 3), as the network is shown it."""
@@ -56,6 +56,7 @@ PHOTOS = (
 )  # fmt: skip
 """scikit-image's bundled images that are no toys (logos, chessboards) and no faces."""
 PROBLEMS = 48
+TILE = SLIM_VIEWS.tile
 TEMPERATURE = 0.1
 RATE = 2e-3
 DECAY = 1e-4
@@ -114,7 +115,7 @@ def image_files(folder: Path) -> list[Path]:
 
 def shown(image: NDArray[Any]) -> Image:
     """Return an image as the network is shown it."""
-    return to_bytes(three(image), *window(image))
+    return to_bytes(to_rgb(image), *window(image))
 
 
 @dataclass(frozen=True)
@@ -225,7 +226,7 @@ def batch(rng: Generator, sources: Sequence[Source]) -> "torch.Tensor":
     """Return the tiles of PROBLEMS problems, first seen once, then all seen again."""
     asked = problems(rng, sources, PROBLEMS)
     tiles = [view(rng, source, look, half) for half in (0, 1) for source, look in asked]
-    return torch.from_numpy(prepared(np.stack(tiles))).contiguous(memory_format=torch.channels_last)
+    return torch.from_numpy(SLIM_VIEWS.normalise(np.stack(tiles))).contiguous(memory_format=torch.channels_last)
 
 
 def contrast(features: "torch.Tensor") -> "tuple[torch.Tensor, float]":

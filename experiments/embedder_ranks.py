@@ -26,11 +26,11 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from safetensors import safe_open
 
-from evoseg.base.streams import stream
-from evoseg.data.card import read_card
-from evoseg.data.files import read_image
-from evoseg.library.embedder import Embedder
-from evoseg.library.resnet import SLIM, ResNet
+from evoseg.core.streams import stream
+from evoseg.datasets.card import read_card
+from evoseg.datasets.io.files import read_image
+from evoseg.networks.embedding import Embedder, efficientnet, resnet
+from evoseg.networks.resnet import SLIM, ResNet
 
 SEED = 0
 STATISTIC_BINS = 16
@@ -113,7 +113,7 @@ def untrained() -> Embedder:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "untrained.safetensors"
         save(ResNet(SLIM), path)
-        return Embedder(path)
+        return resnet(path)
 
 
 def trained_on(weights: Path) -> set[str]:
@@ -138,7 +138,8 @@ def main() -> int:
     arms: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
         "image statistics": statistics,
         "untrained net": untrained().embed,
-        **{path.stem: Embedder(path).embed for path in asked.weights},
+        "EfficientNet-Lite0": efficientnet().embed,
+        **{path.stem: resnet(path).embed for path in asked.weights},
     }
     print(f"{len(asking)} datasets ask among {len(folders)}, {asked.draws} draws of halves, both ways\n")
     print("| | nearest | or sibling | 1 / rank | retaken: nearest | or sibling | 1 / rank |")

@@ -26,17 +26,18 @@ import numpy as np
 from numpy.typing import NDArray
 from study import add_row, rows_in  # beside this file
 
-from evoseg.data.dataset import Dataset
-from evoseg.data.splits import split
-from evoseg.evolve.binary import BinaryTask
+from evoseg.datasets.dataset import Dataset
+from evoseg.datasets.splits import split
 from evoseg.evolve.budget import Budget, Clock
-from evoseg.evolve.evaluator import evenly_spaced
-from evoseg.evolve.solve import SearchSettings, solve
-from evoseg.export import imagej, vectors
-from evoseg.export.cpp import export_cpp
-from evoseg.export.excerpts import ExportError
-from evoseg.export.python import export_python
-from evoseg.metrics.binary import confusion, iou
+from evoseg.evolve.context import SearchSettings
+from evoseg.evolve.evaluation.evaluator import evenly_spaced
+from evoseg.evolve.solve import solve
+from evoseg.evolve.tasks.mask_task import BinaryTask
+from evoseg.exporters import imagej, standalone
+from evoseg.exporters.cpp import export_cpp
+from evoseg.exporters.excerpts import ExportError
+from evoseg.exporters.python import export_python
+from evoseg.metrics.mask_scores import confusion, iou
 from evoseg.operators.registry import operators
 from evoseg.pipeline import Pipeline, print_text
 
@@ -127,7 +128,7 @@ def row(folder: Path, seed: int, target: str, evaluations: int, n_images: int) -
     pipeline = evolved(dataset, seed, target, evaluations)
     stems = [dataset.labelled[i] for i in evenly_spaced(len(dataset.labelled), n_images)]
     real = [dataset.load(stem).image for stem in stems]
-    images = [*map(vectors.drawn_image, vectors.DEPTHS), *real]
+    images = [*map(standalone.drawn_image, standalone.DEPTHS), *real]
     expected = [pipeline(image) for image in images]
     found: dict[str, Any] = {"dataset": folder.name, "seed": seed, "for": target, "evaluations": evaluations}
     found |= {"pipeline": print_text(pipeline), "steps": len(pipeline.steps), "images": len(images)}

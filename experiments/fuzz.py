@@ -39,19 +39,12 @@ from numpy.random import Generator
 from PIL import Image
 
 # Imported for the forked processes.
-import evoseg.app.api
-import evoseg.app.kept
-import evoseg.app.solved
-import evoseg.app.summary
-import evoseg.data.checking
-import evoseg.library.shelf  # noqa: F401
-from evoseg.base.streams import stream
-from evoseg.commands.main import run
-from evoseg.library.files import print_task
-from evoseg.library.seeds import seed_tasks
-from evoseg.library.shelf import Library
+from evoseg.cli.main import run
+from evoseg.core.streams import stream
+from evoseg.library.collection import Library, bundled_tasks
+from evoseg.library.task_files import print_task
 from evoseg.pipeline import print_text, write_json
-from evoseg.store.runs import RunRecord, create_run
+from evoseg.runs.run_file import RunRecord, create_run
 
 CPU_S = 30
 MEMORY = 4 << 30
@@ -185,7 +178,7 @@ def libraries() -> list[bytes]:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "library.db"
         with Library(path) as library:
-            library.add([_own(task) for task in seed_tasks()[:2]])
+            library.add([_own(task) for task in bundled_tasks()[:2]])
         return [path.read_bytes()]
 
 
@@ -216,7 +209,7 @@ def run_databases() -> list[bytes]:
 
 def pipelines() -> list[bytes]:
     """Return pipelines as text: a small one, and those of bundled tasks."""
-    return [PIPELINE.encode(), *(print_text(task.best.pipeline).encode() for task in seed_tasks()[:6])]
+    return [PIPELINE.encode(), *(print_text(task.best.pipeline).encode() for task in bundled_tasks()[:6])]
 
 
 def plain_folder(root: Path, images: Sequence[str] = "abc", masks: Sequence[str] = "abc") -> None:
@@ -297,7 +290,7 @@ FORMATS = (
     Format("dataset.yaml", lambda: [CARD, CARD[:120]], "dataset.yaml", (CHECK, APPLY), plain_folder),
     Format(
         "task YAML",
-        lambda: [print_task(t).encode() for t in seed_tasks()[:4]],
+        lambda: [print_task(t).encode() for t in bundled_tasks()[:4]],
         "t.yaml",
         (("library", "add", "t.yaml", "--library", "own.db"),),
         _nothing,
@@ -311,7 +304,7 @@ FORMATS = (
     ),
     Format(
         "pipeline JSON",
-        lambda: [write_json(t.best.pipeline).encode() for t in seed_tasks()[:6]],
+        lambda: [write_json(t.best.pipeline).encode() for t in bundled_tasks()[:6]],
         "q.json",
         (("show", "q.json"),),
         _nothing,

@@ -23,12 +23,11 @@ from typing import Any
 import numpy as np
 from study import add_row, rows_in  # beside this file
 
-from evoseg.data.checking import open_dataset
-from evoseg.data.dataset import Dataset
-from evoseg.data.splits import split
-from evoseg.evolve.instances import InstanceTask
-from evoseg.evolve.points import PointTask
+from evoseg.datasets.checking import open_dataset
+from evoseg.datasets.dataset import Dataset
+from evoseg.datasets.splits import split
 from evoseg.evolve.ports import Task
+from evoseg.evolve.tasks.object_tasks import InstanceTask, PointTask
 
 SETS: dict[str, str] = {
     "dsb2018_fluo": "instances",
@@ -125,7 +124,7 @@ def tuned_spots(data: Dataset, train: Sequence[str], test: Sequence[str]) -> dic
 def scored(task: str, data: Dataset, stem: str, answer: np.ndarray) -> float:
     """Return the score that a search would maximise."""
     the_task = TASKS[task]
-    return float(the_task.score(the_task.judge(answer, the_task.truth(the_task.item(data.load(stem))))))
+    return float(the_task.score(the_task.judge(answer, the_task.target(the_task.arrays(data.load(stem))))))
 
 
 def searched(root: Path, seconds: float, seed: int, workers: int) -> dict[str, Any]:
@@ -135,7 +134,7 @@ def searched(root: Path, seconds: float, seed: int, workers: int) -> dict[str, A
     with tempfile.TemporaryDirectory() as home:
         os.environ["EVOSEG_HOME"] = home
         found = evoseg.search(root, seconds=seconds, seed=seed, workers=workers)
-    result = found.result
+    result = found.to_json()
     kept = ("scores", "interval_test", "baselines_test", "evaluations", "length", "pipeline")
     return {"train": found.scores["search"], "test": found.scores["test"]} | {key: result[key] for key in kept}
 

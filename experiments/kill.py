@@ -38,22 +38,19 @@ from typing import Any
 import numpy as np
 
 # Imported for the forked processes.
-import evoseg.app.api
-import evoseg.app.class_search
-import evoseg.app.kept
-import evoseg.app.replaying
-import evoseg.app.summary
-import evoseg.commands.progress
-import evoseg.report.curve
-import evoseg.report.sheet  # noqa: F401
-from evoseg.commands.main import run
-from evoseg.data.files import write_image
-from evoseg.data.scenes import draw_dataset
-from evoseg.library.files import write_task
-from evoseg.library.ledger import Reuse
-from evoseg.library.seeds import seed_tasks
-from evoseg.library.shelf import Library
+import evoseg.api
+import evoseg.class_search
+import evoseg.cli.progress
+import evoseg.drawing
+import evoseg.report.page
+import evoseg.report.text
+import evoseg.runs.stored  # noqa: F401
+from evoseg.cli.main import run
+from evoseg.datasets.io.files import write_image
+from evoseg.library.collection import Library, bundled_tasks
 from evoseg.library.task import SolvedTask
+from evoseg.library.task_files import TransferResult, write_task
+from evoseg.synthetic import draw_dataset
 
 LATE = 1.15
 """Kills come up to somewhat later than the work ends, so that some of it does, and every part of it is hit."""
@@ -320,7 +317,10 @@ class Merge(Add):
         with Library(self._other) as shelf:
             added = tasks("theirs", 40)
             shelf.add(added)
-            shelf.record(Reuse(a.id, b.id, a.best.pipeline.form, 1.0, None, 0.5) for a in added for b in added[:10])
+            pairs = ((a, b) for a in added for b in added[:10])
+            shelf.add_transfer_results(
+                TransferResult(a.id, b.id, a.best.pipeline.form, 1.0, None, 0.5) for a, b in pairs
+            )
         self._bytes = self._other.read_bytes()
         return "library", "merge", self._other
 
@@ -433,7 +433,7 @@ def _count(counts: Counts, kills: int, equal: bool, more: str = "") -> None:
 
 def tasks(name: str, n: int) -> list[SolvedTask]:
     """Return solved tasks that do not come with evoseg."""
-    seeds = seed_tasks()
+    seeds = bundled_tasks()
     names = [f"{name}-{i}" for i in range(n)]
     hashes = [blake2b(name.encode(), digest_size=32).hexdigest() for name in names]
     return [replace(seeds[i % len(seeds)], name=names[i], hashes=(hashes[i],)) for i in range(n)]

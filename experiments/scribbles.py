@@ -27,11 +27,11 @@ import numpy as np
 import yaml
 from study import add_row, rows_in  # beside this file
 
-from evoseg.base.streams import stream
-from evoseg.data.checking import open_dataset
-from evoseg.data.dataset import Dataset
-from evoseg.data.files import write_image, write_mask
-from evoseg.data.splits import split
+from evoseg.core.streams import stream
+from evoseg.datasets.checking import open_dataset
+from evoseg.datasets.dataset import Dataset
+from evoseg.datasets.io.files import write_image, write_mask
+from evoseg.datasets.splits import split
 
 SETS = ("glas_glands", "wbc_nuclei", "woven_fabric", "ni_superalloy", "crackforest", "carotid_ultrasound")
 """Large and small foreground, blobs, lines and layers; chosen by their masks, before any search."""
@@ -125,7 +125,7 @@ def searched(data: Dataset, arm: str, arguments: argparse.Namespace) -> dict[str
             root, evaluations=arguments.evaluations, seed=arguments.seed, workers=0, library="none", metric="iou"
         )
     kept = ("scores", "interval_test", "baselines_test", "evaluations", "role", "pipeline")
-    return {"known": known, "test": found.scores["test"]} | {key: found.result[key] for key in kept}
+    return {"known": known, "test": found.scores["test"]} | {key: found.to_json()[key] for key in kept}
 
 
 def table(lines: Sequence[dict[str, Any]]) -> str:

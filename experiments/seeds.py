@@ -3,34 +3,44 @@
 
     python experiments/seeds.py ../shared/datasets --evaluations 300 [--out pipelines_db] [--only a,b] [--continue]
     python experiments/seeds.py ../shared/datasets --describe      measure what is there anew, and search nothing
+    python experiments/seeds.py ../shared/datasets --pictures      cut the pictures of all datasets, and search nothing
+    python experiments/seeds.py ../shared/datasets --ledger build/study
+        try all pipelines of the library on all datasets, as `evoseg library study` does, in that folder, which may hold
+        a part of it already; and write pipelines_db/ledger.csv
 
 A dataset's test images take no part: neither in the search, nor in what is measured and kept. Whatever has masks is
 solved as a task of foreground, in DATASET.yaml; one that asks for objects or for points also as that, in
-DATASET_instances.yaml or DATASET_points.yaml.
+DATASET_instances.yaml or DATASET_points.yaml. Where the licence lets us hand out parts of the images, pictures/DATASET
+gets three crops of training images, 256 px at their own scale.
 """
 
 import argparse
+import re
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from evoseg import __version__
-from evoseg.data.asked import asked as asked_by
-from evoseg.data.dataset import Dataset
-from evoseg.data.splits import split
-from evoseg.evolve.binary import BinaryTask
+from evoseg.core.kinds import Kind
+from evoseg.datasets.dataset import Dataset
+from evoseg.datasets.splits import split
+from evoseg.datasets.survey import infer_task as asked_by
 from evoseg.evolve.budget import Budget, Clock
-from evoseg.evolve.instances import InstanceTask
-from evoseg.evolve.points import PointTask
-from evoseg.evolve.solve import SearchSettings, solve
-from evoseg.library.describing import describe
-from evoseg.library.embedding import embedder
-from evoseg.library.files import read_file, write_task
-from evoseg.library.remembering import solved_task
+from evoseg.evolve.context import SearchSettings
+from evoseg.evolve.solve import solve
+from evoseg.evolve.tasks.mask_task import BinaryTask
+from evoseg.evolve.tasks.object_tasks import InstanceTask, PointTask
+from evoseg.library.collection import bundled_folder, bundled_tasks
+from evoseg.library.description import describe
+from evoseg.library.embedders import embedders
+from evoseg.library.exchange import make_solved_task
+from evoseg.library.pictures import FOLDER, make_pictures, save_pictures
+from evoseg.library.study import run_study, transfer_results
 from evoseg.library.task import SolvedTask
+from evoseg.library.task_files import TRANSFER_FILE, read_file, write_task, write_transfers
 
 BINARY = "binary"
 TASKS: Mapping[str, BinaryTask | InstanceTask | PointTask] = {
@@ -63,16 +73,46 @@ def solved(folder: Path, evaluations: int, seed: int, task: str = BINARY) -> Sol
     settings = SearchSettings(budget, seed=seed, workers=0)
     with tempfile.TemporaryDirectory() as packs:
         found = solve(dataset, splits, TASKS[task], settings, Path(packs), Clock(budget))
-    description = describe(dataset, splits.search, embedder())
+    description = describe(dataset, splits.search, embedders())
     origin = f"evoseg {__version__}, seed library: {evaluations} evaluations, seed {seed}"
-    return solved_task(dataset, found, description, TASKS[task].metric, name_of(folder, task), origin)
+    return make_solved_task(dataset, found, description, TASKS[task].metric, name_of(folder, task), origin)
 
 
 def described(folder: Path, task: SolvedTask) -> SolvedTask:
     """Return a task with its images and masks measured anew, as after a change of descriptors."""
     dataset = Dataset(folder)
-    found = describe(dataset, split(dataset).search, embedder())
+    found = describe(dataset, split(dataset).search, embedders())
     return replace(task, statistics=found.statistics, vectors=found.vectors)
+
+
+_FREE = re.compile(r"(CC0|CC[ -]BY|MIT|Apache)(-?[ ]?\d(\.\d)?)?( licen[cs]e)?( \((?P<remark>[^)]*)\))?", re.IGNORECASE)
+_LIMITS = re.compile(r"\b(NC|ND|SA|non-?commercial|only|research|terms|not)\b", re.IGNORECASE)
+
+
+def may_distribute(license: str) -> bool:
+    """Return whether a licence, as a card words it, lets everyone distribute parts of the images.
+
+    It must be CC0, CC BY, MIT or Apache and nothing else; a remark in brackets must not limit it.
+    """
+    found = _FREE.fullmatch(license.strip())
+    return found is not None and not _LIMITS.search(found["remark"] or "")
+
+
+def store_pictures(folder: Path, out: Path) -> None:
+    """Write the pictures of a dataset's training images, if its licence allows that."""
+    dataset = Dataset(folder)
+    if not may_distribute(dataset.card.license):
+        return
+    output = TASKS[asked_by(dataset.survey, dataset.card).task].output
+    pictures = make_pictures(dataset, split(dataset).search, output, native=True)
+    save_pictures(pictures, out / FOLDER / folder.resolve().name)
+
+
+def write_ledger(folders: Sequence[Path], study: Path) -> None:
+    """Measure how the library's pipelines transfer between its own datasets, and write the ledger."""
+    known = {task.name for task in bundled_tasks() if task.output is Kind.MASK}
+    found = run_study([folder for folder in folders if folder.name in known], study, n_images=10, library="none")
+    write_transfers(transfer_results(found), bundled_folder() / TRANSFER_FILE)
 
 
 def main() -> int:
@@ -85,9 +125,19 @@ def main() -> int:
     ask.add_argument("--only", default="")
     ask.add_argument("--continue", dest="go_on", action="store_true")
     ask.add_argument("--describe", action="store_true")
+    ask.add_argument("--pictures", action="store_true")
+    ask.add_argument("--ledger", type=Path)
     asked = ask.parse_args()
     only = asked.only.split(",") if asked.only else []
     folders = [path for path in sorted(asked.root.iterdir()) if not only or path.name in only]
+    if asked.ledger:
+        write_ledger(folders, asked.ledger)
+        return 0
+    for folder in folders if asked.pictures or not asked.describe else ():
+        if tasks_of(folder):
+            store_pictures(folder, asked.out)
+    if asked.pictures:
+        return 0
     for folder, of in ((path, of) for path in folders for of in tasks_of(path)):
         name = name_of(folder, of)
         path = asked.out / f"{name}.yaml"

@@ -4,7 +4,7 @@
 
 Differences of scores between -1 and 1 are drawn from distributions whose mean is 0: any "better" or "worse" is an
 error, and a two-sided 95 % interval may make 2.5 % of each. Printed are the percentages of both, for Student's t with
-the least deviation that `evoseg.app.verdicts` uses, without it, and for the percentile bootstrap.
+the least deviation that `evoseg.report.verdicts` uses, without it, and for the percentile bootstrap.
 """
 
 import argparse
@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from evoseg.app.verdicts import compare
 from evoseg.evolve.finalists import STUDENT
+from evoseg.report.verdicts import compare
 
 Floats = NDArray[np.float64]
 COUNTS = (3, 4, 5, 8, 12, 20)

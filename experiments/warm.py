@@ -1,104 +1,123 @@
 #!/usr/bin/env python3
-"""Study (b): what a warm start saves. Equal budgets, leave-one-family-out, the library's evaluations counted.
+"""Study (b): what a warm start gains, or costs. Equal budgets; tasks of the target's family are left out.
 
-    python experiments/warm.py ../shared/datasets --out rows.jsonl [--continue] [--only a,b] [--seeds 5]
-        [--arms cold,random,popular,resnet,ours5,ours] [--evaluations 400] [--weights study.safetensors]
+    python experiments/warm.py ../shared/datasets --out rows.jsonl [--continue] [--only a,b] [--seeds 3]
+        [--arms cold,warm,popular,unraced] [--seconds 20,60] [--workers 2] [--evaluations 300] [--held-out]
     python experiments/warm.py --table rows.jsonl
 
-With `--weights`, learned vectors are made anew with these weights for targets and sources (kept in a file beside
-`--out`); else those of the seed library serve, whose weights have seen some of the datasets.
+The arms: `cold` has no library, `warm` is what a search does, `popular` lets the most popular pipelines race in place
+of popular and similar ones in turn, and `unraced` begins with all of them, as searches did before decision 32.
 
-One row per dataset, arm and seed. `curve` is the best search score after so many full evaluations, `leader` the test
-score of the program that leads after so many, and `test` that of the champion that a search of each budget in `AT`
-ends with. Test scores choose nothing.
+One row per dataset, arm, seed and budget. `test` is the mean score of the champion on the test images; `leader` has
+seconds, evaluations and the test score of whichever pipeline led after each generation. Test scores choose nothing.
+With `--held-out`, every third of the images that are not test images takes the place of these, for choosing between
+designs. With `--workers 0`, seconds are of this process's CPU time, so that other processes do not matter.
+`--evaluations` replaces the budgets in seconds by one in full evaluations.
 """
 
 import statistics
 import sys
 import tempfile
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import numpy as np
-from study import add_row, arms_of, asked_for, options, rows_in, trials_in  # beside this file
-from study_vectors import described_by
+from study import Row, add_row, arms_of, asked_for, options, rows_in  # beside this file
 
-from evoseg.base.kinds import Kind
-from evoseg.base.streams import stream
-from evoseg.data.dataset import Dataset
-from evoseg.data.splits import Splits, split
-from evoseg.evolve.binary import BinaryTask
+from evoseg.core.kinds import Kind
+from evoseg.core.streams import stream
+from evoseg.datasets.dataset import Dataset
+from evoseg.datasets.splits import Splits, split
 from evoseg.evolve.budget import Budget, Clock
-from evoseg.evolve.method import USUAL
-from evoseg.evolve.search import Progress
-from evoseg.evolve.solve import SearchSettings, Solution, solve
-from evoseg.library.advice import Adviser, Candidate, problem_of, related
-from evoseg.library.retrieval import candidates_for, ranked
-from evoseg.library.seeds import seed_ledger, seed_tasks
-from evoseg.library.task import SolvedTask
-from evoseg.library.warm import WHOLE, Offer, WarmStart, with_warm_start
+from evoseg.evolve.context import SearchSettings
+from evoseg.evolve.image_stats import ImageStats
+from evoseg.evolve.loop import Progress, Share
+from evoseg.evolve.proposers.random_programs import Vocabulary
+from evoseg.evolve.proposers.warm_start import OFFERED, WarmStart, WarmStartCandidate
+from evoseg.evolve.solve import solve
+from evoseg.evolve.strategy import SUMMED_BESIDE, Strategy, usual_proposers
+from evoseg.evolve.tasks.mask_task import BinaryTask
+from evoseg.library.collection import Popularity, bundled_tasks, bundled_transfers
+from evoseg.library.description import description_of
+from evoseg.library.likeness import measure_norms
+from evoseg.library.retrieval import ScaledPipeline, choose, scaled_pipelines
+from evoseg.library.task import SolvedTask, are_related
 from evoseg.pipeline import Pipeline
 
-DATASETS = (
-    "carotid_ultrasound",
-    "colon_polyps",
-    "crackforest",
-    "epfl_roads",
-    "glas_glands",
-    "idrid_exudates",
-    "leather_defects",
-    "magnetic_tile_crack",
-    "tile_defects",
-    "woven_fabric",
-)
-K = 5
-AT = (100, 400)
-"""Budgets in full evaluations, retrieved programs counted."""
+TASKS = tuple(task for task in bundled_tasks() if task.output is Kind.MASK)
+NORMS = measure_norms(bundled_tasks())
+RESAMPLES = 2000
 HURT = 0.02
-DRAWS = 2000
-
-Arm = Callable[[SolvedTask, list[Candidate], Adviser, int], list[Candidate]]
+"""Loss of test score from which a dataset counts as hurt."""
 
 
-def cold(target: SolvedTask, pool: list[Candidate], adviser: Adviser, seed: int) -> list[Candidate]:
+class CpuClock(Clock):
+    """A clock that shows the CPU time of this process."""
+
+    def __init__(self, budget: Budget) -> None:
+        super().__init__(budget)
+        self._begun = process_time()
+
+    @property
+    def seconds(self) -> float:
+        """CPU time since the start, s."""
+        return process_time() - self._begun
+
+
+class Unraced(WarmStart):
+    """Begins with all offered pipelines that there is time for, whatever they score."""
+
+    def race(self, evaluator_on: Any, pixels: Mapping[int, int], *others: Any) -> tuple[int, int]:
+        """Let all of them win."""
+        self._budget_s *= 2
+        self.winners = self._affordable(self._offered, 2 * sum(pixels.values()))
+        return 0, 0
+
+
+class UnracedStrategy(Strategy):
+    """Beside whole pipelines, a generation has fewer classic recipes."""
+
+    def proposers(self, vocabulary: Vocabulary, stats: ImageStats, output: Kind) -> list[Share]:
+        """Return twelve recipes, then the pipelines."""
+        assert self.warm is not None
+        (classics, *usual) = usual_proposers(vocabulary, stats, output, summed=SUMMED_BESIDE, known=self.warm.planes)
+        return [Share(classics.proposer, 12), Share(self.warm, OFFERED), *usual]
+
+
+Offer = Callable[[SolvedTask, list[ScaledPipeline], Popularity], list[ScaledPipeline]]
+
+
+def none(target: SolvedTask, pool: list[ScaledPipeline], popularity: Popularity) -> list[ScaledPipeline]:
     """Offer nothing."""
     return []
 
 
-def at_random(target: SolvedTask, pool: list[Candidate], adviser: Adviser, seed: int) -> list[Candidate]:
-    """Offer any K tasks' best pipelines."""
-    best = [c for c in pool if c.stored.role == "best" and c.scale == 1.0]
-    return [best[i] for i in stream(seed, "warm", target.name).permutation(len(best))[:K]]
+def popular(target: SolvedTask, pool: list[ScaledPipeline], popularity: Popularity) -> list[ScaledPipeline]:
+    """Offer the pipelines that did best elsewhere, one per task."""
+    ranked = sorted(pool, key=lambda c: -popularity.of(c.use))
+    return list({c.task.id: c for c in reversed(ranked)}.values())[::-1]
 
 
-def popular(target: SolvedTask, pool: list[Candidate], adviser: Adviser, seed: int) -> list[Candidate]:
-    """Offer the K pipelines that did best elsewhere."""
-    best = [c for c in pool if c.stored.role == "best" and c.scale == 1.0]
-    return sorted(best, key=lambda c: -adviser.popularity(c.key))[:K]
-
-
-def learned(target: SolvedTask, pool: list[Candidate], adviser: Adviser, seed: int) -> list[Candidate]:
-    """Offer the tasks' best pipelines that are nearest by learned descriptors, if the seeds have any."""
-    names = sorted(target.vectors)
-    best = [c for c in pool if c.stored.role == "best" and c.scale == 1.0 and names and names[0] in c.task.vectors]
-    return sorted(best, key=lambda c: -float(target.vectors[names[0]] @ c.task.vectors[names[0]]))[:K]
-
-
-def ours(target: SolvedTask, pool: list[Candidate], adviser: Adviser, seed: int) -> list[Candidate]:
+def ours(target: SolvedTask, pool: list[ScaledPipeline], popularity: Popularity) -> list[ScaledPipeline]:
     """Offer what a search is offered."""
-    return [c for c, _ in ranked(adviser, problem_of(target), pool, WHOLE)]
+    return choose(popularity, NORMS, description_of(target), pool, OFFERED)
 
 
-def ours5(target: SolvedTask, pool: list[Candidate], adviser: Adviser, seed: int) -> list[Candidate]:
-    """Offer only the K most promising of what a search is offered."""
-    return [c for c, _ in ranked(adviser, problem_of(target), pool, K)]
+@dataclass(frozen=True)
+class Arm:
+    """What is offered to a search, and what it does with that."""
+
+    offer: Offer
+    warm: type[WarmStart] = WarmStart
+    strategy: type[Strategy] = Strategy
 
 
-ARMS: dict[str, Arm] = {
-    "cold": cold, "random": at_random, "popular": popular, "resnet": learned, "ours5": ours5, "ours": ours
+ARMS = {
+    "cold": Arm(none), "warm": Arm(ours), "popular": Arm(popular), "unraced": Arm(ours, Unraced, UnracedStrategy)
 }  # fmt: skip
 
 
@@ -106,146 +125,163 @@ ARMS: dict[str, Arm] = {
 class Trial:
     """One row of the study."""
 
-    root: Path
     dataset: str
     arm: str
     seed: int
-    evaluations: int
+    budget: Budget
+
+    @property
+    def key(self) -> tuple[str, str, int, str]:
+        """What tells it from others."""
+        return self.dataset, self.arm, self.seed, self.label
+
+    @property
+    def label(self) -> str:
+        """The budget in words."""
+        seconds, evaluations = self.budget.seconds, self.budget.evaluations
+        return f"{evaluations} evaluations" if seconds is None else f"{seconds:g} s"
 
 
-def run(trial: Trial, tasks: Sequence[SolvedTask]) -> dict[str, Any]:
-    """Search with the budgets up to the one asked for, and return the row."""
-    target = next(t for t in tasks if t.name == trial.dataset)
-    strangers = {t.id: t for t in tasks if not related(t, target)}
-    rows = [r for r in seed_ledger() if r.source in strangers and r.target in strangers]
-    pool = candidates_for(problem_of(target), strangers.values())
-    chosen = ARMS[trial.arm](target, pool, Adviser(rows, strangers), trial.seed)
-    offers = [Offer(c.task.id, c.task.name, c.stored.role, c.stored.pipeline.form, c.scale, c.program) for c in chosen]
-    budgets = [at for at in AT if at < trial.evaluations] + [trial.evaluations]
-    found = {at: searched(trial, offers, at) for at in budgets}
-    last, _, leaders = found[trial.evaluations]
+def offers_of(arm: Arm, target: SolvedTask) -> list[WarmStartCandidate]:
+    """Return what tasks of other families offer."""
+    others = {t.id: t for t in TASKS if not are_related(t, target)}
+    rows = [r for r in bundled_transfers() if r.source in others and r.target in others]
+    pool = scaled_pipelines(description_of(target), others.values())
+    chosen = arm.offer(target, pool, Popularity(rows, others))
+    return [
+        WarmStartCandidate(c.task.id, c.task.name, c.stored.role, c.stored.pipeline.form, c.scale, c.program)
+        for c in chosen
+    ]
+
+
+def splits_of(dataset: Dataset, *, held_out: bool) -> Splits:
+    """Return the splits; `held_out` puts every third of the other images in place of the test images."""
+    splits = split(dataset)
+    if not held_out:
+        return splits
+    test = sorted((*splits.search, *splits.selection))[1::3]
+    search, selection = (tuple(s for s in stems if s not in test) for stems in (splits.search, splits.selection))
+    return Splits(search, selection, tuple(test))
+
+
+def run(trial: Trial, root: Path, workers: int, *, held_out: bool) -> Row:
+    """Search, and return the row."""
+    arm, target = ARMS[trial.arm], next(t for t in TASKS if t.name == trial.dataset)
+    dataset, task = Dataset(root / trial.dataset), BinaryTask("iou")
+    splits = splits_of(dataset, held_out=held_out)
+    warm = arm.warm(offers_of(arm, target), trial.budget.seconds)
+    leaders: list[tuple[float, int, Pipeline]] = []
+    clock = Clock(trial.budget) if workers else CpuClock(trial.budget)
+
+    def watch(progress: Progress) -> None:
+        if progress.best and (not leaders or leaders[-1][2] != progress.best[0].pipeline):
+            leaders.append((round(clock.seconds, 2), progress.evaluations, progress.best[0].pipeline))
+
+    settings = SearchSettings(trial.budget, seed=trial.seed, workers=workers)
+    with tempfile.TemporaryDirectory() as folder:
+        found = solve(
+            dataset, splits, task, settings, Path(folder), clock, on_progress=watch, strategy=arm.strategy(warm)
+        )
+    tests = _tested(dataset, splits, task, {leader for _, _, leader in leaders})
+    champion = found.readable.pipeline
     return {
         "dataset": trial.dataset,
         "arm": trial.arm,
         "seed": trial.seed,
-        "evaluations": trial.evaluations,
-        "descriptors": sorted(target.vectors),
-        "offered": [offer.name for offer in offers],
-        "curve": [[at, round(score, 4)] for at, _, score in last.progress.history],
-        "leader": leaders,
-        "test": {str(at): round(test, 4) for at, (_, test, _) in found.items()},
+        "budget": trial.label,
+        "evaluations": found.progress.evaluations,
+        "offered": len(warm.scores),
+        "winners": len(warm.winners),
+        "search": round(found.readable.finalist.scored.score, 4),
+        "test": round(float(task.score(found.test[champion]).mean()), 4),
+        "leader": [[seconds, evaluations, tests[leader]] for seconds, evaluations, leader in leaders],
     }
 
 
-def searched(trial: Trial, offers: Sequence[Offer], evaluations: int) -> tuple[Solution, float, list[list[float]]]:
-    """Return a search, its champion's mean test score, and [evaluations, leader's test score] by generation."""
-    budget = Budget(evaluations=evaluations)
-    dataset, task = Dataset(trial.root / trial.dataset), BinaryTask("iou")
-    method = replace(USUAL, proposers=with_warm_start(WarmStart(offers)))
-    settings = SearchSettings(budget, seed=trial.seed, workers=0)
-    splits, leaders = split(dataset), dict[int, Pipeline]()
-
-    def watch(progress: Progress) -> None:
-        if progress.best:
-            leaders[progress.evaluations] = progress.best[0].pipeline
-
-    with tempfile.TemporaryDirectory() as folder:
-        found = solve(dataset, splits, task, settings, Path(folder), Clock(budget), watch, method=method)
-    tests = _tested(dataset, splits, task, set(leaders.values()) if evaluations == trial.evaluations else set())
-    curve = [[at, tests[leader]] for at, leader in leaders.items() if leader in tests]
-    return found, float(task.score(found.test[found.champion.scored.pipeline]).mean()), curve
-
-
-def _tested(
-    dataset: Dataset, splits: Splits, task: BinaryTask, programs: Collection[Pipeline]
-) -> dict[Pipeline, float]:
+def _tested(dataset: Dataset, splits: Splits, task: BinaryTask, programs: Iterable[Pipeline]) -> dict[Pipeline, float]:
     totals = dict.fromkeys(programs, 0.0)
-    for sample in map(dataset.load, splits.test) if programs else ():
-        truth = task.truth(task.item(sample))
-        for program in programs:
+    for sample in map(dataset.load, splits.test):
+        truth = task.target(task.arrays(sample))
+        for program in totals:
             totals[program] += float(task.score(task.judge(program(sample.image), truth))) / len(splits.test)
     return {program: round(total, 4) for program, total in totals.items()}
 
 
-def table(rows: Iterable[dict[str, Any]]) -> str:
-    """Return, per arm, evaluations to what cold reaches, test scores by budget less cold's, and what is hurt."""
-    rows = list(rows)
-    budgets = sorted({int(at) for r in rows for at in r["test"]})
-    datasets = sorted({r["dataset"] for r in rows})
-    counts = Counter(r["arm"] for r in rows)
-    heads = [f"test at {at} | less cold" for at in budgets]
-    heads = ["offered", "runs", "to cold's search score", "leader to cold's test", *heads, "hurt"]
-    lines = [f"| {' | '.join(heads)} |", "| --- " * (5 + 2 * len(budgets)) + "|"]
-    for arm in filter(counts.get, ARMS):
-        needed = [_needed(rows, datasets, arm, curve) for curve in ("curve", "leader")]
-        cells = [arm, str(counts[arm]), *(f"{n:.0f}" for n in needed)]
-        for at in budgets:
-            tests = np.array(_tests(rows, datasets, arm, str(at)))
-            less = tests - _tests(rows, datasets, "cold", str(at))
-            spread = f" +- {less.std(ddof=1) / len(less) ** 0.5:.3f}" if len(less) > 1 else ""
-            cells += [f"{tests.mean():.3f}", f"{less.mean():+.3f}{spread}"]
-        cells.append(f"{(less < -HURT).sum()} of {len(less)}")
+def table(rows: Iterable[Row]) -> str:
+    """Return, per budget and arm, test scores less those of the cold searches, and when cold's score was reached.
+
+    Scores are means over the seeds, compared dataset by dataset; in brackets, 95 % bootstrap intervals over datasets.
+    """
+    by_trial: dict[tuple[str, str], dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        by_trial[row["budget"], row["arm"]][row["dataset"]].append(row)
+    heads = ["budget", "arm", "datasets", "runs", "search", "test", "minus cold", "hurt", "share to cold's score"]
+    lines = [f"| {' | '.join(heads)} |", "| --- " * len(heads) + "|"]
+    for (budget, arm), of_arm in by_trial.items():
+        cold = by_trial.get((budget, "cold"), {})
+        shared = sorted(set(of_arm) & set(cold))
+        less = np.array([_mean(of_arm[d], "test") - _mean(cold[d], "test") for d in shared])
+        cells = [budget, arm, str(len(of_arm)), str(sum(map(len, of_arm.values())))]
+        cells += [f"{statistics.mean(_mean(of, name) for of in of_arm.values()):.3f}" for name in ("search", "test")]
+        if arm == "cold" or not shared:
+            cells += ["", ""]
+        else:
+            low, high = _interval(less)
+            cells += [f"{less.mean():+.3f} ({low:+.3f} to {high:+.3f})", f"{(less < -HURT).sum()} of {len(less)}"]
+        cells.append(f"{statistics.median(_share(of_arm[d], cold[d]) for d in shared):.2f}" if shared else "")
         lines.append(f"| {' | '.join(cells)} |")
-    by_chance = [_hurt_by_chance([r["test"][str(budgets[-1])] for r in _of(rows, d, "cold")]) for d in datasets]
-    return "\n".join([*lines, f"cold against itself, seeds drawn anew: {statistics.mean(by_chance):.0%} hurt"])
+    return "\n".join(lines)
 
 
-def _hurt_by_chance(tests: Sequence[float]) -> float:
-    """Return how often the median of seeds drawn with replacement is hurt, compared with another such median."""
-    draws = stream(0, "warm", "chance").choice(tests, (2, DRAWS, len(tests)))
-    one, other = np.median(draws, axis=2)
-    return float((one < other - HURT).mean())
+def _mean(rows: Sequence[Row], name: str) -> float:
+    return float(statistics.mean(row[name] for row in rows))
 
 
-def _needed(rows: Sequence[dict[str, Any]], datasets: Sequence[str], arm: str, curve: str) -> float:
-    """Return the evaluations after which a curve reached cold's median last value, the median over datasets."""
-    goals = {d: _middle(r[curve][-1][1] for r in _of(rows, d, "cold")) for d in datasets}
-    return _middle(_middle(_reached(r, curve, goals[d]) for r in _of(rows, d, arm)) for d in datasets)
+def _interval(values: np.ndarray) -> tuple[float, float]:
+    draws = stream(0, "warm", "bootstrap").integers(0, len(values), (RESAMPLES, len(values)))
+    low, high = np.percentile(values[draws].mean(axis=1), (2.5, 97.5))
+    return float(low), float(high)
 
 
-def _reached(row: dict[str, Any], curve: str, goal: float) -> float:
-    """Return after how many evaluations a score was reached; one more than there were if it never was."""
-    return float(next((at for at, score in row[curve] if score >= goal), row["evaluations"] + 1))
+def _share(rows: Sequence[Row], cold: Sequence[Row]) -> float:
+    """Return after which share of the cold searches' effort the leader had the mean score of their last leaders.
 
-
-def _tests(rows: Sequence[dict[str, Any]], datasets: Sequence[str], arm: str, at: str) -> list[float]:
-    return [_middle(r["test"].get(at, 0.0) for r in _of(rows, d, arm)) for d in datasets]
-
-
-def _of(rows: Sequence[dict[str, Any]], dataset: str, arm: str) -> list[dict[str, Any]]:
-    return [r for r in rows if r["dataset"] == dataset and r["arm"] == arm]
-
-
-def _middle(values: Iterable[float]) -> float:
-    found = list(values)
-    return statistics.median(found) if found else 0.0
+    Effort is time, or evaluations where these are the budget; the median over the seeds. A search that never gets
+    there counts as infinitely long.
+    """
+    at = 0 if cold[0]["budget"].endswith(" s") else 1
+    goal = statistics.mean(row["leader"][-1][2] for row in cold)
+    whole = float(str(cold[0]["budget"]).split()[0])
+    reached = [min((point[at] for point in row["leader"] if point[2] >= goal), default=float("inf")) for row in rows]
+    return float(statistics.median(reached) / whole)
 
 
 def main() -> int:
     """Run what is asked for and not there yet."""
-    ask = options(__doc__, AT[-1], DATASETS)
+    ask = options(__doc__, 0, [task.name for task in TASKS])
     ask.add_argument("--arms", default=",".join(ARMS))
-    ask.add_argument("--weights", type=Path)
+    ask.add_argument("--seconds", default="20,60")
+    ask.add_argument("--workers", type=int, default=2)
+    ask.add_argument("--held-out", action="store_true")
     asked = asked_for(ask, table)
-    arms, done = arms_of(ask, asked.arms, ARMS), trials_in(asked.out)
-    tasks = tuple(task for task in seed_tasks() if task.output is Kind.MASK)
-    if asked.weights:
-        tasks = described_by(tasks, asked.weights, asked.root, asked.out)
-    there = rows_in(asked.out)
-    if there and there[0].get("descriptors") != sorted(tasks[0].vectors):
-        ask.error(f"{asked.out} was made with other learned vectors; give the same --weights, or name another file")
+    budgets = [Budget(seconds=float(seconds)) for seconds in asked.seconds.split(",")]
+    if asked.evaluations:
+        budgets = [Budget(evaluations=asked.evaluations)]
+    arms = arms_of(ask, asked.arms, ARMS)
+    done = {(r["dataset"], r["arm"], r["seed"], r["budget"]) for r in rows_in(asked.out)}
     # Seeds outermost: a study that is cut short has every arm.
     trials = [
-        Trial(asked.root, dataset, arm, seed, asked.evaluations)
+        trial
         for seed in range(asked.seeds)
         for dataset in asked.only.split(",")
+        for budget in budgets
         for arm in arms
-        if (dataset, arm, seed, asked.evaluations) not in done
+        if (trial := Trial(dataset, arm, seed, budget)).key not in done
     ]
     for n, trial in enumerate(trials, 1):
-        row = run(trial, tasks)
+        row = run(trial, asked.root, asked.workers, held_out=asked.held_out)
         add_row(asked.out, row)
-        print(f"{n}/{len(trials)} {row['dataset']} {row['arm']} {row['seed']}: {row['test']}", file=sys.stderr)
+        print(f"{n}/{len(trials)} {' '.join(map(str, trial.key))}: {row['test']}", file=sys.stderr)
     return 0
 
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-COMMAND = "import sys; from evoseg.commands.main import run; sys.exit(run(sys.argv[1:]))"
+COMMAND = "import sys; from evoseg.cli.main import run; sys.exit(run(sys.argv[1:]))"
 
 
 def bounded(

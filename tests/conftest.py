@@ -7,9 +7,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 # Derandomised: a failure must be the change's, not the day's. No deadline: the machine may be shared.
-settings.register_profile(
-    "evoseg", deadline=None, derandomize=True, max_examples=100, suppress_health_check=[HealthCheck.too_slow]
-)
+# `pytest --hypothesis-profile thorough` looks at ten times as many examples, new ones in every run.
+quick = settings(deadline=None, derandomize=True, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("evoseg", quick)
+settings.register_profile("thorough", quick, derandomize=False, max_examples=250)
 settings.load_profile("evoseg")
 
 # A shell starts background jobs deaf to Ctrl-C, and children inherit that; the tests of interrupts must be heard.

@@ -13,6 +13,11 @@ def expert(request: dict[str, Any]) -> str:
         return json.dumps(_description(told.get("card", {})))
     if "Answer with `findings`" in system:
         return json.dumps({"findings": ["the worst image differs from the others"], "advice": ["flatten it first"]})
+    if "Answer with `verdicts`" in system:
+        content = request["messages"][1]["content"]
+        n = 0 if isinstance(content, str) else sum(part["type"] == "image_url" for part in content)
+        verdicts = [{"number": i, "marks": told.get("wanted", ""), "fits": 10 - i} for i in range(1, max(n, 1) + 1)]
+        return json.dumps({"verdicts": verdicts})
     texts = _crossed(told) if "by crossing and changing" in system else []
     tried = {_form(entry["program"]) for entry in told.get("tried", [])}
     fresh = [(name, text) for name, text in [*texts, *_recipes(told["card"])] if _form(text) not in tried]
@@ -75,7 +80,7 @@ def _filters(card: dict[str, Any], sign: float) -> list[tuple[str, list[str]]]:
         ("difference of Gaussians", [f'b = dog(a, sigma={scale:.2g}, polarity="{polarity}")']),
     ]
     lines = [
-        ("ridges", [f'b = ridge_multiscale(a, sigma_low={max(0.7, scale / 2):.2g}, polarity="{polarity}")']),
+        ("ridges", [f'b = hessian_ridge(a, sigma={max(0.7, scale / 2):.2g}, polarity="{polarity}")']),
         ("lines", [f'b = oriented(a, width={max(1.0, min(12.0, thickness)):.2g}, polarity="{polarity}")']),
     ]
     texture = [("texture", [f"t = deviation(a, radius={max(2, min(20, radius // 2))})", "b = gaussian(t, sigma=3.0)"])]

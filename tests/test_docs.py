@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 import evoseg
-from evoseg.data.files import write_labels
-from evoseg.data.scenes import draw_dataset
+from evoseg.datasets.io.files import write_labels
 from evoseg.pipeline import read_text
+from evoseg.synthetic import draw_dataset
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *(page for page in sorted((ROOT / "docs").rglob("*.md")) if "reference" not in page.parts)]
@@ -62,8 +62,9 @@ def test_pipelines_on_pages_are_valid(page):
         assert len(read_text(program)) > 1
 
 
-def test_the_readme_shows_one():
-    assert len(programs(ROOT / "README.md")) == 1
+def test_the_readme_shows_a_readable_pipeline_and_then_one_with_a_network():
+    shown = [read_text(program) for program in programs(ROOT / "README.md")]
+    assert [pipeline.has_network for pipeline in shown] == [False, True]
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +85,9 @@ def folder(request, tmp_path) -> Path:
         draw_dataset(scene, tmp_path / "plates", 8, (80, 100), seed=2, n_labelled=labelled)
     if page == "instances":
         number_objects(tmp_path / "plates" / "masks")
+    if page == "without-masks":
+        draw_dataset("nuclei", tmp_path / "drawn", 2, (60, 80), seed=4)
+        (tmp_path / "new_images").symlink_to(tmp_path / "drawn" / "images")
     if page in ("production", "other-tools"):
         (tmp_path / "found").symlink_to(request.getfixturevalue("found"))
         (tmp_path / "new_images").symlink_to(tmp_path / "plates" / "images")
@@ -106,13 +110,14 @@ def environment(tmp_path_factory) -> dict[str, str]:
     """Return an environment in which `evoseg` and `python` are those under test, as a task of a job array."""
     commands = tmp_path_factory.mktemp("bin")
     python = shlex.quote(sys.executable)
-    for name, words in (("evoseg", "-m evoseg.commands.main"), ("python", "")):
+    for name, words in (("evoseg", "-m evoseg.cli.main"), ("python", "")):
         (commands / name).write_text(f'#!/bin/sh\nexec {python} {words} "$@"\n')
         (commands / name).chmod(0o755)
     paths = {"PATH": f"{commands}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     return os.environ | paths | {"EVOSEG_HOME": str(commands / "home"), "SLURM_ARRAY_TASK_ID": "1"}
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("page", RUNNABLE, ids=lambda page: page.stem)
 def test_the_code_of_a_page_runs(page, folder, environment):
     for language, code, reason in blocks(page):

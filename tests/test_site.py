@@ -12,8 +12,10 @@ import pytest
 
 import evoseg
 import evoseg.operators
-from evoseg.commands.manual import commands
+from evoseg.cli.manual import commands
 from evoseg.operators.registry import operators
+
+pytestmark = pytest.mark.e2e
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -39,7 +41,7 @@ def headings(page: Path) -> set[str]:
 
 
 def test_every_operator_has_its_section_with_a_picture(site):
-    for op in operators(optional=True):
+    for op in operators(retired=True):
         page = site / "reference" / "operators" / f"{op.family}.html"
         assert op.name in headings(page)
         assert f"../../_images/{op.name}.png" in page.read_text("utf-8")

@@ -12,6 +12,8 @@ import pytest
 
 import evoseg
 
+pytestmark = pytest.mark.e2e
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -63,7 +65,7 @@ def test_the_wheel_holds_the_code_and_both_data_folders_and_nothing_else(wheel):
         kept = [p for p in (ROOT / folder).rglob("*") if p.is_file()]
         assert kept
         assert {f"evoseg/_data/{p.relative_to(ROOT).as_posix()}" for p in kept} <= names
-    assert {f"{info}/licenses/LICENSE", "evoseg/py.typed", "evoseg/library/weights/slim.safetensors"} <= names
+    assert {f"{info}/licenses/LICENSE", "evoseg/py.typed", "evoseg/networks/data/slim.safetensors"} <= names
     assert not any("__pycache__" in name for name in names)
 
 
@@ -76,7 +78,7 @@ def test_the_source_archive_is_complete(tmp_path):
 
 def test_the_installed_package_finds_its_data_from_an_empty_folder(installed, tmp_path):
     program = (
-        "import evoseg; from evoseg.base.resources import data_folder as f; "
+        "import evoseg; from evoseg.core.disk import data_folder as f; "
         "print(evoseg.__file__, f('agents') / 'README.md', f('pipelines_db') / 'README.md', sep='\\n')"
     )
     found = [Path(line) for line in run(installed / "python", "-c", program, cwd=tmp_path).splitlines()]
@@ -84,7 +86,7 @@ def test_the_installed_package_finds_its_data_from_an_empty_folder(installed, tm
     assert all(p.is_file() and p.is_relative_to(installed.parent) for p in found)
 
 
-@pytest.mark.skipif(not (ROOT / "evoseg/commands/main.py").is_file(), reason="the command line is not written yet")
+@pytest.mark.skipif(not (ROOT / "evoseg/cli/main.py").is_file(), reason="the command line is not written yet")
 def test_the_installed_command_answers_from_an_empty_folder(installed, tmp_path):
     assert "search" in run(installed / "evoseg", "--help", cwd=tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -1,7 +1,7 @@
-"""A Dask cluster as an executor: jobs go to its workers, and what a killed worker has taken along goes to another.
+"""Run jobs on a Dask cluster; the jobs of a worker that is killed go to another one.
 
-Alone imports `distributed`, and trusts none of its waits: each is done in a thread of its own while this one looks
-whether the cluster is still there.
+The only module that imports `distributed`. Its waits cannot be relied on, so each runs in a thread of its own,
+while this thread checks whether the cluster is still there.
 """
 
 import logging
@@ -18,12 +18,11 @@ from typing import Any, TypeVar, final
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from evoseg.base.errors import EvosegError, MissingPackageError
 from evoseg.cluster.remote import (
-    Answered,
     ClusterError,
-    Kit,
-    Wanting,
+    JobReply,
+    MissingPack,
+    WorkerContext,
     answer,
     differences,
     hash_of,
@@ -31,10 +30,11 @@ from evoseg.cluster.remote import (
     receive,
     versions,
 )
-from evoseg.data.pack import Pack
-from evoseg.evolve.jobs import Dealer, Job, Outcome
+from evoseg.core.errors import EvosegError, MissingPackageError
+from evoseg.datasets.memmap import Pack
+from evoseg.evolve.evaluation.jobs import Job, Outcome, Scheduler
+from evoseg.evolve.evaluation.processes import WorkerSettings
 from evoseg.evolve.ports import Task
-from evoseg.evolve.workers import WorkerSettings
 
 try:
     import distributed
@@ -46,24 +46,24 @@ except ImportError as error:
 R = TypeVar("R")
 
 CONNECT_S = 10.0
-"""For reaching the scheduler."""
+"""Time limit for connecting to the scheduler, s."""
 ANSWER_S = 30.0
-"""For a reply of the scheduler."""
+"""Time limit for a reply of the scheduler, s."""
 NO_WORKER_S = 30.0
-"""Without any worker, at the start or later: a nanny takes some seconds to replace one."""
+"""Time without any worker after which the cluster counts as lost, s; a nanny takes some seconds to replace one."""
 LEAVE_S = 5.0
-"""For letting go, also of what may not be there any more."""
+"""Time limit for cancelling and closing, s."""
 LOOK_S = 2.0
-"""Between two looks at who is there."""
+"""Time between two checks of which workers exist, s."""
 PIECE_BYTES = 4 << 20
-"""Of a pack; below what Dask calls a large graph."""
+"""Size of the pieces in which a pack is sent; below what Dask calls a large graph."""
 ATTEMPTS = 20
-"""For a job; Dask makes up to four of each where workers are killed."""
+"""Attempts at a job; Dask repeats each up to four times if workers are killed."""
 
 
 @contextmanager
-def connected(address: str) -> Iterator["Cluster"]:
-    """Connect to a cluster for a while.
+def connect_cluster(address: str) -> Iterator["Cluster"]:
+    """Context manager that yields a connection to a cluster.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def connected(address: str) -> Iterator["Cluster"]:
     """
     loud = logging.getLogger("distributed")
     level = loud.level
-    loud.setLevel(logging.CRITICAL)  # whatever goes wrong is told once, by us
+    loud.setLevel(logging.CRITICAL)  # problems are reported once, by us
     try:
         client = _client(address)
         try:
@@ -85,7 +85,7 @@ def connected(address: str) -> Iterator["Cluster"]:
             cluster.check()
             yield cluster
         finally:
-            _wait(_begun(client.close), LEAVE_S)
+            _wait(_start(client.close), LEAVE_S)
     finally:
         loud.setLevel(level)
 
@@ -96,7 +96,7 @@ def _client(address: str) -> "distributed.Client":
             warnings.simplefilter("ignore")  # of versions, which we compare ourselves
             return distributed.Client(address, timeout=CONNECT_S, set_as_default=False, name="evoseg")
 
-    begun = _begun(connect)
+    begun = _start(connect)
     try:
         # Something that accepts and says nothing would make the client wait for ever.
         if _wait(begun, 2 * CONNECT_S):
@@ -130,7 +130,7 @@ class Cluster:
         threads = Counter(urlsplit(slot).hostname for slot in self.slots())
         # Each machine has as much memory for values as one that searches alone.
         limits = WorkerSettings(1, WorkerSettings().cache_bytes // max(threads.values()))
-        return DaskExecutor(self, Kit(hash_of(pack.path), task, limits, versions()), pack.path)
+        return DaskExecutor(self, WorkerContext(hash_of(pack.path), task, limits, versions()), pack.path)
 
     def check(self) -> None:
         """Wait for a worker, and compare versions.
@@ -142,8 +142,8 @@ class Cluster:
         """
         self.slots()
         here = versions()
-        replies = {"the Dask scheduler": self._asked(self._scheduler_versions)}
-        there = self._asked(lambda: self._client.run(versions, on_error="return"))
+        replies = {"the Dask scheduler": self._ask(self._scheduler_versions)}
+        there = self._ask(lambda: self._client.run(versions, on_error="return"))
         replies |= {f"the Dask worker {address}": reply for address, reply in there.items()}
         for who, reply in replies.items():
             if isinstance(reply, OSError):
@@ -169,7 +169,7 @@ class Cluster:
         """
         until = monotonic() + NO_WORKER_S
         while True:
-            threads = self._asked(self._client.nthreads)
+            threads = self._ask(self._client.nthreads)
             if slots := sorted(address for address, n in threads.items() for _ in range(n)):
                 return slots
             if monotonic() > until:
@@ -178,7 +178,7 @@ class Cluster:
                 )
             sleep(0.2)
 
-    def gathered(self, futures: "Mapping[int, distributed.Future]") -> dict[int, Any]:
+    def gather(self, futures: "Mapping[int, distributed.Future]") -> dict[int, Any]:
         """Wait for futures; of those that failed or were forgotten, the value is None.
 
         Raises
@@ -186,7 +186,7 @@ class Cluster:
         ClusterError
             If there is no worker for some time, or the scheduler is gone.
         """
-        begun = _begun(lambda: self._client.gather(dict(futures), errors="skip"))
+        begun = _start(lambda: self._client.gather(dict(futures), errors="skip"))
         while not _wait(begun, LOOK_S):
             self.slots()
             self.cancel(self._forgotten(list(futures.values())))
@@ -199,21 +199,21 @@ class Cluster:
 
         A task that was meant for a worker, and lost it when there was no other, waits for that address for ever.
         """
-        at_work = {key for keys in self._asked(self._client.processing).values() for key in keys}
+        at_work = {key for keys in self._ask(self._client.processing).values() for key in keys}
         return [future for future in futures if future.status == "pending" and future.key not in at_work]
 
     def submit(self, slot: str, function: Callable[..., Any], *arguments: Any) -> "distributed.Future":
-        """Have a function called, by another worker if this one is gone."""
+        """Call a function on a worker, or on another one if that has ended."""
         return self._client.submit(function, *arguments, workers=[slot], allow_other_workers=True, pure=False)
 
     def cancel(self, futures: "Sequence[distributed.Future]") -> None:
-        """Let go of futures; whatever is being computed already ends within its own limits."""
+        """Cancel futures; computations that already run end within their own limits."""
         if not futures:
             return
-        _wait(_begun(lambda: self._client.cancel(list(futures), force=True)), LEAVE_S)
+        _wait(_start(lambda: self._client.cancel(list(futures), force=True)), LEAVE_S)
 
-    def _asked(self, call: Callable[[], R]) -> R:
-        begun = _begun(call)
+    def _ask(self, call: Callable[[], R]) -> R:
+        begun = _start(call)
         if not _wait(begun, ANSWER_S):
             raise ClusterError(f"{self._address}: the Dask scheduler has not answered for {ANSWER_S:.0f} s.")
         return self._result(begun)
@@ -234,26 +234,26 @@ class DaskExecutor:
     Parameters
     ----------
     cluster : Cluster
-    kit : Kit
+    context : WorkerContext
     pack : Path
         The packed images, for workers that have not got them yet.
 
     Attributes
     ----------
-    dealer : Dealer
+    scheduler : Scheduler
         Made anew when the workers' threads have changed; looked at when jobs are run.
     n_given_up : int
         Requests that failed in a child process as `Processes` counts them. A Dask worker that is killed does not count:
         its jobs give the same answers elsewhere.
     """
 
-    def __init__(self, cluster: Cluster, kit: Kit, pack: Path) -> None:
+    def __init__(self, cluster: Cluster, context: WorkerContext, pack: Path) -> None:
         self._cluster = cluster
-        self._kit = pickle.dumps(kit)
-        self._hash = kit.pack
+        self._context = pickle.dumps(context)
+        self._hash = context.pack
         self._pack = pack
         self._name = uuid4().hex
-        self._cache_bytes = kit.limits.cache_bytes
+        self._cache_bytes = context.limits.cache_bytes
         self._slots: list[str] = []
         self._look()
         self.n_given_up = 0
@@ -270,38 +270,43 @@ class DaskExecutor:
         for attempt in range(ATTEMPTS):
             if attempt or monotonic() - self._looked > LOOK_S:
                 self._look()
-            wanting: dict[str, str] = {}
+            missing: dict[str, str] = {}
             for i, reply in self._replies({i: job for i, job in enumerate(jobs) if i not in outcomes}).items():
-                if isinstance(reply, Wanting):
-                    wanting[reply.worker] = reply.address
+                if isinstance(reply, MissingPack):
+                    missing[reply.worker] = reply.address
                 else:
                     outcomes[i] = reply.outcome
                     self.n_given_up += reply.n_given_up
             if len(outcomes) == len(jobs):
                 return [outcomes[i] for i in range(len(jobs))]
-            for worker, address in wanting.items():
+            for worker, address in missing.items():
                 self._send_pack(worker, address)
         raise ClusterError(
-            f"{ATTEMPTS} attempts at a job have come to nothing: Dask workers end before they answer. Their own logs "
-            "say why; a memory limit may be too low."
+            f"{ATTEMPTS} attempts at a job have failed: Dask workers end before they send a result. See their logs; a "
+            "memory limit may be too low."
         )
 
     def close(self) -> None:
-        """Hold nothing: children of the workers end by themselves when nobody asks them."""
+        """Do nothing; idle child processes of the workers end by themselves."""
 
     def _look(self) -> None:
         slots, self._looked = self._cluster.slots(), monotonic()
         if slots != self._slots:
-            self._slots, self.dealer = slots, Dealer(len(slots), self._cache_bytes)
+            self._slots, self.scheduler = slots, Scheduler(len(slots), self._cache_bytes)
 
-    def _replies(self, jobs: Mapping[int, Job]) -> dict[int, Answered | Wanting]:
-        """Ask once; a job whose workers were killed again and again has no reply."""
+    def _slot(self, job: Job) -> str:
+        return self._slots[job.worker % len(self._slots)]
+
+    def _replies(self, jobs: Mapping[int, Job]) -> dict[int, JobReply | MissingPack]:
+        """Submit each job once; a job whose workers were killed repeatedly has no reply."""
         futures = {
-            i: self._cluster.submit(self._slots[job.worker % len(self._slots)], _answer, pickle.dumps((self._kit, job)))
+            i: self._cluster.submit(
+                self._slots[job.worker % len(self._slots)], _answer, pickle.dumps((self._context, job))
+            )
             for i, job in jobs.items()
         }
         try:
-            replies = self._cluster.gathered(futures)
+            replies = self._cluster.gather(futures)
         except BaseException:
             self._cluster.cancel(list(futures.values()))
             raise
@@ -318,7 +323,7 @@ class DaskExecutor:
                 last = at + PIECE_BYTES >= size
                 piece = (self._hash, self._name, at, file.read(PIECE_BYTES), last)
                 future = self._cluster.submit(address, _receive, worker, *piece)
-                self._cluster.gathered({0: future})
+                self._cluster.gather({0: future})
                 if future.status == "error":
                     _raise_unless_killed(future.exception(timeout=ANSWER_S))
 
@@ -347,8 +352,8 @@ def _raise_unless_killed(error: BaseException) -> None:
     raise ClusterError(f"a Dask worker failed ({type(error).__name__}: {error}).") from error
 
 
-def _begun(call: Callable[[], R]) -> "Future[R]":
-    """Begin a call in a thread that nobody has to wait for."""
+def _start(call: Callable[[], R]) -> "Future[R]":
+    """Start a call in a thread of its own."""
     future: Future[R] = Future()
 
     def run() -> None:

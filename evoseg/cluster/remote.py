@@ -1,7 +1,7 @@
-"""Inside a Dask worker: packs by the hash of their contents, and a child process per thread that answers jobs.
+"""The code inside a Dask worker: packs, stored by the hash of their contents, and a child process per thread.
 
-The child is the same one that a local search starts, so a job meets the same limits here as there. Questions and
-answers are pickled by us: the scheduler passes them on without looking inside.
+The child is the same process that a local search starts, so jobs meet the same limits. Jobs and
+replies are pickled here; the scheduler passes them on as bytes.
 """
 
 import os
@@ -20,14 +20,14 @@ import cv2
 import numpy as np
 
 from evoseg import __version__
-from evoseg.base.errors import EvosegError
-from evoseg.evolve.jobs import Job, Outcome
+from evoseg.core.errors import EvosegError
+from evoseg.evolve.evaluation.jobs import Job, Outcome
+from evoseg.evolve.evaluation.processes import Processes, WorkerError, WorkerSettings
 from evoseg.evolve.ports import Task
-from evoseg.evolve.workers import Processes, WorkerError, WorkerSettings
 from evoseg.operators import registry
 
 IDLE_S = 60.0
-"""After which a child that nobody has asked for ends; the searching machine may be gone without a word."""
+"""Idle time after which a child process ends, s, since the searching machine may vanish without notice."""
 MOST_PACKS = 8
 
 
@@ -36,8 +36,8 @@ class ClusterError(EvosegError, RuntimeError):
 
 
 @dataclass(frozen=True)
-class Kit:
-    """What a worker needs beside the jobs.
+class WorkerContext:
+    """What a worker needs in addition to the jobs.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class Kit:
 
 
 @dataclass(frozen=True)
-class Answered:
+class JobReply:
     """A job's outcome, and how many requests failed for a limit, a lack of memory or the death of their process."""
 
     outcome: Outcome
@@ -65,8 +65,8 @@ class Answered:
 
 
 @dataclass(frozen=True)
-class Wanting:
-    """A worker that has not got the pack yet.
+class MissingPack:
+    """The reply of a worker that does not have the pack yet.
 
     Attributes
     ----------
@@ -81,7 +81,7 @@ class Wanting:
 @cache
 def versions() -> dict[str, str]:
     """Return the versions of what decides an answer."""
-    revisions = ",".join(f"{op.name}@{op.revision}" for op in registry.operators(optional=True))
+    revisions = ",".join(f"{op.name}@{op.revision}" for op in registry.operators(retired=True))
     return {
         "evoseg": __version__,
         "operators": sha256(revisions.encode()).hexdigest()[:8],
@@ -110,7 +110,7 @@ def answer(question: bytes, folder: Path, worker: str, address: str) -> bytes:
     Parameters
     ----------
     question : bytes
-        Pickled: a pickled `Kit`, and a `Job`.
+        Pickled: a pickled `WorkerContext`, and a `Job`.
     folder : Path
         Where this worker keeps its files.
     worker, address : str
@@ -118,7 +118,7 @@ def answer(question: bytes, folder: Path, worker: str, address: str) -> bytes:
 
     Returns
     -------
-    bytes, a pickled `Answered` or `Wanting`
+    bytes, a pickled `JobReply` or `MissingPack`
 
     Raises
     ------
@@ -127,7 +127,7 @@ def answer(question: bytes, folder: Path, worker: str, address: str) -> bytes:
     """
     packed, job = pickle.loads(question)
     try:
-        kit: Kit = pickle.loads(packed)
+        context: WorkerContext = pickle.loads(packed)
     except (ImportError, AttributeError) as error:
         raise ClusterError(
             f"the Dask worker {address} cannot read the task ({error}). It must be a class in a module that is "
@@ -135,13 +135,13 @@ def answer(question: bytes, folder: Path, worker: str, address: str) -> bytes:
         ) from error
     except EvosegError as error:  # a file of the user's own that is not there, or another
         raise ClusterError(f"the Dask worker {address} cannot run the task: {error}") from error
-    if differ := differences(versions(), kit.versions):
+    if differ := differences(versions(), context.versions):
         raise ClusterError(other_versions(f"the Dask worker {address}", differ))
-    pack = folder / f"{kit.pack}.pack"
+    pack = folder / f"{context.pack}.pack"
     if not pack.is_file():
-        return pickle.dumps(Wanting(worker, address))
+        return pickle.dumps(MissingPack(worker, address))
     try:
-        return pickle.dumps(_CHILDREN.answer(packed, lambda: Processes(kit.task, pack, kit.limits), job))
+        return pickle.dumps(_CHILDREN.answer(packed, lambda: Processes(context.task, pack, context.limits), job))
     except WorkerError as error:
         raise ClusterError(f"in the Dask worker {address}, whose log says more: {error}") from error
 
@@ -186,35 +186,35 @@ def receive(folder: Path, pack: str, part: str, at: int, data: bytes, last: bool
 
 
 class _Children:
-    """Child processes between two jobs, the one used last at the end."""
+    """Idle child processes, the most recently used one last."""
 
     def __init__(self) -> None:
         self._idle: list[tuple[float, bytes, Processes]] = []
         self._lock = Lock()
         self._timer: Timer | None = None
 
-    def answer(self, kit: bytes, start: Callable[[], Processes], job: Job) -> Answered:
-        child = self._take(kit) or start()
+    def answer(self, context: bytes, start: Callable[[], Processes], job: Job) -> JobReply:
+        child = self._take(context) or start()
         before = child.n_given_up
         try:
             (outcome,) = child.run([job])
         except BaseException:
             child.close()
             raise
-        self._put(kit, child)
-        return Answered(outcome, child.n_given_up - before)
+        self._put(context, child)
+        return JobReply(outcome, child.n_given_up - before)
 
-    def _take(self, kit: bytes) -> Processes | None:
+    def _take(self, context: bytes) -> Processes | None:
         with self._lock:
             for i, (_, own, child) in reversed(list(enumerate(self._idle))):
-                if own == kit:
+                if own == context:
                     del self._idle[i]
                     return child
         return None
 
-    def _put(self, kit: bytes, child: Processes) -> None:
+    def _put(self, context: bytes, child: Processes) -> None:
         with self._lock:
-            self._idle.append((monotonic(), kit, child))
+            self._idle.append((monotonic(), context, child))
             self._watch()
 
     def _watch(self) -> None:

@@ -1,1 +1,1 @@
-"""The search: task, evaluator, workers, variation, selection, tuning, budget."""
+"""The search: tasks, proposers, evaluation, selection, budget."""

@@ -1,4 +1,4 @@
-"""When a search ends: by time, by evaluations, by reaching a score, or by being asked to."""
+"""When a search ends: after a time, after a number of evaluations, at a target score, or when it is interrupted."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from threading import Event
 from time import monotonic
 
-from evoseg.base.errors import SettingsError
+from evoseg.core.errors import SettingsError
 
 USUAL_S = 60.0
-"""A search's time, s, where nothing is said of its budget."""
+"""Default time budget of a search, s."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Budget:
     target_score: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a budget that is none.
+        """Raise if the budget is invalid.
 
         Raises
         ------
@@ -45,14 +45,17 @@ class Budget:
             if value is not None and not value > 0:
                 raise SettingsError(f"{name} is {value}; it must be positive.")
 
-    def part(self, share: float) -> "Budget":
-        """Return a share of it, which no score ends."""
-        evaluations = None if self.evaluations is None else round(share * self.evaluations)
-        return Budget(None if self.seconds is None else share * self.seconds, evaluations)
+    def part(self, seconds: float, evaluations: float, *, target: bool) -> "Budget":
+        """Return a share of the time and one of the evaluations, with or without the target score."""
+        return Budget(
+            None if self.seconds is None else seconds * self.seconds,
+            None if self.evaluations is None else round(evaluations * self.evaluations),
+            self.target_score if target else None,
+        )
 
 
 class Clock:
-    """Says whether a budget is spent, and why.
+    """Measures what a search has spent of its budget, and says why it ends.
 
     Parameters
     ----------
@@ -68,13 +71,22 @@ class Clock:
         self._stop = Event()
 
     def keep_back(self, seconds: float) -> None:
-        """Keep another part of the time for what comes after the search."""
+        """Reserve another part of the time for what follows the search."""
         self._reserve_s = seconds
 
     @contextmanager
-    def part(self, share: float) -> Iterator[None]:
-        """Go by a share of the budget meanwhile."""
-        whole, self._budget = self._budget, self._budget.part(share)
+    def part(self, seconds: float, evaluations: float | None = None, *, target: bool = False) -> Iterator[None]:
+        """Context manager within which only a share of the budget may be spent.
+
+        Parameters
+        ----------
+        seconds, evaluations : float
+            Shares, from the start of the whole; by default the same of both.
+        target : bool
+            Whether the target score ends this part, too.
+        """
+        share = seconds if evaluations is None else evaluations
+        whole, self._budget = self._budget, self._budget.part(seconds, share, target=target)
         try:
             yield
         finally:
@@ -91,11 +103,17 @@ class Clock:
 
     @property
     def stopped(self) -> bool:
-        """Whether somebody asked for the end."""
+        """Whether the search was asked to stop."""
         return self._stop.is_set()
 
+    @property
+    def seconds_left(self) -> float:
+        """Time until the search must end, s; infinite without a budget of time."""
+        limit = self._budget.seconds
+        return float("inf") if limit is None else max(0.0, limit - self._reserve_s - self.seconds)
+
     def late(self) -> bool:
-        """Return whether time is up or somebody asked for the end."""
+        """Return whether time is up or the search was asked to stop."""
         limit = self._budget.seconds
         return self._stop.is_set() or (limit is not None and self.seconds >= limit - self._reserve_s)
 

@@ -1,8 +1,8 @@
-"""Remember what a search was told, so that it can be taken up again or proven again.
+"""Record what the evaluators of a search return, so that the search can be resumed or replayed.
 
-For a seed, a search does the same whenever it is told the same. So no population, tuner or random stream is ever
-stored: a journal holds, in order, what the evaluators answered and why the search ended. A search that was cut short
-is run again from its beginning with answers from the journal, and goes on by itself once that is used up.
+For a given seed, a search does the same whenever its evaluators return the same. So no population, tuner or random
+stream is stored: a journal holds, in order, what the evaluators returned and why the search ended. A search that was
+interrupted runs again from its beginning with the recorded results, and continues by itself after the last one.
 """
 
 from abc import ABC, abstractmethod
@@ -13,14 +13,89 @@ from hashlib import blake2b
 from time import monotonic
 from typing import Protocol, TypeVar, cast, final
 
-from evoseg.base.errors import EvosegError
-from evoseg.evolve.answers import Answer, contiguous, in_words, same, stand_in
+import numpy as np
+
+from evoseg.core.errors import EvosegError
 from evoseg.evolve.budget import Budget, Clock
-from evoseg.evolve.evaluator import AnyEvaluator
-from evoseg.evolve.fitting import EVERYTHING, Effort
-from evoseg.evolve.jobs import Executor
-from evoseg.evolve.ports import Failed, Floats, Verdict
+from evoseg.evolve.evaluation.evaluator import EVERYTHING, Effort, Evaluator
+from evoseg.evolve.ports import Evaluation, Failed, Floats, Pruned, Scored
 from evoseg.pipeline import Pipeline
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Stands for what was sampled of a plane: too much to keep, and quick to have again.
+
+    Attributes
+    ----------
+    digest : str
+        Of the numbers.
+    """
+
+    digest: str
+
+
+Answer = Evaluation | Floats | Sampled | None
+
+
+def same(one: Answer, other: Answer) -> bool:
+    """Return whether two answers agree in every bit; of failures, in their reasons."""
+    if isinstance(one, Scored) and isinstance(other, Scored):
+        arrays = ((one.statistics, other.statistics), (one.scores, other.scores), (one.left_out, other.left_out))
+        return one.pipeline == other.pipeline and all(_bits(a) == _bits(b) for a, b in arrays)
+    if isinstance(one, Pruned) and isinstance(other, Pruned):
+        return _bits(np.float64(one.score)) == _bits(np.float64(other.score))
+    if isinstance(one, Failed) and isinstance(other, Failed):
+        return one.reason == other.reason
+    if isinstance(one, Sampled) and isinstance(other, Sampled):
+        return one.digest == other.digest
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+        return _bits(one) == _bits(other)
+    return one is None and other is None
+
+
+def in_words(answer: Answer) -> str:
+    """Describe an answer in a few words."""
+    if isinstance(answer, Scored):
+        bits = _short(answer.statistics, answer.scores, answer.left_out)
+        return f"scored {answer.score!r} as {answer.pipeline.digest[:12]}, bits {bits}"
+    if isinstance(answer, Pruned):
+        return f"pruned with {answer.score!r}"
+    if isinstance(answer, Failed):
+        return f"failed: {answer.reason}"
+    if isinstance(answer, Sampled):
+        return f"samples with digest {answer.digest}"
+    if answer is None:
+        return "no answer"
+    return f"statistics that sum up to {float(answer.sum())!r}, bits {_short(answer)}"
+
+
+def _bits(array: Floats | np.float64) -> tuple[tuple[int, ...], bytes]:
+    return array.shape, array.tobytes()
+
+
+def _short(*arrays: Floats) -> str:
+    """Return a short digest: a last bit may not show in a mean."""
+    return blake2b(b"".join(array.tobytes() for array in arrays), digest_size=4).hexdigest()
+
+
+def stand_in(sample: Floats | Failed | None) -> Sampled | None:
+    """Return what a journal keeps of a sample; None if there is none."""
+    if sample is None or isinstance(sample, Failed):
+        return None
+    return Sampled(blake2b(sample.tobytes(), digest_size=8).hexdigest())
+
+
+def contiguous(answer: Answer) -> Answer:
+    """Return an answer as it comes back from a journal: how arrays lie in memory decides the last bit of a sum."""
+    if isinstance(answer, np.ndarray):
+        return np.ascontiguousarray(answer)
+    if isinstance(answer, Scored):
+        arrays = (np.ascontiguousarray(a) for a in (answer.statistics, answer.scores, answer.left_out))
+        statistics, scores, left_out = arrays
+        return replace(answer, statistics=statistics, scores=scores, left_out=left_out)
+    return answer
+
 
 END = "end"
 """What an entry is about that says why the search ended."""
@@ -33,11 +108,11 @@ Ask = Callable[[Sequence[Pipeline], Callable[[], bool]], Sequence[Answer]]
 
 
 class JournalError(EvosegError, RuntimeError):
-    """A journal that does not belong to the search that reads it."""
+    """A journal that does not belong to this search."""
 
 
 class EndOfJournal(Exception):
-    """All that was recorded has been checked; not an error."""
+    """The end of the journal; not an error."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +122,7 @@ class Heading:
     Attributes
     ----------
     about : str
-        Evaluator and method, such as "search.evaluate", or `END`, or `ARRIVAL`.
+        JobEvaluator and method, such as "search.evaluate", or `END`, or `ARRIVAL`.
     question : str
         Digest of what was asked; of `END`, why the search ended; of `ARRIVAL`, at which border, and after a line break
         what came.
@@ -55,7 +130,7 @@ class Heading:
         The clock when the answer was there.
     killed : bool
         Whether a program failed meanwhile for a limit, a lack of memory or the death of its process, so that another
-        run may be told something else.
+        run may get other results.
     """
 
     about: str
@@ -67,11 +142,11 @@ class Heading:
 class Journal(Protocol):
     """Entries in their order: first those that were there are taken, then others are added."""
 
-    def ahead(self) -> Heading | None:
+    def peek(self) -> Heading | None:
         """Return the heading of the next entry, None if all have been taken."""
         ...
 
-    def take(self, programs: Sequence[Pipeline]) -> list[Answer]:
+    def next_entry(self, programs: Sequence[Pipeline]) -> list[Answer]:
         """Take the next entry: one answer for each of the programs that were asked about."""
         ...
 
@@ -86,7 +161,7 @@ class Journal(Protocol):
 
 @dataclass(frozen=True)
 class Difference:
-    """Where a second evaluation disagrees with the journal.
+    """Where a replay differs from the journal.
 
     Attributes
     ----------
@@ -106,7 +181,7 @@ class Difference:
 
 
 class DiffersError(Exception):
-    """A second evaluation disagrees with the journal.
+    """A replay differs from the journal.
 
     Parameters
     ----------
@@ -121,7 +196,7 @@ class DiffersError(Exception):
 
 @final
 class RecordedClock(Clock):
-    """Shows recorded times while there are any, and goes on from the last; the same for why the search ended.
+    """A clock that shows recorded times while there are any, and then goes on from the last.
 
     Parameters
     ----------
@@ -148,7 +223,7 @@ class RecordedClock(Clock):
         self.n_answers = 0
 
     def follow(self, journal: Journal, *, extend: bool = True) -> None:
-        """Go by a journal from now on, and add to it once it is used up; without `extend`, raise EndOfJournal there."""
+        """Follow a journal, and extend it after its last entry; without `extend`, raise EndOfJournal there."""
         self._journal = journal
         self._extend = extend
 
@@ -159,18 +234,18 @@ class RecordedClock(Clock):
 
     @property
     def replaying(self) -> bool:
-        """Whether there are recorded answers that the search has not been told yet."""
-        return self._journal is not None and self._journal.ahead() is not None
+        """Whether there are recorded answers that the search has not received yet."""
+        return self._journal is not None and self._journal.peek() is not None
 
     def reason(self, evaluations: int, best: float) -> str | None:
         """Return why the search ends now, or None to go on."""
         if self._journal is None or self.stopped:
             return super().reason(evaluations, best)
-        ahead = self._journal.ahead()
+        ahead = self._journal.peek()
         if ahead is not None:
             if ahead.about != END:
                 return None
-            self.take(ahead, ())
+            self.next_entry(ahead, ())
             return ahead.question
         if not self._extend:
             raise EndOfJournal
@@ -180,12 +255,13 @@ class RecordedClock(Clock):
             self._journal.add(Heading(END, reason, self.seconds), ())
         return reason
 
-    def arrival(self, border: int, present: Callable[[], str]) -> str:
-        """Return what has come from outside the search at a border between generations, "" if nothing.
+    def external_event(self, border: int | str, present: Callable[[], str]) -> str:
+        """Return what has come from outside the search at a border between generations or stages, "" if nothing.
 
-        While the journal lasts, it is told again where it came; then `present` is asked, and its answer written down.
+        While the journal lasts, it is returned where it was recorded; then `present` is called, and its result is
+        recorded.
         """
-        ahead = self._journal.ahead() if self._journal is not None else None
+        ahead = self._journal.peek() if self._journal is not None else None
         if ahead is None:
             came = present() if self._extend else ""
             if came:
@@ -194,10 +270,10 @@ class RecordedClock(Clock):
         at, _, came = ahead.question.partition("\n")
         if ahead.about != ARRIVAL or at != str(border):
             return ""
-        self.take(ahead, ())
+        self.next_entry(ahead, ())
         return came
 
-    def take(self, asked: Heading, programs: Sequence[Pipeline]) -> list[Answer]:
+    def next_entry(self, asked: Heading, programs: Sequence[Pipeline]) -> list[Answer]:
         """Take the next entry, which must be about this.
 
         Raises
@@ -206,26 +282,26 @@ class RecordedClock(Clock):
             If it is not.
         """
         assert self._journal is not None
-        found = self._journal.ahead()
+        found = self._journal.peek()
         if found is None:
             raise EndOfJournal
         if (found.about, found.question) != (asked.about, asked.question):
             raise JournalError(
-                f"entry {self.n_taken + 1} of the journal is about {found.about}, and now the search asks for "
-                f"{asked.about} or for other programs: evoseg, a library or the settings have changed since."
+                f"entry {self.n_taken + 1} of the journal is about {found.about}, but the search now evaluates "
+                f"{asked.about} or other programs: evoseg, a library or the settings have changed since."
             )
-        answers = self._journal.take(programs)
+        answers = self._journal.next_entry(programs)
         self.n_taken += 1
         self.n_answers += len(answers)
         self._killed_before = self.killed
         self.killed |= found.killed
         self._shown = found.seconds
-        if self._extend and self._journal.ahead() is None:
+        if self._extend and self._journal.peek() is None:
             self._start = monotonic() - found.seconds
             self._shown = None
         return answers
 
-    def take_back(self) -> None:
+    def undo_entry(self) -> None:
         """Forget the entry that was taken last, and all behind it, as if the search had been cut off before."""
         assert self._journal is not None
         self._journal.cut()
@@ -240,23 +316,20 @@ class RecordedClock(Clock):
             self._journal.add(replace(heading, seconds=self.seconds), answers)
 
 
-class _Witness(ABC):
-    """An evaluator between the search and the one that does the work.
+class JournalledEvaluator(ABC):
+    """An evaluator that stands between the search and the evaluator that does the work.
 
     Parameters
     ----------
     name : str
         The same in every process.
     evaluator : Evaluator
-    executor : Executor
-        What the evaluator runs its jobs by.
     clock : RecordedClock
     """
 
-    def __init__(self, name: str, evaluator: AnyEvaluator, executor: Executor, clock: RecordedClock) -> None:
+    def __init__(self, name: str, evaluator: Evaluator, clock: RecordedClock) -> None:
         self._name = name
         self._evaluator = evaluator
-        self._executor = executor
         self._clock = clock
         self.few = evaluator.few
 
@@ -265,41 +338,41 @@ class _Witness(ABC):
     ) -> list[Floats | Failed | None]:
         """Return what `Evaluator.judge` does or did."""
         about = Heading(f"{self._name}.judge", _digest(programs))
-        answers = self._told(about, programs, self._evaluator.judge, out_of_time) if programs else []
+        answers = self._answer(about, programs, self._evaluator.judge, out_of_time) if programs else []
         return cast(list[Floats | Failed | None], answers)
 
-    def prove(self, programs: Sequence[Pipeline]) -> list[Floats | Failed]:
-        """Return what `Evaluator.prove` does or did."""
-        return self._proven(Heading(f"{self._name}.judge", _digest(programs)), programs) if programs else []
+    def judge_finished(self, programs: Sequence[Pipeline]) -> list[Floats | Failed]:
+        """Return what `Evaluator.judge_finished` does or did."""
+        return self._judge_finished(Heading(f"{self._name}.judge", _digest(programs)), programs) if programs else []
 
     @abstractmethod
-    def _proven(self, about: Heading, programs: Sequence[Pipeline]) -> list[Floats | Failed]: ...
+    def _judge_finished(self, about: Heading, programs: Sequence[Pipeline]) -> list[Floats | Failed]: ...
 
     def evaluate(
         self,
         candidates: Sequence[Pipeline],
         out_of_time: Callable[[], bool] = lambda: False,
         effort: Effort = EVERYTHING,
-    ) -> list[Verdict | None]:
+    ) -> list[Evaluation | None]:
         """Return what `Evaluator.evaluate` does or did."""
         about = Heading(f"{self._name}.evaluate", _digest(candidates, effort))
         ask = partial(self._evaluator.evaluate, effort=effort)
-        answers = self._told(about, candidates, ask, out_of_time) if candidates else []
-        return cast(list[Verdict | None], answers)
+        answers = self._answer(about, candidates, ask, out_of_time) if candidates else []
+        return cast(list[Evaluation | None], answers)
 
-    def probe(
+    def sample_pixels(
         self, programs: Sequence[Pipeline], out_of_time: Callable[[], bool] = lambda: False
     ) -> list[Floats | Failed | None]:
-        """Return what `Evaluator.probe` does; of what it did, the journal holds digests only."""
+        """Return what `Evaluator.sample_pixels` does; of earlier results, the journal holds digests only."""
         about = Heading(f"{self._name}.probe", _digest(programs))
-        return self._sampled(about, programs, out_of_time) if programs else []
+        return self._sample(about, programs, out_of_time) if programs else []
 
     @abstractmethod
-    def _sampled(
+    def _sample(
         self, about: Heading, programs: Sequence[Pipeline], out_of_time: Callable[[], bool]
     ) -> list[Floats | Failed | None]: ...
 
-    def _sampled_again(self, about: Heading, programs: Sequence[Pipeline]) -> list[Floats | Failed | None]:
+    def _sample_again(self, about: Heading, programs: Sequence[Pipeline]) -> list[Floats | Failed | None]:
         """Sample planes of which the journal has digests, and compare.
 
         Raises
@@ -310,17 +383,17 @@ class _Witness(ABC):
             If a plane cannot be had at all now, which says nothing of what it was.
         """
         clock = self._clock
-        recorded = clock.take(about, programs)
+        recorded = clock.next_entry(about, programs)
         known = [i for i, answer in enumerate(recorded) if answer is not None]
-        samples = self._evaluator.probe([programs[i] for i in known], lambda: clock.stopped)
+        samples = self._evaluator.sample_pixels([programs[i] for i in known], lambda: clock.stopped)
         if clock.stopped:
             raise KeyboardInterrupt
         found: list[Floats | Failed | None] = [None] * len(programs)
         for i, sample in zip(known, samples, strict=True):
             if isinstance(sample, Failed) and sample.transient:
                 raise JournalError(
-                    f"a plane that the journal was made with cannot be computed now: {sample.reason}. The run is as it "
-                    "was; try again when the machine has more memory to spare, or with fewer workers."
+                    f"a plane of the original run cannot be computed now: {sample.reason}. The run has not been "
+                    "changed; try again with more free memory, or with fewer workers."
                 )
             self._compare(about, programs[i], recorded[i], stand_in(sample))
             found[i] = sample
@@ -331,57 +404,60 @@ class _Witness(ABC):
             raise DiffersError(Difference(self._clock.n_taken, about.about, program, in_words(then), in_words(now)))
 
     @abstractmethod
-    def _told(
+    def _answer(
         self, about: Heading, programs: Sequence[Pipeline], ask: Ask, out_of_time: Callable[[], bool]
     ) -> list[Answer]: ...
 
     @property
-    def _n_given_up(self) -> int:
-        return getattr(self._executor, "n_given_up", 0)
+    def n_given_up(self) -> int:
+        """As of the evaluator that does the work."""
+        return self._evaluator.n_given_up
 
 
 @final
-class Recorded(_Witness):
-    """Answers from the journal while that lasts; then asks the evaluator and writes down what it says."""
+class RecordedEvaluator(JournalledEvaluator):
+    """Answers from the journal while that lasts, and then records what the evaluator returns."""
 
-    def _told(
+    def _answer(
         self, about: Heading, programs: Sequence[Pipeline], ask: Ask, out_of_time: Callable[[], bool]
     ) -> list[Answer]:
         if self._replaying():
-            return self._clock.take(about, programs)
-        return self._asked(about, lambda: [contiguous(answer) for answer in ask(programs, out_of_time)], lambda a: a)
+            return self._clock.next_entry(about, programs)
+        return self._ask_and_record(
+            about, lambda: [contiguous(answer) for answer in ask(programs, out_of_time)], lambda a: a
+        )
 
-    def _proven(self, about: Heading, programs: Sequence[Pipeline]) -> list[Floats | Failed]:
+    def _judge_finished(self, about: Heading, programs: Sequence[Pipeline]) -> list[Floats | Failed]:
         """Answer from the journal only where that knows no failure: what failed once is tried again.
 
         What may come out otherwise is not written down, and then nothing after it either: a search that is resumed
         begins with it.
         """
         if self._replaying():
-            answers = cast(list[Floats | Failed], self._clock.take(about, programs))
+            answers = cast(list[Floats | Failed], self._clock.next_entry(about, programs))
             if not any(isinstance(answer, Failed) for answer in answers):
                 return answers
-            self._clock.take_back()
-        wanted, n_given_up = not self._clock.stopped, self._n_given_up
-        answers = [cast(Floats | Failed, contiguous(answer)) for answer in self._evaluator.prove(programs)]
+            self._clock.undo_entry()
+        wanted, n_given_up = not self._clock.stopped, self.n_given_up
+        answers = [cast(Floats | Failed, contiguous(answer)) for answer in self._evaluator.judge_finished(programs)]
         if any(isinstance(answer, Failed) and answer.transient for answer in answers):
             self._clock.withheld = True
         elif wanted:
-            self._clock.add(replace(about, killed=self._n_given_up > n_given_up), answers)
+            self._clock.add(replace(about, killed=self.n_given_up > n_given_up), answers)
         return answers
 
-    def _sampled(
+    def _sample(
         self, about: Heading, programs: Sequence[Pipeline], out_of_time: Callable[[], bool]
     ) -> list[Floats | Failed | None]:
         if self._replaying():
             try:
-                return self._sampled_again(about, programs)
+                return self._sample_again(about, programs)
             except DiffersError as error:
                 raise JournalError(
-                    f"planes that the journal was made with differ now (entry {error.difference.entry}): NumPy, OpenCV "
-                    "or the machine is another one than then. Resume the run where it was made, or start a new search."
+                    f"planes differ from those of the original run (entry {error.difference.entry}): NumPy, OpenCV "
+                    "or the machine is different. Resume the run where it was made, or start a new search."
                 ) from error
-        return self._asked(about, lambda: self._evaluator.probe(programs, out_of_time), stand_in)
+        return self._ask_and_record(about, lambda: self._evaluator.sample_pixels(programs, out_of_time), stand_in)
 
     def _replaying(self) -> bool:
         if self._clock.replaying and self._clock.stopped:
@@ -389,25 +465,25 @@ class Recorded(_Witness):
             raise KeyboardInterrupt
         return self._clock.replaying
 
-    def _asked(self, about: Heading, ask: Callable[[], list[A]], kept: Callable[[A], Answer]) -> list[A]:
+    def _ask_and_record(self, about: Heading, ask: Callable[[], list[A]], kept: Callable[[A], Answer]) -> list[A]:
         clock = self._clock
-        wanted, n_given_up = not clock.stopped, self._n_given_up
+        wanted, n_given_up = not clock.stopped, self.n_given_up
         answers = ask()
         # What an interrupt has cut short is done anew when the search is resumed, and so is all that follows it.
         if wanted and not (clock.stopped and any(answer is None for answer in answers)):
-            clock.add(replace(about, killed=self._n_given_up > n_given_up), [kept(answer) for answer in answers])
+            clock.add(replace(about, killed=self.n_given_up > n_given_up), [kept(answer) for answer in answers])
         return answers
 
 
 @final
-class Checked(_Witness):
-    """Asks the evaluator once more and compares with the journal, bit for bit."""
+class ReplayChecker(JournalledEvaluator):
+    """Evaluates again and compares with the journal, bit for bit."""
 
-    def _told(
+    def _answer(
         self, about: Heading, programs: Sequence[Pipeline], ask: Ask, out_of_time: Callable[[], bool]
     ) -> list[Answer]:
         clock = self._clock
-        recorded = clock.take(about, programs)
+        recorded = clock.next_entry(about, programs)
         known = [i for i, answer in enumerate(recorded) if answer is not None]  # time ran out on the others
         answers = ask([programs[i] for i in known], lambda: clock.stopped)
         if clock.stopped:
@@ -416,14 +492,14 @@ class Checked(_Witness):
             self._compare(about, programs[i], recorded[i], now)
         return recorded
 
-    def _proven(self, about: Heading, programs: Sequence[Pipeline]) -> list[Floats | Failed]:
-        answers = self._told(about, programs, lambda some, _: self._evaluator.prove(some), lambda: False)
+    def _judge_finished(self, about: Heading, programs: Sequence[Pipeline]) -> list[Floats | Failed]:
+        answers = self._answer(about, programs, lambda some, _: self._evaluator.judge_finished(some), lambda: False)
         return cast(list[Floats | Failed], answers)
 
-    def _sampled(
+    def _sample(
         self, about: Heading, programs: Sequence[Pipeline], out_of_time: Callable[[], bool]
     ) -> list[Floats | Failed | None]:
-        return self._sampled_again(about, programs)
+        return self._sample_again(about, programs)
 
 
 def _digest(programs: Sequence[Pipeline], effort: Effort | None = None) -> str:

@@ -1,4 +1,4 @@
-"""What the search says to and asks of others: tasks, proposers, and the values that pass between them."""
+"""The interfaces of the search: tasks, proposers, and the values that they exchange with it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,9 +8,9 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from evoseg.base.kinds import Kind
-from evoseg.data.dataset import Sample
-from evoseg.evolve.facts import Facts
+from evoseg.core.kinds import Kind
+from evoseg.datasets.dataset import Sample
+from evoseg.evolve.image_stats import ImageStats
 from evoseg.pipeline import Pipeline
 
 Item = Mapping[str, NDArray[Any]]
@@ -18,11 +18,17 @@ Item = Mapping[str, NDArray[Any]]
 
 Floats = NDArray[np.float64]
 
+KnownPlanes = Mapping[str, Mapping[str, NDArray[np.uint8]]]
+"""Planes by stem, then by the digest of the program that gives them.
+
+On images that networks were trained on, these are out of bag: by networks that have not seen the image.
+"""
+
 
 class Task(Protocol):
     """What is asked of a pipeline. The evaluator knows nothing else about the problem.
 
-    Implementations are picklable values: they travel to the workers once.
+    Implementations are picklable values, which are sent to the workers once.
     """
 
     @property
@@ -30,8 +36,8 @@ class Task(Protocol):
         """Kind of value that a candidate must return."""
         ...
 
-    def item(self, sample: Sample) -> dict[str, NDArray[Any]]:
-        """Return the arrays of a labelled sample that the search is to hold: ``image``, and what `truth` needs.
+    def arrays(self, sample: Sample) -> dict[str, NDArray[Any]]:
+        """Return the arrays of a labelled sample that the search keeps: ``image``, and what `target` needs.
 
         Jittered copies are made of images (``image``, ``moving``), masks (bool), ``labels``, ``points`` and ``shift``;
         other arrays stay as they are.
@@ -39,30 +45,31 @@ class Task(Protocol):
         ...
 
     def image(self, item: Item) -> NDArray[Any] | tuple[NDArray[Any], ...]:
-        """Return the `Raw` input of a pipeline, or several of them.
+        """Return the `Raw` input of a pipeline, or several.
 
-        A pipeline is then run on each: `judge` gets a tuple of outputs, surveys add up, probes look at the first.
+        The pipeline runs on each: `judge` then gets a tuple of outputs, histograms add up, and pixels are sampled from
+        the first.
         """
         ...
 
-    def truth(self, item: Item) -> Any:
-        """Return what `judge` and `survey` need of the truth; made once per image and process."""
+    def target(self, item: Item) -> Any:
+        """Return what `judge` and `histogram` compare with; made once per image and process."""
         ...
 
-    def judge(self, output: Any, truth: Any) -> Floats:
+    def judge(self, output: Any, target: Any) -> Floats:
         """Return statistics of shape (s,) of one output; those of one image's parts add up."""
         ...
 
     def score(self, statistics: Floats) -> Floats:
-        """Turn statistics of shape (..., s) into scores of shape (...), higher is better."""
+        """Turn statistics of shape (..., s) into scores of shape (...); higher is better."""
         ...
 
-    def survey(self, planes: tuple[NDArray[np.uint8], ...], truth: Any) -> Floats:
-        """Return what is needed to fit the numbers of a step that takes these planes, as a small array."""
+    def histogram(self, planes: tuple[NDArray[np.uint8], ...], target: Any) -> Floats:
+        """Return a small array from which `score_thresholds` ranks the thresholds of a step that takes these planes."""
         ...
 
-    def probe(self, plane: NDArray[np.uint8], truth: Any) -> Floats:
-        """Return a plane's values at fixed pixels of the foreground and of the background, to fit weights to.
+    def sample_pixels(self, plane: NDArray[np.uint8], target: Any) -> Floats:
+        """Return a plane's values at fixed pixels of the foreground and of the background, for fitting curves.
 
         Returns
         -------
@@ -70,15 +77,15 @@ class Task(Protocol):
         """
         ...
 
-    def sweep(self, survey: Floats) -> tuple[Floats, Floats | None]:
-        """Rank thresholds of a plane from its surveys of shape (n_images, ...).
+    def score_thresholds(self, histograms: Floats) -> tuple[Floats, Floats | None]:
+        """Score the thresholds of a plane from its histograms, of shape (n_images, ...).
 
         Returns
         -------
         scores : float64 array of shape (2, 256, n_images)
             For polarity bright (plane > level) and dark (plane <= level), and each level.
         statistics : float64 array of shape (2, 256, n_images, s), or None
-            What `judge` would say; None if the scores are only a guess at its verdict.
+            What `judge` would return; None if the scores are only an estimate.
         """
         ...
 
@@ -89,14 +96,14 @@ def inputs_of(task: Task, item: Item) -> tuple[NDArray[Any], ...]:
     return found if isinstance(found, tuple) else (found,)
 
 
-def judged(task: Task, outputs: tuple[Any, ...], truth: Any) -> Floats:
+def judge_outputs(task: Task, outputs: tuple[Any, ...], target: Any) -> Floats:
     """Return a task's statistics of the outputs for all inputs."""
-    return task.judge(outputs[0] if len(outputs) == 1 else outputs, truth)
+    return task.judge(outputs[0] if len(outputs) == 1 else outputs, target)
 
 
 @dataclass(frozen=True)
 class Failed:
-    """A candidate that could not be scored: data, not an exception.
+    """A candidate that could not be scored; data, not an exception.
 
     Attributes
     ----------
@@ -135,8 +142,10 @@ class Scored:
     jittered : float64 array of shape (n_images,), or None
         Scores on jittered copies of the images, NaN for those that have none; None if the candidate was not good
         enough to be tried on them.
+    taught : float64 array of shape (n_taught,), or None
+        Scores on images that networks have labelled, NaN if the candidate was not tried on them; None without such.
     handicap : float
-        For one that was not tried: what jitter has cost those that were, on average.
+        For one that was not tried: what jitter and these images have cost those that were, on average.
     """
 
     pipeline: Pipeline
@@ -145,6 +154,7 @@ class Scored:
     left_out: Floats
     proposer: str = ""
     jittered: Floats | None = None
+    taught: Floats | None = None
     handicap: float = 0.0
 
     @property
@@ -153,6 +163,14 @@ class Scored:
         if self.jittered is None:
             return self.left_out - self.handicap
         return np.where(np.isnan(self.jittered), self.left_out, (self.left_out + self.jittered) / 2)
+
+    @property
+    def cases(self) -> Floats:
+        """All scores that selection goes by: the robust ones, then those on images that networks have labelled."""
+        robust = self.robust
+        if self.taught is None:
+            return robust
+        return np.concatenate([robust, np.where(np.isnan(self.taught), robust.mean(), self.taught)])
 
     @property
     def score(self) -> float:
@@ -166,26 +184,42 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class TurnedAway:
-    """A candidate that a few images were enough to dismiss.
+class Pruned:
+    """A candidate that was dismissed after a few images (early stopping).
 
     Attributes
     ----------
     pipeline : Pipeline
     score : float
-        The mean over those few.
+        The mean over those few images.
     """
 
     pipeline: Pipeline
     score: float
 
 
-Verdict = Scored | Failed | TurnedAway
+Evaluation = Scored | Failed | Pruned
+
+
+class Descend(Protocol):
+    """Records how a program that is proposed now came about."""
+
+    def __call__(self, child: Pipeline, parents: Sequence[Pipeline], request: int | None = None) -> None:
+        """Record it, unless somebody else has proposed the program before.
+
+        Parameters
+        ----------
+        parents : sequence of Pipeline
+            The candidates that it was made from.
+        request : int, optional
+            Of a proposer that asks others, such as a language model: the number of the request that it answers.
+        """
+        ...
 
 
 @dataclass(frozen=True)
 class SearchView:
-    """What a proposer may look at: read only.
+    """What a proposer may look at; read only.
 
     Attributes
     ----------
@@ -195,25 +229,25 @@ class SearchView:
         Best first, distinct in their answers.
     select : callable (n, rng) -> list of Scored
         Draw parents by the search's own selection.
-    facts : Facts
+    stats : ImageStats
         What is known of the images.
-    probe : callable (programs) -> list
+    sample_pixels : callable (programs) -> list
         Per program that returns a plane, what the task samples of it, of shape (n_images, ...); Failed or None if
         there is nothing.
-    descend : callable (child, parents) -> None
-        Say which candidates a program that is proposed now was made from; one that was made from none needs no word.
+    descend : Descend
+        Record how a program that is proposed now came about.
     """
 
     population: Sequence[Scored]
     best: Sequence[Scored]
     select: Callable[[int, Generator], list[Scored]]
-    facts: Facts
-    probe: Callable[[Sequence[Pipeline]], Sequence[Floats | Failed | None]]
-    descend: Callable[[Pipeline, Sequence[Pipeline]], None] = lambda child, parents: None
+    stats: ImageStats
+    sample_pixels: Callable[[Sequence[Pipeline]], Sequence[Floats | Failed | None]]
+    descend: Descend = lambda child, parents, request=None: None
 
 
 class Proposer(Protocol):
-    """Anything that has ideas: variation, tuning, a warm start, a language model."""
+    """A source of candidates: variation, tuning, a warm start, a language model."""
 
     name: str
 
@@ -221,6 +255,6 @@ class Proposer(Protocol):
         """Return at most n pipelines that are ready now; an empty list is fine; never wait."""
         ...
 
-    def learn(self, verdicts: Sequence[Verdict]) -> None:
-        """Hear what became of this proposer's pipelines, repeats included."""
+    def learn(self, evaluations: Sequence[Evaluation]) -> None:
+        """Receive the evaluations of this proposer's pipelines, repeats included."""
         ...

@@ -1,4 +1,4 @@
-"""Selection, carried by DEAP: who becomes a parent, who survives, which candidates form the front."""
+"""Selection with DEAP: parents, survivors, and the Pareto front."""
 
 import random
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,13 +10,16 @@ from deap import base, tools
 from numpy.random import Generator
 
 from evoseg.evolve.ports import Floats, Scored
-from evoseg.evolve.skeletons import Skeleton, skeleton
+from evoseg.operators import registry
 from evoseg.pipeline import Pipeline
+from evoseg.pipeline.structure import Structure, structure_of
 
-STEP_PRICE = 0.001
-"""Score that a further step must be worth."""
-COST_PRICE = 0.001
-"""Score that a further ns per pixel must be worth."""
+STEP_PENALTY = 0.001
+"""Score that a further step must gain."""
+COST_PENALTY = 0.001
+"""Score that a further ns per pixel must gain."""
+CODE_PENALTY = 0.02
+"""Score that a step written in Python must gain."""
 
 
 @contextmanager
@@ -32,19 +35,25 @@ def deap_random(rng: Generator) -> Iterator[None]:
 
 @dataclass(eq=False)
 class Member:
-    """A scored candidate with a DEAP fitness: one value per image, less what its length and cost must be worth."""
+    """A scored candidate with a DEAP fitness: one value per image, less the penalty of its length and cost."""
 
     scored: Scored
     fitness: Any
 
 
-def price(pipeline: Pipeline) -> float:
-    """Return what the length and the cost of a pipeline must be worth."""
-    return STEP_PRICE * len(pipeline) + COST_PRICE * pipeline.cost
+def penalty(pipeline: Pipeline) -> float:
+    """Return the penalty of a pipeline's length and cost, in units of the score.
+
+    A network's cost is left out: what it is worth is judged once, against the best pipeline of filters alone. A step
+    written in Python counts the same whatever it costs: that was measured by a clock, which may not select anything.
+    """
+    measured = [op.cost(s.params) for s in pipeline.steps if (op := registry.get(s.operator)).code]
+    cost = pipeline.filter_cost - sum(measured)
+    return STEP_PENALTY * len(pipeline) + COST_PENALTY * cost + CODE_PENALTY * len(measured)
 
 
-def assured(scores: Floats) -> float:
-    """Return the mean over the images less its standard error: what suits some images only promises little for others.
+def lower_confidence(scores: Floats) -> float:
+    """Return the mean over the images less its standard error, so that a pipeline must suit all images, not just some.
 
     Parameters
     ----------
@@ -54,9 +63,9 @@ def assured(scores: Floats) -> float:
     return float(scores.mean() - (scores.std(ddof=1) / n**0.5 if n > 1 else 0.0))
 
 
-def priced(scored: Scored) -> float:
-    """Return the assured robust score less the price of length and cost."""
-    return assured(scored.robust) - price(scored.pipeline)
+def penalised_score(scored: Scored) -> float:
+    """Return the lower confidence bound of the score that selection goes by, less the penalty of length and cost."""
+    return lower_confidence(scored.cases) - penalty(scored.pipeline)
 
 
 def select(population: Sequence[Scored], n: int, rng: Generator) -> list[Scored]:
@@ -68,11 +77,10 @@ def select(population: Sequence[Scored], n: int, rng: Generator) -> list[Scored]
 
 
 def _members(population: Sequence[Scored]) -> list[Member]:
-    n_images = len(population[0].scores)
-    fitness = type("Fitness", (base.Fitness,), {"weights": (1.0,) * n_images})
+    fitness = type("Fitness", (base.Fitness,), {"weights": (1.0,) * len(population[0].cases)})
     found = []
     for scored in population:
-        found.append(Member(scored, fitness(tuple(scored.robust - price(scored.pipeline)))))
+        found.append(Member(scored, fitness(tuple(scored.cases - penalty(scored.pipeline)))))
     return found
 
 
@@ -82,34 +90,34 @@ def survivors(candidates: Iterable[Scored], size: int) -> list[Scored]:
     Half the places go to the best by score, so that cheap candidates cannot crowd out good ones.
     """
     distinct = distinct_answers(candidates)
-    ranked = sorted(distinct, key=priced, reverse=True)
+    ranked = sorted(distinct, key=penalised_score, reverse=True)
     kept, rest = ranked[: size // 2], ranked[size // 2 :]
     fitness = type("Fitness", (base.Fitness,), {"weights": (1.0, -1.0)})
-    members = [Member(s, fitness((priced(s), s.pipeline.cost))) for s in rest]
+    members = [Member(s, fitness((penalised_score(s), s.pipeline.cost))) for s in rest]
     front = tools.selNSGA2(members, min(len(members), size - len(kept))) if members else []
     return kept + [m.scored for m in front]
 
 
 def distinct_answers(candidates: Iterable[Scored]) -> list[Scored]:
-    """Return one candidate per answer, the one with the best price."""
+    """Return one candidate per answer, the one with the best penalised score."""
     best: dict[bytes, Scored] = {}
     for scored in candidates:
         rival = best.get(scored.answer)
-        if rival is None or priced(scored) > priced(rival):
+        if rival is None or penalised_score(scored) > penalised_score(rival):
             best[scored.answer] = scored
     return list(best.values())
 
 
 def leading(candidates: Iterable[Scored], n: int) -> list[Scored]:
-    """Return the n best by price, of distinct structures."""
-    first: dict[Skeleton, Scored] = {}
-    for scored in sorted(candidates, key=priced, reverse=True):
-        first.setdefault(skeleton(scored.pipeline), scored)
+    """Return the n best by penalised score, of distinct structures."""
+    first: dict[Structure, Scored] = {}
+    for scored in sorted(candidates, key=penalised_score, reverse=True):
+        first.setdefault(structure_of(scored.pipeline), scored)
     return list(first.values())[:n]
 
 
 class Front:
-    """The archive: candidates that no other beats in score, length and cost at once (DEAP's Pareto front)."""
+    """The archive: the Pareto front of score, length and cost, kept by DEAP."""
 
     def __init__(self) -> None:
         self._front = tools.ParetoFront(similar=lambda a, b: a.scored.answer == b.scored.answer)

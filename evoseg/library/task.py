@@ -6,29 +6,23 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
 
-from evoseg.base.kinds import Kind
-from evoseg.library.features import Descriptor, Vector
-from evoseg.library.images import IMAGES
-from evoseg.library.masks import MASKS
-from evoseg.metrics import binary, instances, points
+from evoseg.core.kinds import Kind
+from evoseg.library.descriptors import IMAGES, MASKS, Descriptor, Vector
+from evoseg.metrics import METRICS as ALL_METRICS
 from evoseg.pipeline import Pipeline, print_text
 
 STATISTICS: Mapping[str, Descriptor] = {"images": IMAGES, "masks": MASKS}
-"""The descriptors made of named numbers, by the names under which tasks hold these numbers."""
+"""Descriptors made of named numbers, by the key under which a task stores the numbers."""
 ROLES = ("best", "short", "cheap")
-METRICS: Mapping[Kind, Collection[str]] = {
-    Kind.MASK: binary.METRICS,
-    Kind.LABELS: instances.METRICS,
-    Kind.POINTS: points.METRICS,
-}
-"""What tasks that a library keeps are scored by, by the kind of value that their pipelines give."""
+METRICS: Mapping[Kind, Collection[str]] = {kind: ALL_METRICS[kind] for kind in (Kind.MASK, Kind.LABELS, Kind.POINTS)}
+"""Metrics by which stored tasks are scored, by the kind of value that their pipelines return."""
 TASKS: Mapping[str, Kind] = {"binary": Kind.MASK, "instances": Kind.LABELS, "points": Kind.POINTS}
-"""These kinds by the names that cards have for them."""
+"""Kinds of value by the names of tasks in cards."""
 
 
 @dataclass(frozen=True)
 class Card:
-    """What a person may say about a task; entries may be empty.
+    """What people say about a task; entries may be empty.
 
     Attributes
     ----------
@@ -71,30 +65,30 @@ class StoredPipeline:
 
 @dataclass(frozen=True, eq=False)
 class SolvedTask:
-    """What the library holds of one task.
+    """A solved task as the library stores it.
 
     Attributes
     ----------
     name : str
-        Short, for tables and files.
+        Short name for tables and files.
     card : Card
     metric : str
     n_images : int
-        That the search has seen.
+        Number of images that the search used.
     channels : int
         Of each image.
     statistics : mapping of str to mapping of str to float
         The numbers of each descriptor in `STATISTICS`, as far as measured.
     vectors : mapping of str to float32 array of shape (dim,)
-        Of learned descriptors, by the embedder's id; of unit length.
+        Of learned descriptors, by the embedder's id, in order of preference; of unit length.
     pipelines : tuple of StoredPipeline
         The best one first.
     hashes : tuple of str
-        Of the images that the search has seen (`evoseg.library.hashes`).
+        Of the images that the search has seen (`evoseg.library.description`).
     origin : str
-        Who solved it, how and when; not part of the identity.
+        Who solved the task, how and when; not part of its id.
     macros : mapping of str to str
-        Definitions that a language model named on the way, by name; not part of the identity.
+        Definitions by a language model, by name; not part of the id.
     """
 
     name: str
@@ -126,7 +120,7 @@ class SolvedTask:
 
     @property
     def output(self) -> Kind:
-        """What its pipelines give."""
+        """Kind of value that its pipelines return."""
         return TASKS[self.card.task]
 
     @property
@@ -135,21 +129,26 @@ class SolvedTask:
         return self.statistics.get("masks", {}).get("thickness")
 
     @cached_property
-    def masks(self) -> Mapping[str, float] | None:
-        """Standardised features of the masks; None if they were not measured."""
-        return MASKS.standard(self.statistics.get("masks", {}))
-
-    @cached_property
     def described(self) -> Mapping[str, Vector]:
-        """All vectors by the id of their descriptor, of named numbers and learned ones."""
-        found = dict(self.vectors)
-        for name, descriptor in STATISTICS.items():
-            vector = descriptor.vector(self.statistics.get(name, {}))
-            if vector is not None:
-                found[descriptor.id] = vector
-        return found
+        """All vectors by the id of their descriptor, of statistics and learned ones."""
+        return all_vectors(self.statistics, self.vectors)
 
 
-def slug(text: str) -> str:
+def all_vectors(statistics: Mapping[str, Mapping[str, float]], vectors: Mapping[str, Vector]) -> dict[str, Vector]:
+    """Return learned vectors and those of statistics, by the id of their descriptor."""
+    found = dict(vectors)
+    for name, values in statistics.items():
+        vector = STATISTICS[name].vector(values)
+        if vector is not None:
+            found[STATISTICS[name].id] = vector
+    return found
+
+
+def are_related(one: SolvedTask, other: SolvedTask) -> bool:
+    """Return whether two tasks have one origin: transfer between them says little of transfer between others."""
+    return one.id == other.id or (one.card.family != "" and one.card.family == other.card.family)
+
+
+def make_slug(text: str) -> str:
     """Return a name of at most 60 lower-case letters, digits and underscores."""
     return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")[:60].strip("_") or "task"

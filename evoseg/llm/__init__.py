@@ -1,1 +1,1 @@
-"""A proposer backed by a language model: its roles, its leash, and what it is told."""
+"""A proposer backed by a language model: roles, client, usage limits and conversation."""

@@ -1,11 +1,12 @@
-"""One endpoint that speaks chat completions: a request goes out, within a deadline and a size the body comes back.
+"""A chat model of any provider that LangChain knows: messages go out, and within a deadline an answer comes back.
 
-LangChain sends. What is read, judged and written down is the body as it came, since that is also all that a resumed
-run has. Clients of the model providers limit only the silence between two reads, retry by themselves and take bodies
-of any size; so the deadline, the retries and the size are kept here.
+LangChain builds the model, asks for structured output and returns the raw message, which is written down in one form
+for all providers, that of a chat completion: it is all that a resumed run has. What LangChain has no option for is kept
+here: a deadline for the whole call, a limit on the size of an answer, and no retries of its own (decision 28).
 """
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
@@ -15,18 +16,20 @@ from time import monotonic
 from typing import Any
 from urllib.parse import urlsplit
 
-from evoseg.base.errors import MissingPackageError, SettingsError, unknown
-from evoseg.llm.answers import Answer, strict_schema
+from evoseg.core.errors import MissingPackageError, SettingsError
 
 logger = logging.getLogger(__name__)
 
 MOST_BYTES = 1 << 20
-"""Of a reply's body."""
-FORMS = ("json_schema", "tool", "text")
+"""Of the body of an answer."""
+METHODS = ("json_schema", "tool", "text")
 """How a structured answer is asked for, the strictest first."""
-TOOL = "answer"
 INTERRUPTED = "interrupted"
-"""The fault of a call that nobody wanted an answer to any more."""
+"""The fault of a call whose answer is no longer wanted."""
+OPENAI = "openai"
+_LENGTH = ("length", "max_tokens", "max_output_tokens", "model_length")
+_REFUSED = ("content_filter", "refusal", "safety", "prohibited_content")
+"""Reasons for which providers end an answer early, or give none."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +40,17 @@ class Endpoint:
     ----------
     model : str
     base_url : str or None
-        None for OpenAI's own.
+        None for the provider's own.
     key : str
         Never printed, written or handed on.
+    provider : str
+        As LangChain calls it.
     """
 
     model: str
     base_url: str | None = None
     key: str = field(default="", repr=False)
+    provider: str = OPENAI
 
 
 def is_loopback(host: str) -> bool:
@@ -55,40 +61,57 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def split_name(agent: str) -> tuple[str, str]:
+    """Return provider and model of a name such as openai:gpt-5-mini.
+
+    Raises
+    ------
+    SettingsError
+        If it is not such a name.
+    """
+    provider, _, model = agent.partition(":")
+    if not provider or not model:
+        raise SettingsError(f"agent is '{agent}'; a model is named like openai:MODEL, PROVIDER:MODEL in general.")
+    return provider, model
+
+
+def key_variable(provider: str) -> str:
+    """Return the environment variable in which a provider's key is looked for."""
+    return "GOOGLE_API_KEY" if provider == "google_genai" else f"{provider.upper()}_API_KEY"
+
+
 def endpoint(agent: str, base_url: str | None, key: str) -> Endpoint:
     """Return the endpoint that a user named.
 
     Parameters
     ----------
     agent : str
-        "openai:MODEL", for OpenAI and whatever speaks its chat completions.
+        PROVIDER:MODEL. "openai" is also the provider of whatever else speaks chat completions, with a `base_url`.
+    key : str
+        From the environment.
 
     Raises
     ------
     SettingsError
-        If a name, the address or the key will not do.
+        If the name, the address or the key cannot be used.
     """
-    provider, _, model = agent.partition(":")
-    if provider != "openai" or not model:
-        hint = unknown("provider", provider, ["openai"]) if model else "a model is named like openai:MODEL."
-        raise SettingsError(f"agent is '{agent}'; {hint}")
+    provider, model = split_name(agent)
     if base_url is not None:
         try:
             parts = urlsplit(base_url)
         except ValueError as error:
-            raise SettingsError(f"base_url is '{base_url}', which is no address ({error}).") from error
+            raise SettingsError(f"base_url is '{base_url}', which is not an address ({error}).") from error
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise SettingsError(f"base_url is '{base_url}'; it must begin with https:// or http://.")
         if parts.username or parts.password or parts.query or parts.fragment:
-            raise SettingsError("base_url holds more than an address; keys belong into the environment.")
+            raise SettingsError("base_url contains more than an address; set keys in environment variables.")
         if parts.scheme == "http" and not is_loopback(parts.hostname) and key:
             raise SettingsError(
-                f"base_url is '{base_url}': the key in the environment would travel in the clear. Use https, or unset "
-                "the key."
+                f"base_url is '{base_url}': the key would be sent unencrypted. Use https, or unset the key."
             )
-    elif not key:
+    elif provider == OPENAI and not key:
         raise SettingsError("there is no key: set OPENAI_API_KEY in the environment, or name an endpoint by base_url.")
-    return Endpoint(model, base_url, key)
+    return Endpoint(model, base_url, key, provider)
 
 
 @dataclass
@@ -98,12 +121,12 @@ class Exchange:
     Attributes
     ----------
     status : int
-        0 if nothing came.
+        Of HTTP, as far as it is known; 0 if nothing came.
     body : str
-        Without the key, should the endpoint repeat it.
+        The answer as a chat completion, or what the endpoint says of an error; without the key, should it repeat it.
     retry_after_s : float or None, s
     fault : str
-        "" for a body with status 200.
+        "" for an answer.
     seconds : float, s
     """
 
@@ -124,7 +147,7 @@ class Message:
 
 
 class Client:
-    """Sends requests through LangChain's client, one at a time, from one thread.
+    """Sends requests to a chat model through LangChain, one at a time, from one thread.
 
     Parameters
     ----------
@@ -133,39 +156,32 @@ class Client:
     Raises
     ------
     MissingPackageError
-        If LangChain or its part for OpenAI is not installed.
+        If LangChain, or its package for the provider, is not installed.
+    SettingsError
+        If LangChain does not know the provider, or the provider's package refuses what it is given.
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
         self._exchange = Exchange()
+        self._http: Any = None
         try:
-            openai = import_module("openai")
-            init_chat_model = import_module("langchain.chat_models").init_chat_model
+            self._init_chat_model = import_module("langchain.chat_models").init_chat_model
             self._untraced = import_module("langsmith").tracing_context
-            host = urlsplit(endpoint.base_url or "").hostname
-            self._http = openai.DefaultAsyncHttpxClient(
-                # Variables such as HTTP_PROXY would send what is meant for this machine, the key with it, to another.
-                trust_env=host is None or not is_loopback(host),
-                event_hooks={"response": [self._listen]},
-                follow_redirects=False,
-                headers={"Accept-Encoding": "identity"},
-            )
-            self._model = init_chat_model(
-                f"openai:{endpoint.model}",
-                base_url=endpoint.base_url or "https://api.openai.com/v1",
-                # An endpoint without a key is given one that says so; without any, the client would refuse to start.
-                api_key=endpoint.key or "none",
-                http_async_client=self._http,
-                max_retries=0,
-                openai_proxy=None,  # of the variable OPENAI_PROXY, which the client above would refuse
-                use_responses_api=False,
-            )
+            if endpoint.provider == OPENAI:
+                self._http = self._bounded_http_client()
+            self._model(100, None)  # what cannot work is said before a search begins
         except ImportError as error:
+            package = f"langchain-{endpoint.provider.replace('_', '-')}"
             raise MissingPackageError(
-                f"a language model needs the packages langchain and langchain-openai ({error}). Install them, or go "
+                f"a language model needs the packages langchain and {package} ({error}). Install them, or search "
                 "without a model."
             ) from error
+        except ValueError as error:
+            said = str(error).partition("\n")[0]
+            if said.startswith("Unsupported"):
+                said = f"LangChain knows no provider '{endpoint.provider}', only openai, anthropic and others."
+            raise SettingsError(f"agent is '{endpoint.provider}:{endpoint.model}'; {said}") from error
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[Any] | None = None
         self._closed = False
@@ -173,22 +189,31 @@ class Client:
     def send(
         self,
         messages: Sequence[Message],
-        form: str,
-        schema: type[Answer],
+        method: str,
+        schema: dict[str, Any],
         max_tokens: int,
         temperature: float | None,
         deadline_s: float,
     ) -> Exchange:
-        """Send a request and wait for its answer until the deadline, which covers everything."""
+        """Send a request and wait for its answer until the deadline, which covers everything.
+
+        Parameters
+        ----------
+        method : str
+            One of `METHODS`.
+        schema : dict
+            A JSON schema; not used where text is asked for.
+        """
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
         self._exchange, began = Exchange(), monotonic()
-        options = self._options(form, schema, max_tokens, temperature)
-        fault = self._loop.run_until_complete(self._sent(messages, options, deadline_s))
         exchange = self._exchange
+        fault = self._loop.run_until_complete(
+            self._send(messages, method, schema, self._model(max_tokens, temperature), deadline_s)
+        )
         if self._endpoint.key:
             exchange.body = exchange.body.replace(self._endpoint.key, "[key]")
-        exchange.fault = exchange.fault or fault or ("" if exchange.status == 200 else _status_fault(exchange))
+        exchange.fault = exchange.fault or fault
         exchange.seconds = monotonic() - began
         return exchange
 
@@ -203,77 +228,118 @@ class Client:
         """Close connections and the event loop; for the thread that has sent."""
         loop = self._loop
         if loop is not None and not loop.is_closed():
-            for ending in (self._http.aclose(), loop.shutdown_asyncgens(), loop.shutdown_default_executor()):
-                loop.run_until_complete(ending)
+            if self._http is not None:
+                loop.run_until_complete(self._http.aclose())
+            loop.run_until_complete(loop.shutdown_asyncgens())
             loop.close()
 
-    async def _sent(self, messages: Sequence[Message], options: dict[str, Any], deadline_s: float) -> str:
+    def _model(self, max_tokens: int, temperature: float | None) -> Any:
+        """Return LangChain's model, with the options that all providers share."""
+        options: dict[str, Any] = {"max_retries": 0, "max_tokens": max_tokens}
+        if temperature is not None:
+            options["temperature"] = temperature
+        if self._endpoint.base_url:
+            options["base_url"] = self._endpoint.base_url
+        if self._endpoint.provider == OPENAI:
+            options |= {
+                "base_url": self._endpoint.base_url or "https://api.openai.com/v1",
+                # An endpoint without a key is given one that says so; without any, the model would refuse to be made.
+                "api_key": self._endpoint.key or "none",
+                "http_async_client": self._http,
+                "openai_proxy": None,  # of the variable OPENAI_PROXY, which the HTTP client would refuse
+                "use_responses_api": False,
+            }
+            if self._endpoint.base_url:
+                # LangChain sends max_completion_tokens, which only OpenAI itself is sure to know.
+                options["extra_body"] = {"max_tokens": options.pop("max_tokens")}
+        return self._init_chat_model(self._endpoint.model, model_provider=self._endpoint.provider, **options)
+
+    async def _send(
+        self, messages: Sequence[Message], method: str, schema: dict[str, Any], model: Any, deadline_s: float
+    ) -> str:
+        """Have the answer put into the exchange; return the fault, "" if there is none."""
         self._task = asyncio.current_task()
         if self._closed:
             return INTERRUPTED
         try:
-            with self._untraced(enabled=False):
-                # Cancelled at the deadline: limits of the client are per read, and one byte a second never meets them.
-                await asyncio.wait_for(
-                    self._model.bind(**options).ainvoke([_as_dict(message) for message in messages]), deadline_s
+            if method != "text":
+                strict = {"strict": True} if self._endpoint.provider == OPENAI else {}
+                model = model.with_structured_output(
+                    {"title": "answer", "description": "Give the answer.", **schema},
+                    method="function_calling" if method == "tool" else method,
+                    include_raw=True,
+                    **strict,
                 )
+            with self._untraced(enabled=False):
+                # Cancelled at the deadline: limits of providers' clients are per read, and a byte a second meets them.
+                answer = await asyncio.wait_for(model.ainvoke([_as_dict(m) for m in messages]), deadline_s)
+            self._exchange.status = self._exchange.status or 200
+            self._exchange.body = json.dumps(_completion(answer if method == "text" else answer["raw"]))
         except TimeoutError:
             return "timeout"
         except asyncio.CancelledError:
             return INTERRUPTED
         except Exception as error:
-            if self._exchange.status:
-                return ""  # whatever the client makes of a strange body, the body decides
-            name = type(error).__name__
-            # OpenAI's APIConnectionError, and what LangChain makes of it.
-            if "Connection" in name or "Timeout" in name:
-                return "connection"
-            # LangChain refuses to send, as it does where an old variable of its tracing is set.
-            logger.warning("the client of the agent cannot send: %s", name)
-            return "client"
+            return self._fault_of(error)
         finally:
             self._task = None
         return ""
 
-    def _options(self, form: str, schema: type[Answer], max_tokens: int, temperature: float | None) -> dict[str, Any]:
-        body: dict[str, Any] = {}
-        strict = {"name": TOOL, "schema": strict_schema(schema), "strict": True}
-        if form == "json_schema":
-            body["response_format"] = {"type": "json_schema", "json_schema": strict}
-        elif form == "tool":
-            function = {"name": TOOL, "parameters": strict["schema"], "description": "Give the answer."}
-            body["tools"] = [{"type": "function", "function": function}]
-            body["tool_choice"] = {"type": "function", "function": {"name": TOOL}}
-        # OpenAI's own endpoint wants the one name, everybody else knows the other.
-        body["max_tokens" if self._endpoint.base_url else "max_completion_tokens"] = max_tokens
-        if temperature is not None:
-            body["temperature"] = temperature
-        # By the body itself: other ways have LangChain parse the answer, and raise where it should be read.
-        return {"extra_body": body}
+    def _fault_of(self, error: Exception) -> str:
+        """Return the fault that an exception stands for; note what the endpoint says with it."""
+        name, exchange = type(error).__name__, self._exchange
+        # Where strict answers are asked for, OpenAI's package raises these instead of returning the answer.
+        if name == "LengthFinishReasonError":
+            exchange.body = error.completion.model_dump_json()  # type: ignore[attr-defined]
+            return "length"
+        if name == "ContentFilterFinishReasonError":
+            return "refusal"
+        response = getattr(error, "response", None)
+        status = getattr(error, "status_code", None) or getattr(response, "status_code", None)
+        if isinstance(status, int):
+            exchange.status = status
+            exchange.body = str(getattr(response, "text", "") or error)[:MOST_BYTES]
+            exchange.retry_after_s = _seconds(getattr(response, "headers", {}).get("retry-after"))
+            return _status_fault(status, exchange.body)
+        if exchange.status:
+            return "not a completion"  # something came that LangChain cannot read
+        if "Connection" in name or "Connect" in name or "Timeout" in name:
+            return "connection"
+        # LangChain refuses to send, as it does where an old variable of its tracing is set; or a method is unknown.
+        logger.warning("the client of the agent cannot send: %s", name)
+        return "refused" if isinstance(error, NotImplementedError | TypeError) else "client"
 
-    async def _listen(self, response: Any) -> None:
-        """Note a response's head, and have its body counted and kept while it is read."""
+    def _bounded_http_client(self) -> Any:
+        """Return an HTTP client for OpenAI's package that reads no more of an answer than is allowed."""
+        host = urlsplit(self._endpoint.base_url or "").hostname
+        return import_module("openai").DefaultAsyncHttpxClient(
+            # Variables such as HTTP_PROXY would send what is meant for this machine, the key with it, to another.
+            trust_env=host is None or not is_loopback(host),
+            event_hooks={"response": [self._bound]},
+            follow_redirects=False,
+            headers={"Accept-Encoding": "identity"},
+        )
+
+    async def _bound(self, response: Any) -> None:
+        """Have the bytes of a response counted while they are read."""
         exchange = self._exchange
         exchange.status = int(response.status_code)
-        exchange.retry_after_s = _seconds(response.headers.get("retry-after"))
         base: Any = import_module(type(response).__module__.partition(".")[0]).AsyncByteStream
         inner = response.stream
 
         class Counted(base):  # type: ignore[misc]
             async def __aiter__(self) -> AsyncIterator[bytes]:
-                data = bytearray()
+                n_bytes = 0
                 try:
                     async for chunk in inner:
-                        data += chunk
-                        if len(data) > MOST_BYTES:
+                        n_bytes += len(chunk)
+                        if n_bytes > MOST_BYTES:
                             exchange.fault = "too large"
                             raise ValueError("the body is too large")
                         yield chunk
                 except Exception:
                     exchange.fault = exchange.fault or "cut off"
                     raise
-                finally:
-                    exchange.body = bytes(data[:MOST_BYTES]).decode("utf-8", "replace") if not exchange.fault else ""
 
             async def aclose(self) -> None:
                 await inner.aclose()
@@ -292,14 +358,35 @@ def _as_dict(message: Message) -> dict[str, Any]:
     return {"role": message.role, "content": [{"type": "text", "text": message.text}, *pictures]}
 
 
-def _status_fault(exchange: Exchange) -> str:
-    if exchange.status == 429:
-        return "quota" if "insufficient_quota" in exchange.body else "rate"
-    if exchange.status in (401, 403):
+def _completion(raw: Any) -> dict[str, Any]:
+    """Return LangChain's message as a chat completion, the form in which answers are kept."""
+    about, usage = raw.response_metadata, raw.usage_metadata or {}
+    names = [name for name in ("finish_reason", "stop_reason", "done_reason") if name in about]
+    reason = about[names[0]] if names else "stop"
+    if reason is not None:
+        reason = str(reason).lower()
+        reason = "length" if reason in _LENGTH else "content_filter" if reason in _REFUSED else "stop"
+    message: dict[str, Any] = {"content": str(raw.text)}
+    if raw.tool_calls:
+        message["tool_calls"] = [{"function": {"arguments": json.dumps(raw.tool_calls[0]["args"])}}]
+    elif raw.invalid_tool_calls:
+        message["tool_calls"] = [{"function": {"arguments": raw.invalid_tool_calls[0]["args"]}}]
+    if refusal := raw.additional_kwargs.get("refusal"):
+        message["refusal"] = refusal
+    return {
+        "choices": [{"message": message, "finish_reason": reason}],
+        "usage": {"prompt_tokens": usage.get("input_tokens"), "completion_tokens": usage.get("output_tokens")},
+    }
+
+
+def _status_fault(status: int, body: str) -> str:
+    if status == 429:
+        return "quota" if "insufficient_quota" in body else "rate"
+    if status in (401, 403):
         return "auth"
-    if exchange.status == 404:
+    if status == 404:
         return "not found"
-    return "server" if exchange.status >= 500 else "refused" if exchange.status >= 400 else "not a completion"
+    return "server" if status >= 500 else "refused" if status >= 400 else "not a completion"
 
 
 def _seconds(value: str | None) -> float | None:

@@ -1,17 +1,39 @@
-"""What the model is told: trusted instructions first, then one JSON document in which everything is data."""
+"""What the model is sent: trusted instructions, then one JSON document in which everything is data.
 
+The data card in it holds statistics of images and masks, with the words of the dataset's card. Images become pictures.
+"""
+
+import base64
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from evoseg.core.kinds import Kind
+from evoseg.datasets.dataset import Sample
+from evoseg.drawing import ANSWER, TRUTH, Rgb, draw_outlines, resize_picture, to_rgb
+from evoseg.evolve.image_stats import ImageStats
 from evoseg.evolve.ports import Scored
-from evoseg.llm.card import image_id
+from evoseg.evolve.proposers.classics import intakes
 from evoseg.llm.client import Message
-from evoseg.llm.roles import Cast, Role
-from evoseg.operators.parameters import Numbers, OneOf, Parameter
+from evoseg.llm.roles import Role, RoleSet
+from evoseg.operators.parameters import ContentDigest, Numbers, OneOf, Parameter
 from evoseg.operators.registry import Operator
 from evoseg.pipeline import Pipeline, print_text
 
+MOST_IMAGES = 6
+MOST_PLANES = 12
+MOST_CHARACTERS = 2000
+RING_PX = 6
+"""Width of the surroundings that objects are compared with, px."""
+POINT_PX = 3
+"""Radius of the discs that stand for points, px."""
+MOST_POINTS = 500
+"""Points of an image whose neighbours are looked for."""
+WORDS = ("title", "modality", "domain", "foreground", "pixel_size", "notes")
 MOST_SCORES = 16
 MOST_TEXT = 3000
 """Characters of a program that is shown; sums of curves are mostly numbers and can be longer."""
@@ -21,29 +43,242 @@ DATA = (
 )
 
 
+def quote_text(text: str) -> str:
+    """Return a third party's text as data: short, without control characters."""
+    plain = "".join(c if c.isprintable() or c == "\n" else " " for c in text)
+    return plain if len(plain) <= MOST_CHARACTERS else plain[:MOST_CHARACTERS] + "…"
+
+
+def image_id(index: int) -> str:
+    """Return the name of an image for a model; file names are third-party text and are not sent."""
+    return f"img_{index + 1:03d}"
+
+
+def data_card(
+    words: Mapping[str, str], samples: Sequence[Sample], facts: ImageStats, n_images: int, task: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return the card as values that JSON knows.
+
+    Parameters
+    ----------
+    words : mapping of str to str
+        Entries of the dataset's own card.
+    samples : sequence of Sample
+        Some search images with masks or points.
+    facts : Facts
+        Of all search images.
+    n_images : int
+        How many search images there are.
+    task : mapping of str to str
+        Its "name", the "metric", and what a program "returns".
+    """
+    shapes = sorted({sample.image.shape[:2] for sample in samples})
+    returned = task.get("returns")
+    objects = _points(samples) if returned == Kind.POINTS else _objects(samples, numbered=returned == Kind.LABELS)
+    return {
+        "task": dict(task),
+        "said_of_it": {key: quote_text(words[key]) for key in WORDS if words.get(key)},
+        "images": n_images,
+        "height_width_px": [list(shape) for shape in shapes[:3]],
+        "channels": 1 if len(facts.distinct) == 1 else facts.channels,
+        "dtype": str(samples[0].image.dtype),
+        "levels_1_50_99_percent": [[_short(q[p]) for p in (1, 50, 99)] for q in facts.quantiles[:8]],
+        "objects": objects,
+        "planes": _planes(samples, facts),
+    }
+
+
+def _points(samples: Sequence[Sample]) -> dict[str, Any]:
+    """Return the number of points, and the distance to the next one; medians over images, or over points."""
+    found = [np.asarray(sample.points) for sample in samples]
+    apart: list[float] = []
+    for points in found:
+        some = points[:: -(-len(points) // MOST_POINTS) or 1]
+        distances = np.hypot(*(some[:, None] - points[None]).transpose(2, 0, 1))
+        # The nearest of all is the point itself.
+        apart += np.partition(distances, 1, axis=1)[:, 1].tolist() if len(points) > 1 else []
+    return {"per_image": int(np.median([len(points) for points in found]))} | (
+        {"distance_to_next_px": _short(float(np.median(apart)))} if apart else {}
+    )
+
+
+def _objects(samples: Sequence[Sample], *, numbered: bool) -> dict[str, Any]:
+    """Return size, thickness, shape and number of the objects; medians over objects, or over images.
+
+    Where objects are numbered, their areas and how many there are hold for each of those that touch.
+    """
+    shares, counts, areas, thicknesses, elongations, touching = [], [], [], [], [], []
+    for sample in samples:
+        mask = np.ascontiguousarray(sample.mask).astype(np.uint8)
+        shares.append(float(mask.mean()))
+        n, _, statistics, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+        each = statistics[1:, cv2.CC_STAT_AREA]
+        if numbered and sample.labels is not None:
+            each = np.unique(sample.labels[sample.labels > 0], return_counts=True)[1]
+        counts.append(len(each))
+        if n == 1:
+            continue
+        areas += [int(a) for a in each]
+        distance = cv2.distanceTransform(cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_REPLICATE), cv2.DIST_L2, 5)
+        ridge = (distance >= cv2.dilate(distance, np.ones((3, 3), np.uint8))) & (distance > 0)
+        thicknesses.append(2 * float(np.median(distance[ridge])))
+        sides = statistics[1:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]]
+        # Area over squared thickness: 0.8 for a disc, large for lines however they bend.
+        elongations.append(float(statistics[1:, cv2.CC_STAT_AREA].sum() / (thicknesses[-1] ** 2 * (n - 1))))
+        inner = (statistics[1:, cv2.CC_STAT_LEFT] > 0) & (statistics[1:, cv2.CC_STAT_TOP] > 0)
+        right = statistics[1:, cv2.CC_STAT_LEFT] + sides[:, 0] < mask.shape[1]
+        touching.append(float(1 - (inner & right).mean()))
+    if not areas:
+        return {"share_of_pixels": _short(float(np.mean(shares))), "per_image": 0}
+    return {
+        "share_of_pixels": _short(float(np.mean(shares))),
+        "per_image": int(np.median(counts)),
+        "area_px_10_50_90_percent": [int(np.percentile(areas, p)) for p in (10, 50, 90)],
+        "thickness_px": _short(float(np.median(thicknesses))),
+        "area_over_squared_thickness": _short(float(np.median(elongations))),
+        "share_at_the_border": _short(float(np.median(touching))),
+    }
+
+
+def _planes(samples: Sequence[Sample], facts: ImageStats) -> list[dict[str, Any]]:
+    """Return how much objects differ from the rest in each plane, the best plane first.
+
+    In standard deviations of the plane: against everything else, and against what surrounds the objects.
+    """
+    found: list[dict[str, Any]] = []
+    for intake in intakes(facts):
+        everywhere, around, coarse = [], [], []
+        for sample in samples:
+            plane = intake(sample.image).astype(np.float32)
+            foreground = _foreground(sample)
+            if not foreground.any() or foreground.all():
+                continue
+            everywhere.append(_difference(plane, foreground, ~foreground))
+            size = 2 * RING_PX + 1
+            near = cv2.dilate(foreground.astype(np.uint8), np.ones((size, size), np.uint8)) > 0
+            around.append(_difference(plane, foreground, near & ~foreground))
+            coarse.append(float(cv2.GaussianBlur(plane, (0, 0), 20).std() / (plane.std() + 1e-6)))
+        if everywhere:
+            call = print_text(intake).rstrip().rpartition("return ")[2]
+            found.append(
+                {
+                    "plane": call,
+                    "objects_minus_rest": _short(float(np.mean(everywhere))),
+                    "objects_minus_surroundings": _short(float(np.mean(around))),
+                    "share_of_slow_variation": _short(float(np.mean(coarse))),
+                }
+            )
+    best = sorted(found, key=lambda p: -max(abs(p["objects_minus_rest"]), abs(p["objects_minus_surroundings"])))
+    return best[:MOST_PLANES]
+
+
+def _foreground(sample: Sample) -> NDArray[np.bool_]:
+    """Return where objects are: the mask, or small discs about the points."""
+    if sample.mask is not None:
+        return sample.mask
+    discs = np.zeros(sample.image.shape[:2], np.uint8)
+    for row, col in np.asarray(sample.points):
+        cv2.circle(discs, (round(float(col)), round(float(row))), POINT_PX, 1, -1)
+    return discs > 0
+
+
+def _difference(plane: NDArray[np.float32], inside: NDArray[np.bool_], outside: NDArray[np.bool_]) -> float:
+    if not outside.any():
+        return 0.0
+    return float((plane[inside].mean() - plane[outside].mean()) / (plane.std() + 1e-6))
+
+
+def _short(number: float) -> float:
+    return float(f"{number:.3g}")
+
+
+SIDE_PX = 384
+"""Longer side of a panel."""
+_GAP_PX = 6
+_BAR_PX = 22
+_LENGTHS = (5, 10, 20, 50, 100, 200, 500, 1000, 2000)
+
+
+def panels(image: NDArray[Any], truth: NDArray[Any] | None, answer: NDArray[Any] | None) -> Rgb:
+    """Return the image by percentiles, by logarithms if it has more than 8 bits, with outlines, and its errors.
+
+    Parameters
+    ----------
+    image : array of shape (M, N, C)
+    truth, answer : array of shape (M, N), or None
+        Masks or labels.
+        Outlines are blue for the truth, orange for the answer, white for both. The last panel, there if both are,
+        has missed pixels in blue and wrongly marked ones in orange.
+
+    Returns
+    -------
+    uint8 array of shape (P, Q, 3)
+        Below the panels, a bar with its length in pixels of the image.
+    """
+    factor = min(1.0, SIDE_PX / max(image.shape[:2]))
+    shape = (max(1, round(image.shape[0] * factor)), max(1, round(image.shape[1] * factor)))
+    plain = to_rgb(image)
+    shown = [resize_picture(plain, shape)]
+    if image.dtype != np.uint8:
+        finite = np.where(np.isfinite(image), image, 0).astype(np.float32)
+        shown.append(resize_picture(to_rgb(np.log1p(finite - finite.min())), shape))
+    if truth is not None:
+        nothing = np.zeros_like(truth)
+        shown.append(draw_outlines(plain, nothing if answer is None else answer, truth, shape, 1))
+    if truth is not None and answer is not None:
+        shown.append(resize_picture(_errors(truth > 0, answer > 0), shape))
+    gap = np.full((shape[0], _GAP_PX, 3), 255, np.uint8)
+    row = np.concatenate([part for panel in shown for part in (gap, panel)][1:], axis=1)
+    return np.concatenate([row, _bar(row.shape[1], shape[1], factor)], axis=0)
+
+
+def data_url(picture: Rgb) -> str:
+    """Return a picture as a PNG in a data URL."""
+    _, data = cv2.imencode(".png", np.ascontiguousarray(picture[:, :, ::-1]))
+    return f"data:image/png;base64,{base64.b64encode(data.tobytes()).decode()}"
+
+
+def _errors(truth: NDArray[Any], answer: NDArray[Any]) -> Rgb:
+    picture = np.zeros((*truth.shape, 3), np.uint8)
+    picture[truth & answer] = 90
+    picture[truth & ~answer] = TRUTH
+    picture[answer & ~truth] = ANSWER
+    return picture
+
+
+def _bar(width: int, panel: int, factor: float) -> Rgb:
+    """Return a strip with a bar of a round length of at most half a panel."""
+    strip = np.full((_BAR_PX, width, 3), 255, np.uint8)
+    length = max((n for n in _LENGTHS if n * factor <= panel / 2), default=_LENGTHS[0])
+    end = min(width - 1, 2 + round(length * factor))
+    cv2.rectangle(strip, (2, 6), (end, 10), (0, 0, 0), -1)
+    cv2.putText(strip, f"{length} px", (end + 4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
+    return strip
+
+
 def messages(
-    role: Role, cast: Cast, operators: Sequence[Operator], told: Mapping[str, Any], pictures: Sequence[str]
+    role: Role, role_set: RoleSet, operators: Sequence[Operator], context: Mapping[str, Any], pictures: Sequence[str]
 ) -> list[Message]:
-    """Return what a role is told.
+    """Return the messages for a role.
 
     Parameters
     ----------
     operators : sequence of Operator
         Those that this search may use.
-    told : mapping of str to JSON values
+    context : mapping of str to JSON values
         By the names of `INPUTS`; a role gets what it lists, as far as there is something.
     pictures : sequence of str
         Data URLs.
     """
     parts = {
-        "form": cast.form,
+        "form": role_set.form,
         "operators": operators_text(operators),
-        "programs": str(cast.schedule.programs),
+        "programs": str(role_set.schedule.programs),
     }
     prompt = role.prompt
     for name, text in parts.items():
         prompt = prompt.replace(f"{{{{{name}}}}}", text)
-    document = {name: told[name] for name in role.inputs if told.get(name)}
+    document = {name: context[name] for name in role.inputs if context.get(name)}
     shown = tuple(pictures) if "pictures" in role.inputs else ()
     data = f"{DATA}\n\n{json.dumps(document, indent=1, ensure_ascii=False)}"
     return [Message("system", prompt), Message("user", data, shown)]
@@ -70,33 +305,35 @@ def _value(parameter: Parameter) -> str:
     if isinstance(domain, Numbers):
         most = f"{domain.least}" if domain.least == domain.most else f"{domain.least} to {domain.most}"
         return f"({most} numbers, {domain.low:g} to {domain.high:g})"
+    if isinstance(domain, ContentDigest):
+        return f'"{parameter.default}"'
     if parameter.fitted:
         return f"{parameter.default}[found by the search]"
     unit = "" if domain.unit == "one" else f" {domain.unit}"
     return f"{parameter.default}[{domain.low:g} to {domain.high:g}{', odd' if domain.odd else ''}{unit}]"
 
 
-def shown_text(pipeline: Pipeline) -> str:
+def program_text(pipeline: Pipeline) -> str:
     """Return a program as the model sees it: without the line of revisions."""
     return print_text(pipeline.for_images(None)).partition("\n")[2].rstrip()
 
 
-def presentable(pipeline: Pipeline) -> bool:
+def is_presentable(pipeline: Pipeline) -> bool:
     """Return whether a program is short enough to be shown."""
-    return len(shown_text(pipeline)) <= MOST_TEXT
+    return len(program_text(pipeline)) <= MOST_TEXT
 
 
-def shown_parent(scored: Scored) -> dict[str, Any]:
+def describe_parent(scored: Scored) -> dict[str, Any]:
     """Return a scored program with its score on each image, the worst first where there are many."""
     order = scored.scores.argsort(kind="stable")[:MOST_SCORES]
     shown = sorted(order) if len(scored.scores) <= MOST_SCORES else order
     return {
-        "program": shown_text(scored.pipeline),
-        "score": _short(scored.score),
-        "cost_ms_per_mpx": _short(scored.pipeline.cost),
-        "score_per_image": {image_id(int(i)): _short(scored.scores[i]) for i in shown},
+        "program": program_text(scored.pipeline),
+        "score": _round_score(scored.score),
+        "cost_ms_per_mpx": _round_score(scored.pipeline.cost),
+        "score_per_image": {image_id(int(i)): _round_score(scored.scores[i]) for i in shown},
     }
 
 
-def _short(number: float) -> float:
+def _round_score(number: float) -> float:
     return round(float(number), 4)

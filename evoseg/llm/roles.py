@@ -1,14 +1,114 @@
 """Roles of a language model, as files that people edit: front matter and a prompt."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
-from evoseg.base.errors import EvosegError, unknown
-from evoseg.base.untrusted import YamlError, read_file, read_yaml
-from evoseg.llm.schedule import Schedule
+import numpy as np
+from numpy.random import Generator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from evoseg.core.errors import EvosegError, unknown
+from evoseg.core.untrusted import YamlError, read_file, read_yaml
+from evoseg.evolve.ports import Scored
+from evoseg.pipeline import Pipeline
+
+Count = Annotated[int, Field(ge=0)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+T = TypeVar("T", bound=BaseModel)
+
+AKIN = 0.6
+"""Share of common operators from which two programs count as related."""
+
+
+class Entries(BaseModel):
+    """Entries of a file that people write; unknown entries and wrong types are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Schedule(Entries):
+    """Which role is asked in which round, and when to stop.
+
+    Attributes
+    ----------
+    first, warmup : str, int
+        The role of the first rounds, and the number of these rounds.
+    opening : tuple of str
+        Roles that are asked once, before the first round.
+    every : mapping of str to int
+        Roles that are asked in every n-th round after those; 0 means never. A role that gives no programs is
+        asked before one that does.
+    otherwise : str
+        The role of all other rounds.
+    programs, parents : int
+        Numbers of programs that are requested, and of parents that are shown, in a round.
+    patience : int
+        Number of consecutive rounds without a program among the best, after which the model is not asked any more.
+    temperature : float, ranks
+        Of the draw of parents: the smaller it is, the more the best are preferred.
+    same_lineage : float
+        A program's weight is multiplied by this for each related parent that was drawn already.
+    deadline_s : float, s
+        Time limit of a whole call.
+    faults_to_pause, pause_s : int, float (s)
+        After this number of consecutive faults, nothing is sent for this time.
+    """
+
+    first: str = "generate"
+    warmup: Count = 2
+    opening: tuple[str, ...] = Field((), strict=False)
+    every: Mapping[str, Count] = Field(default_factory=dict)
+    otherwise: str = "evolve"
+    programs: Count = 4
+    parents: Count = 3
+    patience: Count = 8
+    temperature: Amount = 3.0
+    same_lineage: Amount = 0.3
+    deadline_s: Amount = 60.0
+    faults_to_pause: Count = 5
+    pause_s: Amount = 60.0
+
+    def chain(self, number: int, gives_programs: Mapping[str, bool]) -> tuple[str, ...]:
+        """Return the roles of a round, numbered from 1; the last one gives programs."""
+        if number <= self.warmup:
+            return (*self.opening, self.first) if number == 1 else (self.first,)
+        later = number - self.warmup
+        due = [name for name, n in self.every.items() if n > 0 and later % n == 0]
+        last = next((name for name in due if gives_programs[name]), self.otherwise)
+        return (*(name for name in due if not gives_programs[name]), last)
+
+
+def draw_parents(ranked: Sequence[Scored], n: int, schedule: Schedule, rng: Generator) -> list[Scored]:
+    """Draw up to n different parents by Gibbs weights over their ranks, with a penalty for relatives of those drawn.
+
+    Parameters
+    ----------
+    ranked : sequence of Scored
+        Best first.
+    """
+    left = list(range(len(ranked)))
+    drawn: list[int] = []
+    while left and len(drawn) < n:
+        kin = np.array([sum(are_related(ranked[i].pipeline, ranked[j].pipeline) for j in drawn) for i in left])
+        weights = np.exp(-np.array(left) / max(schedule.temperature, 1e-6)) * schedule.same_lineage**kin
+        total = weights.sum()
+        place = int(rng.choice(len(left), p=weights / total)) if total > 0 else 0
+        drawn.append(left.pop(place))
+    return [ranked[i] for i in drawn]
+
+
+def are_related(one: Pipeline, other: Pipeline) -> bool:
+    """Return whether two programs are made of mostly the same operators.
+
+    Crossover and tuning give a program so many ancestors that its operators say more than its ancestry.
+    """
+    first, second = (Counter(s.operator for s in pipeline.steps) for pipeline in (one, other))
+    return (first & second).total() >= AKIN * (first | second).total()
+
 
 INPUTS = (
     "card",
@@ -20,12 +120,13 @@ INPUTS = (
     "refused",
     "critique",
     "macros",
+    "wanted",
     "pictures",
 )
-"""What a role may be told."""
+"""What a role can be given as input."""
 PARTS = ("form", "operators", "programs")
 """What a prompt may hold in double braces: how a pipeline is written, the operators, how many programs are wanted."""
-OUTPUTS = ("programs", "description", "critique")
+OUTPUTS = ("programs", "description", "critique", "verdicts")
 SCHEDULE, MODELS, FORM, README = "schedule.yaml", "models.yaml", "form.md", "README.md"
 MOST_BYTES = 1 << 18
 
@@ -34,9 +135,8 @@ class RoleError(EvosegError, ValueError):
     """A file of a role, of the schedule or of prices that cannot be used."""
 
 
-@dataclass(frozen=True)
-class Role:
-    """A part that the model plays.
+class Role(Entries):
+    """A role of the model.
 
     Attributes
     ----------
@@ -56,14 +156,13 @@ class Role:
     name: str
     purpose: str
     output: str
-    inputs: tuple[str, ...]
-    prompt: str
-    temperature: float | None = None
-    max_tokens: int = 2000
+    inputs: tuple[str, ...] = Field(strict=False)
+    prompt: str = ""
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    max_tokens: Annotated[int, Field(ge=100, le=100_000)] = 2000
 
 
-@dataclass(frozen=True)
-class ModelFacts:
+class ModelFacts(Entries):
     """What is known of a model.
 
     Attributes
@@ -78,16 +177,16 @@ class ModelFacts:
         When the price was so, such as 2025-08; "" if the file does not say.
     """
 
-    usd_in: float
-    usd_out: float
+    usd_in: Amount
+    usd_out: Amount
     pictures: bool = False
-    picture_tokens: int = 2000
-    as_of: str = ""
+    picture_tokens: Count = 2000
+    as_of: Annotated[str, Field(pattern=r"^(\d{4}-\d\d)?$")] = ""
 
 
 @dataclass(frozen=True)
-class Cast:
-    """All that the files say."""
+class RoleSet:
+    """All roles with their schedule and the models' prices."""
 
     roles: Mapping[str, Role]
     schedule: Schedule
@@ -95,13 +194,13 @@ class Cast:
     form: str
 
 
-def read_cast(folders: Sequence[Path]) -> Cast:
+def read_roles(folders: Sequence[Path]) -> RoleSet:
     """Read the roles in some folders; what comes later replaces what comes first, file by file.
 
     Raises
     ------
     RoleError
-        Naming file and fault.
+        Naming the file and the problem.
     """
     files: dict[str, Path] = {}
     models: dict[str, ModelFacts] = {}
@@ -116,7 +215,7 @@ def read_cast(folders: Sequence[Path]) -> Cast:
     for name in (SCHEDULE, FORM):
         if name not in files:
             raise RoleError(f"{folders[0]}: holds no {name}. Install evoseg again.")
-    return Cast(roles, _schedule(files[SCHEDULE], roles), models, _text(files[FORM]).strip())
+    return RoleSet(roles, _schedule(files[SCHEDULE], roles), models, _text(files[FORM]).strip())
 
 
 def read_role(path: Path) -> Role:
@@ -125,51 +224,25 @@ def read_role(path: Path) -> Role:
     Raises
     ------
     RoleError
-        Naming the file and the fault.
+        Naming the file and the problem.
     """
     parts = re.match(r"---\n(.*?)\n---\n(.*)", _text(path), re.DOTALL)
     if not parts:
         raise RoleError(f"{path}: must begin with front matter between two lines '---'; README.md shows how.")
-    entries, prompt = _mapping(path, parts[1]), parts[2].strip()
-    known = {f.name for f in fields(Role)} - {"prompt"}
-    for name in entries:
-        _known(path, "entry", name, known)
-    if missing := [name for name in ("name", "purpose", "output", "inputs") if name not in entries]:
-        raise RoleError(f"{path}: the front matter lacks {', '.join(missing)}.")
-    if not isinstance(entries["inputs"], list):
-        raise RoleError(f"{path}: inputs must be a list, such as [card, parents].")
-    _known(path, "output", entries["output"], OUTPUTS)
-    for name in entries["inputs"]:
+    prompt = parts[2].strip()
+    role = _checked(Role, path, _mapping(path, parts[1])).model_copy(update={"prompt": prompt})
+    _known(path, "output", role.output, OUTPUTS)
+    for name in role.inputs:
         _known(path, "input", name, INPUTS)
     for piece in prompt.split("{{")[1:]:
         name, end, _ = piece.partition("}}")
         if end:
             _known(path, "part", name, PARTS)
-    warmth, most = entries.get("temperature"), entries.get("max_tokens", Role.max_tokens)
-    if warmth is not None and not (_is_number(warmth) and 0 <= warmth <= 2):
-        raise RoleError(f"{path}: temperature is {warmth}; it must be a number from 0 to 2.")
-    if not isinstance(most, int) or not 100 <= most <= 100_000:
-        raise RoleError(f"{path}: max_tokens is {most}; it must be a whole number from 100 to 100000.")
-    words = {name: str(entries[name]) for name in ("name", "purpose", "output")}
-    return Role(**words, inputs=tuple(entries["inputs"]), prompt=prompt, temperature=warmth, max_tokens=most)
+    return role
 
 
 def _schedule(path: Path, roles: Mapping[str, Role]) -> Schedule:
-    entries = _mapping(path, _text(path))
-    defaults: dict[str, Any] = {f.name: f.default for f in fields(Schedule)}
-    for name, value in entries.items():
-        _known(path, "entry", name, defaults)
-        if name == "every":
-            right = isinstance(value, dict) and all(isinstance(n, int) and n >= 0 for n in value.values())
-        elif name == "opening":
-            right = isinstance(value, list)
-        elif isinstance(defaults[name], str):
-            right = isinstance(value, str)
-        else:
-            right = _is_number(value) and value >= 0 and (isinstance(defaults[name], float) or isinstance(value, int))
-        if not right:
-            raise RoleError(f"{path}: {name} cannot be {value!r}; README.md says what it is.")
-    schedule = Schedule(**entries | {"opening": tuple(entries.get("opening", ()))})
+    schedule = _checked(Schedule, path, _mapping(path, _text(path)))
     for name in (schedule.first, schedule.otherwise, *schedule.opening, *schedule.every):
         _known(path, "role", name, roles)
     for name in (schedule.first, schedule.otherwise):
@@ -179,21 +252,25 @@ def _schedule(path: Path, roles: Mapping[str, Role]) -> Schedule:
 
 
 def _models(path: Path) -> dict[str, ModelFacts]:
-    found = {}
-    for name, entry in _mapping(path, _text(path)).items():
-        try:
-            facts = ModelFacts(**entry)
-            right = all(_is_number(n) and n >= 0 for n in (facts.usd_in, facts.usd_out, facts.picture_tokens))
-            right = right and re.fullmatch(r"(\d{4}-\d\d)?", facts.as_of) is not None
-        except TypeError:
-            right = False
-        if not right:
-            raise RoleError(
-                f"{path}: {name} must have usd_in and usd_out, and may have pictures, picture_tokens "
-                "and as_of, the year and month of the price."
-            )
-        found[str(name)] = facts
-    return found
+    return {name: _checked(ModelFacts, path, entry, name) for name, entry in _mapping(path, _text(path)).items()}
+
+
+def _checked(model: type[T], path: Path, entries: Any, name: str = "") -> T:
+    """Return a file's entries as a model.
+
+    Raises
+    ------
+    RoleError
+        For the first entry that is wrong or missing.
+    """
+    try:
+        return model.model_validate(entries)
+    except ValidationError as error:
+        (first, *_) = error.errors()
+    where = ".".join(map(str, [*([name] if name else []), *first["loc"]]))
+    if first["type"] == "extra_forbidden":
+        raise RoleError(f"{path}: {unknown('entry', where, [n for n in model.model_fields if n != 'prompt'])}")
+    raise RoleError(f"{path}: {where}: {first['msg']}. agents/README.md says what each entry is.")
 
 
 def _text(path: Path) -> str:
@@ -220,7 +297,3 @@ def _mapping(path: Path, text: str) -> dict[str, Any]:
 def _known(path: Path, what: str, name: Any, known: Any) -> None:
     if not isinstance(name, str) or name not in known:
         raise RoleError(f"{path}: {unknown(what, str(name), known)}")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -7,27 +7,27 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from evoseg.base.kinds import Mask
+from evoseg.core.kinds import Mask
 from evoseg.operators.labelling import (
     are_largest,
     are_round,
-    between,
     component_labels,
+    is_between,
     keep_by_area,
     label_areas,
     label_sums,
     moments,
-    with_labels,
+    select_labels,
 )
-from evoseg.operators.measured import Measured, Params, Place, by_object
 from evoseg.operators.parameters import InOrder, Range
 from evoseg.operators.registry import WHOLE, operator
+from evoseg.operators.strips import Params, Strip, TwoPass, by_object
 
 MAX_OUTLINES = 300
 """Objects whose convex hull is looked at, the largest first; more would cost too much."""
 
 
-def by_area(rule: Callable[[NDArray[np.int64], Params], NDArray[np.bool_]]) -> Measured:
+def by_area(rule: Callable[[NDArray[np.int64], Params], NDArray[np.bool_]]) -> TwoPass:
     """Return the form for large images of what `keep_by_area` does."""
 
     def kept(sums: NDArray[np.float64], params: Params) -> NDArray[np.bool_]:
@@ -38,41 +38,31 @@ def by_area(rule: Callable[[NDArray[np.int64], Params], NDArray[np.bool_]]) -> M
     return by_object(lambda n, labels, arrays, place, params: label_areas(n, labels, arrays[0]), kept)
 
 
-def by_shape(rule: Callable[[NDArray[np.float64], Params], NDArray[np.bool_]]) -> Measured:
+def by_shape(rule: Callable[[NDArray[np.float64], Params], NDArray[np.bool_]]) -> TwoPass:
     """Return the form for large images of an operator that keeps objects by their moments."""
     return by_object(lambda n, labels, arrays, place, params: label_sums(n, labels, place.first), rule)
 
 
-@operator(revision=1, cost=3.5, reach=WHOLE, measured=by_area(lambda areas, p: areas >= p["area"]))
+@operator(revision=1, cost=3.5, reach=WHOLE, two_pass=by_area(lambda areas, p: areas >= p["area"]))
 def remove_small(mask: Mask, *, area: Annotated[int, Range(2, 20000, unit="px2", log=True)] = 50) -> Mask:
-    """Remove objects smaller than an area.
+    """Remove objects smaller than a given area.
 
     Parameters
     ----------
-    mask : bool array of shape (M, N)
     area : int, px2
         Objects of at least this many pixels stay.
-
-    Returns
-    -------
-    bool array of shape (M, N)
     """
     return keep_by_area(mask, lambda areas: areas >= area)
 
 
-@operator(revision=1, cost=3.5, reach=WHOLE, measured=by_area(lambda areas, p: areas <= p["area"]))
+@operator(revision=1, cost=3.5, reach=WHOLE, two_pass=by_area(lambda areas, p: areas <= p["area"]))
 def remove_large(mask: Mask, *, area: Annotated[int, Range(10, 200000, unit="px2", log=True)] = 2000) -> Mask:
-    """Remove objects larger than an area.
+    """Remove objects larger than a given area.
 
     Parameters
     ----------
-    mask : bool array of shape (M, N)
     area : int, px2
         Objects of at most this many pixels stay.
-
-    Returns
-    -------
-    bool array of shape (M, N)
     """
     return keep_by_area(mask, lambda areas: areas <= area)
 
@@ -81,7 +71,7 @@ def remove_large(mask: Mask, *, area: Annotated[int, Range(10, 200000, unit="px2
     revision=1,
     cost=2.9,
     reach=WHOLE,
-    measured=by_area(lambda areas, p: between(areas, p["low"], p["high"])),
+    two_pass=by_area(lambda areas, p: is_between(areas, p["low"], p["high"])),
     in_order=InOrder("low", "high"),
 )
 def keep_area(
@@ -90,39 +80,29 @@ def keep_area(
     low: Annotated[int, Range(1, 20000, unit="px2", log=True)] = 50,
     high: Annotated[int, Range(10, 200000, unit="px2", log=True)] = 5000,
 ) -> Mask:
-    """Keep objects whose area lies between two.
+    """Keep objects whose area lies between two limits.
 
     Parameters
     ----------
-    mask : bool array of shape (M, N)
     low, high : int, px2
         Both included. `low` may not exceed `high`.
-
-    Returns
-    -------
-    bool array of shape (M, N)
     """
-    return keep_by_area(mask, lambda areas: between(areas, low, high))
+    return keep_by_area(mask, lambda areas: is_between(areas, low, high))
 
 
-@operator(revision=1, cost=3.0, reach=WHOLE, measured=by_area(lambda areas, p: are_largest(areas, p["count"])))
+@operator(revision=1, cost=3.0, reach=WHOLE, two_pass=by_area(lambda areas, p: are_largest(areas, p["count"])))
 def keep_largest(mask: Mask, *, count: Annotated[int, Range(1, 50, log=True)] = 1) -> Mask:
     """Keep the largest objects.
 
     Parameters
     ----------
-    mask : bool array of shape (M, N)
     count : int
         How many. Of equal ones those that come first stay, row by row.
-
-    Returns
-    -------
-    bool array of shape (M, N)
     """
     return keep_by_area(mask, lambda areas: are_largest(areas, count))
 
 
-def _edges(labels: NDArray[np.int32], place: Place, margin: int) -> NDArray[np.int32]:
+def _edges(labels: NDArray[np.int32], place: Strip, margin: int) -> NDArray[np.int32]:
     """Return the labels of some rows that lie in the image's frame; some twice."""
     above, below = max(0, margin - place.first), max(0, place.shape[0] - margin - place.first)
     frame = (labels[:above], labels[below:], labels[:, :margin], labels[:, -margin:])
@@ -133,7 +113,7 @@ def _edges(labels: NDArray[np.int32], place: Place, margin: int) -> NDArray[np.i
     revision=1,
     cost=lambda p: 1.2 if p["area"] == 0 else 4.0,
     reach=WHOLE,
-    measured=by_object(
+    two_pass=by_object(
         lambda n, labels, arrays, place, p: np.stack(
             [label_areas(n, labels, ~arrays[0]), np.bincount(_edges(labels, place, 1), minlength=n)], axis=1
         ),
@@ -148,13 +128,8 @@ def fill_holes(mask: Mask, *, area: Annotated[int, Range(0, 100000, unit="px2")]
 
     Parameters
     ----------
-    mask : bool array of shape (M, N)
     area : int, px2
         Largest hole that is filled; 0 fills all.
-
-    Returns
-    -------
-    bool array of shape (M, N)
     """
     if area == 0:
         return np.logical_not(outside(mask))
@@ -163,7 +138,7 @@ def fill_holes(mask: Mask, *, area: Annotated[int, Range(0, 100000, unit="px2")]
     hole = label_areas(n, labels, background) <= area
     for edge in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
         hole[edge] = False
-    return mask | with_labels(hole, labels, background)
+    return mask | select_labels(hole, labels, background)
 
 
 def outside(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -180,7 +155,7 @@ def outside(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     revision=1,
     cost=1.5,
     reach=WHOLE,
-    measured=by_object(
+    two_pass=by_object(
         lambda n, labels, arrays, place, p: np.bincount(_edges(labels, place, p["margin"]), minlength=n),
         lambda sums, p: sums[:, 0] == 0,
     ),
@@ -190,19 +165,14 @@ def clear_border(mask: Mask, *, margin: Annotated[int, Range(1, 30, unit="px", l
 
     Parameters
     ----------
-    mask : bool array of shape (M, N)
     margin : int, px
         Width of the frame that counts as border.
-
-    Returns
-    -------
-    bool array of shape (M, N)
     """
     n, labels = component_labels(mask)
     keep = np.ones(n, np.bool_)
     for frame in (labels[:margin], labels[-margin:], labels[:, :margin], labels[:, -margin:]):
         keep[frame] = False
-    return with_labels(keep, labels, mask)
+    return select_labels(keep, labels, mask)
 
 
 def are_elongated(sums: NDArray[np.float64], ratio: float) -> NDArray[np.bool_]:
@@ -216,53 +186,44 @@ def are_elongated(sums: NDArray[np.float64], ratio: float) -> NDArray[np.bool_]:
 
 @operator(
     revision=1,
+    retired=True,
     cost=9.0,
     reach=WHOLE,
-    measured=by_shape(lambda sums, p: are_elongated(sums, p["ratio"])),
+    two_pass=by_shape(lambda sums, p: are_elongated(sums, p["ratio"])),
 )
 def keep_elongated(mask: Mask, *, ratio: Annotated[float, Range(1.1, 20, log=True)] = 3.0) -> Mask:
     """Keep objects that are longer than wide.
 
     Parameters
     ----------
-    mask : bool array of shape (M, N)
     ratio : float
         Least ratio of the axes of the ellipse that has the object's second moments.
-
-    Returns
-    -------
-    bool array of shape (M, N)
     """
     n, labels = component_labels(mask)
-    return with_labels(are_elongated(label_sums(n, labels), ratio), labels, mask)
+    return select_labels(are_elongated(label_sums(n, labels), ratio), labels, mask)
 
 
 @operator(
     revision=1,
     cost=9.0,
     reach=WHOLE,
-    measured=by_shape(lambda sums, p: are_round(sums, p["roundness"])),
+    two_pass=by_shape(lambda sums, p: are_round(sums, p["roundness"])),
 )
 def keep_round(mask: Mask, *, roundness: Annotated[float, Range(0.1, 0.98)] = 0.8) -> Mask:
     """Keep objects that resemble a disk: compact, without holes.
 
     Parameters
     ----------
-    mask : bool array of shape (M, N)
     roundness : float
         Least value of area / (2 pi (variance along rows + along columns)): 1 for a disk, 0.95 for a square, less
         for all that is long, ragged or hollow.
-
-    Returns
-    -------
-    bool array of shape (M, N)
 
     References
     ----------
     J. Žunić, K. Hirota, P. L. Rosin, Pattern Recognition 43(1), 2010. doi:10.1016/j.patcog.2009.06.017
     """
     n, labels = component_labels(mask)
-    return with_labels(are_round(label_sums(n, labels), roundness), labels, mask)
+    return select_labels(are_round(label_sums(n, labels), roundness), labels, mask)
 
 
 def largest_outlines(mask: NDArray[np.bool_]) -> list[NDArray[np.int32]]:
@@ -276,20 +237,15 @@ def largest_outlines(mask: NDArray[np.bool_]) -> list[NDArray[np.int32]]:
     return result
 
 
-@operator(revision=1, cost=11.0, reach=WHOLE)
+@operator(revision=1, retired=True, cost=11.0, reach=WHOLE)
 def keep_solid(mask: Mask, *, solidity: Annotated[float, Range(0.2, 0.98)] = 0.8) -> Mask:
     """Keep objects that fill their convex hull.
 
     Parameters
     ----------
-    mask : bool array of shape (M, N)
     solidity : float
         Least ratio of the area within the object's outline to that of its hull, both through pixel centres; holes
         count as filled. Objects beyond the 300 largest, or in holes of others, stay unexamined.
-
-    Returns
-    -------
-    bool array of shape (M, N)
     """
     n, labels = component_labels(mask)
     keep = np.ones(n, np.bool_)
@@ -298,7 +254,7 @@ def keep_solid(mask: Mask, *, solidity: Annotated[float, Range(0.2, 0.98)] = 0.8
         if cv2.contourArea(outline) < solidity * cv2.contourArea(hull):
             col, row = outline[0, 0]
             keep[labels[row, col]] = False
-    return with_labels(keep, labels, mask)
+    return select_labels(keep, labels, mask)
 
 
 @operator(revision=1, cost=7.0, reach=WHOLE)
@@ -309,10 +265,6 @@ def convex_hull(mask: Mask) -> Mask:
     ----------
     mask : bool array of shape (M, N)
         Objects beyond the 300 largest stay as they are.
-
-    Returns
-    -------
-    bool array of shape (M, N)
     """
     filled = mask.view(np.uint8).copy()
     for outline in largest_outlines(mask):
@@ -324,7 +276,7 @@ def convex_hull(mask: Mask) -> Mask:
     revision=1,
     cost=2.4,
     reach=WHOLE,
-    measured=by_object(
+    two_pass=by_object(
         lambda n, labels, arrays, place, p: np.bincount(labels[arrays[0]], minlength=n),
         lambda sums, p: sums[:, 0] > 0,
         mask=lambda arrays, p: arrays[1],
@@ -335,15 +287,10 @@ def reconstruct_mask(seed: Mask, limit: Mask) -> Mask:
 
     Parameters
     ----------
-    seed : bool array of shape (M, N)
     limit : bool array of shape (M, N)
         Its objects stay whole or go whole.
-
-    Returns
-    -------
-    bool array of shape (M, N)
     """
     n, labels = component_labels(limit)
     keep = np.zeros(n, np.bool_)
     keep[labels[seed]] = True
-    return with_labels(keep, labels, limit)
+    return select_labels(keep, labels, limit)

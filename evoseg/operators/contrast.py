@@ -1,4 +1,4 @@
-"""Grey levels moved: by a curve, by the neighbourhood, or by the background."""
+"""Change grey levels: by a curve, by the neighbourhood, or by the background."""
 
 from functools import lru_cache
 from typing import Annotated
@@ -7,14 +7,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from evoseg.base.kinds import Gray
-from evoseg.operators.histograms import equalising_table
-from evoseg.operators.measured import by_histogram
-from evoseg.operators.parameters import Numbers, Range
+from evoseg.core.kinds import Gray
+from evoseg.operators.gray import SQUARE, as_gray, equalising_table, round_gray, smooth, smooth_cost, smooth_reach
+from evoseg.operators.parameters import Doc, Numbers, Range
 from evoseg.operators.registry import WHOLE, operator
-from evoseg.operators.scales import as_gray, rounded_gray, smooth, smooth_cost, smooth_reach
 from evoseg.operators.smoothing import median_any, median_factor
+from evoseg.operators.strips import by_histogram
 from evoseg.operators.texture import local_moments
+
+BACKGROUND = Doc(
+    "Of the Gaussian background, from 3 px on at reduced scale. "
+    "Take several times the size of the objects. The border is mirrored."
+)
 
 NOISE_FLOOR = 2.0
 """Levels added to the deviation in `local_normalise`, so that flat ground is not blown up."""
@@ -23,10 +27,6 @@ NOISE_FLOOR = 2.0
 @operator(revision=1, cost=0.02, reach=0)
 def invert(plane: Gray) -> Gray:
     """Swap bright and dark.
-
-    Parameters
-    ----------
-    plane : uint8 array of shape (M, N)
 
     Returns
     -------
@@ -43,11 +43,10 @@ def gamma_table(exponent: float) -> NDArray[np.uint8]:
 
 @operator(revision=1, cost=0.3, reach=0)
 def gamma(plane: Gray, *, exponent: Annotated[float, Range(0.2, 5, log=True)] = 0.5) -> Gray:
-    """Bend the grey scale by a power.
+    """Raise the grey levels to a power (gamma correction).
 
     Parameters
     ----------
-    plane : uint8 array of shape (M, N)
     exponent : float
         Below 1 lifts the dark levels apart, above 1 the bright ones.
 
@@ -74,17 +73,12 @@ def stretch(
     low: Annotated[int, Range(0, 255, unit="level")] = 32,
     high: Annotated[int, Range(0, 255, unit="level")] = 224,
 ) -> Gray:
-    """Spread the levels between two over the whole scale, the same for every image.
+    """Stretch the range between two grey levels to the whole scale, the same for every image.
 
     Parameters
     ----------
-    plane : uint8 array of shape (M, N)
     low, high : int, level
         Become 0 and 255. `high` below `low` inverts; equal ones mark what lies above.
-
-    Returns
-    -------
-    uint8 array of shape (M, N)
     """
     return as_gray(cv2.LUT(plane, stretch_table(low, high)))
 
@@ -102,17 +96,12 @@ def curve(
     *,
     points: Annotated[tuple[float, ...], Numbers(0, 255, least=2, most=17)] = (0.0, 32.0, 128.0, 224.0, 255.0),
 ) -> Gray:
-    """Move grey levels by a free curve.
+    """Map grey levels through a curve chosen by the search.
 
     Parameters
     ----------
-    plane : uint8 array of shape (M, N)
     points : 2 to 17 numbers, level
         New values of levels spaced evenly from 0 to 255; straight lines between them.
-
-    Returns
-    -------
-    uint8 array of shape (M, N)
     """
     return as_gray(cv2.LUT(plane, curve_table(points)))
 
@@ -121,21 +110,12 @@ def curve(
     revision=1,
     cost=0.6,
     reach=WHOLE,
-    measured=by_histogram(
+    two_pass=by_histogram(
         lambda counts, p: equalising_table(counts), lambda plane, table, p: as_gray(cv2.LUT(plane, table))
     ),
 )
 def equalise(plane: Gray) -> Gray:
-    """Give each image all grey levels equally often (histogram equalisation).
-
-    Parameters
-    ----------
-    plane : uint8 array of shape (M, N)
-
-    Returns
-    -------
-    uint8 array of shape (M, N)
-    """
+    """Equalise each image's histogram, so that all grey levels are about equally frequent."""
     return as_gray(cv2.equalizeHist(plane))
 
 
@@ -146,19 +126,14 @@ def clahe(
     clip: Annotated[float, Range(1, 20, log=True)] = 3.0,
     tiles: Annotated[int, Range(2, 16, log=True)] = 8,
 ) -> Gray:
-    """Equalise contrast locally, with a limit on how far (CLAHE).
+    """Equalise contrast locally, up to a limit (CLAHE).
 
     Parameters
     ----------
-    plane : uint8 array of shape (M, N)
     clip : float
         Limit of the contrast; larger values raise more, noise too.
     tiles : int
         The image is parted into this many tiles along each side.
-
-    Returns
-    -------
-    uint8 array of shape (M, N)
 
     References
     ----------
@@ -173,40 +148,26 @@ def clahe(
 def local_normalise(
     plane: Gray,
     *,
-    radius: Annotated[int, Range(2, 60, unit="px", log=True)] = 15,
+    radius: Annotated[int, Range(2, 60, unit="px", log=True), SQUARE] = 15,
     gain: Annotated[float, Range(10, 100, unit="level", log=True)] = 40.0,
 ) -> Gray:
-    """Show how far each pixel lies from its neighbourhood's mean, in its neighbourhood's deviations.
+    """Measure how many local standard deviations each pixel lies above or below the local mean.
 
     Parameters
     ----------
-    plane : uint8 array of shape (M, N)
-    radius : int, px
-        Of the square neighbourhood. The border is mirrored.
     gain : float, level
         Levels per standard deviation; the mean becomes 128. 2 levels are added to the deviation, so that flat ground
         stays calm.
-
-    Returns
-    -------
-    uint8 array of shape (M, N)
     """
     mean, spread = local_moments(plane, radius)
     spread += np.float32(NOISE_FLOOR)
     above = cv2.subtract(plane, mean, mean, dtype=cv2.CV_32F)
-    return rounded_gray(cv2.divide(above, spread, spread, scale=gain), 128.0)
+    return round_gray(cv2.divide(above, spread, spread, scale=gain), 128.0)
 
 
 @operator(revision=1, cost=lambda p: 0.1 + smooth_cost(p["sigma"]), reach=lambda p: smooth_reach(p["sigma"]))
-def flatten(plane: Gray, *, sigma: Annotated[float, Range(2, 80, unit="px", log=True)] = 20.0) -> Gray:
-    """Take a smooth background off; what equals it becomes 128.
-
-    Parameters
-    ----------
-    plane : uint8 array of shape (M, N)
-    sigma : float, px
-        Of the Gaussian background, from 3 px on at reduced scale. Take several times the size of the objects. The
-        border is mirrored.
+def flatten(plane: Gray, *, sigma: Annotated[float, Range(2, 80, unit="px", log=True), BACKGROUND] = 20.0) -> Gray:
+    """Subtract a smooth background; pixels equal to it become 128.
 
     Returns
     -------
@@ -217,11 +178,10 @@ def flatten(plane: Gray, *, sigma: Annotated[float, Range(2, 80, unit="px", log=
 
 @operator(revision=1, cost=1.6, reach=lambda p: 5 * median_factor(p["radius"]))
 def flatten_median(plane: Gray, *, radius: Annotated[int, Range(2, 50, unit="px", log=True)] = 20) -> Gray:
-    """Take the local median off, which objects on less than half of its area do not move; it becomes 128.
+    """Subtract the local median, which ignores objects on less than half of its area; pixels equal to it become 128.
 
     Parameters
     ----------
-    plane : uint8 array of shape (M, N)
     radius : int, px
         Of the median, as in `median`: above 2 px at reduced scale.
 
@@ -233,15 +193,10 @@ def flatten_median(plane: Gray, *, radius: Annotated[int, Range(2, 50, unit="px"
 
 
 @operator(revision=1, cost=lambda p: 0.4 + smooth_cost(p["sigma"]), reach=lambda p: smooth_reach(p["sigma"]))
-def divide_background(plane: Gray, *, sigma: Annotated[float, Range(2, 80, unit="px", log=True)] = 20.0) -> Gray:
-    """Divide by a smooth background, as uneven light asks for; what equals it becomes 128.
-
-    Parameters
-    ----------
-    plane : uint8 array of shape (M, N)
-    sigma : float, px
-        Of the Gaussian background, from 3 px on at reduced scale. Take several times the size of the objects. The
-        border is mirrored.
+def divide_background(
+    plane: Gray, *, sigma: Annotated[float, Range(2, 80, unit="px", log=True), BACKGROUND] = 20.0
+) -> Gray:
+    """Divide by a smooth background to correct uneven illumination; pixels equal to it become 128.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Where a plane changes: gradients, Laplacians and blobs, at a scale."""
+"""Where a plane changes: gradients, Laplacians and blobs at a scale, and bands of sizes."""
 
 import math
 from typing import Annotated, Any
@@ -7,10 +7,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from evoseg.base.kinds import Gray
-from evoseg.operators.parameters import OneOf, Range
-from evoseg.operators.registry import operator
-from evoseg.operators.scales import (
+from evoseg.core.kinds import Gray
+from evoseg.operators.gray import (
     BORDER,
     as_gray,
     enlarge,
@@ -22,6 +20,10 @@ from evoseg.operators.scales import (
     smooth_fine,
     smooth_reach,
 )
+from evoseg.operators.parameters import Doc, InOrder, OneOf, Range
+from evoseg.operators.registry import operator
+
+KEPT_SIDE = Doc("Whether to keep what is brighter than its surroundings, darker, or either.")
 
 FINEST = 1.5
 """Derivatives are taken where sigma is 1.5 to 3 px; larger scales are reduced by a power of two."""
@@ -53,7 +55,7 @@ def derivative_cost(sigma: float, rest: float) -> float:
 
 @operator(revision=1, cost=0.8, reach=1)
 def sobel(plane: Gray, *, gain: Annotated[float, Range(0.25, 16, log=True)] = 2.0) -> Gray:
-    """Measure how steep the plane is, in any direction, at the finest scale.
+    """Measure the gradient's magnitude at the finest scale (3 x 3 Sobel filters).
 
     Parameters
     ----------
@@ -61,10 +63,6 @@ def sobel(plane: Gray, *, gain: Annotated[float, Range(0.25, 16, log=True)] = 2.
         The border is mirrored.
     gain : float
         A step of A levels gives gain * A.
-
-    Returns
-    -------
-    uint8 array of shape (M, N)
     """
     return as_gray(cv2.convertScaleAbs(gradient_magnitude(plane), alpha=gain / 4))
 
@@ -75,18 +73,13 @@ def sobel(plane: Gray, *, gain: Annotated[float, Range(0.25, 16, log=True)] = 2.
     reach=lambda p: fine_reach(p["sigma"], FINEST),
 )
 def gradient(plane: Gray, *, sigma: Annotated[float, Range(0.7, 20, unit="px", log=True)] = 2.0) -> Gray:
-    """Measure how steep the plane is at a scale (Gaussian gradient magnitude).
+    """Measure the gradient's magnitude at one scale (Gaussian derivatives).
 
     Parameters
     ----------
-    plane : uint8 array of shape (M, N)
     sigma : float, px
         Of the Gaussian. From 3 px on the filter works at reduced scale. The border is mirrored. A step of A levels
         gives 2 A at any sigma.
-
-    Returns
-    -------
-    uint8 array of shape (M, N)
     """
     factor = reduction(sigma, FINEST)
     calm = smooth_fine(plane, sigma, factor)
@@ -105,7 +98,7 @@ def slope(
     angle: Annotated[float, Range(0, 360, unit="degree")] = 0.0,
     polarity: Annotated[str, OneOf("bright", "both")] = "bright",
 ) -> Gray:
-    """Measure how steep the plane is in one direction (3 x 3 Sobel).
+    """Measure the gradient in one direction (3 x 3 Sobel filter).
 
     Parameters
     ----------
@@ -115,10 +108,6 @@ def slope(
         Direction in which one walks, counter-clockwise from the right.
     polarity : str
         bright keeps ascents, both keeps ascents and descents.
-
-    Returns
-    -------
-    uint8 array of shape (M, N)
     """
     right, up = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     weights = np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]], np.float32)
@@ -134,7 +123,7 @@ def laplacian(
     *,
     polarity: Annotated[str, OneOf("bright", "dark", "both")] = "bright",
 ) -> Gray:
-    """Keep what differs from the mean of its four neighbours, times 4.
+    """Subtract the mean of the four neighbours from each pixel, times 4.
 
     Parameters
     ----------
@@ -142,10 +131,6 @@ def laplacian(
         The border is mirrored.
     polarity : str
         bright keeps pixels brighter than their neighbours, dark the darker ones, both either.
-
-    Returns
-    -------
-    uint8 array of shape (M, N)
     """
     response = cv2.Laplacian(plane, cv2.CV_16S, ksize=1, borderType=BORDER)
     return signed_gray(response, -1.0, polarity)
@@ -153,6 +138,7 @@ def laplacian(
 
 @operator(
     revision=1,
+    retired=True,
     cost=lambda p: derivative_cost(p["sigma"], 0.7),
     reach=lambda p: fine_reach(p["sigma"], FINEST),
 )
@@ -166,15 +152,9 @@ def log_filter(
 
     Parameters
     ----------
-    plane : uint8 array of shape (M, N)
     sigma : float, px
         Of the Gaussian: disks of radius 1.4 sigma answer most, with 1.5 times their contrast. From 3 px on the
         filter works at reduced scale. The border is mirrored.
-    polarity : str
-
-    Returns
-    -------
-    uint8 array of shape (M, N)
 
     References
     ----------
@@ -207,19 +187,75 @@ def dog(
     ratio: Annotated[float, Range(1.2, 8, log=True)] = 1.6,
     polarity: Annotated[str, OneOf("bright", "dark", "both")] = "bright",
 ) -> Gray:
-    """Find what stands out between two scales (difference of Gaussians, times 4).
+    """Find structures of a size between two scales (difference of Gaussians, times 4).
 
     Parameters
     ----------
-    plane : uint8 array of shape (M, N)
     sigma : float, px
         Of the narrower Gaussian; finer details go. From 3 px on at reduced scale. The border is mirrored.
     ratio : float
         Of the wider to the narrower sigma. 1.6 resembles a Laplacian; larger ones let broader things through.
-    polarity : str
-
-    Returns
-    -------
-    uint8 array of shape (M, N)
     """
     return gaussian_difference(plane, sigma, sigma * ratio, DOG_GAIN, polarity)
+
+
+BAND_GAIN = 2.0
+"""Levels per level of what passes a band or high pass."""
+
+
+def band_sigmas(low: float, high: float) -> tuple[float, float]:
+    """Return the sigmas that let objects of diameter `low` to `high` through; `high` is at least 1.2 `low`."""
+    return low / 4, max(high, 1.2 * low) / 4
+
+
+@operator(
+    revision=1,
+    cost=lambda p: 0.3 + sum(smooth_cost(s) for s in band_sigmas(p["low"], p["high"])),
+    reach=lambda p: max(smooth_reach(s) for s in band_sigmas(p["low"], p["high"])),
+    in_order=InOrder("low", "high", means="raised"),
+)
+def bandpass(
+    plane: Gray,
+    *,
+    low: Annotated[float, Range(2, 60, unit="px", log=True)] = 4.0,
+    high: Annotated[float, Range(4, 200, unit="px", log=True)] = 24.0,
+    polarity: Annotated[str, OneOf("bright", "dark", "both"), KEPT_SIDE] = "bright",
+) -> Gray:
+    """Keep structures whose size lies between two limits (difference of Gaussians, times 2).
+
+    Parameters
+    ----------
+    low, high : float, px
+        Diameters: what is much smaller than `low` or larger than `high` goes. `low` may not exceed `high`. The sigmas
+        are a quarter of them; `high` counts as at least 1.2 `low`. Wide ones work at reduced scale. The border is
+        mirrored.
+    """
+    small, large = band_sigmas(low, high)
+    return gaussian_difference(plane, small, large, BAND_GAIN, polarity)
+
+
+def high_pass(plane: NDArray[np.uint8], sigma: float, gain: float, polarity: str) -> NDArray[np.uint8]:
+    """Return gain * (plane - plane smoothed) in the chosen polarity."""
+    values = plane.astype(np.float32)
+    return signed_gray(cv2.subtract(values, smooth(values, sigma)), gain, polarity)
+
+
+@operator(
+    revision=1,
+    cost=lambda p: 0.3 + smooth_cost(p["size"] / 4),
+    reach=lambda p: smooth_reach(p["size"] / 4),
+)
+def highpass(
+    plane: Gray,
+    *,
+    size: Annotated[float, Range(2, 200, unit="px", log=True)] = 16.0,
+    polarity: Annotated[str, OneOf("bright", "dark", "both"), KEPT_SIDE] = "bright",
+) -> Gray:
+    """Keep details smaller than a size (the plane minus its Gaussian, times 2).
+
+    Parameters
+    ----------
+    size : float, px
+        Diameter; the Gaussian's sigma is a quarter of it. Wide ones work at reduced scale. The border is mirrored.
+    """
+    return high_pass(plane, size / 4, BAND_GAIN, polarity)

@@ -1,4 +1,4 @@
-"""What hangs together in a mask: numbered, and its areas and spreads.
+"""Connected components of a mask: their labels, areas and moments.
 
 No operators here.
 """
@@ -30,7 +30,7 @@ def label_areas(n: int, labels: NDArray[np.int32], mask: NDArray[np.bool_]) -> N
     return areas
 
 
-def with_labels(keep: NDArray[np.bool_], labels: NDArray[np.int32], mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def select_labels(keep: NDArray[np.bool_], labels: NDArray[np.int32], mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Mark the pixels of a mask whose label is to be kept; the background, label 0, never is."""
     if not is_sparse(mask):
         keep[0] = False
@@ -103,6 +103,6 @@ def are_round(sums: NDArray[np.float64], roundness: float) -> NDArray[np.bool_]:
     return np.asarray(area >= roundness * 2 * np.pi * (rows + cols))
 
 
-def between(areas: NDArray[np.int64], low: int, high: int) -> NDArray[np.bool_]:
+def is_between(areas: NDArray[np.int64], low: int, high: int) -> NDArray[np.bool_]:
     """Mark areas between two, both included and in any order."""
     return (areas >= min(low, high)) & (areas <= max(low, high))

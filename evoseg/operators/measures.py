@@ -1,4 +1,4 @@
-"""From a mask back to a plane, so that a program can go on: distances, densities, and properties of objects."""
+"""From a mask to a plane: distances, densities and properties of objects."""
 
 import math
 from typing import Annotated, Any
@@ -7,17 +7,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from evoseg.base.kinds import Gray, Mask
+from evoseg.core.kinds import Gray, Mask
+from evoseg.operators.gray import BORDER, SIDE, as_gray, box_cost
 from evoseg.operators.labelling import component_labels, label_areas
-from evoseg.operators.measured import by_object
 from evoseg.operators.parameters import Range
 from evoseg.operators.registry import WHOLE, operator
-from evoseg.operators.scales import BORDER, as_gray, box_cost
+from evoseg.operators.strips import by_object
 
 
 @operator(revision=1, cost=2.6, reach=lambda p: math.ceil(255.5 / p["gain"]) + 2)
 def distance(mask: Mask, *, gain: Annotated[float, Range(1, 32, unit="level", log=True)] = 8.0) -> Gray:
-    """Measure how far each pixel of an object lies from the background.
+    """Measure each foreground pixel's distance from the background.
 
     Parameters
     ----------
@@ -40,14 +40,8 @@ def distance(mask: Mask, *, gain: Annotated[float, Range(1, 32, unit="level", lo
 
 
 @operator(revision=1, cost=lambda p: 0.05 + box_cost(p["radius"]), reach=lambda p: p["radius"])
-def density(mask: Mask, *, radius: Annotated[int, Range(1, 60, unit="px", log=True)] = 8) -> Gray:
-    """Measure the share of foreground in the square around each pixel.
-
-    Parameters
-    ----------
-    mask : bool array of shape (M, N)
-    radius : int, px
-        The square's side is 2 radius + 1. The border is mirrored.
+def density(mask: Mask, *, radius: Annotated[int, Range(1, 60, unit="px", log=True), SIDE] = 8) -> Gray:
+    """Measure the fraction of foreground in the square around each pixel.
 
     Returns
     -------
@@ -70,9 +64,10 @@ def means_of(sums: NDArray[np.float64]) -> NDArray[np.uint8]:
 
 @operator(
     revision=1,
+    retired=True,
     cost=8.0,
     reach=WHOLE,
-    measured=by_object(
+    two_pass=by_object(
         lambda n, labels, arrays, place, p: areas_and_sums(n, labels, arrays[0]),
         lambda sums, p: means_of(sums),
         mask=lambda arrays, p: arrays[1],
@@ -83,7 +78,6 @@ def component_mean(plane: Gray, mask: Mask) -> Gray:
 
     Parameters
     ----------
-    plane : uint8 array of shape (M, N)
     mask : bool array of shape (M, N)
         Objects are 8-connected.
 
@@ -106,9 +100,10 @@ def area_levels(areas: NDArray[np.number[Any]]) -> NDArray[np.uint8]:
 
 @operator(
     revision=1,
+    retired=True,
     cost=2.4,
     reach=WHOLE,
-    measured=by_object(
+    two_pass=by_object(
         lambda n, labels, arrays, place, p: label_areas(n, labels, arrays[0]),
         lambda sums, p: area_levels(sums[:, 0]),
     ),

@@ -8,8 +8,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from evoseg.base.kinds import Gray
-from evoseg.operators.elements import (
+from evoseg.core.kinds import Gray
+from evoseg.operators.gray import as_gray
+from evoseg.operators.parameters import Doc, Numbers, OneOf, Range
+from evoseg.operators.registry import operator
+from evoseg.operators.structuring import (
+    DiskRadius,
     close_disk,
     close_line_padded,
     dilate_disk,
@@ -19,57 +23,31 @@ from evoseg.operators.elements import (
     open_line_padded,
     pad_mirrored,
 )
-from evoseg.operators.parameters import Numbers, OneOf, Range
-from evoseg.operators.registry import operator
-from evoseg.operators.scales import as_gray
+
+SOUGHT_DISK = Doc("Of a disk (above 3 px an octagon) that does not fit into what is sought.")
+LINE_ANGLE = Doc("Direction, counter-clockwise from horizontal.")
+LINE_LENGTH = Doc("Of the line. The border is mirrored.")
+
 
 LINE_ANGLES = tuple(15.0 * i for i in range(12))
 """Directions over which line filters look for the best, in degrees."""
 
 
 @operator(revision=1, cost=lambda p: disk_cost(p["radius"]), reach=lambda p: p["radius"])
-def erode(plane: Gray, *, radius: Annotated[int, Range(1, 40, unit="px", log=True)] = 2) -> Gray:
-    """Take the darkest value within a radius.
-
-    Parameters
-    ----------
-    plane : uint8 array of shape (M, N)
-    radius : int, px
-        Of a disk; above 3 px of a regular octagon, built in a few steps. Pixels beyond the border are ignored.
-
-    Returns
-    -------
-    uint8 array of shape (M, N)
-    """
+def erode(plane: Gray, *, radius: DiskRadius = 2) -> Gray:
+    """Take the darkest value within a radius."""
     return as_gray(erode_disk(plane, radius))
 
 
 @operator(revision=1, cost=lambda p: disk_cost(p["radius"]), reach=lambda p: p["radius"])
-def dilate(plane: Gray, *, radius: Annotated[int, Range(1, 40, unit="px", log=True)] = 2) -> Gray:
-    """Take the brightest value within a radius.
-
-    Parameters
-    ----------
-    plane : uint8 array of shape (M, N)
-    radius : int, px
-        Of a disk; above 3 px of a regular octagon, built in a few steps. Pixels beyond the border are ignored.
-
-    Returns
-    -------
-    uint8 array of shape (M, N)
-    """
+def dilate(plane: Gray, *, radius: DiskRadius = 2) -> Gray:
+    """Take the brightest value within a radius."""
     return as_gray(dilate_disk(plane, radius))
 
 
 @operator(revision=1, cost=lambda p: 2 * disk_cost(p["radius"]), reach=lambda p: 2 * p["radius"])
-def open(plane: Gray, *, radius: Annotated[int, Range(1, 40, unit="px", log=True)] = 2) -> Gray:
-    """Remove bright structures narrower than a disk; the rest keeps its place.
-
-    Parameters
-    ----------
-    plane : uint8 array of shape (M, N)
-    radius : int, px
-        Of a disk; above 3 px of a regular octagon, built in a few steps. Pixels beyond the border are ignored.
+def open(plane: Gray, *, radius: DiskRadius = 2) -> Gray:
+    """Remove bright structures narrower than a disk; the rest hardly changes.
 
     Returns
     -------
@@ -79,14 +57,8 @@ def open(plane: Gray, *, radius: Annotated[int, Range(1, 40, unit="px", log=True
 
 
 @operator(revision=1, cost=lambda p: 2 * disk_cost(p["radius"]), reach=lambda p: 2 * p["radius"])
-def close(plane: Gray, *, radius: Annotated[int, Range(1, 40, unit="px", log=True)] = 2) -> Gray:
-    """Fill dark structures narrower than a disk; the rest keeps its place.
-
-    Parameters
-    ----------
-    plane : uint8 array of shape (M, N)
-    radius : int, px
-        Of a disk; above 3 px of a regular octagon, built in a few steps. Pixels beyond the border are ignored.
+def close(plane: Gray, *, radius: DiskRadius = 2) -> Gray:
+    """Fill dark structures narrower than a disk; the rest hardly changes.
 
     Returns
     -------
@@ -96,14 +68,8 @@ def close(plane: Gray, *, radius: Annotated[int, Range(1, 40, unit="px", log=Tru
 
 
 @operator(revision=1, cost=lambda p: 0.05 + 2 * disk_cost(p["radius"]), reach=lambda p: 2 * p["radius"])
-def white_tophat(plane: Gray, *, radius: Annotated[int, Range(1, 40, unit="px", log=True)] = 8) -> Gray:
-    """Keep only bright structures narrower than a disk, on a black ground.
-
-    Parameters
-    ----------
-    plane : uint8 array of shape (M, N)
-    radius : int, px
-        Of a disk (above 3 px an octagon) that does not fit into what is sought.
+def white_tophat(plane: Gray, *, radius: Annotated[int, Range(1, 40, unit="px", log=True), SOUGHT_DISK] = 8) -> Gray:
+    """Keep only bright structures narrower than a disk, on black.
 
     Returns
     -------
@@ -113,14 +79,8 @@ def white_tophat(plane: Gray, *, radius: Annotated[int, Range(1, 40, unit="px", 
 
 
 @operator(revision=1, cost=lambda p: 0.05 + 2 * disk_cost(p["radius"]), reach=lambda p: 2 * p["radius"])
-def black_tophat(plane: Gray, *, radius: Annotated[int, Range(1, 40, unit="px", log=True)] = 8) -> Gray:
-    """Keep only dark structures narrower than a disk, bright on a black ground.
-
-    Parameters
-    ----------
-    plane : uint8 array of shape (M, N)
-    radius : int, px
-        Of a disk (above 3 px an octagon) that does not fit into what is sought.
+def black_tophat(plane: Gray, *, radius: Annotated[int, Range(1, 40, unit="px", log=True), SOUGHT_DISK] = 8) -> Gray:
+    """Keep only dark structures narrower than a disk, shown bright on black.
 
     Returns
     -------
@@ -131,17 +91,12 @@ def black_tophat(plane: Gray, *, radius: Annotated[int, Range(1, 40, unit="px", 
 
 @operator(revision=1, cost=lambda p: 0.05 + 2 * disk_cost(p["radius"]), reach=lambda p: p["radius"])
 def morph_gradient(plane: Gray, *, radius: Annotated[int, Range(1, 20, unit="px", log=True)] = 1) -> Gray:
-    """Take the difference of the brightest and the darkest value within a disk: thick edges.
+    """Take the difference between the brightest and the darkest value within a disk: thick edges.
 
     Parameters
     ----------
-    plane : uint8 array of shape (M, N)
     radius : int, px
         Of a disk (above 3 px an octagon); edges come out about twice as wide.
-
-    Returns
-    -------
-    uint8 array of shape (M, N)
     """
     return as_gray(cv2.subtract(dilate_disk(plane, radius), erode_disk(plane, radius)))
 
@@ -168,11 +123,10 @@ def reconstruct_open(
     radius: Annotated[int, Range(1, 40, unit="px", log=True)] = 5,
     steps: Annotated[int, Range(1, 64, unit="px", log=True)] = 16,
 ) -> Gray:
-    """Remove bright structures into which no disk fits, and leave the others in their full shape.
+    """Remove bright structures into which a disk does not fit; the others keep their full shape.
 
     Parameters
     ----------
-    plane : uint8 array of shape (M, N)
     radius : int, px
         Of the disk (above 3 px an octagon).
     steps : int, px
@@ -190,18 +144,10 @@ def reconstruct_open(
 def line_open(
     plane: Gray,
     *,
-    length: Annotated[int, Range(3, 60, unit="px", log=True)] = 15,
-    angle: Annotated[float, Range(0, 180, unit="degree")] = 0.0,
+    length: Annotated[int, Range(3, 60, unit="px", log=True), LINE_LENGTH] = 15,
+    angle: Annotated[float, Range(0, 180, unit="degree"), LINE_ANGLE] = 0.0,
 ) -> Gray:
     """Remove bright structures that are shorter than a line in one direction.
-
-    Parameters
-    ----------
-    plane : uint8 array of shape (M, N)
-    length : int, px
-        Of the line. The border is mirrored.
-    angle : float, degree
-        Direction, counter-clockwise from horizontal.
 
     Returns
     -------
@@ -214,18 +160,10 @@ def line_open(
 def line_close(
     plane: Gray,
     *,
-    length: Annotated[int, Range(3, 60, unit="px", log=True)] = 15,
-    angle: Annotated[float, Range(0, 180, unit="degree")] = 0.0,
+    length: Annotated[int, Range(3, 60, unit="px", log=True), LINE_LENGTH] = 15,
+    angle: Annotated[float, Range(0, 180, unit="degree"), LINE_ANGLE] = 0.0,
 ) -> Gray:
     """Fill dark structures that are shorter than a line in one direction.
-
-    Parameters
-    ----------
-    plane : uint8 array of shape (M, N)
-    length : int, px
-        Of the line. The border is mirrored.
-    angle : float, degree
-        Direction, counter-clockwise from horizontal.
 
     Returns
     -------
@@ -241,11 +179,10 @@ def line_tophat(
     length: Annotated[int, Range(3, 60, unit="px", log=True)] = 15,
     polarity: Annotated[str, OneOf("bright", "dark")] = "bright",
 ) -> Gray:
-    """Keep thin lines of any direction: the most minus the least that line openings at 12 angles leave.
+    """Keep thin lines of any direction: the maximum minus the minimum of line openings at 12 angles.
 
     Parameters
     ----------
-    plane : uint8 array of shape (M, N)
     length : int, px
         Lines at least this long and clearly thinner are kept. The border is mirrored.
     polarity : str
@@ -291,11 +228,10 @@ def dilate_by(
         (0.0, 1.0, 0.0, 1.0, 1.0, 1.0, 0.0, 1.0, 0.0)
     ),
 ) -> Gray:
-    """Take the brightest value within a free footprint.
+    """Take the brightest value within a footprint chosen by the search.
 
     Parameters
     ----------
-    plane : uint8 array of shape (M, N)
     footprint : 9, 25, 49, 81 or 121 numbers
         The square row by row; numbers from 0.5 on belong to it. Pixels beyond the border are ignored.
 
@@ -318,11 +254,10 @@ def erode_by(
         (0.0, 1.0, 0.0, 1.0, 1.0, 1.0, 0.0, 1.0, 0.0)
     ),
 ) -> Gray:
-    """Take the darkest value within a free footprint.
+    """Take the darkest value within a footprint chosen by the search.
 
     Parameters
     ----------
-    plane : uint8 array of shape (M, N)
     footprint : 9, 25, 49, 81 or 121 numbers
         The square row by row; numbers from 0.5 on belong to it. Pixels beyond the border are ignored.
 

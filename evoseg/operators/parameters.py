@@ -1,11 +1,12 @@
-"""Parameters of operators: what values one may take, in which unit, on which grid."""
+"""Parameters of operators: their ranges, units and grid of values."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite
 from typing import Literal
 
-from evoseg.base.errors import PipelineError, unknown
+from evoseg.core.errors import PipelineError, unknown
 
 Value = int | float | str | tuple[float, ...]
 """A literal in a pipeline text."""
@@ -20,7 +21,7 @@ MAX_NUMBERS = 121
 
 
 def on_grid(value: float) -> float:
-    """Round to 3 significant digits, so that repeats meet and texts stay readable."""
+    """Round to 3 significant digits, so that equal programs are recognised and texts stay readable."""
     return float(f"{value:.3g}") + 0.0  # + 0.0 turns -0.0 into 0.0
 
 
@@ -60,8 +61,23 @@ class Numbers:
 
 
 @dataclass(frozen=True)
+class ContentDigest:
+    """The digest of a file that a step needs, such as a network: 32 hexadecimal digits.
+
+    Steps of operators with such a parameter are ready-made: a search takes them as they are and draws none itself.
+    """
+
+
+@dataclass(frozen=True)
 class Fitted:
     """Mark a parameter whose value the evaluator finds from the data instead of the search."""
+
+
+@dataclass(frozen=True)
+class Doc:
+    """What a parameter does, for the docstrings of all operators that share it."""
+
+    text: str
 
 
 @dataclass(frozen=True)
@@ -101,7 +117,7 @@ class InOrder:
             "Correct one of them."
         )
 
-    def settled(self, named: Mapping[str, Value]) -> dict[str, Value]:
+    def settle(self, named: Mapping[str, Value]) -> dict[str, Value]:
         """Return values that give the same pixels and do not contradict each other."""
         if not self.broken_by(named):
             return dict(named)
@@ -118,7 +134,7 @@ class InOrder:
         return low, high
 
 
-Domain = Range | OneOf | Numbers
+Domain = Range | OneOf | Numbers | ContentDigest
 
 
 @dataclass(frozen=True)
@@ -128,7 +144,7 @@ class Parameter:
     Attributes
     ----------
     name : str
-    domain : Range, OneOf or Numbers
+    domain : Range, OneOf, Numbers or ContentDigest
     default : Value
     integer : bool
         True if a `Range` admits whole numbers only.
@@ -154,6 +170,8 @@ class Parameter:
             return self._check_word(self.domain, value)
         if isinstance(self.domain, Numbers):
             return self._check_numbers(self.domain, value)
+        if isinstance(self.domain, ContentDigest):
+            return self._check_digest(value)
         return self._check_number(self.domain, value)
 
     def _check_word(self, domain: OneOf, value: object) -> str:
@@ -162,6 +180,11 @@ class Parameter:
         if value not in domain.values:
             raise PipelineError(unknown(f"{self.name}", value, domain.values))
         return str(value)  # NumPy has strings of its own, which are equal but print otherwise
+
+    def _check_digest(self, value: object) -> str:
+        if not isinstance(value, str) or not re.fullmatch("[0-9a-f]{32}", value):
+            raise PipelineError(f"{self.name} must be a digest of 32 hexadecimal digits, in small letters.")
+        return str(value)
 
     def _check_numbers(self, domain: Numbers, value: object) -> tuple[float, ...]:
         if not isinstance(value, tuple) or not all(_is_number(v) for v in value):

@@ -1,4 +1,4 @@
-"""Lines, blobs and waves: filters that know the shape of what they look for."""
+"""Filters for structures of a known shape: lines, blobs and waves."""
 
 import math
 from functools import lru_cache
@@ -8,13 +8,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from evoseg.base.kinds import Gray
+from evoseg.core.kinds import Gray
 from evoseg.operators.edges import FINEST, derivative_cost
-from evoseg.operators.elements import along_line, line_extent, line_shifts
+from evoseg.operators.gray import BORDER, as_gray, enlarge, fine_reach, reduction, shrink, signed_gray, smooth_fine
 from evoseg.operators.morphology import LINE_ANGLES
-from evoseg.operators.parameters import OneOf, Range
+from evoseg.operators.parameters import Doc, OneOf, Range
 from evoseg.operators.registry import operator
-from evoseg.operators.scales import BORDER, as_gray, enlarge, fine_reach, reduction, shrink, signed_gray, smooth_fine
+from evoseg.operators.structuring import along_line, line_extent, line_shifts
+
+LINE_POLARITY = Doc("Whether the lines are bright or dark. A line of contrast A gives about 1.2 A.")
 
 RIDGE_GAIN = 4.0
 """Levels per level of sigma^2 * curvature: a Gaussian line of contrast A and width sigma gives 1.4 A."""
@@ -64,21 +66,14 @@ def hessian_ridge(
     plane: Gray,
     *,
     sigma: Annotated[float, Range(0.7, 20, unit="px", log=True)] = 2.0,
-    polarity: Annotated[str, OneOf("bright", "dark")] = "dark",
+    polarity: Annotated[str, OneOf("bright", "dark"), LINE_POLARITY] = "dark",
 ) -> Gray:
     """Find lines of one width in any direction, by the larger eigenvalue of the Hessian.
 
     Parameters
     ----------
-    plane : uint8 array of shape (M, N)
     sigma : float, px
         About half the width of the lines. From 3 px on the filter works at reduced scale. The border is mirrored.
-    polarity : str
-        Whether the lines are bright or dark. A line of contrast A gives about 1.2 A.
-
-    Returns
-    -------
-    uint8 array of shape (M, N)
 
     References
     ----------
@@ -94,6 +89,7 @@ def ladder(low: float, ratio: float, n: int) -> list[float]:
 
 @operator(
     revision=1,
+    retired=True,
     cost=lambda p: sum(0.05 + derivative_cost(s, 1.65) for s in ladder(p["sigma_low"], p["ratio"], p["n"])),
     reach=lambda p: max(fine_reach(s, FINEST) for s in ladder(p["sigma_low"], p["ratio"], p["n"])),
 )
@@ -105,22 +101,16 @@ def ridge_multiscale(
     ratio: Annotated[float, Range(1.2, 2.5)] = 1.7,
     polarity: Annotated[str, OneOf("bright", "dark")] = "dark",
 ) -> Gray:
-    """Find lines of several widths: the best answer of `hessian_ridge` over scales.
+    """Find lines of several widths: the strongest response of `hessian_ridge` over several scales.
 
     Parameters
     ----------
-    plane : uint8 array of shape (M, N)
     sigma_low : float, px
         The finest scale, about half the width of the thinnest lines.
     n : int
         Number of scales.
     ratio : float
         Of one scale to the one before.
-    polarity : str
-
-    Returns
-    -------
-    uint8 array of shape (M, N)
     """
     best = ridge_at(plane, sigma_low, polarity)
     for sigma in ladder(sigma_low, ratio, n)[1:]:
@@ -139,19 +129,14 @@ def blob(
     sigma: Annotated[float, Range(0.7, 20, unit="px", log=True)] = 3.0,
     polarity: Annotated[str, OneOf("bright", "dark")] = "bright",
 ) -> Gray:
-    """Find round spots of one size and leave lines out, by the smaller eigenvalue of the Hessian.
+    """Find round spots of one size, but no lines, by the smaller eigenvalue of the Hessian.
 
     Parameters
     ----------
-    plane : uint8 array of shape (M, N)
     sigma : float, px
         About 0.7 times the radius of the spots. From 3 px on at reduced scale. The border is mirrored.
     polarity : str
         Whether the spots are bright or dark. A disk of contrast A gives about 1.5 A, a straight line nothing.
-
-    Returns
-    -------
-    uint8 array of shape (M, N)
     """
     factor = reduction(sigma, FINEST)
     half_sum, half_difference, mixed = curvatures(plane, sigma, factor)
@@ -199,6 +184,7 @@ def gabor_reach(sigma: float, wavelength: float) -> int:
 
 @operator(
     revision=1,
+    retired=True,
     cost=lambda p: gabor_cost(p["sigma"], p["wavelength"]),
     reach=lambda p: gabor_reach(p["sigma"], p["wavelength"]),
 )
@@ -210,11 +196,10 @@ def gabor(
     angle: Annotated[float, Range(0, 180, unit="degree")] = 0.0,
     polarity: Annotated[str, OneOf("bright", "dark", "both")] = "bright",
 ) -> Gray:
-    """Find waves of one length and direction, such as stripes, weaves and fibres.
+    """Find stripes, weaves or fibres of one wavelength and direction (Gabor filter).
 
     Parameters
     ----------
-    plane : uint8 array of shape (M, N)
     sigma : float, px
         Of the round Gaussian in which the wave is sought, cut off at 3 sigma; counts as at most one wavelength. If it
         is at least 3 px and the wave 8 px long, the filter works at reduced scale. The border is mirrored.
@@ -223,10 +208,6 @@ def gabor(
         Direction in which the wave travels, counter-clockwise from the right: 0 finds vertical stripes.
     polarity : str
         bright keeps crests, dark troughs, both either. A wave of amplitude A gives 2 A.
-
-    Returns
-    -------
-    uint8 array of shape (M, N)
     """
     inner = min(sigma, wavelength)
     factor = gabor_factor(inner, wavelength)
@@ -273,24 +254,17 @@ def oriented(
     *,
     length: Annotated[float, Range(4, 60, unit="px", log=True)] = 12.0,
     width: Annotated[float, Range(1.5, 20, unit="px", log=True)] = 3.0,
-    polarity: Annotated[str, OneOf("bright", "dark")] = "dark",
+    polarity: Annotated[str, OneOf("bright", "dark"), LINE_POLARITY] = "dark",
 ) -> Gray:
-    """Find long thin lines, even broken or noisy ones: the best of 12 matched filters.
+    """Find long thin lines, even broken or noisy ones: the strongest of 12 matched filters.
 
     Parameters
     ----------
-    plane : uint8 array of shape (M, N)
     length : float, px
         Over which a line is averaged in its own direction. Longer ones suppress noise and miss curves.
     width : float, px
         Of the lines. Across them the filter is the second derivative of a Gaussian of sigma 0.4 width; from about
         6 px on it works at reduced scale. The border is mirrored.
-    polarity : str
-        Whether the lines are bright or dark. A line of contrast A gives about 1.2 A.
-
-    Returns
-    -------
-    uint8 array of shape (M, N)
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Filters that calm a plane: noise goes, and more or less of the edges stays. Also the free linear filter."""
+"""Smoothing filters, which reduce noise and preserve edges more or less; and the free linear filter."""
 
 import math
 from functools import lru_cache
@@ -8,11 +8,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from evoseg.base.kinds import Gray
-from evoseg.operators.parameters import Numbers, Range
-from evoseg.operators.registry import operator
-from evoseg.operators.scales import (
+from evoseg.core.kinds import Gray
+from evoseg.operators.gray import (
+    ADDED,
     BORDER,
+    SIDE,
+    SQUARE,
     as_gray,
     box_cost,
     enlarge,
@@ -22,39 +23,25 @@ from evoseg.operators.scales import (
     smooth_cost,
     smooth_reach,
 )
+from evoseg.operators.parameters import Numbers, Range
+from evoseg.operators.registry import operator
 
 
 @operator(revision=1, cost=lambda p: smooth_cost(p["sigma"]), reach=lambda p: smooth_reach(p["sigma"]))
 def gaussian(plane: Gray, *, sigma: Annotated[float, Range(0.5, 50, unit="px", log=True)] = 2.0) -> Gray:
-    """Smooth by a Gaussian.
+    """Smooth with a Gaussian.
 
     Parameters
     ----------
-    plane : uint8 array of shape (M, N)
     sigma : float, px
         Standard deviation. From 3 px on the filter works at reduced scale. The border is mirrored.
-
-    Returns
-    -------
-    uint8 array of shape (M, N)
     """
     return as_gray(smooth(plane, sigma))
 
 
 @operator(revision=1, cost=lambda p: box_cost(p["radius"]), reach=lambda p: p["radius"])
-def box(plane: Gray, *, radius: Annotated[int, Range(1, 60, unit="px", log=True)] = 3) -> Gray:
-    """Replace each pixel by the mean of the square around it.
-
-    Parameters
-    ----------
-    plane : uint8 array of shape (M, N)
-    radius : int, px
-        The square's side is 2 radius + 1. The border is mirrored.
-
-    Returns
-    -------
-    uint8 array of shape (M, N)
-    """
+def box(plane: Gray, *, radius: Annotated[int, Range(1, 60, unit="px", log=True), SIDE] = 3) -> Gray:
+    """Replace each pixel by the mean of the square around it."""
     side = 2 * radius + 1
     return as_gray(cv2.blur(plane, (side, side), borderType=BORDER))
 
@@ -78,19 +65,14 @@ def median_any(plane: NDArray[np.uint8], radius: int) -> NDArray[np.uint8]:
     reach=lambda p: 5 * median_factor(p["radius"]),
 )
 def median(plane: Gray, *, radius: Annotated[int, Range(1, 50, unit="px", log=True)] = 2) -> Gray:
-    """Replace each pixel by the median of its neighbourhood: specks go, edges stay.
+    """Replace each pixel by the median of its neighbourhood: specks are removed, edges stay.
 
     Parameters
     ----------
-    plane : uint8 array of shape (M, N)
     radius : int, px
         1 and 2 are exact squares of side 3 and 5. Above that the plane is reduced to block means whose side is a
         power of two, so that a square of side 5 covers the radius, filtered, and enlarged linearly. Edge pixels
         are repeated beyond the border.
-
-    Returns
-    -------
-    uint8 array of shape (M, N)
     """
     return median_any(plane, radius)
 
@@ -102,19 +84,14 @@ def bilateral(
     radius: Annotated[int, Range(1, 3, unit="px")] = 2,
     contrast: Annotated[float, Range(2, 120, unit="level", log=True)] = 25.0,
 ) -> Gray:
-    """Smooth among pixels that resemble each other: noise goes, edges stay.
+    """Average similar pixels only: noise is removed, edges stay (bilateral filter).
 
     Parameters
     ----------
-    plane : uint8 array of shape (M, N)
     radius : int, px
         Of the neighbourhood; its weights fall with a sigma of radius / 1.5. The border is mirrored.
     contrast : float, level
         Sigma over grey levels: differences well above it survive.
-
-    Returns
-    -------
-    uint8 array of shape (M, N)
 
     References
     ----------
@@ -127,22 +104,15 @@ def bilateral(
 def guided(
     plane: Gray,
     *,
-    radius: Annotated[int, Range(1, 40, unit="px", log=True)] = 4,
+    radius: Annotated[int, Range(1, 40, unit="px", log=True), SQUARE] = 4,
     eps: Annotated[float, Range(1, 100, unit="level", log=True)] = 12.0,
 ) -> Gray:
-    """Smooth where the plane is calm and keep it where it varies (guided filter, guided by itself).
+    """Smooth where the plane varies little and keep it elsewhere (guided filter, with itself as the guide).
 
     Parameters
     ----------
-    plane : uint8 array of shape (M, N)
-    radius : int, px
-        Of the square neighbourhood. The border is mirrored.
     eps : float, level
         Neighbourhoods whose deviation lies well below it become flat, those well above stay as they are.
-
-    Returns
-    -------
-    uint8 array of shape (M, N)
 
     References
     ----------
@@ -169,19 +139,14 @@ def sharpen(
     sigma: Annotated[float, Range(0.5, 20, unit="px", log=True)] = 2.0,
     amount: Annotated[float, Range(0.1, 8, log=True)] = 1.0,
 ) -> Gray:
-    """Add what a Gaussian would remove (unsharp mask).
+    """Enhance the details that a Gaussian would remove (unsharp mask).
 
     Parameters
     ----------
-    plane : uint8 array of shape (M, N)
     sigma : float, px
         Of the Gaussian: details of about this size are raised. The border is mirrored.
     amount : float
         How much of the difference is added; the sum is clipped to 0..255.
-
-    Returns
-    -------
-    uint8 array of shape (M, N)
     """
     return as_gray(cv2.addWeighted(plane, 1.0 + amount, smooth(plane, sigma), -amount, 0.0))
 
@@ -204,20 +169,13 @@ def kernel(
     weights: Annotated[tuple[float, ...], Numbers(-4, 4, least=9, most=121, square=True)] = (
         (0.0, -0.5, 0.0, -0.5, 3.0, -0.5, 0.0, -0.5, 0.0)
     ),
-    offset: Annotated[float, Range(-255, 255, unit="level")] = 0.0,
+    offset: Annotated[float, Range(-255, 255, unit="level"), ADDED] = 0.0,
 ) -> Gray:
-    """Correlate with a free square kernel.
+    """Correlate with a square kernel whose weights the search chooses.
 
     Parameters
     ----------
-    plane : uint8 array of shape (M, N)
     weights : 9, 25, 49, 81 or 121 numbers
         The kernel row by row, used as it is, neither mirrored nor normalised. The border is mirrored.
-    offset : float, level
-        Added to the sum, which is then rounded and clipped to 0..255.
-
-    Returns
-    -------
-    uint8 array of shape (M, N)
     """
     return as_gray(cv2.filter2D(plane, cv2.CV_8U, square_weights(weights), delta=offset, borderType=BORDER))

@@ -1,4 +1,4 @@
-"""How busy a neighbourhood is, and in which way."""
+"""Texture: local contrast, entropy, patterns and coherence."""
 
 import math
 from functools import lru_cache
@@ -8,12 +8,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from evoseg.base.kinds import Gray
+from evoseg.core.kinds import Gray
 from evoseg.operators.edges import gradient_magnitude
-from evoseg.operators.elements import square
+from evoseg.operators.gray import BORDER, SQUARE, as_gray, box_cost, enlarge, reduction, shrink
 from evoseg.operators.parameters import Range
 from evoseg.operators.registry import operator
-from evoseg.operators.scales import BORDER, as_gray, box_cost, enlarge, reduction, shrink
+from evoseg.operators.structuring import square
 
 BINS = 16
 """Grey-level classes among which `entropy` counts."""
@@ -34,35 +34,19 @@ def local_moments(plane: NDArray[np.uint8], radius: int) -> tuple[NDArray[Any], 
 
 
 @operator(revision=1, cost=lambda p: 1.0 + 1.3 * box_cost(p["radius"]), reach=lambda p: p["radius"])
-def deviation(plane: Gray, *, radius: Annotated[int, Range(1, 50, unit="px", log=True)] = 4) -> Gray:
-    """Measure the standard deviation around each pixel, times 2.
-
-    Parameters
-    ----------
-    plane : uint8 array of shape (M, N)
-    radius : int, px
-        Of the square neighbourhood. The border is mirrored.
-
-    Returns
-    -------
-    uint8 array of shape (M, N)
-    """
+def deviation(plane: Gray, *, radius: Annotated[int, Range(1, 50, unit="px", log=True), SQUARE] = 4) -> Gray:
+    """Measure the local standard deviation, times 2."""
     return as_gray(cv2.convertScaleAbs(local_moments(plane, radius)[1], alpha=2))
 
 
 @operator(revision=1, cost=lambda p: 0.25 + 0.05 * p["radius"], reach=lambda p: p["radius"])
 def local_range(plane: Gray, *, radius: Annotated[int, Range(1, 30, unit="px", log=True)] = 3) -> Gray:
-    """Take the difference of the brightest and the darkest value within a square.
+    """Take the difference between the brightest and the darkest value within a square.
 
     Parameters
     ----------
-    plane : uint8 array of shape (M, N)
     radius : int, px
         The square's side is 2 radius + 1. Pixels beyond the border are ignored.
-
-    Returns
-    -------
-    uint8 array of shape (M, N)
     """
     element = square(radius)
     return as_gray(cv2.subtract(cv2.dilate(plane, element), cv2.erode(plane, element)))
@@ -84,15 +68,15 @@ def entropy_factor(radius: int) -> int:
 
 @operator(
     revision=1,
+    retired=True,
     cost=lambda p: 9.0 if p["radius"] < 4 else 4.3 + 4.0 / entropy_factor(p["radius"]) ** 2,
     reach=lambda p: p["radius"] + 4 * entropy_factor(p["radius"]),
 )
 def entropy(plane: Gray, *, radius: Annotated[int, Range(2, 40, unit="px", log=True)] = 5) -> Gray:
-    """Measure how many different grey levels there are around each pixel: 0 for one, 255 for all alike.
+    """Measure the entropy of the grey levels around each pixel: 0 for a single level, 255 if all are equally frequent.
 
     Parameters
     ----------
-    plane : uint8 array of shape (M, N)
     radius : int, px
         Of the square neighbourhood. From 3 px on shares are counted on block means, at reduced scale. The border is
         mirrored.
@@ -116,9 +100,9 @@ def entropy(plane: Gray, *, radius: Annotated[int, Range(2, 40, unit="px", log=T
     return as_gray(enlarge(cv2.convertScaleAbs(total, alpha=255 / 61440), factor, plane.shape))
 
 
-@operator(revision=1, cost=1.2, reach=1)
+@operator(revision=1, retired=True, cost=1.2, reach=1)
 def lbp(plane: Gray) -> Gray:
-    """Write down which of the 8 neighbours are at least as bright: the local binary pattern.
+    """Encode which of the 8 neighbours are at least as bright (local binary pattern).
 
     Parameters
     ----------
@@ -150,11 +134,10 @@ def lbp_rough(
     radius: Annotated[int, Range(1, 30, unit="px", log=True)] = 5,
     contrast: Annotated[int, Range(0, 32, unit="level")] = 3,
 ) -> Gray:
-    """Measure the share of pixels around that are local peaks or pits: noise and grain, whatever their contrast.
+    """Measure the fraction of local maxima and minima around each pixel: noise and grain, whatever their contrast.
 
     Parameters
     ----------
-    plane : uint8 array of shape (M, N)
     radius : int, px
         Of the square over which shares are counted. The border is mirrored.
     contrast : int, level
@@ -183,11 +166,10 @@ def coherence_radius(sigma: float) -> int:
     reach=lambda p: 1 + reduction(p["sigma"], 2.0) * (coherence_radius(p["sigma"] / reduction(p["sigma"], 2.0)) + 3),
 )
 def coherence(plane: Gray, *, sigma: Annotated[float, Range(1, 16, unit="px", log=True)] = 4.0) -> Gray:
-    """Measure how much the edges around each pixel agree in direction (structure tensor).
+    """Measure how well the edges around each pixel agree in direction (structure tensor).
 
     Parameters
     ----------
-    plane : uint8 array of shape (M, N)
     sigma : float, px
         Width of the neighbourhood: a box filter of the same variance, from 3 px on at reduced scale. The border is
         mirrored.
@@ -216,18 +198,13 @@ def coherence(plane: Gray, *, sigma: Annotated[float, Range(1, 16, unit="px", lo
 
 @operator(revision=1, cost=lambda p: 0.6 + box_cost(p["radius"]), reach=lambda p: 1 + p["radius"])
 def energy(plane: Gray, *, radius: Annotated[int, Range(1, 50, unit="px", log=True)] = 5) -> Gray:
-    """Measure the mean steepness around each pixel.
+    """Measure the mean gradient magnitude around each pixel.
 
     Parameters
     ----------
-    plane : uint8 array of shape (M, N)
     radius : int, px
         Of the square over which the Sobel magnitude (2 A for a step of A levels, clipped at 255) is averaged. The
         border is mirrored.
-
-    Returns
-    -------
-    uint8 array of shape (M, N)
     """
     side = 2 * radius + 1
     steep = cv2.convertScaleAbs(gradient_magnitude(plane), alpha=0.5)
@@ -241,11 +218,10 @@ def gradient_density(
     radius: Annotated[int, Range(1, 50, unit="px", log=True)] = 5,
     contrast: Annotated[float, Range(1, 120, unit="level", log=True)] = 10.0,
 ) -> Gray:
-    """Measure the share of edge pixels around each pixel: texture, whatever its contrast.
+    """Measure the fraction of edge pixels around each pixel: texture, whatever its contrast.
 
     Parameters
     ----------
-    plane : uint8 array of shape (M, N)
     radius : int, px
         Of the square over which they are counted. The border is mirrored.
     contrast : float, level

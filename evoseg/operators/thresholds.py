@@ -6,15 +6,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from evoseg.base.kinds import Gray, Mask
-from evoseg.operators.histograms import kmeans_levels, otsu_level, triangle_level
+from evoseg.core.kinds import Gray, Mask
+from evoseg.operators.gray import BORDER, as_gray, box_cost, kmeans_levels, otsu_level, triangle_level
 from evoseg.operators.labelling import component_labels
-from evoseg.operators.measured import Params, by_histogram, by_object
 from evoseg.operators.morphology import reconstruct_within
-from evoseg.operators.parameters import Fitted, InOrder, OneOf, Range
+from evoseg.operators.parameters import Doc, Fitted, InOrder, OneOf, Range
 from evoseg.operators.registry import WHOLE, operator
-from evoseg.operators.scales import BORDER, as_gray, box_cost
+from evoseg.operators.strips import Params, by_histogram, by_object
 from evoseg.operators.texture import local_moments
+
+LEVEL_OFFSET = Doc("Added to the level found.")
+
 
 MAXIMA_STEPS = 32
 """Pixels that `regional_maxima` goes in search of a higher value."""
@@ -36,15 +38,10 @@ def threshold(
 
     Parameters
     ----------
-    plane : uint8 array of shape (M, N)
     level : int, level
         Fitted: bright marks pixels above it, dark those at or below it.
     polarity : str
         Fitted.
-
-    Returns
-    -------
-    bool array of shape (M, N)
     """
     return plane > level if polarity == "bright" else plane <= level
 
@@ -56,18 +53,12 @@ def level(
     level: Annotated[int, Range(0, 255, unit="level")] = 128,
     polarity: Annotated[str, OneOf("bright", "dark")] = "bright",
 ) -> Mask:
-    """Mark pixels beyond a level that is varied like any other number.
+    """Mark pixels beyond a level that the search varies like any other number.
 
     Parameters
     ----------
-    plane : uint8 array of shape (M, N)
     level : int, level
         bright marks pixels above it, dark those at or below it.
-    polarity : str
-
-    Returns
-    -------
-    bool array of shape (M, N)
     """
     return beyond(plane, level, polarity)
 
@@ -83,14 +74,9 @@ def in_range(
 
     Parameters
     ----------
-    plane : uint8 array of shape (M, N)
     low, high : int, level
         Both included. If `low` is above `high` the range goes round the end, from `low` up and from `high` down,
         as hues do.
-
-    Returns
-    -------
-    bool array of shape (M, N)
     """
     if low <= high:
         return (plane >= low) & (plane <= high)
@@ -106,26 +92,15 @@ def beyond_found(plane: NDArray[np.uint8], found: int, params: Params) -> NDArra
     revision=1,
     cost=0.47,
     reach=WHOLE,
-    measured=by_histogram(lambda counts, p: otsu_level(counts), beyond_found),
+    two_pass=by_histogram(lambda counts, p: otsu_level(counts), beyond_found),
 )
 def otsu(
     plane: Gray,
     *,
     polarity: Annotated[str, OneOf("bright", "dark")] = "bright",
-    offset: Annotated[int, Range(-64, 64, unit="level")] = 0,
+    offset: Annotated[int, Range(-64, 64, unit="level"), LEVEL_OFFSET] = 0,
 ) -> Mask:
-    """Mark pixels beyond the level that best parts each image's histogram into two.
-
-    Parameters
-    ----------
-    plane : uint8 array of shape (M, N)
-    polarity : str
-    offset : int, level
-        Added to the level found.
-
-    Returns
-    -------
-    bool array of shape (M, N)
+    """Mark pixels beyond the level that best splits each image's histogram in two.
 
     References
     ----------
@@ -139,26 +114,15 @@ def otsu(
     revision=1,
     cost=0.45,
     reach=WHOLE,
-    measured=by_histogram(lambda counts, p: triangle_level(counts), beyond_found),
+    two_pass=by_histogram(lambda counts, p: triangle_level(counts), beyond_found),
 )
 def triangle(
     plane: Gray,
     *,
     polarity: Annotated[str, OneOf("bright", "dark")] = "bright",
-    offset: Annotated[int, Range(-64, 64, unit="level")] = 0,
+    offset: Annotated[int, Range(-64, 64, unit="level"), LEVEL_OFFSET] = 0,
 ) -> Mask:
-    """Mark pixels beyond the foot of the histogram's single large peak: for few objects on much ground.
-
-    Parameters
-    ----------
-    plane : uint8 array of shape (M, N)
-    polarity : str
-    offset : int, level
-        Added to the level found.
-
-    Returns
-    -------
-    bool array of shape (M, N)
+    """Mark pixels beyond the foot of the histogram's single large peak: for few objects on a large background.
 
     References
     ----------
@@ -177,7 +141,7 @@ def within(plane: NDArray[np.uint8], levels: tuple[int, int]) -> NDArray[np.bool
     revision=1,
     cost=1.0,
     reach=WHOLE,
-    measured=by_histogram(
+    two_pass=by_histogram(
         # OpenCV counts in float32.
         lambda counts, p: kmeans_levels(counts.astype(np.float32).astype(np.float64), p["k"], p["index"]),
         lambda plane, levels, p: within(plane, levels),
@@ -190,20 +154,15 @@ def kmeans_class(
     k: Annotated[int, Range(2, 5)] = 3,
     index: Annotated[int, Range(0, 4)] = 0,
 ) -> Mask:
-    """Part each image's grey levels into k clusters and mark one of them.
+    """Divide each image's grey levels into k clusters and mark one of them.
 
     Parameters
     ----------
-    plane : uint8 array of shape (M, N)
     k : int
         Number of clusters. They start evenly spaced between the darkest and the brightest pixel, and 24 rounds of
         Lloyd's algorithm on the histogram move them.
     index : int
         Which one, from the darkest, counted from 0; less than `k`.
-
-    Returns
-    -------
-    bool array of shape (M, N)
     """
     counts = cv2.calcHist([plane], [0], None, [256], [0, 256]).ravel().astype(np.float64)
     return within(plane, kmeans_levels(counts, k, index))
@@ -221,16 +180,10 @@ def local_mean(
 
     Parameters
     ----------
-    plane : uint8 array of shape (M, N)
     window : int, px
         Side of the square neighbourhood, odd. The border is mirrored.
     offset : int, level
         How far above (bright) or below (dark) the rounded mean a pixel must lie; it must exceed it.
-    polarity : str
-
-    Returns
-    -------
-    bool array of shape (M, N)
     """
     mean = cv2.blur(plane, (window, window), borderType=BORDER)
     if polarity == "bright":
@@ -246,11 +199,10 @@ def sauvola(
     k: Annotated[float, Range(0.01, 0.8)] = 0.2,
     polarity: Annotated[str, OneOf("bright", "dark")] = "dark",
 ) -> Mask:
-    """Mark pixels beyond a threshold set by the mean and contrast of their neighbourhood.
+    """Mark pixels beyond a threshold computed from the mean and contrast of their neighbourhood.
 
     Parameters
     ----------
-    plane : uint8 array of shape (M, N)
     window : int, px
         Side of the square neighbourhood, odd. Take several times the width of the objects. The border is mirrored.
     k : float
@@ -258,10 +210,6 @@ def sauvola(
     polarity : str
         dark is the rule as published, plane < mean (1 + k (deviation / 128 - 1)); bright applies it to the
         inverted plane.
-
-    Returns
-    -------
-    bool array of shape (M, N)
 
     References
     ----------
@@ -287,9 +235,10 @@ def weak_and_strong(
 
 @operator(
     revision=1,
+    retired=True,
     cost=4.0,
     reach=WHOLE,
-    measured=by_object(
+    two_pass=by_object(
         lambda n, labels, arrays, place, p: np.bincount(labels[weak_and_strong(arrays[0], **p)[1]], minlength=n),
         lambda sums, p: sums[:, 0] > 0,
         mask=lambda arrays, p: weak_and_strong(arrays[0], **p)[0],
@@ -303,19 +252,13 @@ def hysteresis(
     high: Annotated[int, Range(0, 255, unit="level")] = 128,
     polarity: Annotated[str, OneOf("bright", "dark")] = "bright",
 ) -> Mask:
-    """Mark weak pixels that hang together (8-connected) with a strong one.
+    """Mark pixels beyond a weak level that are connected (8 neighbours) to one beyond a strong level.
 
     Parameters
     ----------
-    plane : uint8 array of shape (M, N)
     low, high : int, level
         bright: weak above `low`, strong above `high`; dark: weak at or below `high`, strong at or below `low`.
         `low` may not exceed `high`.
-    polarity : str
-
-    Returns
-    -------
-    bool array of shape (M, N)
     """
     weak, strong = weak_and_strong(plane, low, high, polarity)
     n, labels = component_labels(weak)
@@ -324,7 +267,7 @@ def hysteresis(
     return np.take(hit, labels)
 
 
-@operator(revision=1, cost=6.0, reach=WHOLE, in_order=InOrder("low", "high"))
+@operator(revision=1, retired=True, cost=6.0, reach=WHOLE, in_order=InOrder("low", "high"))
 def canny(
     plane: Gray,
     *,
@@ -341,10 +284,6 @@ def canny(
         Thresholds on |dx| + |dy| of 3 x 3 Sobel derivatives (a step of 1 level counts 4): edges weaker than `low`
         go, those above `high` stay, the others stay if they touch one that stays. `low` may not exceed `high`.
 
-    Returns
-    -------
-    bool array of shape (M, N)
-
     References
     ----------
     J. Canny, IEEE TPAMI 8(6), 1986. doi:10.1109/TPAMI.1986.4767851
@@ -352,26 +291,21 @@ def canny(
     return cv2.Canny(plane, min(low, high), max(low, high), apertureSize=3, L2gradient=False) > 0
 
 
-@operator(revision=1, cost=4.5, reach=MAXIMA_STEPS)
+@operator(revision=1, retired=True, cost=4.5, reach=MAXIMA_STEPS)
 def regional_maxima(
     plane: Gray,
     *,
     h: Annotated[int, Range(1, 128, unit="level", log=True)] = 10,
     polarity: Annotated[str, OneOf("bright", "dark")] = "bright",
 ) -> Mask:
-    """Mark tops from which one must go down at least h levels before anything higher is reached.
+    """Mark maxima that rise at least h levels above the saddle towards anything higher (h-maxima).
 
     Parameters
     ----------
-    plane : uint8 array of shape (M, N)
     h : int, level
         Depth that a top must have. Larger values mark fewer.
     polarity : str
         dark marks bottoms instead.
-
-    Returns
-    -------
-    bool array of shape (M, N)
 
     Notes
     -----

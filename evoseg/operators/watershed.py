@@ -1,4 +1,4 @@
-"""From masks to objects: what touches is parted where a landscape has valleys.
+"""Watersheds: from masks to objects, with touching ones divided along the valleys of a landscape.
 
 Every pixel climbs to the highest of its neighbours until it stands on a top, and tops that a rule does not keep apart
 are joined over the highest pass between them: a watershed by immersion whose order is that of the passes. Neighbours
@@ -12,11 +12,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from evoseg.base.kinds import Gray, Labels, Mask
+from evoseg.core.kinds import Gray, Labels, Mask
+from evoseg.operators.gray import smooth, smooth_cost
 from evoseg.operators.labelling import component_labels
-from evoseg.operators.parameters import OneOf, Range
+from evoseg.operators.parameters import Doc, OneOf, Range
 from evoseg.operators.registry import WHOLE, operator
-from evoseg.operators.scales import smooth, smooth_cost
+
+SMOOTHED_FIRST = Doc("Of a Gaussian that smooths the plane first.")
 
 STEPS_PER_PX = 16
 """Heights of distance landscapes are whole numbers of these."""
@@ -24,7 +26,7 @@ STEPS_PER_PX = 16
 
 @operator(revision=1, cost=1.2, reach=WHOLE)
 def components(mask: Mask) -> Labels:
-    """Number what hangs together.
+    """Label connected components.
 
     Parameters
     ----------
@@ -40,11 +42,10 @@ def components(mask: Mask) -> Labels:
 
 @operator(revision=1, cost=40.0, reach=WHOLE)
 def distance_watershed(mask: Mask, *, distance: Annotated[float, Range(1.5, 60, unit="px", log=True)] = 8.0) -> Labels:
-    """Part touching objects at their necks, one object for each centre far enough from the others.
+    """Split touching objects at narrow necks, one object for each centre far enough from the others.
 
     Parameters
     ----------
-    mask : bool array of shape (M, N)
     distance : float, px
         Least distance between the centres (where the background is farthest) of two objects that touch. Take about the
         width of the smallest object; larger values part less.
@@ -54,23 +55,22 @@ def distance_watershed(mask: Mask, *, distance: Annotated[float, Range(1.5, 60, 
     int32 array of shape (M, N), 0 on background
     """
     heights = distances(mask)
-    basins, tops = climbed(heights, mask)
+    basins, tops = climb(heights, mask)
     row, col = np.divmod(tops, mask.shape[1])
     rows, cols = row.tolist(), col.tolist()
 
     def apart(a: int, b: int, height: int) -> bool:
         return bool((rows[a - 1] - rows[b - 1]) ** 2 + (cols[a - 1] - cols[b - 1]) ** 2 >= distance**2)
 
-    return joined_basins(basins, heights, heights.ravel()[tops], apart)
+    return join_basins(basins, heights, heights.ravel()[tops], apart)
 
 
 @operator(revision=1, cost=40.0, reach=WHOLE)
 def depth_watershed(mask: Mask, *, depth: Annotated[float, Range(0.2, 20, unit="px", log=True)] = 1.0) -> Labels:
-    """Part touching objects at necks that are narrower than both sides by enough (h-maxima of the distance).
+    """Split touching objects at narrow necks (h-maxima of the distance).
 
     Parameters
     ----------
-    mask : bool array of shape (M, N)
     depth : float, px
         By how much the half-width must fall from the narrower of two objects to the neck between them. Larger values
         part less.
@@ -84,7 +84,7 @@ def depth_watershed(mask: Mask, *, depth: Annotated[float, Range(0.2, 20, unit="
     M. Grimaud, SPIE 1769, 1992. doi:10.1117/12.60650 (dynamics of a top)
     """
     heights = distances(mask)
-    return parted_by_depth(heights, mask, STEPS_PER_PX * depth)
+    return part_by_depth(heights, mask, STEPS_PER_PX * depth)
 
 
 @operator(revision=1, cost=lambda p: 35.0 + smooth_cost(p["sigma"]), reach=WHOLE)
@@ -92,19 +92,16 @@ def bright_watershed(
     plane: Gray,
     mask: Mask,
     *,
-    sigma: Annotated[float, Range(2.0, 20, unit="px", log=True)] = 2.0,
+    sigma: Annotated[float, Range(2.0, 20, unit="px", log=True), SMOOTHED_FIRST] = 2.0,
     depth: Annotated[int, Range(1, 128, unit="level", log=True)] = 8,
     polarity: Annotated[str, OneOf("bright", "dark")] = "bright",
 ) -> Labels:
-    """Part touching objects along valleys of a plane, one object for each top that stands out.
+    """Split touching objects along the valleys of a plane, one object for each maximum that stands out.
 
     Parameters
     ----------
-    plane : uint8 array of shape (M, N)
     mask : bool array of shape (M, N)
         Where objects are.
-    sigma : float, px
-        Of a Gaussian that smooths the plane first.
     depth : int, level
         How far one must go down from the lower of two tops to reach the other. Larger values part less.
     polarity : str
@@ -116,7 +113,7 @@ def bright_watershed(
     """
     smoothed = smooth(plane, sigma)
     heights = (smoothed if polarity == "bright" else cv2.bitwise_not(smoothed)).astype(np.int32)
-    return parted_by_depth(heights, mask, depth)
+    return part_by_depth(heights, mask, depth)
 
 
 @operator(revision=1, cost=lambda p: 40.0 + smooth_cost(p["sigma"]), reach=WHOLE)
@@ -125,20 +122,17 @@ def marker_watershed(
     markers: Mask,
     mask: Mask,
     *,
-    sigma: Annotated[float, Range(1.5, 20, unit="px", log=True)] = 2.0,
+    sigma: Annotated[float, Range(1.5, 20, unit="px", log=True), SMOOTHED_FIRST] = 2.0,
     polarity: Annotated[str, OneOf("bright", "dark")] = "bright",
 ) -> Labels:
-    """Part a mask along valleys of a plane, one object for each marker; what has no marker goes.
+    """Split a mask along the valleys of a plane, one object for each marker; parts without a marker are removed.
 
     Parameters
     ----------
-    plane : uint8 array of shape (M, N)
     markers : bool array of shape (M, N)
         What hangs together is one marker.
     mask : bool array of shape (M, N)
         Where objects are; markers beyond it do not count.
-    sigma : float, px
-        Of a Gaussian that smooths the plane first.
     polarity : str
         dark parts along ridges.
 
@@ -156,17 +150,17 @@ def marker_watershed(
     heights = (smoothed if polarity == "bright" else cv2.bitwise_not(smoothed)).astype(np.int32)
     marked = markers & mask
     heights[marked] = 256
-    basins, tops = climbed(heights, mask)
+    basins, tops = climb(heights, mask)
     is_marker = (heights.ravel()[tops] == 256).astype(np.int32)
     marker_of = component_labels(marked)[1].ravel()[tops].tolist()
 
     def apart(a: int, b: int, height: int) -> bool:
         return bool(marker_of[a - 1] and marker_of[b - 1] and marker_of[a - 1] != marker_of[b - 1])
 
-    labels = joined_basins(basins, heights, is_marker, apart)
+    labels = join_basins(basins, heights, is_marker, apart)
     hit = np.zeros(int(labels.max()) + 1, np.bool_)
     hit[labels[marked]] = True
-    return compact(labels, hit)
+    return renumber_kept(labels, hit)
 
 
 @operator(revision=1, cost=12.0, reach=WHOLE)
@@ -185,7 +179,7 @@ def nearest_marker(markers: Mask, mask: Mask) -> Labels:
     int32 array of shape (M, N), 0 on background
     """
     _, seeds = component_labels(markers)
-    return consecutive(np.where(mask, spread_labels(seeds)[0], 0).astype(np.int32))
+    return renumber(np.where(mask, spread_labels(seeds)[0], 0).astype(np.int32))
 
 
 def distances(mask: NDArray[np.bool_]) -> NDArray[np.int32]:
@@ -198,7 +192,7 @@ def distances(mask: NDArray[np.bool_]) -> NDArray[np.int32]:
     return steps
 
 
-def climbed(heights: NDArray[np.int32], mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], NDArray[np.intp]]:
+def climb(heights: NDArray[np.int32], mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], NDArray[np.intp]]:
     """Send every pixel of a mask uphill; return the number of its top per pixel, and the tops' places.
 
     Numbers start at 1. Of equal heights the later pixel counts as the higher, so that plateaus have tops, too.
@@ -225,18 +219,18 @@ def climbed(heights: NDArray[np.int32], mask: NDArray[np.bool_]) -> tuple[NDArra
     return basins.reshape(mask.shape), tops
 
 
-def parted_by_depth(heights: NDArray[np.int32], mask: NDArray[np.bool_], depth: float) -> NDArray[np.int32]:
+def part_by_depth(heights: NDArray[np.int32], mask: NDArray[np.bool_], depth: float) -> NDArray[np.int32]:
     """Part a mask into tops from the lower of which one must go down by `depth` to reach another."""
-    basins, tops = climbed(heights, mask)
+    basins, tops = climb(heights, mask)
     top = heights.ravel()[tops].tolist()
 
     def apart(a: int, b: int, height: int) -> bool:
         return bool(top[b - 1] - height >= depth)
 
-    return joined_basins(basins, heights, heights.ravel()[tops], apart)
+    return join_basins(basins, heights, heights.ravel()[tops], apart)
 
 
-def joined_basins(
+def join_basins(
     basins: NDArray[np.int32],
     heights: NDArray[np.int32],
     rank: NDArray[np.int32],
@@ -267,18 +261,18 @@ def joined_basins(
     roots = np.array([find(i) for i in range(n + 1)], np.int32)
     kept = np.zeros(n + 1, np.bool_)
     kept[roots[1:]] = True
-    return compact(np.take(roots, basins), kept)
+    return renumber_kept(np.take(roots, basins), kept)
 
 
-def compact(labels: NDArray[np.int32], kept: NDArray[np.bool_]) -> NDArray[np.int32]:
+def renumber_kept(labels: NDArray[np.int32], kept: NDArray[np.bool_]) -> NDArray[np.int32]:
     """Number the kept labels anew from 1, and set all others to 0."""
     kept[0] = False
     return np.take(np.where(kept, np.cumsum(kept), 0).astype(np.int32), labels)
 
 
-def consecutive(labels: NDArray[np.int32]) -> NDArray[np.int32]:
+def renumber(labels: NDArray[np.int32]) -> NDArray[np.int32]:
     """Number the labels that occur from 1 without gaps."""
-    return compact(labels, np.bincount(labels.ravel()) > 0)
+    return renumber_kept(labels, np.bincount(labels.ravel()) > 0)
 
 
 def passes(basins: NDArray[np.int32], heights: NDArray[np.int32], n: int) -> list[tuple[int, int, int]]:

@@ -1,9 +1,8 @@
-"""The pipeline as a value: build, check, read, print, cost, run."""
+"""The pipeline as a value: build, check, read, print, cost and run it."""
 
 from evoseg.pipeline.jsonform import read_json, write_json
-from evoseg.pipeline.printer import FORM_VERSION, print_text
-from evoseg.pipeline.reader import RevisionWarning, read_text
-from evoseg.pipeline.rescaling import rescale
+from evoseg.pipeline.structure import rescale
+from evoseg.pipeline.textform import FORM_VERSION, RevisionWarning, print_text, read_text
 from evoseg.pipeline.value import IMAGE, MAX_STEPS, Pipeline, Step
 
 __all__ = [

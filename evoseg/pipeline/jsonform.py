@@ -1,15 +1,14 @@
-"""The JSON twin of a pipeline text, for machines."""
+"""The JSON form of a pipeline, for machines."""
 
 import json
 from collections.abc import Sequence
 from typing import Any
 
-from evoseg.base.errors import PipelineError, unknown
-from evoseg.data.imageformat import ImageFormat
+from evoseg.core.errors import PipelineError, unknown
+from evoseg.datasets.imageformat import ImageFormat
 from evoseg.operators import registry
 from evoseg.operators.parameters import Value
-from evoseg.pipeline.printer import FORM_VERSION
-from evoseg.pipeline.reader import check_size, warn_of_order, warn_of_revisions
+from evoseg.pipeline.textform import FORM_VERSION, check_size, warn_of_order, warn_of_revisions
 from evoseg.pipeline.value import Pipeline, Step, step_as_written
 
 STEP_KEYS = ("operator", "revision", "inputs", "params")
@@ -20,12 +19,13 @@ def write_json(pipeline: Pipeline) -> str:
     pipeline = pipeline.settled()
     steps = [
         {
-            "operator": s.operator,
-            "revision": registry.get(s.operator).revision,
+            "operator": op.called,
+            "revision": op.revision,
             "inputs": list(s.inputs),
-            "params": registry.get(s.operator).named(s.params),
+            "params": op.keywords(s.params),
         }
         for s in pipeline.steps
+        for op in (registry.get(s.operator),)
     ]
     checked = {"checked": True} if any(registry.get(s.operator).in_order for s in pipeline.steps) else {}
     made_for = {} if pipeline.made_for is None else {"made_for": pipeline.made_for.as_json()}
@@ -55,7 +55,7 @@ def read_json(text: str) -> Pipeline:
     form = document.get("evoseg") if isinstance(document, dict) else None
     if type(form) is not int or form != FORM_VERSION:
         raise PipelineError(f'a pipeline in JSON starts with {{"evoseg": {FORM_VERSION}, "steps": [...]}}.')
-    _known(document, ("evoseg", "checked", "steps", "reads", "made_for"), "the document")
+    _check_keys(document, ("evoseg", "checked", "steps", "reads", "made_for"), "the document")
     steps = document.get("steps")
     if not isinstance(steps, list) or not all(isinstance(s, dict) for s in steps):
         raise PipelineError("'steps' must be a list of objects.")
@@ -73,7 +73,7 @@ def read_json(text: str) -> Pipeline:
 
 
 def _step(entry: dict[str, Any], index: int) -> Step:
-    _known(entry, STEP_KEYS, f"step {index}")
+    _check_keys(entry, STEP_KEYS, f"step {index}")
     name, inputs, params = entry.get("operator"), entry.get("inputs"), entry.get("params", {})
     whole = isinstance(inputs, list) and all(type(j) is int for j in inputs)
     if not isinstance(name, str) or not whole or not isinstance(params, dict):
@@ -87,7 +87,7 @@ def _step(entry: dict[str, Any], index: int) -> Step:
         raise PipelineError(f"step {index}: {error}") from None
 
 
-def _known(entry: dict[str, Any], keys: Sequence[str], where: str) -> None:
+def _check_keys(entry: dict[str, Any], keys: Sequence[str], where: str) -> None:
     """Refuse keys that mean nothing: a misspelt 'params' would silently give defaults."""
     for key in entry:
         if key not in keys:

@@ -1,29 +1,37 @@
 """A pipeline: a straight-line typed program of registered operators, always well typed and in canonical order."""
 
+import re
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evoseg.base.errors import ImageWarning, PipelineError, legible
-from evoseg.base.kinds import Kind
-from evoseg.data.imageformat import Difference, ImageFormat, channel_differences, pixel_differences
+from evoseg.core.deprecation import public
+from evoseg.core.errors import ImageWarning, PipelineError, legible
+from evoseg.core.kinds import Kind
+from evoseg.datasets.imageformat import Difference, ImageFormat, channel_differences, pixel_differences
+from evoseg.datasets.io.files import native
 from evoseg.operators import registry
-from evoseg.operators.parameters import Numbers, Range, Value
-from evoseg.pipeline.running import as_raw, run_steps
+from evoseg.operators.network import describe_network
+from evoseg.operators.parameters import ContentDigest, Numbers, Range, Value
+from evoseg.pipeline.running import RAW, as_raw, run_steps
 
 IMAGE = -1
 """The input that stands for the image itself."""
 
+NETWORK = "network"
+"""The operator whose steps are networks that a search has trained."""
+
 MAX_STEPS = 200
 
 MAX_NUMBERS = 2500
-"""Numbers that all tuples of a pipeline may hold together, so that its text stays within what is read."""
+"""Maximum number of numbers in all tuples of a pipeline, so that its text can be read back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +61,24 @@ def step(operator: str, /, *inputs: int, **params: Value) -> Step:
         If the operator or a parameter is unknown, a value is out of its range, or two values contradict each other.
     """
     made = step_as_written(operator, *inputs, **params)
-    if complaint := registry.get(operator).contradiction(made.params):
+    if complaint := registry.get(made.operator).contradiction(made.params):
         raise PipelineError(complaint)
     return made
 
 
 def step_as_written(operator: str, /, *inputs: int, **params: Value) -> Step:
     """Make a step as `step` does, whose values may contradict each other."""
+    if operator == registry.PYTHON:
+        digest = params.pop("code", None)
+        if not isinstance(digest, str) or not re.fullmatch("[0-9a-f]{32}", digest):
+            raise PipelineError('python needs the digest of its source, as code="..." with 32 hexadecimal digits.')
+        operator = registry.code_name(digest)
+    operator = registry.get(operator).name  # the present one, if it is an alias
     known = {p.name: p for p in registry.get(operator).parameters}
     for name in params:
         if name not in known:
-            raise PipelineError(f"{operator} has no parameter '{legible(name)}'; it has {', '.join(known) or 'none'}.")
+            called = registry.get(operator).called
+            raise PipelineError(f"{called} has no parameter '{legible(name)}'; it has {', '.join(known) or 'none'}.")
     values = tuple(params.get(p.name, p.default) for p in known.values())
     return Step(operator, inputs, _canonical(operator, values))
 
@@ -80,8 +95,6 @@ class Pipeline:
     steps : tuple of Step
     digests, forms : tuple of bytes
         One identity per sub-program, with and without its fitted numbers; both include operator revisions.
-    cost : float
-        Modelled cost in ns per pixel, which is also ms per megapixel.
     made_for : ImageFormat or None
         What the images were like that it was made for, if that is known; no part of what makes two programs equal.
     """
@@ -89,7 +102,6 @@ class Pipeline:
     steps: tuple[Step, ...]
     digests: tuple[bytes, ...] = field(repr=False, compare=False)
     forms: tuple[bytes, ...] = field(repr=False, compare=False)
-    cost: float = field(repr=False, compare=False)
     made_for: ImageFormat | None = field(repr=False, compare=False)
 
     def __init__(self, steps: Iterable[Step]) -> None:
@@ -101,7 +113,7 @@ class Pipeline:
             If there is no step or there are too many, an input is not an earlier step, a kind does not fit, or a
             value is out of its range.
         """
-        checked, digests, forms = _checked(list(steps))
+        checked, digests, forms = _check_steps(list(steps))
         self._keep(checked, digests, forms)
 
     def _keep(self, steps: Sequence[Step], digests: Sequence[bytes], forms: Sequence[bytes]) -> None:
@@ -110,13 +122,12 @@ class Pipeline:
         object.__setattr__(self, "steps", renumbered)
         object.__setattr__(self, "digests", tuple(digests[i] for i in kept))
         object.__setattr__(self, "forms", tuple(forms[i] for i in kept))
-        object.__setattr__(self, "cost", sum(_cost(s.operator, s.params) for s in renumbered))
         object.__setattr__(self, "made_for", None)
 
     def for_images(self, made_for: ImageFormat | None) -> "Pipeline":
         """Return the same program, which knows what images it was made for, or with None does not compare any."""
         same = object.__new__(Pipeline)
-        for name in ("steps", "digests", "forms", "cost"):
+        for name in ("steps", "digests", "forms"):
             object.__setattr__(same, name, getattr(self, name))
         object.__setattr__(same, "made_for", made_for)
         return same
@@ -130,6 +141,45 @@ class Pipeline:
     def form(self) -> str:
         """Identity for repeats: the digest with fitted numbers blanked."""
         return self.forms[-1].hex()
+
+    @property
+    def cost(self) -> float:
+        """Modelled cost in ns per pixel, which is also ms per megapixel.
+
+        Raises
+        ------
+        PipelineError
+            If a step names a network that is not there.
+        """
+        # All planes of a network come at once.
+        networks = {s.params[0]: s for s in self.steps if s.operator == NETWORK}
+        return self.filter_cost + sum(_cost(registry.get(s.operator), s.params) for s in networks.values())
+
+    @property
+    def filter_cost(self) -> float:
+        """The same without networks, whose planes a search has at hand."""
+        return sum(_cost(registry.get(s.operator), s.params) for s in self.steps if s.operator != NETWORK)
+
+    @property
+    def has_network(self) -> bool:
+        """Whether a step is a trained network; all others are readable."""
+        return any(s.operator == NETWORK for s in self.steps)
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """The digests of the networks that steps name, each once."""
+        named = (
+            str(value)
+            for s in self.steps
+            for parameter, value in zip(registry.get(s.operator).parameters, s.params, strict=True)
+            if isinstance(parameter.domain, ContentDigest)
+        )
+        return tuple(dict.fromkeys(named))
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """The digests of the Python operators that are no part of evoseg, each once."""
+        return tuple(dict.fromkeys(op.code for s in self.steps if (op := registry.get(s.operator)).code))
 
     @property
     def output(self) -> Kind:
@@ -158,10 +208,19 @@ class Pipeline:
         """Return the channels that each step on the image looks at, or only those that are named by their number."""
         found: list[tuple[int, ...]] = []
         for s in self.steps:
+            if registry.get(s.operator).code:
+                # What it looks at cannot be told from outside.
+                found += [_ALL] if IMAGE in s.inputs and not named else []
+                continue
             for parameter, value in zip(registry.get(s.operator).parameters, s.params, strict=True):
                 if isinstance(parameter.domain, Range) and parameter.domain.unit == "channel":
                     assert isinstance(value, int)
                     found.append((value,))
+                elif isinstance(parameter.domain, ContentDigest):
+                    n = describe_network(str(value)).channels
+                    # Backwards, since it compares them; a grey image among colour ones has three equal channels.
+                    if not named or n not in (1, 3):
+                        found.append(tuple(reversed(range(n))))
                 elif named or IMAGE not in s.inputs:
                     continue
                 elif isinstance(parameter.domain, Numbers) and isinstance(value, tuple):
@@ -216,7 +275,7 @@ class Pipeline:
         """
         if not self.contradiction:
             return self
-        steps = (Step(s.operator, s.inputs, registry.get(s.operator).settled(s.params)) for s in self.steps)
+        steps = (Step(s.operator, s.inputs, registry.get(s.operator).settle(s.params)) for s in self.steps)
         return Pipeline(steps).for_images(self.made_for)
 
     def until(self, index: int) -> "Pipeline":
@@ -229,9 +288,29 @@ class Pipeline:
     def __len__(self) -> int:
         return len(self.steps)
 
+    def __str__(self) -> str:
+        """Return the program as text, which `evoseg.read_pipeline` reads."""
+        from evoseg.pipeline.textform import print_text
+
+        return print_text(self).rstrip("\n")
+
+    def __repr__(self) -> str:
+        steps = "1 step" if len(self) == 1 else f"{len(self)} steps"
+        called = ", ".join(registry.get(s.operator).called for s in self.steps)
+        return f"<Pipeline of {steps} that returns {self.output}: {called}>"
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
+        """Write the program to a file, as `evoseg.write_pipeline` does."""
+        public("write_pipeline")(self, path, overwrite=overwrite)
+
+    def export(self, path: str | Path | None = None, to: str | None = None, *, overwrite: bool = False) -> Path | str:
+        """Write the program as code that runs without evoseg, or return the code, as `evoseg.export` does."""
+        exported: Path | str = public("export")(self, path, to, overwrite=overwrite)
+        return exported
+
     def _repr_html_(self) -> str:
         """Show the text, and what each step does, in a notebook."""
-        from evoseg.pipeline.display import pipeline_html
+        from evoseg.pipeline.explaining import pipeline_html
 
         return pipeline_html(self)
 
@@ -240,7 +319,9 @@ class Pipeline:
 
         Parameters
         ----------
-        image : uint8, uint16 or float32 array of shape (M, N) or (M, N, C)
+        image : array of shape (M, N) or (M, N, C)
+            uint8, uint16 or float32; others are converted as files are: True becomes 255, and doubles and other
+            integers become float32 where that is exact.
 
         Returns
         -------
@@ -249,14 +330,20 @@ class Pipeline:
         Raises
         ------
         PipelineError
-            If the image has another shape or dtype, or lacks a channel that the program was made for.
+            If the image is no array, has another shape or holds no numbers, or lacks a channel that the program was
+            made for.
+        DatasetError
+            If its values do not fit into 32-bit floats.
 
         Warns
         -----
         ImageWarning
             If the program knows what images it was made for, and this one is unlike them.
         """
-        raw = as_raw(image)
+        if isinstance(image, str | Path):
+            raise PipelineError(f"{image}: a pipeline takes an array. evoseg.read_image(path) reads one from a file.")
+        image = np.asarray(image)
+        raw = as_raw(native("the image", image) if image.dtype.kind in "biuf" and image.dtype not in RAW else image)
         if self.made_for is not None:
             for _, fatal, here, expected in self.differences(raw):
                 if fatal:
@@ -267,33 +354,35 @@ class Pipeline:
 
 _BRIGHTNESS = (0, 1, 2)
 _COLOURS = (2, 1, 0)
+_ALL = tuple(reversed(range(64)))
 _CHANNELS = {"R": (0,), "G": (1,), "B": (2,), "gray": _BRIGHTNESS, "V": _BRIGHTNESS, "L": _BRIGHTNESS}
 """Planes that are one channel, or brightness, which a grey image has as well; all others compare the first three."""
 
 
 def _canonical(operator: str, values: tuple[Value, ...]) -> tuple[Value, ...]:
-    """Return checked values on the grid; what the cache cannot tell apart or hold goes past it."""
+    """Return checked values on the grid; values that cannot be cached safely bypass the cache."""
     plain = all(type(v) in (int, float, str) or (type(v) is tuple and bool not in map(type, v)) for v in values)
-    return _remembered(operator, values) if plain else _remembered.__wrapped__(operator, values)
+    return _check_values(operator, values) if plain else _check_values.__wrapped__(operator, values)
 
 
 @lru_cache(maxsize=1 << 16)
-def _remembered(operator: str, values: tuple[Value, ...]) -> tuple[Value, ...]:
+def _check_values(operator: str, values: tuple[Value, ...]) -> tuple[Value, ...]:
     parameters = registry.get(operator).parameters
     if len(values) != len(parameters):
-        raise PipelineError(f"{operator} takes {len(parameters)} parameters, not {len(values)}.")
+        called = registry.get(operator).called
+        raise PipelineError(f"{called} takes {len(parameters)} parameters, not {len(values)}.")
     try:
         return tuple(p.check(v) for p, v in zip(parameters, values, strict=True))
     except PipelineError as error:
-        raise PipelineError(f"{operator}: {error}") from None
+        raise PipelineError(f"{registry.get(operator).called}: {error}") from None
 
 
 @lru_cache(maxsize=1 << 16)
-def _cost(operator: str, values: tuple[Value, ...]) -> float:
-    return registry.get(operator).cost(values)
+def _cost(operator: registry.Operator, values: tuple[Value, ...]) -> float:
+    return operator.cost(values)
 
 
-def _checked(steps: list[Step]) -> tuple[list[Step], list[bytes], list[bytes]]:
+def _check_steps(steps: list[Step]) -> tuple[list[Step], list[bytes], list[bytes]]:
     """Return checked steps, the arguments of commutative operators sorted, with a digest and a form each."""
     if not steps:
         raise PipelineError("a pipeline needs at least one step.")
@@ -331,13 +420,13 @@ def _canonical_order(checked: Sequence[Step], digests: Sequence[bytes]) -> tuple
     if numbers > MAX_NUMBERS:
         raise PipelineError(f"the pipeline's tuples hold {numbers} numbers; at most {MAX_NUMBERS} are allowed.")
     ordered = tuple(
-        Step(checked[i].operator, tuple(_moved(j, digests, place) for j in checked[i].inputs), checked[i].params)
+        Step(checked[i].operator, tuple(_renumber(j, digests, place) for j in checked[i].inputs), checked[i].params)
         for i in kept
     )
     return kept, ordered
 
 
-def _moved(index: int, digests: Sequence[bytes], place: dict[bytes, int]) -> int:
+def _renumber(index: int, digests: Sequence[bytes], place: dict[bytes, int]) -> int:
     return IMAGE if index == IMAGE else place[digests[index]]
 
 
@@ -353,24 +442,24 @@ def checked_step(steps: Sequence[Step], index: int) -> Step:
     op = registry.get(s.operator)
     if len(s.inputs) != len(op.inputs):
         counted = "1 input" if len(op.inputs) == 1 else f"{len(op.inputs)} inputs"
-        raise PipelineError(f"{op.name} takes {counted}, not {len(s.inputs)}.")
+        raise PipelineError(f"{op.called} takes {counted}, not {len(s.inputs)}.")
     for j, wanted in zip(s.inputs, op.inputs, strict=True):
         if not IMAGE <= j < index:
-            raise PipelineError(f"{op.name}, step {index}: input {j} is not an earlier step.")
+            raise PipelineError(f"{op.called}, step {index}: input {j} is not an earlier step.")
         given = Kind.RAW if j == IMAGE else registry.get(steps[j].operator).output
         if given is not wanted:
-            source = "the image" if j == IMAGE else steps[j].operator
-            raise PipelineError(f"{op.name} takes a {wanted} value, but {source} gives a {given} value.")
+            source = "the image" if j == IMAGE else registry.get(steps[j].operator).called
+            raise PipelineError(f"{op.called} takes a {wanted} value, but {source} gives a {given} value.")
     return Step(op.name, s.inputs, _canonical(op.name, s.params))
 
 
 def _identity(s: Step, inputs: Sequence[bytes], *, blank: bool) -> bytes:
     sources = b"".join(b"image" if j == IMAGE else inputs[j] for j in s.inputs)
-    return blake2b(_spelled(s.operator, s.params, blank) + b"|" + sources, digest_size=16).digest()
+    return blake2b(_spell(s.operator, s.params, blank) + b"|" + sources, digest_size=16).digest()
 
 
 @lru_cache(maxsize=1 << 16)
-def _spelled(operator: str, values: tuple[Value, ...], blank: bool) -> bytes:
+def _spell(operator: str, values: tuple[Value, ...], blank: bool) -> bytes:
     op = registry.get(operator)
     shown = [None if blank and p.fitted else v for p, v in zip(op.parameters, values, strict=True)]
     return f"{op.name}@{op.revision}{shown!r}".encode()

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import evoseg
-from evoseg.data.files import read_image
-from evoseg.data.scenes import draw_dataset
+from evoseg.datasets.io.files import read_image
+from evoseg.synthetic import draw_dataset
 
 pytestmark = pytest.mark.browser
 

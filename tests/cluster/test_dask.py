@@ -18,17 +18,19 @@ import pytest
 pytest.importorskip("distributed", reason="distributed is not installed: pip install 'evoseg[dask]'")
 
 from evoseg.cluster import dask, remote
-from evoseg.cluster.dask import DaskExecutor, connected
+from evoseg.cluster.dask import DaskExecutor, connect_cluster
 from evoseg.cluster.remote import ClusterError
-from evoseg.data.pack import Pack
-from evoseg.evolve.binary import BinaryTask
-from evoseg.evolve.jobs import InProcess, Job, Outcome, Request
-from evoseg.evolve.own import digest_of, load_task
+from evoseg.datasets.memmap import Pack
+from evoseg.evolve.evaluation.jobs import InProcess, Job, Outcome, Request
+from evoseg.evolve.evaluation.processes import WorkerSettings
 from evoseg.evolve.ports import Failed, Task
-from evoseg.evolve.workers import WorkerSettings
+from evoseg.evolve.tasks.mask_task import BinaryTask
+from evoseg.evolve.tasks.task_kinds import digest_of, load_task
 from tests.cluster.local import LocalCluster, local_cluster, wait_until
 from tests.evolve import helpers
 from tests.evolve.helpers import NastyTask, SlowTask, UnreadableTask, marking, pack, ramp
+
+pytestmark = pytest.mark.e2e
 
 ROOT = Path(__file__).resolve().parents[2]
 GOOD = [100, 50, 156, 200]
@@ -49,7 +51,7 @@ def cluster(shared) -> LocalCluster:
 
 @contextmanager
 def executor(cluster: LocalCluster, task: Task, path: Path) -> Iterator[DaskExecutor]:
-    with connected(cluster.address) as connection:
+    with connect_cluster(cluster.address) as connection:
         yield connection.executor(task, Pack(path))
 
 
@@ -79,7 +81,7 @@ def after(condition: Path, act) -> threading.Thread:
 
 def test_jobs_come_back_in_order_with_the_answers_that_this_process_gives(cluster, tmp_path):
     with executor(cluster, BinaryTask(), pack(ramp(), tmp_path)) as dask_executor:
-        assert dask_executor.dealer.n_workers == 2
+        assert dask_executor.scheduler.n_workers == 2
         outcomes = dask_executor.run([job(n, n + 1) for n in range(20, 40)])
     assert [counts(o) for o in outcomes] == [expected(n, n + 1) for n in range(20, 40)]
     assert outcomes[0].results[0].dtype == np.float64
@@ -179,29 +181,29 @@ def test_a_task_of_ones_own_that_a_worker_lacks_is_an_error_that_names_the_worke
     file = tmp_path / "own.py"
     file.write_text((ROOT / "examples" / "own_task.py").read_text("utf-8"), encoding="utf-8")
     task = load_task(file, digest_of(file))
-    kit = pickle.dumps(remote.Kit("", task, WorkerSettings(), remote.versions()))
+    context = pickle.dumps(remote.WorkerContext("", task, WorkerSettings(), remote.versions()))
     file.unlink()
     load_task.cache_clear()  # as in another process
     with pytest.raises(ClusterError, match=r"worker tcp://there cannot run the task: .*own\.py: cannot be read"):
-        remote.answer(pickle.dumps((kit, job(*GOOD))), tmp_path, "w", "tcp://there")
+        remote.answer(pickle.dumps((context, job(*GOOD))), tmp_path, "w", "tcp://there")
 
 
 def test_other_versions_are_an_error(cluster, monkeypatch):
     monkeypatch.setitem(remote.versions(), "numpy", "1.0")  # in this process alone
-    with pytest.raises(ClusterError, match=f"numpy {np.__version__} instead of 1.0"), connected(cluster.address):
+    with pytest.raises(ClusterError, match=f"numpy {np.__version__} instead of 1.0"), connect_cluster(cluster.address):
         pass
 
 
 def test_a_scheduler_without_evoseg_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(dask, "CONNECT_S", 5.0)
     wanted = pytest.raises(ClusterError, match="the Dask scheduler cannot use evoseg")
-    with local_cluster(tmp_path, 1, without_evoseg="scheduler") as own, wanted, connected(own.address):
+    with local_cluster(tmp_path, 1, without_evoseg="scheduler") as own, wanted, connect_cluster(own.address):
         pass
 
 
 def test_a_worker_that_joins_with_other_versions_is_an_error(cluster, tmp_path, monkeypatch):
     path = pack(ramp(), tmp_path)
-    with connected(cluster.address) as connection:
+    with connect_cluster(cluster.address) as connection:
         monkeypatch.setitem(remote.versions(), "numpy", "1.0")
         with pytest.raises(ClusterError, match=r"the Dask worker tcp://\S+ has numpy"):
             connection.executor(BinaryTask(), Pack(path)).run([job(*GOOD)])
@@ -209,7 +211,11 @@ def test_a_worker_that_joins_with_other_versions_is_an_error(cluster, tmp_path, 
 
 def test_a_cluster_without_workers_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(dask, "NO_WORKER_S", 1.0)
-    with local_cluster(tmp_path, 0) as own, pytest.raises(ClusterError, match="no worker"), connected(own.address):
+    with (
+        local_cluster(tmp_path, 0) as own,
+        pytest.raises(ClusterError, match="no worker"),
+        connect_cluster(own.address),
+    ):
         pass
 
 
@@ -241,7 +247,7 @@ def dashboard() -> Iterator[int]:
 def test_what_is_no_scheduler_is_an_error(there, monkeypatch):
     monkeypatch.setattr(dask, "CONNECT_S", 1.0)
     wanted = pytest.raises(ClusterError, match="no Dask scheduler can be reached")
-    with there() as port, wanted, connected(f"tcp://127.0.0.1:{port}"):
+    with there() as port, wanted, connect_cluster(f"tcp://127.0.0.1:{port}"):
         pass
 
 
@@ -251,9 +257,9 @@ def test_children_that_nobody_asks_end(tmp_path, monkeypatch):
     folder = tmp_path / "kept"
     folder.mkdir()
     path.rename(folder / f"{(digest := remote.hash_of(path))}.pack")
-    kit = remote.Kit(digest, BinaryTask(), dask.WorkerSettings(), remote.versions())
+    context = remote.WorkerContext(digest, BinaryTask(), dask.WorkerSettings(), remote.versions())
     before = set(psutil.Process().children())
-    remote.answer(remote.pickle.dumps((remote.pickle.dumps(kit), job(*GOOD))), folder, "me", "here")
+    remote.answer(remote.pickle.dumps((remote.pickle.dumps(context), job(*GOOD))), folder, "me", "here")
     assert set(psutil.Process().children()) - before
     wait_until(lambda: not set(psutil.Process().children()) - before)
 

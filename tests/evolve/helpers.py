@@ -17,10 +17,10 @@ import numpy as np
 from numpy.random import default_rng
 from numpy.typing import NDArray
 
-from evoseg.base.kinds import Kind
-from evoseg.evolve.binary import BinaryTask
-from evoseg.evolve.facts import Facts, survey_images
+from evoseg.core.kinds import Kind
+from evoseg.evolve.image_stats import ImageStats, measure_images
 from evoseg.evolve.ports import Floats, Item
+from evoseg.evolve.tasks.mask_task import BinaryTask
 from evoseg.pipeline import IMAGE, Pipeline
 from evoseg.pipeline.value import step
 
@@ -41,8 +41,8 @@ def discs(n: int = 3, shape: tuple[int, int] = (48, 61), seed: int = 20260311, k
     return items
 
 
-def facts_of(items: list[Item]) -> Facts:
-    return survey_images([item["image"] for item in items])
+def stats_of(items: list[Item]) -> ImageStats:
+    return measure_images([item["image"] for item in items])
 
 
 def sizes(items: list[Item]) -> dict[int, int]:
@@ -56,39 +56,39 @@ def no_probe(programs: Sequence[Pipeline]) -> list[Floats | None]:
 
 def pack(items: list[Item], folder: Path) -> Path:
     """Write the items for worker processes."""
-    from evoseg.data.pack import write_pack
+    from evoseg.datasets.memmap import write_pack
 
     return write_pack(folder / "items.pack", ((f"item_{i}", item) for i, item in enumerate(items))).path
 
 
 @dataclass(frozen=True)
 class CountTask:
-    """Say how many objects there are. A mask is only a means here; the truth is a number."""
+    """Say how many objects there are. A mask is only a means here; the target is a number."""
 
     output: Kind = Kind.MASK
 
     def image(self, item: Item) -> NDArray[Any]:
         return item["image"]
 
-    def truth(self, item: Item) -> float:
+    def target(self, item: Item) -> float:
         return count(item["mask"])
 
-    def judge(self, output: NDArray[Any], truth: float) -> Floats:
-        return np.array([count(output), truth])
+    def judge(self, output: NDArray[Any], target: float) -> Floats:
+        return np.array([count(output), target])
 
     def score(self, statistics: Floats) -> Floats:
         return 1 / (1 + abs(statistics[..., 0] - statistics[..., 1]))
 
-    def survey(self, planes: tuple[NDArray[np.uint8], ...], truth: float) -> Floats:
+    def histogram(self, planes: tuple[NDArray[np.uint8], ...], target: float) -> Floats:
         (plane,) = planes
         answers = [[plane > level, plane <= level] for level in range(256)]
-        return np.array([[self.judge(answer, truth) for answer in pair] for pair in answers])
+        return np.array([[self.judge(answer, target) for answer in pair] for pair in answers])
 
-    def probe(self, plane: NDArray[np.uint8], truth: Any) -> Floats:
+    def sample_pixels(self, plane: NDArray[np.uint8], target: Any) -> Floats:
         return np.empty((2, 0))
 
-    def sweep(self, survey: Floats) -> tuple[Floats, Floats]:
-        statistics = survey.transpose(2, 1, 0, 3)
+    def score_thresholds(self, histograms: Floats) -> tuple[Floats, Floats]:
+        statistics = histograms.transpose(2, 1, 0, 3)
         return self.score(statistics), statistics
 
 
@@ -106,22 +106,22 @@ class BrightnessTask:
     def image(self, item: Item) -> NDArray[Any]:
         return item["image"]
 
-    def truth(self, item: Item) -> None:
+    def target(self, item: Item) -> None:
         return None
 
-    def judge(self, output: NDArray[Any], truth: None) -> Floats:
+    def judge(self, output: NDArray[Any], target: None) -> Floats:
         return np.array([output.sum(dtype=np.float64), output.size])
 
     def score(self, statistics: Floats) -> Floats:
         return 1 / (1 + abs(statistics[..., 0] / statistics[..., 1] - self.wanted))
 
-    def survey(self, planes: tuple[NDArray[np.uint8], ...], truth: None) -> Floats:
+    def histogram(self, planes: tuple[NDArray[np.uint8], ...], target: None) -> Floats:
         raise AssertionError("nothing here is thresholded")
 
-    def probe(self, plane: NDArray[np.uint8], truth: Any) -> Floats:
+    def sample_pixels(self, plane: NDArray[np.uint8], target: Any) -> Floats:
         return np.empty((2, 0))
 
-    def sweep(self, survey: Floats) -> tuple[Floats, None]:
+    def score_thresholds(self, histograms: Floats) -> tuple[Floats, None]:
         raise AssertionError("nothing here is thresholded")
 
 
@@ -135,7 +135,7 @@ class NastyTask(BinaryTask):
 
     folder: str = ""
 
-    def judge(self, output: NDArray[Any], truth: Any) -> Floats:
+    def judge(self, output: NDArray[Any], target: Any) -> Floats:
         marked = int(output.sum())
         if marked in (STUCK, FORKS):
             if marked == FORKS:
@@ -156,7 +156,7 @@ class NastyTask(BinaryTask):
         if marked == PRINTS:
             print("a word that does not belong between frames", flush=True)
             os.write(1, b"another one\n")
-        return super().judge(output, truth)
+        return super().judge(output, target)
 
 
 @dataclass(frozen=True)
@@ -167,45 +167,45 @@ class SlowTask(BinaryTask):
     seconds: float = 0.5
     sleeps: float = 0.0
 
-    def judge(self, output: NDArray[Any], truth: Any) -> Floats:
+    def judge(self, output: NDArray[Any], target: Any) -> Floats:
         Path(self.folder, "begun").touch()
         until = time.process_time() + self.seconds
         while time.process_time() < until:
             pass
         time.sleep(self.sleeps)
-        return super().judge(output, truth)
+        return super().judge(output, target)
 
 
 @dataclass(frozen=True)
 class DelegatingTask(BinaryTask):
     """Waits for a child that never ends, and uses no CPU time of its own."""
 
-    def judge(self, output: NDArray[Any], truth: Any) -> Floats:
+    def judge(self, output: NDArray[Any], target: Any) -> Floats:
         subprocess.run([sys.executable, "-c", "while True: pass"], check=True)
         raise AssertionError("the child has ended")
 
 
 @dataclass(frozen=True)
 class FickleTask(BinaryTask):
-    """Fails on images whose truth has so many pixels, as long as there is a file called "busy" in a folder."""
+    """Fails on images whose target has so many pixels, as long as there is a file called "busy" in a folder."""
 
     folder: str = ""
     pixels: tuple[int, ...] = ()
     kill: bool = False
 
-    def judge(self, output: NDArray[Any], truth: Any) -> Floats:
-        if int(truth.mask.sum()) in self.pixels and Path(self.folder, "busy").exists():
+    def judge(self, output: NDArray[Any], target: Any) -> Floats:
+        if int(target.mask.sum()) in self.pixels and Path(self.folder, "busy").exists():
             if self.kill:
                 os.kill(os.getpid(), signal.SIGKILL)
             raise MemoryError("others have it all")
-        return super().judge(output, truth)
+        return super().judge(output, target)
 
 
 @dataclass(frozen=True)
 class WhoTask(BinaryTask):
     """Says which process has judged."""
 
-    def judge(self, output: NDArray[Any], truth: Any) -> Floats:
+    def judge(self, output: NDArray[Any], target: Any) -> Floats:
         time.sleep(0.2)
         return np.array([os.getpid()], float)
 

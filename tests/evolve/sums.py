@@ -4,11 +4,11 @@ import cv2
 import numpy as np
 from numpy.random import default_rng
 
-from evoseg.evolve.binary import BinaryTask
-from evoseg.evolve.evaluator import Evaluator
-from evoseg.evolve.jobs import InProcess
-from evoseg.evolve.planes import Planes
+from evoseg.evolve.evaluation.evaluator import JobEvaluator
+from evoseg.evolve.evaluation.jobs import InProcess
 from evoseg.evolve.ports import Item, Scored
+from evoseg.evolve.proposers.curve_sums import FeatureBank
+from evoseg.evolve.tasks.mask_task import BinaryTask
 from evoseg.pipeline import IMAGE, Pipeline
 from evoseg.pipeline.value import step
 from tests.evolve.helpers import sizes
@@ -37,15 +37,15 @@ def either_colour(n: int = 4) -> list[Item]:
     return items
 
 
-def evaluator_of(items: list[Item]) -> Evaluator:
+def evaluator_of(items: list[Item]) -> JobEvaluator:
     task = BinaryTask()
-    return Evaluator(task, InProcess(task, items, 1 << 26), sizes(items))
+    return JobEvaluator(task, InProcess(task, items, 1 << 26), sizes(items))
 
 
-def score(evaluator: Evaluator, program: Pipeline) -> float:
-    (verdict,) = evaluator.evaluate([program])
-    assert isinstance(verdict, Scored)
-    return verdict.score
+def score(evaluator: JobEvaluator, program: Pipeline) -> float:
+    (evaluation,) = evaluator.evaluate([program])
+    assert isinstance(evaluation, Scored)
+    return evaluation.score
 
 
 def operators(program: Pipeline) -> list[str]:
@@ -62,7 +62,7 @@ def inverted(items: list[Item]) -> list[Item]:
 
 def summed_on(items: list[Item], *channels: str) -> Pipeline:
     """Return a program that sums channels along curves fitted to these images, and cuts the sum."""
-    planes, leaves = Planes(evaluator_of(items).probe), [blurred(c) for c in channels]
+    planes, leaves = FeatureBank(evaluator_of(items).sample_pixels), [blurred(c) for c in channels]
     planes.add(leaves)
     total = planes.sum_of(leaves)
     assert total is not None

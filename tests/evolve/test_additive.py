@@ -4,8 +4,17 @@ import numpy as np
 import pytest
 from numpy.random import default_rng
 
-from evoseg.evolve.additive import choose, encoded, fitted_curves, levels_of, pixels_of, summed, to_levels, without
-from evoseg.operators.additive import KNOTS
+from evoseg.evolve.proposers.curve_sums import (
+    choose,
+    encode,
+    fit_curves,
+    levels_of,
+    pixels_of,
+    sum_levels,
+    to_levels,
+    without,
+)
+from evoseg.operators.arithmetic import KNOTS
 
 
 def probe(n_images: int = 3, n: int = 400) -> np.ndarray:
@@ -56,7 +65,7 @@ def test_images_that_are_left_out_count_for_nothing_and_the_classes_for_the_same
 def test_a_curve_alone_follows_the_share_of_foreground():
     values = probe()
     pixels = pixels_of(values)
-    shares = encoded(levels_of(values), pixels)
+    shares = encode(levels_of(values), pixels)
     foreground = pixels.foreground
     assert shares[foreground].mean() > shares[~foreground].mean() + 0.7
     # Neither below 60 nor above 200 is there any doubt.
@@ -71,8 +80,8 @@ def test_curves_find_objects_that_are_neither_bright_nor_dark():
     values = np.concatenate([np.full((2, 1, 500), 125.0), grounds], axis=1) + rng.normal(0, 8, (2, 2, 500))
     values = values.clip(0, 255).round()
     pixels, levels = pixels_of(values), levels_of(values)[None]
-    numbers, _, _ = to_levels(fitted_curves(levels, pixels), levels)
-    answer = summed(levels, numbers) > 127
+    numbers, _, _ = to_levels(fit_curves(levels, pixels), levels)
+    answer = sum_levels(levels, numbers) > 127
     assert (answer == pixels.foreground).mean() > 0.98
 
 
@@ -81,7 +90,7 @@ def test_the_sum_fills_the_levels_and_is_what_the_scale_says():
     levels = rng.integers(0, 256, (3, 5000)).astype(np.uint8)
     curves = rng.normal(0, 1, (3, KNOTS)).cumsum(axis=1)
     numbers, low, span = to_levels(curves, levels)
-    total = summed(levels, numbers).astype(float)
+    total = sum_levels(levels, numbers).astype(float)
     knots = np.linspace(0, 255, KNOTS)
     exact = sum(np.interp(plane, knots, curve) for plane, curve in zip(levels, curves, strict=True))
     inside = (total > 0) & (total < 255)
@@ -107,6 +116,6 @@ def test_planes_are_chosen_that_complement_each_other():
 def test_a_copy_of_a_chosen_plane_adds_nothing():
     values = probe()
     pixels = pixels_of(values)
-    column = encoded(levels_of(values), pixels)
+    column = encode(levels_of(values), pixels)
     assert len(choose(np.stack([column, column, column]), pixels, 3)) == 1
     assert choose(np.zeros((2, column.size), np.float32), pixels, 1, first=1) == [1]

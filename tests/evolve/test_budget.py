@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from evoseg.base.errors import SettingsError
+from evoseg.core.errors import SettingsError
 from evoseg.evolve.budget import Budget, Clock
 
 

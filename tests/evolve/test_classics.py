@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from numpy.random import default_rng
 
-from evoseg.base.kinds import Kind
-from evoseg.evolve.classics import COLOURS, RECIPES, Classics, constants, intakes
-from evoseg.evolve.facts import survey_images
+from evoseg.core.kinds import Kind
+from evoseg.evolve.image_stats import measure_images
 from evoseg.evolve.ports import Scored, SearchView
+from evoseg.evolve.proposers.classics import COLOURS, RECIPES, Classics, constants, intakes
 from evoseg.operators.registry import operators
 from evoseg.pipeline import Pipeline
 from tests.evolve.helpers import no_probe
@@ -33,7 +33,7 @@ IMAGES = {
 
 @pytest.mark.parametrize("name", IMAGES)
 def test_every_kind_of_image_has_intakes_that_run(name):
-    found = intakes(survey_images([IMAGES[name]]))
+    found = intakes(measure_images([IMAGES[name]]))
     assert found
     for pipeline in found:
         assert pipeline.output is Kind.GRAY
@@ -43,25 +43,25 @@ def test_every_kind_of_image_has_intakes_that_run(name):
 def test_16_bit_values_are_windowed_where_they_lie():
     # A plain conversion of 12-bit values to 8 bit would leave 16 levels.
     image = IMAGES["16 bit"]
-    assert max(len(np.unique(p(image))) for p in intakes(survey_images([image]))) > 100
+    assert max(len(np.unique(p(image))) for p in intakes(measure_images([image]))) > 100
 
 
 @pytest.mark.parametrize("name", IMAGES)
 def test_constants_mark_everything_and_nothing(name):
-    everything, nothing = constants(survey_images([IMAGES[name]]), Kind.MASK)
+    everything, nothing = constants(measure_images([IMAGES[name]]), Kind.MASK)
     assert everything(IMAGES[name]).all()
     assert not nothing(IMAGES[name]).any()
 
 
 def test_the_constants_of_points_are_one_in_the_middle_and_none():
-    one, none = constants(survey_images([IMAGES["rgb"]]), Kind.POINTS)
+    one, none = constants(measure_images([IMAGES["rgb"]]), Kind.POINTS)
     rows, cols = IMAGES["rgb"].shape[:2]
     assert one(IMAGES["rgb"]).tolist() == [[(rows - 1) / 2, (cols - 1) / 2]]
     assert none(IMAGES["rgb"]).shape == (0, 2)
 
 
 def test_the_constant_of_planes_is_empty():
-    (nothing,) = constants(survey_images([IMAGES["rgb"]]), Kind.GRAY)
+    (nothing,) = constants(measure_images([IMAGES["rgb"]]), Kind.GRAY)
     assert not nothing(IMAGES["rgb"]).any()
 
 
@@ -71,9 +71,9 @@ def scored(pipeline: Pipeline, score: float) -> Scored:
 
 
 def test_recipes_follow_on_the_best_intakes():
-    facts = survey_images([IMAGES["rgb"]])
-    view = SearchView([], [], lambda n, rng: [], facts, no_probe)
-    classics, rng = Classics(facts), default_rng(0)
+    stats = measure_images([IMAGES["rgb"]])
+    view = SearchView([], [], lambda n, rng: [], stats, no_probe)
+    classics, rng = Classics(stats), default_rng(0)
     first = classics.ready(view, 100, rng)
     assert len(first) == len(COLOURS) + 1
     assert classics.ready(view, 100, rng) == []  # nothing is known yet
@@ -89,10 +89,10 @@ def test_recipes_follow_on_the_best_intakes():
 
 
 def test_recipes_use_known_operators_only():
-    facts = survey_images([IMAGES["rgb"]])
-    view = SearchView([], [], lambda n, rng: [], facts, no_probe)
+    stats = measure_images([IMAGES["rgb"]])
+    view = SearchView([], [], lambda n, rng: [], stats, no_probe)
     known = {op.name for op in operators()} - {"oriented", "mix"}
-    classics, rng = Classics(facts, known=known), default_rng(0)
+    classics, rng = Classics(stats, known=known), default_rng(0)
     first = classics.ready(view, 100, rng)
     assert len(first) == len(COLOURS)
     classics.learn([scored(p, 0.5) for p in first])

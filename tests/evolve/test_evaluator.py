@@ -1,4 +1,4 @@
-"""The evaluator turns candidates into verdicts, for any task and any executor."""
+"""The evaluator turns candidates into evaluations, for any task and any executor."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,12 +9,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evoseg.evolve import evaluator as evaluator_module
-from evoseg.evolve.binary import BinaryTask
-from evoseg.evolve.evaluator import Evaluator
-from evoseg.evolve.jobs import Dealer, Executor, InProcess, Job, Measure, Outcome, Part, Request, out_of_memory
+from evoseg.evolve.evaluation import evaluator as evaluator_module
+from evoseg.evolve.evaluation.evaluator import JobEvaluator
+from evoseg.evolve.evaluation.jobs import (
+    Executor,
+    InProcess,
+    Job,
+    Measure,
+    Outcome,
+    Part,
+    Request,
+    Scheduler,
+    out_of_memory,
+)
+from evoseg.evolve.evaluation.processes import Processes, WorkerError, WorkerSettings
 from evoseg.evolve.ports import Failed, Item, Scored, Task
-from evoseg.evolve.workers import Processes, WorkerError, WorkerSettings
+from evoseg.evolve.tasks.mask_task import BinaryTask
 from evoseg.pipeline import IMAGE, Pipeline
 from evoseg.pipeline.value import step
 from tests.evolve.helpers import BrightnessTask, CountTask, FickleTask, NastyTask, discs, marking, pack, ramp, sizes
@@ -40,7 +50,7 @@ class Counting:
 
     def __init__(self, inner: Executor) -> None:
         self.inner = inner
-        self.dealer = inner.dealer
+        self.scheduler = inner.scheduler
         self.jobs: list[Job] = []
 
     def run(self, jobs: Sequence[Job]) -> list[Outcome]:
@@ -59,13 +69,13 @@ def test_a_counting_task_is_solved_without_a_word_about_masks(make, tmp_path):
     smooth = Pipeline([*PLANE, step("threshold", 1)])
     cleaned = Pipeline([*PLANE, step("threshold", 1), step("remove_small", 2, area=10)])
     try:
-        verdicts = Evaluator(CountTask(), executor, sizes(items)).evaluate([rough, smooth, cleaned])
+        evaluations = JobEvaluator(CountTask(), executor, sizes(items)).evaluate([rough, smooth, cleaned])
     finally:
         executor.close()
-    scores = [v.score for v in verdicts if isinstance(v, Scored)]
+    scores = [v.score for v in evaluations if isinstance(v, Scored)]
     assert scores[:2] == pytest.approx([best_count(items, p.until(len(p) - 2)) for p in (rough, smooth)], abs=1e-12)
     assert scores[2] > 0.8
-    assert verdicts[1].statistics[:, 1].tolist() == [CountTask().truth(item) for item in items]
+    assert evaluations[1].statistics[:, 1].tolist() == [CountTask().target(item) for item in items]
 
 
 def best_count(items: Sequence[Item], plane: Pipeline) -> float:
@@ -75,7 +85,7 @@ def best_count(items: Sequence[Item], plane: Pipeline) -> float:
     for level in range(256):
         for bright in (True, False):
             masks = [p > level if bright else p <= level for p in planes]
-            judged = [task.judge(m, task.truth(i)) for m, i in zip(masks, items, strict=True)]
+            judged = [task.judge(m, task.target(i)) for m, i in zip(masks, items, strict=True)]
             every.append(task.score(np.array(judged)).mean())
     return max(every)
 
@@ -89,13 +99,13 @@ def test_a_task_about_planes_is_judged_on_planes(make, tmp_path):
     # A threshold in the middle of a program that returns a plane.
     programs.append(Pipeline([*PLANE, step("level", 1, level=120), step("distance", 2)]))
     try:
-        verdicts = Evaluator(task, executor, sizes(items)).evaluate(programs)
+        evaluations = JobEvaluator(task, executor, sizes(items)).evaluate(programs)
     finally:
         executor.close()
-    for program, verdict in zip(programs, verdicts, strict=True):
-        assert isinstance(verdict, Scored), verdict
+    for program, evaluation in zip(programs, evaluations, strict=True):
+        assert isinstance(evaluation, Scored), evaluation
         means = [program(item["image"]).mean() for item in items]
-        assert verdict.scores == pytest.approx([1 / (1 + abs(m - 77)) for m in means])
+        assert evaluation.scores == pytest.approx([1 / (1 + abs(m - 77)) for m in means])
 
 
 def test_both_executors_give_the_same_bits(tmp_path):
@@ -106,9 +116,9 @@ def test_both_executors_give_the_same_bits(tmp_path):
         executor = InProcess(BinaryTask(), items, 0)
         if n:
             executor = Processes(BinaryTask(), pack(items, tmp_path), WorkerSettings(n_workers=n))
-        verdicts = Evaluator(BinaryTask(), executor, sizes(items)).evaluate(programs)
+        evaluations = JobEvaluator(BinaryTask(), executor, sizes(items)).evaluate(programs)
         executor.close()
-        found.append([(v.pipeline.digest, v.statistics.tolist(), v.left_out.tolist()) for v in verdicts])
+        found.append([(v.pipeline.digest, v.statistics.tolist(), v.left_out.tolist()) for v in evaluations])
     assert all(other == found[0] for other in found)
 
 
@@ -117,7 +127,7 @@ class Many(Counting):
 
     def __init__(self, items: Sequence[Item], n_workers: int) -> None:
         super().__init__(InProcess(BinaryTask(), items, 1 << 27))
-        self.dealer = Dealer(n_workers, 1 << 20)
+        self.scheduler = Scheduler(n_workers, 1 << 20)
         self.rounds: list[list[Job]] = []
 
     def run(self, jobs: Sequence[Job]) -> list[Outcome]:
@@ -131,7 +141,7 @@ OTSU = [Pipeline([PLANE[0], step("gaussian", 0, sigma=s), step("otsu", 1)]) for 
 @given(st.lists(st.integers(1, 5000), min_size=1, max_size=6), st.integers(1, 8))
 def test_images_are_shared_out_whole_and_in_order_where_programs_are_few(pixels, n_workers):
     many = Many(discs(len(pixels)), n_workers)
-    Evaluator(BinaryTask(), many, dict(enumerate(pixels))).judge(OTSU[:1])
+    JobEvaluator(BinaryTask(), many, dict(enumerate(pixels))).judge(OTSU[:1])
     (jobs,) = many.rounds
     assert [image for job in jobs for image in job.images] == list(range(len(pixels)))
     assert 1 <= len(jobs) <= min(n_workers, len(pixels))
@@ -141,8 +151,8 @@ def test_images_are_shared_out_whole_and_in_order_where_programs_are_few(pixels,
 @given(st.integers(1, 5), st.integers(1, 6))
 def test_programs_are_dealt_whole_where_they_are_many(n_programs, n_workers):
     many = Many(items := discs(3), n_workers)
-    found = Evaluator(BinaryTask(), many, sizes(items)).judge(OTSU[:n_programs])
-    alone = Evaluator(BinaryTask(), InProcess(BinaryTask(), items, 0), sizes(items)).judge(OTSU[:n_programs])
+    found = JobEvaluator(BinaryTask(), many, sizes(items)).judge(OTSU[:n_programs])
+    alone = JobEvaluator(BinaryTask(), InProcess(BinaryTask(), items, 0), sizes(items)).judge(OTSU[:n_programs])
     assert np.array_equal(np.array(found), np.array(alone))
     (jobs,) = many.rounds
     assert len(jobs) <= n_workers
@@ -162,7 +172,7 @@ def test_a_fit_goes_back_to_the_worker_that_holds_its_plane():
     many = Many(items := discs(4), 2)
     planes = ridges(7, 9, 11, 13)
     programs = [Pipeline([*p.steps, step("threshold", 1), step("remove_small", 2, area=9)]) for p in planes]
-    Evaluator(BinaryTask(), many, sizes(items)).evaluate(programs)
+    JobEvaluator(BinaryTask(), many, sizes(items)).evaluate(programs)
     homes: dict[bytes, set[int]] = {}
     for job in many.jobs:
         for request in job.requests:
@@ -177,57 +187,59 @@ IMAGES = [{0: 1000, 1: 1000}]
 
 
 def probes(*lengths: float) -> list[Request]:
-    return [Request(plane, Measure.PROBE) for plane in ridges(*lengths)]
+    return [Request(plane, Measure.SAMPLE) for plane in ridges(*lengths)]
 
 
 def test_programs_are_dealt_to_who_holds_what_they_build_on():
-    dealer = Dealer(2, 1 << 20)
-    hands = dealer.deal(probes(7, 9, 11, 13), IMAGES)
-    assert [len(hand) for hand in hands] == [2, 2]
-    children = [Request(Pipeline([*r.program.steps, step("otsu", 1)])) for hand in hands for r in hand]
+    scheduler = Scheduler(2, 1 << 20)
+    batches = scheduler.assign(probes(7, 9, 11, 13), IMAGES)
+    assert [len(batch) for batch in batches] == [2, 2]
+    children = [Request(Pipeline([*r.program.steps, step("otsu", 1)])) for batch in batches for r in batch]
     for order in (children, children[::-1]):
-        again = dealer.deal(order, IMAGES)
-        assert [{r.program.digests[1] for r in hand} for hand in again] == [
-            {r.program.digests[1] for r in hand} for hand in hands
+        again = scheduler.assign(order, IMAGES)
+        assert [{r.program.digests[1] for r in batch} for batch in again] == [
+            {r.program.digests[1] for r in batch} for batch in batches
         ]
 
 
 def test_work_is_shared_even_if_one_worker_holds_everything():
-    dealer = Dealer(2, 1 << 20)
-    dealer.deal(probes(7), IMAGES)
+    scheduler = Scheduler(2, 1 << 20)
+    scheduler.assign(probes(7), IMAGES)
     children = [Request(Pipeline([*ridges(7)[0].steps, step("level", 1, level=n)])) for n in range(100)]
-    first, second = map(len, dealer.deal(children, IMAGES))
+    first, second = map(len, scheduler.assign(children, IMAGES))
     assert first > second > 20, "the other one computes the plane, too, and then takes its part"
 
 
 def test_what_a_worker_must_have_dropped_is_not_counted_on():
-    dealer = Dealer(2, 4000)  # of two images with 1000 pixels each: two values
-    _, (second,) = dealer.deal(probes(7, 9), IMAGES)
-    assert dealer.deal([second], IMAGES) == [[], [second]], "it is still at hand"
-    dealer.deal(probes(11, 13), IMAGES)
-    assert dealer.deal([second], IMAGES) == [[second], []], "both would have to begin from nothing"
+    scheduler = Scheduler(2, 4000)  # of two images with 1000 pixels each: two values
+    _, (second,) = scheduler.assign(probes(7, 9), IMAGES)
+    assert scheduler.assign([second], IMAGES) == [[], [second]], "it is still at hand"
+    scheduler.assign(probes(11, 13), IMAGES)
+    assert scheduler.assign([second], IMAGES) == [[second], []], "both would have to begin from nothing"
 
 
 def test_only_the_images_named_are_looked_at():
     items = discs(4)
     counting = Counting(InProcess(BinaryTask(), items, 0))
-    (verdict,) = Evaluator(BinaryTask(), counting, {1: 10, 3: 10}).evaluate([Pipeline([*PLANE, step("threshold", 1)])])
+    (evaluation,) = JobEvaluator(BinaryTask(), counting, {1: 10, 3: 10}).evaluate(
+        [Pipeline([*PLANE, step("threshold", 1)])]
+    )
     assert {image for job in counting.jobs for image in job.images} == {1, 3}
-    assert verdict.scores.shape == (2,)
+    assert evaluation.scores.shape == (2,)
 
 
 def test_equal_questions_are_asked_once():
     items = discs(2)
     counting = Counting(InProcess(BinaryTask(), items, 0))
     program = Pipeline([*PLANE, step("threshold", 1)])
-    verdicts = Evaluator(BinaryTask(), counting, sizes(items)).evaluate([program, program, program])
+    evaluations = JobEvaluator(BinaryTask(), counting, sizes(items)).evaluate([program, program, program])
     assert sum(len(job.requests) for job in counting.jobs) == 1
-    assert len({v.answer for v in verdicts}) == 1
+    assert len({v.answer for v in evaluations}) == 1
 
 
 def test_a_failed_candidate_is_data_and_the_others_are_exact():
     executor = InProcess(NastyTask(), ramp(), 0)
-    evaluator = Evaluator(NastyTask(), executor, {0: 256})
+    evaluator = JobEvaluator(NastyTask(), executor, {0: 256})
     good, bad, also_good = evaluator.evaluate([marking(100), marking(5), marking(156)])
     assert isinstance(bad, Failed)
     assert bad.pipeline == marking(5)
@@ -241,9 +253,9 @@ def test_a_candidate_whose_variants_fail_is_named_itself():
     items = ramp()
     items[0]["mask"] = items[0]["image"][:, :, 0] >= 251
     program = Pipeline([step("channel", IMAGE), step("threshold", 0), step("fill_holes", 1)])
-    (verdict,) = Evaluator(NastyTask(), InProcess(NastyTask(), items, 0), {0: 256}).evaluate([program])
-    assert isinstance(verdict, Failed)
-    assert verdict.pipeline == program
+    (evaluation,) = JobEvaluator(NastyTask(), InProcess(NastyTask(), items, 0), {0: 256}).evaluate([program])
+    assert isinstance(evaluation, Failed)
+    assert evaluation.pipeline == program
 
 
 def test_time_that_is_up_leaves_candidates_without_a_verdict(monkeypatch):
@@ -251,16 +263,16 @@ def test_time_that_is_up_leaves_candidates_without_a_verdict(monkeypatch):
     items = discs(2)
     programs = [Pipeline([PLANE[0], step("gaussian", 0, sigma=s), step("otsu", 1)]) for s in (1.0, 2.0, 3.0)]
     asked = iter([False, False, False, True, True, True])
-    verdicts = Evaluator(BinaryTask(), InProcess(BinaryTask(), items, 0), sizes(items)).evaluate(
+    evaluations = JobEvaluator(BinaryTask(), InProcess(BinaryTask(), items, 0), sizes(items)).evaluate(
         programs, lambda: next(asked)
     )
-    assert [isinstance(v, Scored) for v in verdicts] == [True, True, False]
-    assert verdicts[2] is None
+    assert [isinstance(v, Scored) for v in evaluations] == [True, True, False]
+    assert evaluations[2] is None
 
 
 def test_nothing_is_run_when_time_is_up_before_it_begins():
     counting = Counting(InProcess(BinaryTask(), discs(1), 0))
-    evaluator = Evaluator(BinaryTask(), counting, {0: 1})
+    evaluator = JobEvaluator(BinaryTask(), counting, {0: 1})
     assert evaluator.evaluate([Pipeline([*PLANE, step("threshold", 1)])], lambda: True) == [None]
     assert counting.jobs == []
 
@@ -273,8 +285,8 @@ def test_limits_grow_with_the_modelled_cost_and_never_fall_below_that_of_a_hang(
 
     program = Pipeline([*PLANE, step("otsu", 1)])
     counting = Large(InProcess(BinaryTask(), [], 0))
-    Evaluator(BinaryTask(), counting, {0: 100}).judge([program])
-    Evaluator(BinaryTask(), counting, {0: 10**9}).judge([program])
+    JobEvaluator(BinaryTask(), counting, {0: 100}).judge([program])
+    JobEvaluator(BinaryTask(), counting, {0: 10**9}).judge([program])
     small, large = counting.jobs
     assert small.limit_s == 20.0
     assert large.limit_s == pytest.approx(20 * program.cost)
@@ -282,10 +294,10 @@ def test_limits_grow_with_the_modelled_cost_and_never_fall_below_that_of_a_hang(
 
 def test_judging_refits_nothing():
     items = discs(2)
-    evaluator = Evaluator(BinaryTask(), InProcess(BinaryTask(), items, 0), sizes(items))
+    evaluator = JobEvaluator(BinaryTask(), InProcess(BinaryTask(), items, 0), sizes(items))
     program = Pipeline([*PLANE, step("threshold", 1, level=3, polarity="dark")])
     (statistics,) = evaluator.judge([program])
-    expected = [BinaryTask().judge(program(i["image"]), BinaryTask().truth(i)).tolist() for i in items]
+    expected = [BinaryTask().judge(program(i["image"]), BinaryTask().target(i)).tolist() for i in items]
     assert statistics.tolist() == expected
 
 
@@ -293,11 +305,11 @@ def test_a_finished_program_that_fails_on_an_image_is_told_of_image_by_image(tmp
     items = discs(3)
     pixels = tuple(int(item["mask"].sum()) for item in items)
     task = FickleTask(folder=str(tmp_path), pixels=pixels[1:2])
-    evaluator = Evaluator(task, InProcess(task, items, 0), sizes(items))
+    evaluator = JobEvaluator(task, InProcess(task, items, 0), sizes(items))
     program = Pipeline([*PLANE, step("otsu", 1)])
-    (whole,) = evaluator.prove([program])
+    (whole,) = evaluator.judge_finished([program])
     (tmp_path / "busy").touch()
-    (failed,) = evaluator.prove([program])
+    (failed,) = evaluator.judge_finished([program])
     assert isinstance(whole, np.ndarray)
     assert isinstance(failed, Failed)
     assert failed.transient
@@ -307,6 +319,7 @@ def test_a_finished_program_that_fails_on_an_image_is_told_of_image_by_image(tmp
     assert [first[0].tolist(), third[0].tolist()] == [whole[0].tolist(), whole[2].tolist()]
 
 
+@pytest.mark.e2e
 def test_a_test_image_that_kills_every_process_is_found_out(tmp_path):
     items = discs(2)
     task = FickleTask(folder=str(tmp_path), pixels=(int(items[0]["mask"].sum()),), kill=True)
@@ -314,9 +327,9 @@ def test_a_test_image_that_kills_every_process_is_found_out(tmp_path):
     processes = Processes(task, pack(items, tmp_path), WorkerSettings())
     (tmp_path / "busy").touch()
     try:
-        (failed,) = Evaluator(task, processes, sizes(items)).prove([program])
+        (failed,) = JobEvaluator(task, processes, sizes(items)).judge_finished([program])
         (tmp_path / "busy").unlink()
-        (found,) = Evaluator(task, processes, sizes(items)).prove([program])
+        (found,) = JobEvaluator(task, processes, sizes(items)).judge_finished([program])
     finally:
         processes.close()
     assert isinstance(failed, Failed)
@@ -327,27 +340,27 @@ def test_a_test_image_that_kills_every_process_is_found_out(tmp_path):
 def test_processes_that_cannot_be_had_any_more_are_no_error_once_there_is_a_result():
     class Gone(Counting):
         def run(self, jobs: Sequence[Job]) -> list[Outcome]:
-            raise WorkerError("a worker process did not get ready")
+            raise WorkerError("a worker process did not start")
 
     items = discs(2)
-    evaluator = Evaluator(BinaryTask(), Gone(InProcess(BinaryTask(), items, 0)), sizes(items))
+    evaluator = JobEvaluator(BinaryTask(), Gone(InProcess(BinaryTask(), items, 0)), sizes(items))
     program = Pipeline([*PLANE, step("otsu", 1)])
-    (failed,) = evaluator.prove([program])
-    assert failed == Failed(program, "a worker process did not get ready", transient=True)
+    (failed,) = evaluator.judge_finished([program])
+    assert failed == Failed(program, "a worker process did not start", transient=True)
     with pytest.raises(WorkerError):
         evaluator.judge([program])
 
 
 def test_memory_that_values_at_hand_take_up_fails_nobody():
     class Once(BinaryTask):
-        def judge(self, output, truth):
+        def judge(self, output, target):
             if not tried.append(output) and len(tried) == 1:
                 raise MemoryError
-            return super().judge(output, truth)
+            return super().judge(output, target)
 
     tried: list[object] = []
     task, items = Once(), discs(1)
-    evaluator = Evaluator(task, InProcess(task, items, 1 << 20), sizes(items))
+    evaluator = JobEvaluator(task, InProcess(task, items, 1 << 20), sizes(items))
     (found,) = evaluator.judge([Pipeline([*PLANE, step("otsu", 1)])])
     assert isinstance(found, np.ndarray)
 
@@ -355,11 +368,11 @@ def test_memory_that_values_at_hand_take_up_fails_nobody():
 @pytest.mark.parametrize("raises", [MemoryError, OSError(12, "Cannot allocate memory"), ZeroDivisionError])
 def test_only_a_lack_of_memory_is_worth_another_try(raises):
     class Failing(BinaryTask):
-        def judge(self, output, truth):
+        def judge(self, output, target):
             raise raises
 
     task, items = Failing(), discs(1)
-    evaluator = Evaluator(task, InProcess(task, items, 0), sizes(items))
+    evaluator = JobEvaluator(task, InProcess(task, items, 0), sizes(items))
     (failed,) = evaluator.judge([Pipeline([*PLANE, step("otsu", 1)])])
     assert isinstance(failed, Failed)
     assert failed.transient is (raises is not ZeroDivisionError)

@@ -5,14 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evoseg.base.kinds import Kind
-from evoseg.evolve.classics import constants
-from evoseg.evolve.finalists import MOST, Finalist, champion, crossed, leave_one_out, nominate, promise
+from evoseg.core.kinds import Kind
+from evoseg.evolve.finalists import MOST, Finalist, champion, cross_fit, leave_out, nominate, predict_score
 from evoseg.evolve.ports import Item, Scored
-from evoseg.evolve.skeletons import skeleton
+from evoseg.evolve.proposers.classics import constants
 from evoseg.pipeline import IMAGE, Pipeline
+from evoseg.pipeline.structure import structure_of
 from evoseg.pipeline.value import step
-from tests.evolve.helpers import discs, facts_of
+from tests.evolve.helpers import discs, stats_of
 from tests.evolve.sums import either_colour, evaluator_of, summed_on
 
 
@@ -26,7 +26,7 @@ def scored(pipeline: Pipeline, scores: list[float], answer: float | None = None,
     return Scored(pipeline, statistics, values, values, proposer)
 
 
-CONSTANTS = [scored(p, [0.1], answer=-i) for i, p in enumerate(constants(facts_of(discs(1)), Kind.MASK))]
+CONSTANTS = [scored(p, [0.1], answer=-i) for i, p in enumerate(constants(stats_of(discs(1)), Kind.MASK))]
 CLASSIC = scored(chain("median", "threshold"), [0.5], proposer="classic")
 NAMES = ["gaussian", "median", "box", "open", "close", "erode", "dilate", "invert", "clahe", "gradient"]
 
@@ -41,7 +41,7 @@ def test_at_most_eight_distinct_ones_with_every_baseline(drawn):
     assert {role for _, role in chosen[3:]} <= {"evolved"}
     assert len({s.answer for s, _ in chosen}) == len(chosen)
     evolved = [s for s, role in chosen if role == "evolved"]
-    assert len({skeleton(s.pipeline) for s in evolved}) == len(evolved)
+    assert len({structure_of(s.pipeline) for s in evolved}) == len(evolved)
     assert [s.score for s in evolved] == sorted((s.score for s in evolved), reverse=True)
 
 
@@ -88,39 +88,39 @@ def test_leaving_one_out_takes_numbers_from_the_other_images():
         (np.array([0.9, 0.2, 0.2]), np.array([0.85, 0.1, 0.1])),
         (np.array([0.1, 0.8, 0.8]), np.array([0.05, 0.7, 0.7])),
     ]
-    found = leave_one_out(here, {skeleton(pipeline): tried})
+    found = leave_out(here, {structure_of(pipeline): tried})
     # Without image 0 the second variant is best, and gets 0.05 there; without 1 or 2 the first is, by 1.1 to 0.9.
     assert found.tolist() == [0.05, 0.1, 0.1]
 
 
 def test_leaving_one_out_of_one_image_is_the_score_itself():
     one = scored(chain("gaussian", "threshold"), [0.6])
-    assert leave_one_out(one, {}).tolist() == [0.6]
+    assert leave_out(one, {}).tolist() == [0.6]
 
 
 def test_leaving_one_out_without_variants_is_what_the_fit_says():
     pipeline = chain("gaussian", "threshold")
     s = Scored(pipeline, np.zeros((2, 1)), np.array([0.9, 0.8]), np.array([0.6, 0.5]))
-    assert leave_one_out(s, {}).tolist() == [0.6, 0.5]
+    assert leave_out(s, {}).tolist() == [0.6, 0.5]
 
 
 def test_seen_images_promise_a_standard_error_less():
     scores = np.array([0.5, 0.6, 0.7, 0.8])
     # Deviation 0.1291, with 0.05 in quadrature 0.1384; its standard error over four images 0.0692.
-    seen = promise(scores, 4, searched=True)
+    seen = predict_score(scores, 4, searched=True)
     assert seen.score == pytest.approx(0.65 - 0.0692, abs=1e-4)
     # Student's factor for 3 degrees of freedom is 3.18; the difference of two means of four: root of a half.
     assert seen.high - seen.score == pytest.approx(3.18 * 0.1384 * 0.5**0.5, abs=1e-3)
     assert seen.score - seen.low == pytest.approx(1.75 * 3.18 * 0.1384 * 0.5**0.5, abs=2e-3)
-    unseen = promise(scores, 4, searched=False)
+    unseen = predict_score(scores, 4, searched=False)
     assert unseen.score == pytest.approx(0.65)
     assert unseen.high - unseen.score == pytest.approx(3.18 * 0.1384 * 0.5**0.5, abs=1e-3)
     assert unseen.score - unseen.low == pytest.approx(unseen.high - unseen.score)
 
 
 def test_a_promise_is_a_score_and_surer_with_more_images():
-    assert promise(np.array([0.02]), 5, searched=True).low == 0
-    few, many = (promise(np.tile([0.4, 0.6], n), 10, searched=True) for n in (2, 40))
+    assert predict_score(np.array([0.02]), 5, searched=True).low == 0
+    few, many = (predict_score(np.tile([0.4, 0.6], n), 10, searched=True) for n in (2, 40))
     assert many.high - many.low < few.high - few.low
     assert few.score < many.score < 0.5
     assert all(0 <= p.low <= p.score <= p.high <= 1 for p in (few, many))
@@ -144,7 +144,7 @@ def test_curves_that_learn_images_by_heart_are_found_out():
     learned = summed_on(items, "R", "V")
     plain = Pipeline([step("plane", IMAGE, channel="R"), step("threshold", 0, level=99)])
     found = [v for v in evaluator.evaluate([learned, plain]) if isinstance(v, Scored)]
-    by_curves, by_level = (crossed(s, s.left_out, evaluator, 1) for s in found)
+    by_curves, by_level = (cross_fit(s, s.left_out, evaluator, 1) for s in found)
     assert found[0].left_out.min() > 0.7
     assert by_curves.mean() < 0.5
     # Where there is no curve, nothing is fitted anew.
@@ -155,7 +155,7 @@ def test_curves_that_hold_on_other_images_are_believed():
     items = either_colour(6)
     evaluator = evaluator_of(items)
     (found,) = (v for v in evaluator.evaluate([summed_on(items, "R", "G", "B", "S")]) if isinstance(v, Scored))
-    across = crossed(found, found.left_out, evaluator, 1)
+    across = cross_fit(found, found.left_out, evaluator, 1)
     assert abs(across.mean() - found.left_out.mean()) < 0.05
 
 
@@ -164,8 +164,8 @@ def test_where_time_is_short_many_are_left_out_together_or_none():
     evaluator = evaluator_of(items)
     (found,) = (v for v in evaluator.evaluate([summed_on(items, "R", "G")]) if isinstance(v, Scored))
     once_s = found.pipeline.cost * 1e-9
-    alone, by_threes, none = (crossed(found, found.left_out, evaluator, 1, n * once_s * 1.01) for n in (6, 3, 2))
-    assert (alone == crossed(found, found.left_out, evaluator, 1)).all()
+    alone, by_threes, none = (cross_fit(found, found.left_out, evaluator, 1, n * once_s * 1.01) for n in (6, 3, 2))
+    assert (alone == cross_fit(found, found.left_out, evaluator, 1)).all()
     assert (alone != by_threes).any()
     assert (none == found.left_out).all()
 
@@ -174,5 +174,5 @@ def test_two_images_are_too_few_to_leave_any_out():
     items = either_colour(2)
     evaluator = evaluator_of(items)
     (found,) = (v for v in evaluator.evaluate([summed_on(items, "R", "G")]) if isinstance(v, Scored))
-    across = crossed(found, found.left_out, evaluator, 1)
+    across = cross_fit(found, found.left_out, evaluator, 1)
     assert (across == found.left_out).all()

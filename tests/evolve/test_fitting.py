@@ -7,28 +7,28 @@ import numpy as np
 import pytest
 from numpy.random import default_rng
 
-from evoseg.evolve.binary import BinaryTask
-from evoseg.evolve.evaluator import Evaluator
-from evoseg.evolve.jobs import InProcess
+from evoseg.evolve.evaluation.evaluator import JobEvaluator
+from evoseg.evolve.evaluation.jobs import InProcess
 from evoseg.evolve.ports import Failed, Item, Scored
-from evoseg.metrics.binary import METRICS
+from evoseg.evolve.tasks.mask_task import BinaryTask
+from evoseg.metrics.mask_scores import MASK_METRICS
 from evoseg.pipeline import IMAGE, Pipeline
 from evoseg.pipeline.value import step
 from tests.evolve.helpers import discs, sizes
 
-PIXELWISE = [name for name, m in METRICS.items() if m.pixelwise]
+PIXELWISE = [name for name, m in MASK_METRICS.items() if m.pixelwise]
 EVERY = [(polarity, level) for polarity in ("bright", "dark") for level in range(256)]
 
 
-def evaluator(items: Sequence[Item], metric: str = "iou", without: int | None = None) -> Evaluator:
+def evaluator(items: Sequence[Item], metric: str = "iou", without: int | None = None) -> JobEvaluator:
     pixels = {i: n for i, n in sizes(list(items)).items() if i != without}
-    return Evaluator(BinaryTask(metric), InProcess(BinaryTask(metric), items, 1 << 28), pixels)
+    return JobEvaluator(BinaryTask(metric), InProcess(BinaryTask(metric), items, 1 << 28), pixels)
 
 
 def fitted(items: Sequence[Item], program: Pipeline, metric: str = "iou") -> Scored:
-    (verdict,) = evaluator(items, metric).evaluate([program])
-    assert isinstance(verdict, Scored), verdict
-    return verdict
+    (evaluation,) = evaluator(items, metric).evaluate([program])
+    assert isinstance(evaluation, Scored), evaluation
+    return evaluation
 
 
 def brute_force(items: Sequence[Item], program: Pipeline, metric: str) -> np.ndarray:
@@ -38,7 +38,7 @@ def brute_force(items: Sequence[Item], program: Pipeline, metric: str) -> np.nda
         Pipeline([*before, step("threshold", program.steps[-1].inputs[0], level=level, polarity=polarity)])
         for polarity, level in EVERY
     ]
-    measure, score = METRICS[metric].measure, METRICS[metric].score
+    measure, score = MASK_METRICS[metric].measure, MASK_METRICS[metric].score
     plane = {i: program.until(len(program) - 2)(item["image"]) for i, item in enumerate(items)}
     counts = []
     for variant in variants:
@@ -119,10 +119,10 @@ def test_left_out_scores_are_those_of_refitting_without_the_image(scene):
     for i in range(len(items)):
         (refitted,) = evaluator(items, without=i).evaluate([program])
         assert isinstance(refitted, Scored)
-        alone = Evaluator(BinaryTask(), InProcess(BinaryTask(), items, 0), {i: 1})
+        alone = JobEvaluator(BinaryTask(), InProcess(BinaryTask(), items, 0), {i: 1})
         (judged,) = alone.judge([refitted.pipeline])
         assert not isinstance(judged, Failed)
-        assert found.left_out[i] == pytest.approx(METRICS["iou"].score(judged)[0], abs=1e-12)
+        assert found.left_out[i] == pytest.approx(MASK_METRICS["iou"].score(judged)[0], abs=1e-12)
 
 
 def test_left_out_scores_do_not_suffer_from_levels_that_tie():
@@ -150,10 +150,10 @@ def with_tail(level: int = 128, polarity: str = "bright") -> Pipeline:
 
 def run_all(items: Sequence[Item], programs: Sequence[Pipeline], metric: str = "iou") -> np.ndarray:
     judged = evaluator(items, metric).judge(programs)
-    return METRICS[metric].score(np.stack([j for j in judged if not isinstance(j, Failed)])).mean(axis=1)
+    return MASK_METRICS[metric].score(np.stack([j for j in judged if not isinstance(j, Failed)])).mean(axis=1)
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", MASK_METRICS)
 def test_with_a_tail_an_easy_scene_is_solved_as_well_as_by_trying_every_level(metric):
     items = discs(3)
     every = run_all(items, [with_tail(level, polarity) for polarity, level in EVERY], metric)
@@ -237,7 +237,7 @@ def test_a_program_without_fitted_numbers_is_judged_as_it_is():
     assert found.left_out.tolist() == found.scores.tolist()
 
 
-@pytest.mark.parametrize("metric", [n for n in METRICS if n not in PIXELWISE])
+@pytest.mark.parametrize("metric", [n for n in MASK_METRICS if n not in PIXELWISE])
 def test_a_final_threshold_is_near_the_best_for_scores_of_shapes_too(metric):
     items = discs(3)
     program = Pipeline([step("channel", IMAGE), step("gaussian", 0, sigma=2.0), step("threshold", 1)])
@@ -250,6 +250,6 @@ def test_a_final_threshold_is_near_the_best_for_scores_of_shapes_too(metric):
 @pytest.mark.parametrize("scene", ["bright", "known", "nothing known in one", "half foreground", "all foreground"])
 def test_the_truths_that_a_worker_holds_are_small(scene):
     for item in scenes()[scene]:
-        truth = BinaryTask().truth(item)
+        truth = BinaryTask().target(item)
         assert np.shares_memory(truth.mask, item["mask"])
         assert max(truth.counted.nbytes, truth.unknown.nbytes) <= truth.mask.size

@@ -7,18 +7,25 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evoseg.base.kinds import Kind
-from evoseg.data.splits import Splits
-from evoseg.evolve.binary import BinaryTask
+from evoseg.core.kinds import Kind
+from evoseg.datasets.splits import Splits
 from evoseg.evolve.budget import Budget, Clock
-from evoseg.evolve.classics import chain
-from evoseg.evolve.foreground import ENDINGS, LIFTED, SHARE, foreground_of, lifted
-from evoseg.evolve.instances import InstanceTask
-from evoseg.evolve.journal import END, Recorded, RecordedClock
-from evoseg.evolve.points import PointTask
+from evoseg.evolve.context import SearchSettings
+from evoseg.evolve.journal import END, RecordedClock, RecordedEvaluator
+from evoseg.evolve.loop import FOREGROUND, Progress
 from evoseg.evolve.ports import Scored
-from evoseg.evolve.search import FOREGROUND, Progress
-from evoseg.evolve.solve import SearchSettings, Solution, solve
+from evoseg.evolve.proposers.classics import chain
+from evoseg.evolve.solve import Solution, solve
+from evoseg.evolve.tasks.mask_task import BinaryTask
+from evoseg.evolve.tasks.object_tasks import (
+    ENDINGS,
+    FOREGROUND_SHARE,
+    N_CONTINUED,
+    InstanceTask,
+    PointTask,
+    foreground_of,
+    make_objects,
+)
 from evoseg.pipeline import IMAGE, Pipeline
 from evoseg.pipeline.value import step
 from tests.evolve.test_instances import DATASET, ITEMS, SCENES
@@ -39,10 +46,12 @@ def searched(
     clock = RecordedClock(SETTINGS.budget)
     clock.follow(journal)
 
-    def witness(name: str, evaluator: Any, executor: Any) -> Recorded:
-        return Recorded(name, inside(clock, evaluator), executor, clock)
+    def wrap_evaluator(name: str, evaluator: Any) -> RecordedEvaluator:
+        return RecordedEvaluator(name, inside(clock, evaluator), clock)
 
-    return solve(DATASET, SPLITS, InstanceTask(), SETTINGS, folder, clock, watch, witness=witness)
+    return solve(
+        DATASET, SPLITS, InstanceTask(), SETTINGS, folder, clock, on_progress=watch, wrap_evaluator=wrap_evaluator
+    )
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +71,8 @@ def test_the_foreground_of_objects_is_scored_as_a_mask():
     mask = np.zeros(item["labels"].shape, bool)
     mask[:, : mask.shape[1] // 2] = True
     expected = (mask & (item["labels"] > 0)).sum() / (mask | (item["labels"] > 0)).sum()
-    assert task.score(task.judge(mask, task.truth(item))) == pytest.approx(expected)
-    assert task.score(task.judge(SCENES[0][1] > 0, task.truth(item))) == 1
+    assert task.score(task.judge(mask, task.target(item))) == pytest.approx(expected)
+    assert task.score(task.judge(SCENES[0][1] > 0, task.target(item))) == 1
 
 
 def test_what_is_a_mask_already_has_no_first_stage():
@@ -73,8 +82,8 @@ def test_what_is_a_mask_already_has_no_first_stage():
 @pytest.mark.parametrize("task", [InstanceTask(), PointTask()])
 def test_the_best_masks_of_distinct_structures_are_lifted(task):
     few = [Scored(MASK, np.zeros((2, 2)), np.array([s, s]), np.array([s, s])) for s in (0.2, 0.5)]
-    programs = lifted(few, task.output)
-    assert len(programs) == len(ENDINGS[task.output]) <= LIFTED * len(ENDINGS[task.output])
+    programs = make_objects(few, task.output)
+    assert len(programs) == len(ENDINGS[task.output]) <= N_CONTINUED * len(ENDINGS[task.output])
     assert all(p.output is task.output and p.steps[: len(MASK)] == MASK.steps for p in programs)
 
 
@@ -83,9 +92,9 @@ def test_masks_come_first_and_take_their_share_of_the_budget(whole):
     stages = [stage for stage, *_ in seen]
     first = stages.count(FOREGROUND)
     assert stages == [FOREGROUND] * first + [""] * (len(stages) - first) and 0 < first < len(stages)
-    assert seen[first - 1][1] == round(SHARE * N)
+    assert seen[first - 1][1] == round(FOREGROUND_SHARE * N)
     assert seen[-1][1] == N
-    assert next(n for n, _ in found["history"]) > SHARE * N
+    assert next(n for n, _ in found["history"]) > FOREGROUND_SHARE * N
     assert [h.about for h, _ in entries].count(END) == 2
 
 
@@ -121,6 +130,7 @@ class _Interrupting:
         return self._evaluator.evaluate(*arguments, **named)
 
 
+@pytest.mark.e2e
 def test_interrupted_among_the_masks_it_still_answers_with_objects_and_goes_on(whole, tmp_path):
     journal = Memory()
     (tmp_path / "cut").mkdir()

@@ -1,4 +1,4 @@
-"""Fuse makes one sum out of planes that each see a part."""
+"""The proposer of curve sums makes one sum out of planes that each see a part."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,37 +7,36 @@ import numpy as np
 import pytest
 from numpy.random import default_rng
 
-from evoseg.base.kinds import Kind
-from evoseg.evolve.binary import PROBES, BinaryTask
-from evoseg.evolve.evaluator import Evaluator
-from evoseg.evolve.fusing import BANK, CONTEXT, Fuse
-from evoseg.evolve.growth import vocabulary
-from evoseg.evolve.jobs import InProcess
-from evoseg.evolve.planes import SUMS, Planes, last_plane
+from evoseg.core.kinds import Kind
+from evoseg.evolve.evaluation.evaluator import JobEvaluator
+from evoseg.evolve.evaluation.jobs import InProcess
 from evoseg.evolve.ports import Item, Scored, SearchView, Task
-from evoseg.evolve.variation import MAX_LENGTH
+from evoseg.evolve.proposers.curve_sums import BANK, CONTEXT, SUMS, CurveSums, FeatureBank, cut_to_last_plane
+from evoseg.evolve.proposers.random_programs import make_vocabulary
+from evoseg.evolve.proposers.variation import MAX_LENGTH
+from evoseg.evolve.tasks.mask_task import SAMPLED, BinaryTask
 from evoseg.operators import registry
 from evoseg.pipeline import IMAGE, Pipeline, print_text, read_text
 from evoseg.pipeline.value import step
-from tests.evolve.helpers import CountTask, discs, facts_of, no_probe, sizes
+from tests.evolve.helpers import CountTask, discs, no_probe, sizes, stats_of
 from tests.evolve.sums import START, either_colour
 
 
-def view(items: list[Item], programs: Sequence[Pipeline], task: Task | None = None) -> tuple[SearchView, Evaluator]:
+def view(items: list[Item], programs: Sequence[Pipeline], task: Task | None = None) -> tuple[SearchView, JobEvaluator]:
     task = task or BinaryTask()
-    evaluator = Evaluator(task, InProcess(task, items, 1 << 26), sizes(items))
+    evaluator = JobEvaluator(task, InProcess(task, items, 1 << 26), sizes(items))
     known = [v for v in evaluator.evaluate(programs) if isinstance(v, Scored)]
     assert len(known) == len(programs)
     return SearchView(
-        known, known, lambda n, rng: [known[int(i)] for i in rng.integers(len(known), size=n)], facts_of(items),
-        evaluator.probe,
+        known, known, lambda n, rng: [known[int(i)] for i in rng.integers(len(known), size=n)], stats_of(items),
+        evaluator.sample_pixels,
     ), evaluator  # fmt: skip
 
 
 def test_a_sum_beats_every_single_plane_where_each_sees_a_part():
     items = either_colour()
     looked, evaluator = view(items, [START])
-    fuse = Fuse(vocabulary(looked.facts))
+    fuse = CurveSums(make_vocabulary(looked.stats))
     made = [p for i in range(3) for p in fuse.ready(looked, 8, default_rng(i))]
     best = max(v.score for v in evaluator.evaluate(made) if isinstance(v, Scored))
     single = [Pipeline([step("plane", IMAGE, channel=c), step("gaussian", 0, sigma=1.5), step("threshold", 1)])
@@ -47,12 +46,13 @@ def test_a_sum_beats_every_single_plane_where_each_sees_a_part():
     assert best > 0.7
 
 
+@pytest.mark.e2e
 def test_what_is_proposed_is_valid_and_never_too_long():
     items = either_colour(3)
     long = [step("channel", IMAGE), *(step("gaussian", i, sigma=1 + i / 10) for i in range(26)), step("otsu", 26)]
     cleaned = Pipeline([*START.steps, step("remove_small", 2, area=12), step("fill_holes", 3)])
     looked, _ = view(items, [START, cleaned, Pipeline(long)])
-    fuse = Fuse(vocabulary(looked.facts))
+    fuse = CurveSums(make_vocabulary(looked.stats))
     first = fuse.ready(looked, 40, default_rng(5))
     # Parents that are sums already, so that these are varied too.
     looked, _ = view(items, first[:8])
@@ -71,19 +71,19 @@ def test_what_is_proposed_is_valid_and_never_too_long():
 def test_planes_that_are_known_already_join_the_bank():
     items = either_colour()
     looked, _ = view(items, [START])
-    planes = Planes(looked.probe)
+    planes = FeatureBank(looked.sample_pixels)
     colours = [Pipeline([step("plane", IMAGE, channel=c), step("gaussian", 0, sigma=1.7)]) for c in "RGB"]
     planes.add(colours)
     known = planes.sum_of(colours)
     assert known is not None
 
-    def uses_it(fuse: Fuse) -> bool:
+    def uses_it(fuse: CurveSums) -> bool:
         made = fuse.ready(looked, 24, default_rng(1))
         return any(known == p.until(i) for p in made for i in range(len(p)))
 
-    words = vocabulary(looked.facts)
-    assert uses_it(Fuse(words, known=lambda: [known]))
-    assert not uses_it(Fuse(words))
+    words = make_vocabulary(looked.stats)
+    assert uses_it(CurveSums(words, known=lambda: [known]))
+    assert not uses_it(CurveSums(words))
 
 
 def test_the_same_stream_gives_the_same_sums():
@@ -91,22 +91,22 @@ def test_the_same_stream_gives_the_same_sums():
     made = []
     for _ in range(2):
         looked, _ = view(items, [START])
-        made.append(Fuse(vocabulary(looked.facts)).ready(looked, 10, default_rng(8)))
+        made.append(CurveSums(make_vocabulary(looked.stats)).ready(looked, 10, default_rng(8)))
     assert made[0] == made[1]
 
 
 def test_a_task_without_foreground_is_left_alone():
     items = discs(3)
     looked, _ = view(items, [START], CountTask())
-    assert Fuse(vocabulary(looked.facts)).ready(looked, 8, default_rng(1)) == []
+    assert CurveSums(make_vocabulary(looked.stats)).ready(looked, 8, default_rng(1)) == []
 
 
 @pytest.mark.parametrize("known", [[], [START]])
 def test_without_candidates_or_answers_nothing_is_proposed(known):
     items = discs(2)
     looked, _ = view(items, known)
-    blind = SearchView(looked.population, looked.best, looked.select, looked.facts, no_probe)
-    assert Fuse(vocabulary(looked.facts)).ready(blind, 8, default_rng(1)) == []
+    blind = SearchView(looked.population, looked.best, looked.select, looked.stats, no_probe)
+    assert CurveSums(make_vocabulary(looked.stats)).ready(blind, 8, default_rng(1)) == []
 
 
 def test_a_sum_descends_from_the_candidates_that_its_planes_stem_from():
@@ -115,7 +115,7 @@ def test_a_sum_descends_from_the_candidates_that_its_planes_stem_from():
     looked, _ = view(items, [START, other])
     told: dict[Pipeline, list[Pipeline]] = {}
     looked = replace(looked, descend=lambda child, parents: told.setdefault(child, list(parents)))
-    made = Fuse(vocabulary(looked.facts)).ready(looked, 20, default_rng(2))
+    made = CurveSums(make_vocabulary(looked.stats)).ready(looked, 20, default_rng(2))
     assert made and set(made) <= set(told)
     # START's plane is in the bank, and so anybody's.
     heirs = [child for child in made if other.digests[1] in child.digests]
@@ -131,19 +131,19 @@ def test_every_filter_of_the_bank_is_a_plane_within_the_ranges():
 
 
 def test_the_last_plane_is_what_the_mask_comes_from():
-    assert last_plane(START) == START.until(1)
+    assert cut_to_last_plane(START) == START.until(1)
     raw_to_mask = [op.name for op in registry.operators() if op.inputs == (Kind.RAW,) and op.output is Kind.MASK]
     for name in raw_to_mask:
-        assert last_plane(Pipeline([step(name, IMAGE)])) is None
+        assert cut_to_last_plane(Pipeline([step(name, IMAGE)])) is None
 
 
 def test_probes_are_pixels_of_their_class_and_known():
     (item,) = discs(1, known=True)
     task = BinaryTask()
     plane = np.arange(48 * 61, dtype=np.int64).reshape(48, 61)
-    truth = task.truth(item)
-    foreground, background = task.probe(plane, truth).astype(int)
-    assert foreground.shape == background.shape == (PROBES,)
+    truth = task.target(item)
+    foreground, background = task.sample_pixels(plane, truth).astype(int)
+    assert foreground.shape == background.shape == (SAMPLED,)
     known, mask = item["known"].ravel(), item["mask"].ravel()
     assert (mask & known)[foreground].all()
     assert (~mask & known)[background].all()
@@ -154,7 +154,7 @@ def test_probes_are_pixels_of_their_class_and_known():
 def test_an_image_without_foreground_has_no_probes_there():
     (item,) = discs(1)
     task = BinaryTask()
-    truth = task.truth(item | {"mask": np.zeros_like(item["mask"])})
-    foreground, background = task.probe(item["image"][:, :, 0], truth)
+    truth = task.target(item | {"mask": np.zeros_like(item["mask"])})
+    foreground, background = task.sample_pixels(item["image"][:, :, 0], truth)
     assert np.isnan(foreground).all()
     assert not np.isnan(background).any()

@@ -5,20 +5,21 @@ import numpy as np
 import pytest
 from numpy.random import default_rng
 
-from evoseg.base.kinds import Kind
-from evoseg.data.dataset import Dataset
-from evoseg.data.splits import Splits
-from evoseg.evolve.binary import BinaryTask
+from evoseg.core.kinds import Kind
+from evoseg.datasets.dataset import Dataset
+from evoseg.datasets.splits import Splits
 from evoseg.evolve.budget import Budget, Clock
-from evoseg.evolve.classics import ENDINGS, OBJECTS, Classics, chain, constants, intakes
-from evoseg.evolve.evaluator import Evaluator
-from evoseg.evolve.facts import survey_images
-from evoseg.evolve.growth import vocabulary
-from evoseg.evolve.instances import InstanceTask
-from evoseg.evolve.jobs import InProcess
+from evoseg.evolve.context import SearchSettings
+from evoseg.evolve.evaluation.evaluator import JobEvaluator
+from evoseg.evolve.evaluation.jobs import InProcess
+from evoseg.evolve.image_stats import measure_images
 from evoseg.evolve.ports import Scored
-from evoseg.evolve.solve import SearchSettings, solve
-from evoseg.evolve.variation import varied
+from evoseg.evolve.proposers.classics import ENDINGS, OBJECTS, Classics, chain, constants, intakes
+from evoseg.evolve.proposers.random_programs import make_vocabulary
+from evoseg.evolve.proposers.variation import vary
+from evoseg.evolve.solve import solve
+from evoseg.evolve.tasks.mask_task import BinaryTask
+from evoseg.evolve.tasks.object_tasks import InstanceTask
 from evoseg.operators import registry
 from evoseg.pipeline import IMAGE, Pipeline, print_text, read_json, read_text, write_json
 from evoseg.pipeline.value import step
@@ -41,9 +42,9 @@ def scene(seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 SCENES = [scene(i) for i in range(6)]
 DATASET = Dataset.from_arrays([image for image, _ in SCENES], [labels for _, labels in SCENES])
-ITEMS = [InstanceTask().item(DATASET.load(stem)) for stem in DATASET.stems]
-FACTS = survey_images([item["image"] for item in ITEMS])
-WORDS = vocabulary(FACTS, Kind.LABELS)
+ITEMS = [InstanceTask().arrays(DATASET.load(stem)) for stem in DATASET.stems]
+STATS = measure_images([item["image"] for item in ITEMS])
+WORDS = make_vocabulary(STATS, Kind.LABELS)
 JOINED = chain(Pipeline([step("channel", IMAGE)]), [("gaussian", {}), ("threshold", {}), ("components", {})])
 PARTED = chain(JOINED.until(2), [("depth_watershed", {"depth": 1.0})])
 
@@ -51,9 +52,9 @@ PARTED = chain(JOINED.until(2), [("depth_watershed", {"depth": 1.0})])
 def evaluated(*programs: Pipeline) -> list[Scored]:
     task = InstanceTask()
     sizes = {i: item["image"].size for i, item in enumerate(ITEMS)}
-    verdicts = Evaluator(task, InProcess(task, ITEMS, 1 << 26), sizes).evaluate(programs)
-    assert all(isinstance(v, Scored) for v in verdicts), verdicts
-    return [v for v in verdicts if isinstance(v, Scored)]
+    evaluations = JobEvaluator(task, InProcess(task, ITEMS, 1 << 26), sizes).evaluate(programs)
+    assert all(isinstance(v, Scored) for v in evaluations), evaluations
+    return [v for v in evaluations if isinstance(v, Scored)]
 
 
 def test_a_threshold_below_objects_is_fitted_and_parting_pays():
@@ -68,7 +69,7 @@ def test_a_threshold_below_objects_is_fitted_and_parting_pays():
 
 def test_every_metric_is_an_objective():
     stats = np.stack(
-        [InstanceTask().judge(labels, InstanceTask().truth(i)) for (_, labels), i in zip(SCENES, ITEMS, strict=True)]
+        [InstanceTask().judge(labels, InstanceTask().target(i)) for (_, labels), i in zip(SCENES, ITEMS, strict=True)]
     )
     for metric in ("ap50", "ap", "pq"):
         assert InstanceTask(metric).score(stats).tolist() == [1.0] * len(SCENES)
@@ -79,24 +80,24 @@ def test_unknown_pixels_take_no_part_in_fits_and_scores():
     known[:, 44:] = False
     item = {**ITEMS[0], "known": known}
     task = InstanceTask()
-    truth = task.truth(item)
+    truth = task.target(item)
     counts = task.judge(np.where(known, ITEMS[0]["labels"], 7).astype(np.int32), truth)
     assert counts[-2] <= counts[-1] + 1
     plane = np.ascontiguousarray(item["image"][:, :, 0])
-    assert task.survey((plane,), truth).sum() == known.sum()
+    assert task.histogram((plane,), truth).sum() == known.sum()
 
 
 def test_binary_tasks_do_not_know_the_new_operators():
-    names = {op.name for op in vocabulary(FACTS).operators}
-    every = {op.name for op in registry.operators() if op.output in (Kind.GRAY, Kind.MASK) and not op.serves}
-    assert names == every
+    names = {op.name for op in make_vocabulary(STATS).operators}
+    drawn = [op for op in registry.operators() if not op.ready_made]
+    assert names == {op.name for op in drawn if op.output in (Kind.GRAY, Kind.MASK) and not op.serves}
     assert names < {op.name for op in WORDS.operators}
 
 
 def test_programs_grow_and_vary_by_types_alone():
     rng = default_rng(3)
     population = [WORDS.grow(rng, Kind.LABELS, int(rng.integers(2, 7))) for _ in range(60)]
-    children = [varied(a, b, WORDS, rng) for a, b in zip(population, reversed(population), strict=True)]
+    children = [vary(a, b, WORDS, rng) for a, b in zip(population, reversed(population), strict=True)]
     for program in [*population, *children]:
         assert program.output is Kind.LABELS
         assert read_text(print_text(program)) == program.settled() == read_json(write_json(program))
@@ -107,15 +108,16 @@ def test_programs_grow_and_vary_by_types_alone():
 
 
 def test_classic_recipes_are_objects_and_the_constants_everything_and_nothing():
-    intake = intakes(FACTS)[0]
+    intake = intakes(STATS)[0]
     for recipe in (*OBJECTS, ENDINGS[Kind.LABELS]):
         assert chain(intake, recipe).output is Kind.LABELS
     assert any([name for name, _ in recipe][-2:] == ["otsu", "distance_watershed"] for recipe in OBJECTS)
-    everything, nothing = constants(FACTS, Kind.LABELS)
+    everything, nothing = constants(STATS, Kind.LABELS)
     assert (everything(SCENES[0][0]) == 1).all() and not nothing(SCENES[0][0]).any()
-    assert all(p.output is Kind.LABELS for p in Classics(FACTS, Kind.LABELS).ready(None, 50, default_rng(0)))
+    assert all(p.output is Kind.LABELS for p in Classics(STATS, Kind.LABELS).ready(None, 50, default_rng(0)))
 
 
+@pytest.mark.e2e
 def test_a_search_parts_what_touches_and_repeats_itself(tmp_path):
     splits = Splits(DATASET.stems[:4], (), DATASET.stems[4:])
     told = []
@@ -134,5 +136,5 @@ def test_a_search_parts_what_touches_and_repeats_itself(tmp_path):
 
 
 def test_the_binary_task_takes_the_same_dataset():
-    item = BinaryTask().item(DATASET.load("000"))
+    item = BinaryTask().arrays(DATASET.load("000"))
     assert np.array_equal(item["mask"], SCENES[0][1] > 0)

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evoseg.base.kinds import Kind
-from evoseg.evolve.binary import BinaryTask
-from evoseg.evolve.jobs import InProcess, Job, Measure, Outcome, Request, ValueCache
+from evoseg.core.kinds import Kind
+from evoseg.evolve.evaluation.jobs import InProcess, Job, Measure, Outcome, Request, ValueCache
 from evoseg.evolve.ports import Failed
-from evoseg.metrics.binary import confusion
+from evoseg.evolve.tasks.mask_task import BinaryTask
+from evoseg.metrics.mask_scores import confusion
 from evoseg.operators import registry
 from evoseg.pipeline import IMAGE, Pipeline
 from evoseg.pipeline.value import step
@@ -43,7 +43,7 @@ def test_the_cache_never_holds_more_than_its_budget(budget, calls):
         if put:
             value = np.zeros(size, np.uint8)
             alive[i] = value
-            cache.put((bytes([key]), 0), value)
+            cache.put((bytes([key]), 0), value, value.nbytes)
             del value
         else:
             cache.get((bytes([key]), 0))
@@ -53,16 +53,16 @@ def test_the_cache_never_holds_more_than_its_budget(budget, calls):
 def test_the_cache_drops_what_was_not_used_for_longest():
     cache = ValueCache(300)
     for name in (b"a", b"b", b"c"):
-        cache.put((name, 0), np.zeros(100, np.uint8))
+        cache.put((name, 0), np.zeros(100, np.uint8), 100)
     cache.get((b"a", 0))
-    cache.put((b"d", 0), np.zeros(100, np.uint8))
+    cache.put((b"d", 0), np.zeros(100, np.uint8), 100)
     assert [cache.get((name, 0)) is not None for name in (b"a", b"b", b"c", b"d")] == [True, False, True, True]
 
 
 def test_a_value_larger_than_the_budget_drives_nothing_else_out():
     cache = ValueCache(300)
-    cache.put((b"a", 0), np.zeros(100, np.uint8))
-    cache.put((b"b", 0), np.zeros(301, np.uint8))
+    cache.put((b"a", 0), np.zeros(100, np.uint8), 100)
+    cache.put((b"b", 0), np.zeros(301, np.uint8), 301)
     assert cache.get((b"a", 0)) is not None
     assert cache.get((b"b", 0)) is None
 
@@ -70,14 +70,14 @@ def test_a_value_larger_than_the_budget_drives_nothing_else_out():
 def test_a_value_put_twice_counts_once():
     cache = ValueCache(300)
     for _ in range(10):
-        cache.put((b"a", 0), np.zeros(100, np.uint8))
-    cache.put((b"b", 0), np.zeros(200, np.uint8))
+        cache.put((b"a", 0), np.zeros(100, np.uint8), 100)
+    cache.put((b"b", 0), np.zeros(200, np.uint8), 200)
     assert cache.get((b"a", 0)) is not None
 
 
 def test_images_do_not_share_values():
     cache = ValueCache(300)
-    cache.put((b"a", 0), np.zeros(100, np.uint8))
+    cache.put((b"a", 0), np.zeros(100, np.uint8), 100)
     assert cache.get((b"a", 1)) is None
 
 
@@ -119,7 +119,7 @@ def test_shared_steps_are_computed_once_per_image(monkeypatch):
 def test_a_survey_sees_the_planes_before_the_last_step():
     items = discs(2)
     program = Pipeline([step("channel", IMAGE, index=1), step("threshold", 0)])
-    job = Job((Request(program, measure=Measure.SURVEY),), (1,), 5.0)
+    job = Job((Request(program, measure=Measure.HISTOGRAM),), (1,), 5.0)
     (survey,) = InProcess(BinaryTask(), items, LARGE).run([job])[0].results
     plane, mask = items[1]["image"][:, :, 1], items[1]["mask"]
     expected = [np.bincount(plane[part], minlength=256).tolist() for part in (mask, ~mask)]

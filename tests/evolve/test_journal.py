@@ -10,23 +10,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evoseg.data.dataset import Dataset
-from evoseg.data.splits import Splits
-from evoseg.evolve.answers import Answer
-from evoseg.evolve.binary import BinaryTask
+from evoseg.datasets.dataset import Dataset
+from evoseg.datasets.splits import Splits
 from evoseg.evolve.budget import Budget, Clock
+from evoseg.evolve.context import EvaluatorWrapper, SearchSettings
 from evoseg.evolve.journal import (
     END,
-    Checked,
+    Answer,
     DiffersError,
     EndOfJournal,
     Heading,
     JournalError,
-    Recorded,
     RecordedClock,
+    RecordedEvaluator,
+    ReplayChecker,
 )
 from evoseg.evolve.ports import Failed, Scored, Task
-from evoseg.evolve.solve import SearchSettings, Solution, Witness, solve
+from evoseg.evolve.solve import Solution, solve
+from evoseg.evolve.tasks.mask_task import BinaryTask
 from evoseg.pipeline import Pipeline
 from tests.evolve.helpers import FickleTask, discs, marking
 
@@ -48,10 +49,10 @@ class Memory:
         self._n_old = len(self.entries)
         self._taken = 0
 
-    def ahead(self) -> Heading | None:
+    def peek(self) -> Heading | None:
         return self.entries[self._taken][0] if self._taken < self._n_old else None
 
-    def take(self, programs: Sequence[Pipeline]) -> list[Answer]:
+    def next_entry(self, programs: Sequence[Pipeline]) -> list[Answer]:
         self._taken += 1
         return list(self.entries[self._taken - 1][1])
 
@@ -65,9 +66,9 @@ class Memory:
 
 
 def solved(
-    folder: Path, clock: Clock, witness: Witness, chosen: SearchSettings = SETTINGS, task: Task = TASK
+    folder: Path, clock: Clock, wrap_evaluator: EvaluatorWrapper, chosen: SearchSettings = SETTINGS, task: Task = TASK
 ) -> Solution:
-    return solve(DATASET, SPLITS, task, chosen, folder, clock, witness=witness)
+    return solve(DATASET, SPLITS, task, chosen, folder, clock, wrap_evaluator=wrap_evaluator)
 
 
 def recorded(
@@ -81,10 +82,10 @@ def recorded(
     clock = RecordedClock(chosen.budget)
     clock.follow(journal)
 
-    def witness(name: str, evaluator: Any, executor: Any) -> Recorded:
-        return Recorded(name, inside(clock, evaluator), executor, clock)
+    def wrap_evaluator(name: str, evaluator: Any) -> RecordedEvaluator:
+        return RecordedEvaluator(name, inside(clock, evaluator), clock)
 
-    return solved(folder, clock, witness, chosen, task)
+    return solved(folder, clock, wrap_evaluator, chosen, task)
 
 
 def told(solution: Solution) -> dict[str, object]:
@@ -108,13 +109,14 @@ def whole(tmp_path_factory) -> tuple[Entries, dict[str, object]]:
 
 
 def test_recording_changes_nothing(whole, tmp_path):
-    assert told(solved(tmp_path, Clock(SETTINGS.budget), lambda name, evaluator, executor: evaluator)) == whole[1]
+    assert told(solved(tmp_path, Clock(SETTINGS.budget), lambda name, evaluator: evaluator)) == whole[1]
     about = [heading.about for heading, _ in whole[0]]
     assert about.count(END) == 1
     ending = about[about.index(END) :]
     assert ending == [END, "finalists.evaluate", "selection.judge", "test.judge"]
 
 
+@pytest.mark.e2e
 @settings(max_examples=8)
 @given(data=st.data())
 def test_cut_anywhere_it_ends_as_if_undisturbed(whole, tmp_path_factory, data):
@@ -130,14 +132,15 @@ class Never:
     def __init__(self, evaluator: Any) -> None:
         self._evaluator = evaluator
         self.few = evaluator.few
+        self.n_given_up = 0
 
     def judge(self, *arguments: object) -> None:
         raise AssertionError("asked again")
 
-    evaluate = prove = judge
+    evaluate = judge_finished = judge
 
-    def probe(self, *arguments: object) -> Any:
-        return self._evaluator.probe(*arguments)  # too much to keep
+    def sample_pixels(self, *arguments: object) -> Any:
+        return self._evaluator.sample_pixels(*arguments)  # too much to keep
 
 
 def test_what_is_recorded_is_never_evaluated_again(whole, tmp_path):
@@ -150,6 +153,7 @@ class Stopping:
     def __init__(self, evaluator: Any, clock: RecordedClock, counter: list[int], before: bool) -> None:
         self._evaluator, self._clock, self._counter, self._before = evaluator, clock, counter, before
         self.few = evaluator.few
+        self.n_given_up = 0
 
     def _ask(self, ask: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
         self._counter[0] -= 1
@@ -163,16 +167,17 @@ class Stopping:
     def judge(self, *arguments: Any) -> Any:
         return self._ask(self._evaluator.judge, *arguments)
 
-    def prove(self, *arguments: Any) -> Any:
-        return self._ask(self._evaluator.prove, *arguments)
+    def judge_finished(self, *arguments: Any) -> Any:
+        return self._ask(self._evaluator.judge_finished, *arguments)
 
-    def probe(self, *arguments: Any) -> Any:
-        return self._ask(self._evaluator.probe, *arguments)
+    def sample_pixels(self, *arguments: Any) -> Any:
+        return self._ask(self._evaluator.sample_pixels, *arguments)
 
     def evaluate(self, *arguments: Any, **named: Any) -> Any:
         return self._ask(self._evaluator.evaluate, *arguments, **named)
 
 
+@pytest.mark.e2e
 @settings(max_examples=8)
 @given(data=st.data())
 def test_interrupted_anywhere_it_keeps_the_best_and_goes_on_as_if_undisturbed(whole, tmp_path_factory, data):
@@ -194,8 +199,7 @@ def test_an_interrupt_while_it_catches_up_changes_nothing(whole, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         solve(
             *(DATASET, SPLITS, BinaryTask(), SETTINGS, tmp_path, clock),
-            watch=lambda progress: None,
-            witness=lambda name, evaluator, executor: Catching(Recorded(name, evaluator, executor, clock), clock),
+            wrap_evaluator=lambda name, evaluator: Catching(RecordedEvaluator(name, evaluator, clock), clock),
         )
     assert len(journal.entries) == len(whole[0])
 
@@ -210,7 +214,7 @@ def test_a_budget_of_seconds_goes_on_where_it_was_cut():
         clock = RecordedClock(Budget(seconds=60), reserve_s=0.5)
         clock.follow(Memory([(Heading("search.judge", "q", seconds), [])]))
         assert clock.reason(0, 0.0) is None  # it did go on
-        clock.take(Heading("search.judge", "q"), [])
+        clock.next_entry(Heading("search.judge", "q"), [])
         assert seconds <= clock.seconds < seconds + 0.4
         assert clock.late() is late
         assert clock.reason(0, 0.0) == ("seconds" if late else None)
@@ -241,14 +245,14 @@ def test_another_question_is_refused(whole, tmp_path):
 class Blurred(Never):
     """Samples what differs in one bit."""
 
-    def probe(self, programs: Sequence[Pipeline], *arguments: object) -> Any:
-        found = self._evaluator.probe(programs, *arguments)
+    def sample_pixels(self, programs: Sequence[Pipeline], *arguments: object) -> Any:
+        found = self._evaluator.sample_pixels(programs, *arguments)
         return [sample if sample is None else np.nextafter(sample, 256) for sample in found]
 
 
 def test_planes_that_differ_are_refused(whole, tmp_path):
     assert any(heading.about == "probes.probe" for heading, _ in whole[0])
-    with pytest.raises(JournalError, match=r"planes .* differ now \(entry \d+\)"):
+    with pytest.raises(JournalError, match=r"planes differ .* \(entry \d+\)"):
         recorded(tmp_path, Memory(whole[0]), lambda clock, evaluator: Blurred(evaluator))
 
 
@@ -273,7 +277,7 @@ def test_what_the_machine_has_failed_is_named_and_tried_again(whole, tmp_path, s
     assert len(solution.champion.selection) == len([name for name in SPLITS.selection if name != stem])
     for i, name in enumerate(solution.tested):
         item = ITEMS[NAMES.index(name)]
-        found = task.judge(expected(item["image"]), task.truth(item))
+        found = task.judge(expected(item["image"]), task.target(item))
         assert solution.test[expected][i].tolist() == found.tolist()
     assert about(journal.entries)[about(journal.entries).index(END) :] == [END, "finalists.evaluate", *left]
     busy.unlink()
@@ -308,10 +312,10 @@ def test_a_failure_that_an_older_version_has_written_down_is_not_repeated(whole,
 
 def test_an_error_of_the_task_itself_is_final_and_named(tmp_path):
     class Broken(BinaryTask):
-        def judge(self, output: Any, truth: Any) -> Any:
-            if int(truth.mask.sum()) == int(ITEMS[7]["mask"].sum()):
+        def judge(self, output: Any, target: Any) -> Any:
+            if int(target.mask.sum()) == int(ITEMS[7]["mask"].sum()):
                 raise ZeroDivisionError("of its own")
-            return super().judge(output, truth)
+            return super().judge(output, target)
 
     journal = Memory()
     solution = recorded(tmp_path, journal, task=Broken())
@@ -324,7 +328,7 @@ def test_an_error_of_the_task_itself_is_final_and_named(tmp_path):
 class Forgetful(Never):
     """Has no memory for planes."""
 
-    def probe(self, programs: Sequence[Pipeline], *arguments: object) -> Any:
+    def sample_pixels(self, programs: Sequence[Pipeline], *arguments: object) -> Any:
         return [Failed(program, "MemoryError: ", transient=True) for program in programs]
 
 
@@ -336,14 +340,14 @@ def test_planes_that_cannot_be_had_now_are_not_said_to_differ(whole, tmp_path):
 def test_a_killed_worker_is_not_forgotten(tmp_path):
     clock = RecordedClock(SETTINGS.budget)
     clock.follow(Memory([(Heading("x.judge", "q", killed=True), [])]))
-    clock.take(Heading("x.judge", "q"), [])
+    clock.next_entry(Heading("x.judge", "q"), [])
     assert clock.killed
 
 
 def checked(folder: Path, entries: Entries) -> RecordedClock:
     clock = RecordedClock(SETTINGS.budget)
     clock.follow(Memory(entries), extend=False)
-    solved(folder, clock, lambda name, evaluator, executor: Checked(name, evaluator, executor, clock))
+    solved(folder, clock, lambda name, evaluator: ReplayChecker(name, evaluator, clock))
     return clock
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.random import default_rng
 
-from evoseg.evolve.learning import learning_curve
+from evoseg.evolve.finalists import learning_curve
 
 
 def test_one_candidate_that_is_best_everywhere_is_found_by_one_image():

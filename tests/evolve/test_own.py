@@ -5,14 +5,13 @@ import pickle
 import numpy as np
 import pytest
 
-from evoseg.app.tasks import TaskKind
-from evoseg.base.errors import SettingsError
-from evoseg.data.dataset import Dataset
-from evoseg.data.pack import write_pack
-from evoseg.evolve.foreground import foreground_of
-from evoseg.evolve.jobs import InProcess, Job, Request
-from evoseg.evolve.own import digest_of, load_task, try_out
-from evoseg.evolve.workers import Processes, WorkerSettings
+from evoseg.core.errors import SettingsError
+from evoseg.datasets.dataset import Dataset
+from evoseg.datasets.memmap import write_pack
+from evoseg.evolve.evaluation.jobs import InProcess, Job, Request
+from evoseg.evolve.evaluation.processes import Processes, WorkerSettings
+from evoseg.evolve.tasks.object_tasks import InstanceTask, foreground_of
+from evoseg.evolve.tasks.task_kinds import TaskKind, digest_of, load_task, try_out
 from evoseg.pipeline import read_text
 
 AREA = """
@@ -25,11 +24,11 @@ class Task(PlainTask):
     '''Right is who marks as much as the mask does.'''
     output: Kind = Kind.MASK
 
-    def item(self, sample):
+    def arrays(self, sample):
         return {"image": sample.image, "share": np.array([sample.mask.mean()])}
 
-    def judge(self, output, truth):
-        return np.array([abs(output.mean() - truth["share"][0])])
+    def judge(self, output, target):
+        return np.array([abs(output.mean() - target["share"][0])])
 
     def score(self, statistics):
         return 1 - statistics[..., 0]
@@ -63,7 +62,7 @@ def judged(executor):
 
 def test_it_judges_here_and_in_a_worker(file, data, tmp_path):
     task = load(file)
-    pack = write_pack(tmp_path / "own.pack", [(stem, task.item(data.load(stem))) for stem in data.stems])
+    pack = write_pack(tmp_path / "own.pack", [(stem, task.arrays(data.load(stem))) for stem in data.stems])
     here = judged(InProcess(task, pack.items, 1 << 20))
     np.testing.assert_allclose(task.score(here), [1.0, 0.75], atol=0.02)
     np.testing.assert_array_equal(judged(Processes(task, pack.path, WorkerSettings())), here)
@@ -71,10 +70,10 @@ def test_it_judges_here_and_in_a_worker(file, data, tmp_path):
 
 def test_statistics_of_unlike_shapes_fail_the_candidate_and_not_its_worker(file, data, tmp_path):
     file.write_text(
-        AREA.replace('np.array([abs(output.mean() - truth["share"][0])])', 'np.zeros(round(4 * truth["share"][0]))')
+        AREA.replace('np.array([abs(output.mean() - target["share"][0])])', 'np.zeros(round(4 * target["share"][0]))')
     )
     task = load(file)
-    pack = write_pack(tmp_path / "p", [(stem, task.item(data.load(stem))) for stem in data.stems])
+    pack = write_pack(tmp_path / "p", [(stem, task.arrays(data.load(stem))) for stem in data.stems])
     for executor in (InProcess(task, pack.items, 0), Processes(task, pack.path, WorkerSettings())):
         assert "different shapes: (2,) and (3,)" in judged(executor).reason
         assert not getattr(executor, "n_given_up", 0)
@@ -97,7 +96,7 @@ def test_it_travels_as_its_file_and_not_if_that_has_changed(file):
         ("x = 1\n\nraise KeyError('no')\n", "line 3: KeyError"),
         ("class Task:\n  x =\n", "line 2: SyntaxError"),
         ("import nothing_of_that_name\n", "line 1: ModuleNotFoundError"),
-        ("class Task:\n    pass\n", "Task has no method item"),
+        ("class Task:\n    pass\n", "Task has no method arrays"),
         (AREA.replace("Kind = Kind.MASK", "str = 'mask'"), "Task.output must say what a pipeline returns"),
         (AREA.replace("def judge", "def judges"), "TypeError: Can't instantiate abstract class"),
     ],
@@ -114,7 +113,7 @@ def test_what_is_wrong_with_a_file_is_said_with_its_line(tmp_path, text, words):
     ("method", "words"),
     [
         ("return 1 - statistics[..., 0]", "line 18 with an empty answer to 000: ZeroDivisionError"),
-        ('return np.array([abs(output.mean() - truth["share"][0])])', "line 15 with an empty answer to 000: Zero"),
+        ('return np.array([abs(output.mean() - target["share"][0])])', "line 15 with an empty answer to 000: Zero"),
     ],
 )
 def test_a_score_that_fails_is_said_before_the_search(tmp_path, data, method, words):
@@ -126,7 +125,9 @@ def test_a_score_that_fails_is_said_before_the_search(tmp_path, data, method, wo
 
 def test_what_is_derived_from_evosegs_own_tasks_stays_as_it_is(tmp_path):
     path = tmp_path / "near.py"
-    path.write_text("from evoseg.evolve.points import PointTask\n\nclass Task(PointTask):\n    radius = 2.0\n")
+    path.write_text(
+        "from evoseg.evolve.tasks.object_tasks import PointTask\n\nclass Task(PointTask):\n    radius = 2.0\n"
+    )
     task = load(path)
     assert foreground_of(task) is None
     assert TaskKind("near", task.output, lambda metric: task, ("score",), None, "1").task("score", 9.0) is task
@@ -148,3 +149,29 @@ def test_it_is_tried_on_one_sample_before_a_search(file, data, line, words):
     file.write_text(AREA.replace('{"image": sample.image, "share": np.array([sample.mask.mean()])}', line))
     with pytest.raises(SettingsError, match=words):
         try_out(load(file), data.load("000"), file)
+
+
+OLD_AREA = (
+    AREA.replace("def arrays(", "def item(")
+    + """
+    def truth(self, item):
+        return super().truth(item)
+"""
+)
+
+
+def test_the_methods_names_of_version_0_1_work_for_one_release_with_a_warning(data, tmp_path):
+    path = tmp_path / "old.py"
+    path.write_text(OLD_AREA)
+    with pytest.warns(FutureWarning, match="is now called") as warned:
+        task = load(path)
+    assert [str(w.message).split(" is")[0] for w in warned] == ["Task.item", "Task.truth"]
+    try_out(task, data.load(data.stems[0]), path)
+    pack = write_pack(tmp_path / "own.pack", [(stem, task.arrays(data.load(stem))) for stem in data.stems])
+    assert judged(Processes(task, pack.path, WorkerSettings())).shape == (2, 1)
+
+
+def test_the_modules_of_version_0_1_can_be_derived_from(tmp_path):
+    path = tmp_path / "derived.py"
+    path.write_text("from evoseg.evolve.instances import InstanceTask\n\nclass Task(InstanceTask):\n    pass\n")
+    assert isinstance(load(path), InstanceTask)

@@ -9,17 +9,17 @@ import pytest
 from numpy.random import default_rng
 
 import evoseg
-from evoseg.base.kinds import Kind
-from evoseg.data.files import write_image
-from evoseg.data.objects import points_in, points_text
-from evoseg.evolve.classics import PLACES, chain, intakes
-from evoseg.evolve.evaluator import Evaluator
-from evoseg.evolve.facts import survey_images
-from evoseg.evolve.growth import vocabulary
-from evoseg.evolve.jobs import InProcess
-from evoseg.evolve.points import PointTask
+from evoseg.core.kinds import Kind
+from evoseg.datasets.documents import points_text, read_points
+from evoseg.datasets.io.files import write_image
+from evoseg.evolve.evaluation.evaluator import JobEvaluator
+from evoseg.evolve.evaluation.jobs import InProcess
+from evoseg.evolve.image_stats import measure_images
 from evoseg.evolve.ports import Scored
-from evoseg.operators.points import blobs, centroids, disc_matches, label_centroids, peaks
+from evoseg.evolve.proposers.classics import PLACES, chain, intakes
+from evoseg.evolve.proposers.random_programs import make_vocabulary
+from evoseg.evolve.tasks.object_tasks import PointTask
+from evoseg.operators.detection import blobs, centroids, disc_matches, label_centroids, peaks
 from evoseg.pipeline import IMAGE, Pipeline
 from evoseg.pipeline.value import step
 
@@ -96,47 +96,50 @@ def test_centroids_are_those_of_objects_large_enough():
 
 SCENES = [scene(i) for i in range(7)]
 ITEMS = [{"image": image, "points": places} for image, places in SCENES]
-FACTS = survey_images([item["image"] for item in ITEMS])
+STATS = measure_images([item["image"] for item in ITEMS])
 
 
 def evaluated(program: Pipeline, items: list) -> Scored:
     task = PointTask()
     executor = InProcess(task, items, 1 << 26)
-    (verdict,) = Evaluator(task, executor, {i: item["image"].size for i, item in enumerate(items)}).evaluate([program])
-    assert isinstance(verdict, Scored), verdict
-    return verdict
+    (evaluation,) = JobEvaluator(task, executor, {i: item["image"].size for i, item in enumerate(items)}).evaluate(
+        [program]
+    )
+    assert isinstance(evaluation, Scored), evaluation
+    return evaluation
 
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_level_and_polarity_of_tops_are_fitted(dark):
     items = [{**item, "image": 255 - item["image"] if dark else item["image"]} for item in ITEMS]
     program = chain(Pipeline([step("channel", IMAGE)]), [("gaussian", {"sigma": 1.5}), ("peaks", {"distance": 5})])
-    verdict = evaluated(program, items)
-    assert verdict.score > 0.95
-    assert verdict.pipeline.steps[-1].params[2] == ("dark" if dark else "bright")
+    evaluation = evaluated(program, items)
+    assert evaluation.score > 0.95
+    assert evaluation.pipeline.steps[-1].params[2] == ("dark" if dark else "bright")
 
 
 def test_points_outside_the_known_area_count_nowhere():
     known = np.zeros(SHAPE, bool)
     known[:, :48] = True
     task, places = PointTask(), SCENES[0][1]
-    truth = task.truth({**ITEMS[0], "known": known})
+    truth = task.target({**ITEMS[0], "known": known})
     counts = task.judge(places, truth)
     inside = int((np.rint(places[:, 1]) < 48).sum())
     assert 0 < inside < len(places) and counts.tolist() == [inside] * 3
 
 
 def test_programs_of_points_grow_from_types_alone_and_binary_ones_do_not_know_them():
-    words, rng = vocabulary(FACTS, Kind.POINTS), default_rng(1)
+    words, rng = make_vocabulary(STATS, Kind.POINTS), default_rng(1)
     grown = [words.grow(rng, Kind.POINTS, int(rng.integers(1, 6))) for _ in range(40)]
     assert {p.output for p in grown} == {Kind.POINTS}
     assert all(p(SCENES[0][0]).shape[1] == 2 for p in grown)
-    assert not {op.output for op in vocabulary(FACTS).operators} & {Kind.POINTS, Kind.LABELS}
-    assert all(chain(intakes(FACTS)[0], recipe).output is Kind.POINTS for recipe in PLACES)
+    assert not {op.output for op in make_vocabulary(STATS).operators} & {Kind.POINTS, Kind.LABELS}
+    assert all(chain(intakes(STATS)[0], recipe).output is Kind.POINTS for recipe in PLACES)
 
 
+@pytest.mark.e2e
 def test_a_folder_of_points_is_searched_and_applied(tmp_path, monkeypatch):
-    from evoseg.commands.main import run
+    from evoseg.cli.main import run
 
     monkeypatch.setenv("EVOSEG_HOME", str(tmp_path / "home"))
     root = tmp_path / "spots"
@@ -147,11 +150,11 @@ def test_a_folder_of_points_is_searched_and_applied(tmp_path, monkeypatch):
         (root / "points" / f"s{i}.csv").write_text(points_text(places))
     found = evoseg.search(root, evaluations=150, workers=0, seed=1, out=tmp_path / "run")
     assert found.metric == "f1" and found.scores["test"] is not None and found.scores["test"] > 0.9
-    assert found.result["task"] == "points" and set(found.baselines_test) >= {"all", "nothing"}
+    assert found.task == "points" and set(found.baselines_test) >= {"all", "nothing"}
     assert cv2.imread(str(found.files["test"])) is not None
     assert run(["apply", str(tmp_path / "run"), str(root), "--out", str(tmp_path / "out")]) == 0
     file = tmp_path / "out" / "points" / "s0.csv"
-    np.testing.assert_allclose(points_in(file, file.read_bytes()), found.pipeline(SCENES[0][0]), atol=1e-3)
+    np.testing.assert_allclose(read_points(file, file.read_bytes()), found.pipeline(SCENES[0][0]), atol=1e-3)
     assert run(["score", str(tmp_path / "run"), str(root), "--json"]) == 0
     assert run(["export", str(tmp_path / "run"), "--to", "python", "--out", str(tmp_path / "points.py")]) == 0
     assert json.loads(Path(found.files["result"]).read_text())["metric"] == "f1"

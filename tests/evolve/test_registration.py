@@ -5,17 +5,16 @@ import numpy as np
 import pytest
 from numpy.random import default_rng
 
-from evoseg.base.kinds import Kind
-from evoseg.data.dataset import Dataset
-from evoseg.data.pack import write_pack
-from evoseg.data.scenes import element_maps
-from evoseg.evolve.growth import useful
-from evoseg.evolve.jobs import InProcess, Job, Measure, Request
-from evoseg.evolve.plain import PlainTask
-from evoseg.evolve.registration import RegistrationTask
-from evoseg.evolve.workers import Processes, WorkerSettings
+from evoseg.core.kinds import Kind
+from evoseg.datasets.dataset import Dataset
+from evoseg.datasets.memmap import write_pack
+from evoseg.evolve.evaluation.jobs import InProcess, Job, Measure, Request
+from evoseg.evolve.evaluation.processes import Processes, WorkerSettings
+from evoseg.evolve.proposers.random_programs import select_usable
+from evoseg.evolve.tasks.plain_task import PlainTask, RegistrationTask
 from evoseg.operators.registry import operators
 from evoseg.pipeline import read_text
+from evoseg.synthetic import element_maps
 
 TASK = RegistrationTask()
 SMOOTH = """def pipeline(image):
@@ -35,7 +34,7 @@ def items():
     data = Dataset.from_arrays(
         [p.fixed for p in pairs], moving=[p.moving for p in pairs], shifts=[p.shift for p in pairs]
     )
-    return [TASK.item(data.load(stem)) for stem in data.stems]
+    return [TASK.arrays(data.load(stem)) for stem in data.stems]
 
 
 def job(text, measure=Measure.JUDGE):
@@ -70,7 +69,7 @@ def test_workers_give_the_same(items, tmp_path):
 
 def test_a_survey_is_of_both_images(items):
     program = read_text(CUT)
-    until = Job((Request(program.until(1), Measure.SURVEY),), (0, 1, 2), 60.0)
+    until = Job((Request(program.until(1), Measure.HISTOGRAM),), (0, 1, 2), 60.0)
     (histograms,) = InProcess(TASK, items, 1 << 24).run([until])[0].results
     assert histograms.sum(axis=1).tolist() == [2 * 50 * 66] * 3
 
@@ -79,8 +78,8 @@ def test_a_survey_is_of_both_images(items):
 def test_levels_are_guessed_as_otsu_does(seed):
     rng = default_rng(seed)
     plane = np.concatenate([rng.normal(70, 12, 900), rng.normal(160, 20, 300)]).clip(0, 255).astype(np.uint8)[None]
-    survey = PlainTask.survey(TASK, (plane,), None)
-    shares, counts = PlainTask.sweep(TASK, survey[None])
+    survey = PlainTask.histogram(TASK, (plane,), None)
+    shares, counts = PlainTask.score_thresholds(TASK, survey[None])
     assert counts is None
     assert shares.shape == (2, 256, 1)
     assert 0 <= shares.min() <= shares.max() <= 1
@@ -88,9 +87,9 @@ def test_levels_are_guessed_as_otsu_does(seed):
 
 
 def test_a_flat_plane_has_no_best_level():
-    survey = PlainTask.survey(TASK, (np.full((4, 5), 9, np.uint8),), None)
-    assert not PlainTask.sweep(TASK, survey[None])[0].any()
+    survey = PlainTask.histogram(TASK, (np.full((4, 5), 9, np.uint8),), None)
+    assert not PlainTask.score_thresholds(TASK, survey[None])[0].any()
 
 
 def test_programs_that_register_are_made_of_planes_and_masks():
-    assert {op.output for op in useful(operators(), Kind.GRAY)} == {Kind.GRAY, Kind.MASK}
+    assert {op.output for op in select_usable(operators(), Kind.GRAY)} == {Kind.GRAY, Kind.MASK}

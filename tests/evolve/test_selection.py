@@ -8,9 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.random import default_rng
 
-from evoseg.base.streams import stream
+from evoseg.core.streams import stream
 from evoseg.evolve.ports import Scored
-from evoseg.evolve.selection import Front, assured, deap_random, distinct_answers, priced, select, survivors
+from evoseg.evolve.selection import (
+    Front,
+    deap_random,
+    distinct_answers,
+    lower_confidence,
+    penalised_score,
+    select,
+    survivors,
+)
 from evoseg.pipeline import IMAGE, Pipeline
 from evoseg.pipeline.value import step
 
@@ -63,7 +71,7 @@ def test_a_specialist_becomes_a_parent_and_one_beaten_everywhere_does_not():
 
 
 def test_among_equal_scores_the_shorter_is_worth_more():
-    assert priced(candidate([0.5], 2)) > priced(candidate([0.5], 9))
+    assert penalised_score(candidate([0.5], 2)) > penalised_score(candidate([0.5], 9))
 
 
 def test_survivors_have_distinct_answers_and_keep_the_best():
@@ -72,7 +80,7 @@ def test_survivors_have_distinct_answers_and_keep_the_best():
     assert len(kept) == 30
     assert len({s.answer for s in kept}) == 30
     assert kept[0].pipeline == twins[1].pipeline  # of the twins, the shortest
-    ranked = sorted(distinct_answers([*twins, *MANY]), key=priced, reverse=True)
+    ranked = sorted(distinct_answers([*twins, *MANY]), key=penalised_score, reverse=True)
     assert {id(s) for s in ranked[:15]} <= {id(s) for s in kept}
 
 
@@ -101,6 +109,6 @@ def test_the_front_holds_whoever_no_other_beats(pairs):
 
 def test_the_assured_score_is_one_standard_error_below_the_mean():
     # Deviation of 0.4 and 0.8 about 0.6: the root of 2 * 0.04, divided by the root of 2.
-    assert assured(np.array([0.4, 0.8])) == pytest.approx(0.6 - 0.2)
-    assert assured(np.array([0.7, 0.7, 0.7])) == pytest.approx(0.7)
-    assert assured(np.array([0.3])) == pytest.approx(0.3)
+    assert lower_confidence(np.array([0.4, 0.8])) == pytest.approx(0.6 - 0.2)
+    assert lower_confidence(np.array([0.7, 0.7, 0.7])) == pytest.approx(0.7)
+    assert lower_confidence(np.array([0.3])) == pytest.approx(0.3)

@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evoseg.base.errors import EvosegError
-from evoseg.data.dataset import Dataset
-from evoseg.data.splits import Splits
-from evoseg.evolve.binary import BinaryTask
+from evoseg.core.errors import EvosegError
+from evoseg.datasets.dataset import Dataset
+from evoseg.datasets.splits import Splits
 from evoseg.evolve.budget import Budget, Clock
-from evoseg.evolve.finalists import crossed
-from evoseg.evolve.search import Progress
-from evoseg.evolve.solve import SearchSettings, Solution, solve
+from evoseg.evolve.context import SearchSettings
+from evoseg.evolve.finalists import FEWEST, cross_fit
+from evoseg.evolve.loop import Progress
+from evoseg.evolve.solve import Solution, solve
+from evoseg.evolve.tasks.mask_task import BinaryTask
 from evoseg.pipeline import IMAGE, Pipeline
 from evoseg.pipeline.value import step
 from tests.evolve.helpers import NastyTask, discs
@@ -41,7 +42,16 @@ def solved(
 ) -> Solution:
     settings = {"budget": Budget(evaluations=110), "workers": 0} | settings
     chosen = SearchSettings(**settings)
-    return solve(dataset(), splits, BinaryTask(), chosen, folder, Clock(chosen.budget), watch, found)
+    return solve(
+        dataset(),
+        splits,
+        BinaryTask(),
+        chosen,
+        folder,
+        Clock(chosen.budget),
+        on_progress=watch,
+        on_chosen=lambda answers, recommended: found(answers[recommended]),
+    )
 
 
 def told(solution: Solution) -> dict[str, object]:
@@ -54,6 +64,7 @@ def told(solution: Solution) -> dict[str, object]:
     }
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("splits", [WITH_SELECTION, WITHOUT_SELECTION], ids=["selection", "leave one out"])
 def test_workers_change_nothing_about_a_solution(splits, tmp_path):
     here, there = (solved(tmp_path, splits, workers=n) for n in (0, 2))
@@ -77,26 +88,46 @@ def test_an_easy_scene_is_solved_and_beats_its_baselines(tmp_path):
 def test_test_scores_are_those_of_running_the_pipeline(tmp_path):
     solution = solved(tmp_path)
     champion = solution.champion.scored.pipeline
-    truths = [(ITEMS[i]["image"], BinaryTask().truth(ITEMS[i])) for i in (7, 8)]
+    truths = [(ITEMS[i]["image"], BinaryTask().target(ITEMS[i])) for i in (7, 8)]
     expected = [BinaryTask().judge(champion(image), truth).tolist() for image, truth in truths]
     assert solution.test[champion].tolist() == expected
+
+
+def test_leaders_are_scored_on_the_selection_images_after_the_search(tmp_path):
+    solution = solved(tmp_path)
+    assert [(one.evaluations, one.scored.score) for one in solution.leaders] == [
+        (n, score) for n, _, score in solution.progress.history
+    ]
+    for leader in solution.leaders:
+        answers = [leader.scored.pipeline(item["image"]) for item in ITEMS[4:7]]
+        task = BinaryTask()
+        expected = [task.score(task.judge(a, task.target(i))) for a, i in zip(answers, ITEMS[4:7], strict=True)]
+        assert leader.held_out == pytest.approx(np.mean(expected))
+
+
+def test_without_selection_images_leaders_are_scored_by_leaving_search_images_out(tmp_path):
+    solution = solved(tmp_path, WITHOUT_SELECTION)
+    for leader in solution.leaders:
+        expected = cross_fit(leader.scored, leader.scored.left_out, evaluator_of(ITEMS[:4]), 1, most=FEWEST)
+        assert leader.held_out == pytest.approx(expected.mean())
 
 
 def test_selection_scores_are_those_of_running_the_pipeline(tmp_path):
     champion = solved(tmp_path).champion
     expected = [
-        float(BinaryTask().score(BinaryTask().judge(champion.scored.pipeline(i["image"]), BinaryTask().truth(i))))
+        float(BinaryTask().score(BinaryTask().judge(champion.scored.pipeline(i["image"]), BinaryTask().target(i))))
         for i in ITEMS[4:7]
     ]
     assert champion.selection == pytest.approx(expected)
 
 
+@pytest.mark.e2e
 def test_what_is_expected_of_new_images_is_told_by_images_that_taught_the_champion_nothing(tmp_path):
     with_selection = solved(tmp_path)
     assert with_selection.expected.tolist() == with_selection.champion.selection.tolist()
     without = solved(tmp_path, WITHOUT_SELECTION)
     best = without.champion
-    assert without.expected.tolist() == crossed(best.scored, best.selection, evaluator_of(ITEMS[:4]), 1).tolist()
+    assert without.expected.tolist() == cross_fit(best.scored, best.selection, evaluator_of(ITEMS[:4]), 1).tolist()
 
 
 def test_no_test_image_is_opened_before_the_champion_is_known(tmp_path, monkeypatch):
@@ -110,7 +141,7 @@ def test_no_test_image_is_opened_before_the_champion_is_known(tmp_path, monkeypa
         SearchSettings(Budget(evaluations=60), workers=0),
         tmp_path,
         Clock(Budget(evaluations=60)),
-        found=lambda pipeline: events.append("found"),
+        on_chosen=lambda answers, recommended: events.append("found"),
     )
     assert data.stems == tuple(NAMES)
     before = events[: events.index("found")]
@@ -162,7 +193,7 @@ def test_an_interrupt_from_outside_in_mid_job_keeps_the_best_so_far(tmp_path):
     thread.join()
     assert solution.progress.stopped_by == "interrupt"
     champion = solution.champion.scored.pipeline
-    expected = [BinaryTask().judge(champion(ITEMS[i]["image"]), BinaryTask().truth(ITEMS[i])).tolist() for i in (7, 8)]
+    expected = [BinaryTask().judge(champion(ITEMS[i]["image"]), BinaryTask().target(ITEMS[i])).tolist() for i in (7, 8)]
     assert solution.test[champion].tolist() == expected
 
 
@@ -175,6 +206,7 @@ def test_an_interrupt_before_the_first_score_says_so(tmp_path):
         )
 
 
+@pytest.mark.e2e
 def test_a_run_in_which_a_worker_was_killed_says_so(tmp_path):
     # `NastyTask` lets its process exit whenever exactly two pixels are marked.
     spot = np.zeros((40, 51), np.uint8)

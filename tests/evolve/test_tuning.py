@@ -4,24 +4,24 @@ import numpy as np
 import pytest
 from numpy.random import default_rng
 
-from evoseg.evolve.binary import BinaryTask
-from evoseg.evolve.evaluator import Evaluator
-from evoseg.evolve.growth import vocabulary
-from evoseg.evolve.jobs import InProcess
-from evoseg.evolve.ports import Failed, Scored, SearchView, Verdict
-from evoseg.evolve.skeletons import skeleton
-from evoseg.evolve.tuning import Tune, numbers
+from evoseg.evolve.evaluation.evaluator import JobEvaluator
+from evoseg.evolve.evaluation.jobs import InProcess
+from evoseg.evolve.ports import Evaluation, Failed, Scored, SearchView
+from evoseg.evolve.proposers.random_programs import make_vocabulary
+from evoseg.evolve.proposers.tuning import Tuner, numbers
+from evoseg.evolve.tasks.mask_task import BinaryTask
 from evoseg.pipeline import IMAGE, Pipeline
+from evoseg.pipeline.structure import structure_of
 from evoseg.pipeline.value import step
-from tests.evolve.helpers import discs, facts_of, no_probe, sizes
+from tests.evolve.helpers import discs, no_probe, sizes, stats_of
 
 ITEMS = discs(3)
-FACTS = facts_of(ITEMS)
-WORDS = vocabulary(FACTS)
+STATS = stats_of(ITEMS)
+WORDS = make_vocabulary(STATS)
 
 
 def view(best: list[Scored]) -> SearchView:
-    return SearchView(best, best, lambda n, rng: best[:n], FACTS, no_probe)
+    return SearchView(best, best, lambda n, rng: best[:n], STATS, no_probe)
 
 
 def rated(pipeline: Pipeline, score: float = 0.5) -> Scored:
@@ -30,30 +30,30 @@ def rated(pipeline: Pipeline, score: float = 0.5) -> Scored:
 
 
 def test_a_wrong_sigma_is_mended():
-    evaluator = Evaluator(BinaryTask(), InProcess(BinaryTask(), ITEMS, 1 << 28), sizes(ITEMS))
+    evaluator = JobEvaluator(BinaryTask(), InProcess(BinaryTask(), ITEMS, 1 << 28), sizes(ITEMS))
     wrong = Pipeline([step("channel", IMAGE), step("gaussian", 0, sigma=14.0), step("threshold", 1)])
     (start,) = evaluator.evaluate([wrong])
     every = [Pipeline([*wrong.steps[:1], step("gaussian", 0, sigma=s), wrong.steps[2]]) for s in np.arange(0.5, 8, 0.1)]
     best = max(v.score for v in evaluator.evaluate(every))
-    tuner, rng, seen = Tune(WORDS), default_rng(1), [start]
+    tuner, rng, seen = Tuner(WORDS), default_rng(1), [start]
     while asked := tuner.ready(view([start]), 48, rng):
-        verdicts = evaluator.evaluate(asked)
-        tuner.learn(verdicts)
-        seen += verdicts
+        evaluations = evaluator.evaluate(asked)
+        tuner.learn(evaluations)
+        seen += evaluations
     assert len(seen) < 100
     assert start.score < best - 0.1
     assert max(v.score for v in seen) > start.score + 0.8 * (best - start.score)
-    assert {skeleton(v.pipeline) for v in seen} == {skeleton(wrong)}
+    assert {structure_of(v.pipeline) for v in seen} == {structure_of(wrong)}
 
 
 def test_programs_without_numbers_to_tune_are_passed_over():
     plain = Pipeline([step("channel", IMAGE), step("threshold", 0)])
     assert numbers(plain, WORDS) == []
-    tuner = Tune(WORDS)
+    tuner = Tuner(WORDS)
     assert tuner.ready(view([rated(plain)]), 48, default_rng(0)) == []
     tunable = Pipeline([step("channel", IMAGE), step("gaussian", 0), step("threshold", 1)])
     asked = tuner.ready(view([rated(plain), rated(tunable)]), 48, default_rng(0))
-    assert {skeleton(p) for p in asked} == {skeleton(tunable)}
+    assert {structure_of(p) for p in asked} == {structure_of(tunable)}
 
 
 def test_fitted_numbers_words_and_channels_are_not_tuned():
@@ -76,27 +76,27 @@ def test_a_structure_is_tuned_once_and_then_the_next():
         rated(Pipeline([*first.steps[:1], step("gaussian", 0, sigma=4.0), first.steps[2]])),
         rated(other),
     ]
-    tuner, rng, order = Tune(WORDS), default_rng(0), []
+    tuner, rng, order = Tuner(WORDS), default_rng(0), []
     while asked := tuner.ready(view(best), 48, rng):
-        order.append(skeleton(asked[0]))
+        order.append(structure_of(asked[0]))
         tuner.learn([rated(p) for p in asked])
-    assert list(dict.fromkeys(order)) == [skeleton(first), skeleton(other)]
-    assert len(order) == 2 * order.count(skeleton(first))
+    assert list(dict.fromkeys(order)) == [structure_of(first), structure_of(other)]
+    assert len(order) == 2 * order.count(structure_of(first))
 
 
 def test_failures_are_losses_and_no_news_is_no_harm():
     program = Pipeline([step("channel", IMAGE), step("gaussian", 0, sigma=3.0), step("threshold", 1)])
-    tuner, rng = Tune(WORDS), default_rng(0)
+    tuner, rng = Tuner(WORDS), default_rng(0)
     asked = tuner.ready(view([rated(program)]), 48, rng)
-    verdicts: list[Verdict] = [Failed(p, "too long") for p in asked]
-    tuner.learn(verdicts)
+    evaluations: list[Evaluation] = [Failed(p, "too long") for p in asked]
+    tuner.learn(evaluations)
     assert tuner.ready(view([rated(program)]), 48, rng)
     assert tuner.ready(view([rated(program)]), 48, rng)  # a generation was cut short: nothing was learnt
 
 
 def test_a_generation_without_room_gets_no_half_round():
     program = Pipeline([step("channel", IMAGE), step("gaussian", 0, sigma=3.0), step("threshold", 1)])
-    tuner, rng = Tune(WORDS), default_rng(0)
+    tuner, rng = Tuner(WORDS), default_rng(0)
     assert tuner.ready(view([rated(program)]), 3, rng) == []
     assert len(tuner.ready(view([rated(program)]), 14, rng)) > 3
 
@@ -104,7 +104,7 @@ def test_a_generation_without_room_gets_no_half_round():
 def test_a_program_with_very_many_numbers_does_not_block_the_tuner():
     long = Pipeline([step("channel", IMAGE), *(step("gabor", i) for i in range(22)), step("threshold", 22)])
     short = Pipeline([step("channel", IMAGE), step("gaussian", 0, sigma=3.0), step("threshold", 1)])
-    tuner, rng = Tune(WORDS), default_rng(0)
+    tuner, rng = Tuner(WORDS), default_rng(0)
     asked = [tuner.ready(view([rated(long, 0.9), rated(short)]), 14, rng) for _ in range(3)]
     assert any(asked)
 
@@ -113,6 +113,6 @@ def test_a_program_with_very_many_numbers_does_not_block_the_tuner():
 def test_tuned_programs_are_valid_and_drawn_from_the_stream_only(n):
     steps = [step("channel", IMAGE), *(step("bandpass", i) for i in range(n)), step("threshold", n)]
     best = [rated(Pipeline(steps))]
-    first, second = (Tune(WORDS).ready(view(best), 48, default_rng(4)) for _ in range(2))
+    first, second = (Tuner(WORDS).ready(view(best), 48, default_rng(4)) for _ in range(2))
     assert first == second
     assert len(set(first)) > len(first) // 2

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evoseg.evolve import workers
-from evoseg.evolve.binary import BinaryTask
-from evoseg.evolve.jobs import InProcess, Job, Outcome, Request
+from evoseg.evolve.evaluation import processes as supervision
+from evoseg.evolve.evaluation.jobs import InProcess, Job, Outcome, Request
+from evoseg.evolve.evaluation.processes import Processes, WorkerError, WorkerSettings
 from evoseg.evolve.ports import Failed, Task
-from evoseg.evolve.workers import Processes, WorkerError, WorkerSettings
+from evoseg.evolve.tasks.mask_task import BinaryTask
 from tests.evolve import helpers
 from tests.evolve.helpers import DelegatingTask, NastyTask, SlowTask, UnreadableTask, WhoTask, marking, pack, ramp
 
@@ -107,6 +107,7 @@ def test_a_job_goes_to_the_worker_it_is_meant_for_and_else_to_an_idle_one(tmp_pa
         made.close()
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("nasty", [helpers.EXITS, helpers.KILLED, helpers.CRASHES, helpers.STUCK])
 def test_a_candidate_that_takes_its_worker_along_fails_alone(processes, nasty):
     before, used = pids(processes), cpu_of_children()
@@ -125,6 +126,7 @@ def test_a_candidate_that_takes_its_worker_along_fails_alone(processes, nasty):
     assert processes.n_given_up == 1
 
 
+@pytest.mark.e2e
 def test_a_stuck_candidate_is_stopped_soon_even_in_a_fresh_worker(processes):
     used = cpu_of_children()
     processes.run([job(helpers.STUCK)])
@@ -132,6 +134,7 @@ def test_a_stuck_candidate_is_stopped_soon_even_in_a_fresh_worker(processes):
     assert cpu_of_children() - used < 20
 
 
+@pytest.mark.e2e
 def test_what_a_stuck_candidate_has_started_ends_with_it(processes, tmp_path):
     processes.run([job(helpers.FORKS)])
     grandchild = int((tmp_path / "grandchild").read_text())
@@ -169,6 +172,7 @@ def test_whatever_prints_does_not_get_between_the_frames(processes):
     assert counts(outcome) == expected(GOOD[0], helpers.PRINTS, GOOD[1])
 
 
+@pytest.mark.e2e
 def test_innocent_jobs_in_other_workers_lose_nothing(tmp_path):
     made = Processes(NastyTask(folder=str(tmp_path)), pack(ramp(), tmp_path), WorkerSettings(n_workers=2))
     jobs = [job(helpers.STUCK, GOOD[0]), *(job(n) for n in GOOD), job(helpers.EXITS), *(job(n) for n in GOOD)]
@@ -212,6 +216,7 @@ def test_only_cpu_time_counts(tmp_path):
     assert made.n_replaced == 0
 
 
+@pytest.mark.e2e
 def test_a_worker_that_is_stopped_for_a_while_goes_on_as_if_nothing_had_happened(tmp_path):
     def stop(pid: int) -> None:
         os.kill(pid, signal.SIGSTOP)
@@ -221,19 +226,22 @@ def test_a_worker_that_is_stopped_for_a_while_goes_on_as_if_nothing_had_happened
     assert busy_with(tmp_path, SlowTask(folder=str(tmp_path)), stop).n_replaced == 0
 
 
+@pytest.mark.e2e
 def test_a_worker_that_is_stopped_for_good_is_replaced_and_its_job_tried_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(workers, "STALLED_S", 2.0)
+    monkeypatch.setattr(supervision, "STALLED_S", 2.0)
     made = busy_with(tmp_path, SlowTask(folder=str(tmp_path)), lambda pid: os.kill(pid, signal.SIGSTOP))
     assert (made.n_replaced, made.n_given_up) == (1, 0)
 
 
+@pytest.mark.e2e
 def test_a_job_over_its_limit_gets_a_larger_one_alone(tmp_path):
     made = busy_with(tmp_path, SlowTask(folder=str(tmp_path), seconds=2.8), lambda pid: None, limit_s=1.5)
     assert (made.n_replaced, made.n_given_up) == (1, 0)
 
 
+@pytest.mark.e2e
 def test_a_candidate_that_waits_for_ever_fails(tmp_path, monkeypatch):
-    monkeypatch.setattr(workers, "STALLED_S", 1.0)
+    monkeypatch.setattr(supervision, "STALLED_S", 1.0)
     task = SlowTask(folder=str(tmp_path), seconds=0.0, sleeps=600.0)
     made = Processes(task, pack(ramp(), tmp_path), WorkerSettings())
     try:
@@ -245,6 +253,7 @@ def test_a_candidate_that_waits_for_ever_fails(tmp_path, monkeypatch):
     assert failed.reason == "it neither used CPU time nor gave an answer for 1 s"
 
 
+@pytest.mark.e2e
 def test_the_cpu_time_of_what_a_candidate_has_started_counts_too(tmp_path):
     made = Processes(DelegatingTask(), pack(ramp(), tmp_path), WorkerSettings())
     try:
@@ -256,20 +265,20 @@ def test_the_cpu_time_of_what_a_candidate_has_started_counts_too(tmp_path):
 
 @pytest.mark.parametrize(("words", "seconds"), [("0:01.25", 1.25), ("00:02:03", 123.0), ("1-02:00:00", 93600.0)])
 def test_the_words_of_ps_are_read(words, seconds):
-    assert workers._seconds(words) == seconds
+    assert supervision._seconds(words) == seconds
 
 
 def test_cpu_time_is_that_of_a_whole_process_group():
     process = subprocess.Popen([sys.executable, "-c", "while True: pass"], start_new_session=True)
     try:
-        before = workers.cpu_time(process.pid)
+        before = supervision.cpu_time(process.pid)
         end = time.monotonic() + 20
-        while workers.cpu_time(process.pid) == before:
+        while supervision.cpu_time(process.pid) == before:
             assert time.monotonic() < end
     finally:
         process.kill()
         process.wait()
-    assert workers.cpu_time(process.pid) == 0.0
+    assert supervision.cpu_time(process.pid) == 0.0
 
 
 def test_no_child_survives_close(processes):
@@ -291,11 +300,12 @@ def test_a_stuck_worker_does_not_survive_close(tmp_path):
     assert not any(map(alive, before))
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("busy", [False, True], ids=["idle", "stuck in a C call"])
 def test_workers_end_when_their_parent_is_killed(tmp_path, busy):
     code = (
         "import sys, time; from pathlib import Path\n"
-        "from evoseg.evolve.jobs import Job, Request; from evoseg.evolve.workers import *\n"
+        "from evoseg.evolve.evaluation.jobs import Job, Request; from evoseg.evolve.evaluation.processes import *\n"
         "from tests.evolve.helpers import STUCK, NastyTask, marking\n"
         "made = Processes(NastyTask(folder=sys.argv[2]), Path(sys.argv[1]), WorkerSettings(n_workers=2))\n"
         "print(*(w._process.pid for w in made._workers), flush=True)\n"
@@ -318,6 +328,7 @@ def test_workers_end_when_their_parent_is_killed(tmp_path, busy):
     assert not any(map(alive, children))
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("limit_s", [30.0, 0.4], ids=["in a job", "in a retry alone"])
 def test_an_interrupt_leaves_no_stale_answers(tmp_path, limit_s):
     # An answer to what was asked before the interrupt must not pass for an answer to what is asked after it.

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from evoseg.data.scenes import draw_dataset
+from evoseg.synthetic import draw_dataset
+
+pytestmark = pytest.mark.e2e
 
 SCRIPT = Path(__file__).resolve().parents[2] / "experiments" / "ablation.py"
 
@@ -31,18 +33,18 @@ def test_every_arm_runs_and_differs_from_the_full_search(ablation, root):
 
 
 def test_without_a_tuner_or_fits_there_is_none(ablation, root):
-    from evoseg.base.kinds import Kind
-    from evoseg.evolve.classics import Classics
-    from evoseg.evolve.facts import survey_images
+    from evoseg.core.kinds import Kind
+    from evoseg.evolve.image_stats import measure_images
+    from evoseg.evolve.proposers.classics import Classics
     from tests.evolve.helpers import discs
 
-    facts = survey_images([item["image"] for item in discs(2)])
-    words = ablation.no_fits(facts, optional=False)
+    stats = measure_images([item["image"] for item in discs(2)])
+    words = ablation.no_fits(stats)
     assert not any(op.fitted for op in words.operators)
-    assert {s.proposer.name for s in ablation.without("tune")(words, facts, Kind.MASK)} == {
+    assert {s.proposer.name for s in ablation.without("tune")(words, stats, Kind.MASK)} == {
         "classic", "fuse", "random", "vary"
     }  # fmt: skip
-    fixed = ablation.Unfitted(Classics(facts)).ready(None, 8, ablation.stream(0, "test"))
+    fixed = ablation.Unfitted(Classics(stats)).ready(None, 8, ablation.stream(0, "test"))
     assert fixed
     assert all(s.operator != "threshold" for p in fixed for s in p.steps)
 

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from numpy.random import default_rng
 
-from evoseg.data.dataset import Dataset
-from evoseg.data.scenes import draw_pairs, element_maps
+from evoseg.datasets.dataset import Dataset
+from evoseg.synthetic import draw_pairs, element_maps
+
+pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture

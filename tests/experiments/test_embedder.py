@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from numpy.random import default_rng
 
-from evoseg.data.card import DatasetCard, read_card
-from evoseg.data.scenes import draw_dataset
-from evoseg.library.embedder import TILE, Embedder
+from evoseg.datasets.card import DatasetCard, read_card
+from evoseg.networks.embedding import resnet
+from evoseg.synthetic import draw_dataset
+
+pytestmark = pytest.mark.e2e
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
 
@@ -80,7 +82,7 @@ def test_views_are_tiles_between_0_and_1_whatever_the_look(scripts, root):
     for source, look in embedder.problems(rng, sources, 60):
         for half in (0, 1):
             tile = embedder.view(rng, source, look, half)
-            assert tile.shape == (TILE, TILE, 3) and 0 <= tile.min() <= tile.max() <= 1
+            assert tile.shape == (scripts[0].TILE, scripts[0].TILE, 3) and 0 <= tile.min() <= tile.max() <= 1
 
 
 def test_a_training_repeats_to_the_last_bit(scripts, root, tmp_path, monkeypatch):
@@ -92,7 +94,7 @@ def test_a_training_repeats_to_the_last_bit(scripts, root, tmp_path, monkeypatch
         assert scripts[0].main() == 0
     one, two = ((tmp_path / f"{run}.safetensors").read_bytes() for run in ("one", "two"))
     assert one == two
-    assert Embedder(tmp_path / "one.safetensors").dim == scripts[0].SLIM.dim
+    assert resnet(tmp_path / "one.safetensors").dim == scripts[0].SLIM.dim
     assert {"cracks", "nuclei", "brick.png"} <= scripts[1].trained_on(tmp_path / "one.safetensors")
     row = json.loads((tmp_path / "one.jsonl").read_text())
     assert row["step"] == 3

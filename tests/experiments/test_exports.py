@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evoseg.export import vectors
+from evoseg.exporters import standalone
 from evoseg.pipeline import read_text
+
+pytestmark = pytest.mark.e2e
 
 FOLDER = Path(__file__).resolve().parents[2] / "experiments"
 
@@ -23,7 +25,7 @@ def test_there_are_20_searches_over_six_datasets(exports):
 
 def test_an_exported_python_file_is_run(exports, tmp_path):
     pipeline = read_text("def pipeline(image):\n    return threshold(flatten(channel(image)))\n")
-    images = [vectors.drawn_image(depth) for depth in vectors.DEPTHS]
+    images = [standalone.drawn_image(depth) for depth in standalone.DEPTHS]
     for mask, image in zip(exports.from_python(pipeline, images, tmp_path), images, strict=True):
         assert np.array_equal(mask, pipeline(image))
 

@@ -1,6 +1,14 @@
-"""The study of warm starts says what its rows hold."""
+"""The study of warm starts says what its rows hold, and goes on where it was cut short."""
+
+import json
 
 import pytest
+
+from evoseg.datasets.dataset import Dataset
+from evoseg.datasets.splits import split
+from evoseg.synthetic import draw_dataset
+
+pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="module")
@@ -8,35 +16,53 @@ def warm(script):
     return script("warm")
 
 
-def row(dataset: str, arm: str, seed: int, reached: int, at_100: float, at_400: float) -> dict:
-    """Return a row whose curves reach 0.5 after so many evaluations."""
-    curve = [[10, 0.1], [reached, 0.5]]
-    tests = {"100": at_100, "400": at_400}
+def row(dataset: str, arm: str, seed: int, reached_s: float, test: float) -> dict:
+    """Return a row whose leader has a test score of 0.5 from some time on."""
     return {
-        "dataset": dataset, "arm": arm, "seed": seed, "evaluations": 400, "curve": curve, "leader": curve, "test": tests
+        "dataset": dataset, "arm": arm, "seed": seed, "budget": "60 s", "evaluations": 400, "search": 0.6, "test": test,
+        "leader": [[1.0, 40, 0.1], [reached_s, 200, 0.5]],
     }  # fmt: skip
 
 
-def test_an_arm_is_compared_with_cold_by_medians_over_seeds(warm):
-    cold = [row(d, "cold", seed, 200 + seed, 0.3, 0.4) for d in "ab" for seed in range(3)]
-    ours = [row("a", "ours", seed, 100, 0.4, at_400) for seed, at_400 in enumerate((0.37, 0.37, 0.9))]
-    ours += [row("b", "ours", seed, 300, 0.6, 0.41) for seed in range(3)]
+def test_an_arm_is_compared_with_cold_dataset_by_dataset(warm):
+    cold = [row(d, "cold", seed, 40 + seed, 0.4) for d in "ab" for seed in range(3)]
+    ours = [row("a", "warm", seed, 12.0, test) for seed, test in enumerate((0.3, 0.3, 0.45))]
+    ours += [row("b", "warm", seed, 36.0, 0.49) for seed in range(3)]
     lines = warm.table(cold + ours).splitlines()
-    assert lines[2] == "| cold | 6 | 201 | 201 | 0.300 | +0.000 +- 0.000 | 0.400 | +0.000 +- 0.000 | 0 of 2 |"
-    # 0.4 and 0.6 less 0.3: +0.2 +- 0.1; 0.37 and 0.41 less 0.4: -0.01 +- 0.02, and a is hurt.
-    assert lines[3] == "| ours | 6 | 200 | 200 | 0.500 | +0.200 +- 0.100 | 0.390 | -0.010 +- 0.020 | 1 of 2 |"
-    assert lines[4].endswith(" 0% hurt"), "cold's seeds agree"
+    # Cold's median seed is there after 41 of 60 s.
+    assert lines[2] == "| 60 s | cold | 2 | 6 | 0.600 | 0.400 |  |  | 0.68 |"
+    # 0.35 and 0.49 less 0.4: +0.02 in the mean, and a is hurt; 12 and 36 of 60 s.
+    assert lines[3] == "| 60 s | warm | 2 | 6 | 0.600 | 0.420 | +0.020 (-0.050 to +0.090) | 1 of 2 | 0.40 |"
 
 
-def test_of_one_dataset_there_is_no_error_and_who_never_gets_there_needs_one_more(warm):
-    cold = [row("d", "cold", seed, 80, 0.4, 0.5) for seed in range(3)]
-    ours = [row("d", "ours", seed, 20, 0.5, 0.4) | {"leader": [[2, 0.3], [25, 0.4]]} for seed in range(3)]
-    lines = warm.table(cold + ours).splitlines()
-    assert lines[3] == "| ours | 3 | 20 | 401 | 0.500 | +0.100 | 0.400 | -0.100 | 1 of 1 |"
+def test_who_never_gets_there_takes_for_ever(warm):
+    cold = [row("a", "cold", 0, 30.0, 0.4)]
+    ours = [row("a", "warm", 0, 30.0, 0.4) | {"leader": [[1.0, 40, 0.49]]}]
+    assert warm.table(cold + ours).splitlines()[3].endswith(" inf |")
 
 
-def test_seeds_that_differ_hurt_by_chance(warm):
-    rows = [row("a", "cold", seed, 100, 0.3, test) for seed, test in enumerate((0.1, 0.9))]
-    # Of two draws from two, the median is 0.1, 0.5 or 0.9 with 1/4, 1/2, 1/4: it is below another one in 5 of 16.
-    share = warm._hurt_by_chance([r["test"]["400"] for r in rows])
-    assert share == pytest.approx(5 / 16, abs=0.04)
+def test_held_out_images_are_none_of_the_test_images(warm, tmp_path):
+    dataset = Dataset(draw_dataset("nuclei", tmp_path / "nuclei", 12, (60, 84), seed=3))
+    usual, held_out = split(dataset), warm.splits_of(dataset, held_out=True)
+    assert not {*held_out.test} & {*usual.test}
+    assert {*held_out.search, *held_out.selection, *held_out.test} == {*usual.search, *usual.selection}
+    assert warm.splits_of(dataset, held_out=False) == usual
+
+
+def test_a_study_that_was_cut_short_goes_on(warm, tmp_path, monkeypatch):
+    draw_dataset("nuclei", tmp_path / "crackforest", 8, (60, 84), seed=3)  # as the name of a bundled task
+    rows = tmp_path / "rows.jsonl"
+    asked = ["warm.py", f"{tmp_path}", "--out", f"{rows}", "--continue", "--only", "crackforest", "--seeds", "1"]
+    asked += ["--evaluations", "30", "--workers", "0"]
+    for arms, n in (("cold", 1), ("cold,warm,popular,unraced", 4)):
+        monkeypatch.setattr("sys.argv", [*asked, "--arms", arms])
+        assert warm.main() == 0
+        found = [json.loads(line) for line in rows.read_text().splitlines()]
+        assert len(found) == n
+    assert {r["arm"]: r["offered"] > 0 for r in found} == {
+        "cold": False,
+        "warm": True,
+        "popular": True,
+        "unraced": False,
+    }
+    assert all(0 <= r["test"] <= 1 and r["evaluations"] == 30 and r["leader"] for r in found)

@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.random import default_rng
 
-from evoseg.library.images import IMAGES
-from evoseg.library.masks import MASKS
-from evoseg.library.remembering import revisions_of
+from evoseg.library.descriptors import IMAGES, MASKS
+from evoseg.library.exchange import current_revisions
 from evoseg.library.task import Card, SolvedTask, StoredPipeline
 from evoseg.pipeline import Pipeline, read_text
 
@@ -45,7 +44,7 @@ def task(
     rng = default_rng(seed)
     roles = ("best", "short", "cheap")
     chosen = [programs()[i] for i in texts]
-    stored = [StoredPipeline(r, p, score, revisions_of(p)) for r, p in zip(roles, chosen, strict=False)]
+    stored = [StoredPipeline(r, p, score, current_revisions(p)) for r, p in zip(roles, chosen, strict=False)]
     made = {
         "card": Card(title=f"About {name}", family=family or name, license="CC0"),
         "metric": "iou",

@@ -1,17 +1,17 @@
-"""The index is a cache: whatever happens to its file, the answers are those of the database."""
-
-import os
-from collections.abc import Callable
-from pathlib import Path
+"""The index finds the nearest vectors, whoever wrote them."""
 
 import numpy as np
 import pytest
 from numpy.random import default_rng
 
-from evoseg.library.index import LEAST_TAIL, VectorIndex
-from evoseg.store.library import LibraryStore, TaskRow
+from evoseg.library.index import SHORT, VectorIndex
+from evoseg.library.likeness import Norm
 
 DIM = 12
+
+
+def norm(dim: int = DIM) -> Norm:
+    return Norm(np.zeros(dim, np.float32), 0.0, 1.0)
 
 
 def vectors(n: int, seed: int = 0, dim: int = DIM) -> np.ndarray:
@@ -19,116 +19,42 @@ def vectors(n: int, seed: int = 0, dim: int = DIM) -> np.ndarray:
     return drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
 
 
-def rows(matrix: np.ndarray, prefix: str = "t") -> list[TaskRow]:
-    return [TaskRow(f"{prefix}{i}", "t", "{}", "", {"d": v.tobytes()}) for i, v in enumerate(matrix)]
-
-
-@pytest.fixture
-def store(tmp_path) -> LibraryStore:
-    made = LibraryStore(tmp_path / "library.db")
-    made.add(rows(vectors(60)))
-    return made
-
-
-@pytest.fixture
-def path(tmp_path) -> Path:
-    return tmp_path / "cache" / "d.index"
-
-
-def by_hand(store: LibraryStore, query: np.ndarray, k: int = 5) -> list[int]:
-    _, found = store.vectors("d")
-    scores = {n: float(np.frombuffer(v, "<f4") @ query) for n, v in found if len(v) == query.nbytes}
-    return sorted(scores, key=lambda n: -scores[n])[:k]
-
-
-def answers(index: VectorIndex, query: np.ndarray, k: int = 5) -> list[int]:
-    return [number for number, _ in index.nearest(query, k)]
-
-
 QUERY = vectors(1, seed=99)[0]
+ROWS = [(number, vector.tobytes()) for number, vector in enumerate(vectors(60), 10)]
 
 
-def test_the_nearest_are_found_best_first(store, path):
-    found = VectorIndex(store, "d", DIM, path).nearest(QUERY, 5)
-    assert [n for n, _ in found] == by_hand(store, QUERY)
-    assert [s for _, s in found] == sorted((s for _, s in found), reverse=True)
+def test_the_nearest_are_found_best_first():
+    found = VectorIndex(ROWS, norm()).nearest(QUERY, 5)
+    scores = {number: float(np.frombuffer(vector, "<f4") @ QUERY) for number, vector in ROWS}
+    assert found == sorted(scores, key=lambda n: -scores[n])[:5]
 
 
-def test_more_than_there_is_gives_all(store):
-    assert len(VectorIndex(store, "d", DIM, None).nearest(QUERY, 1000)) == 60
-    assert VectorIndex(store, "other", DIM, None).nearest(QUERY, 3) == []
+def test_what_all_have_in_common_is_not_compared():
+    common = np.array([10.0, 0.0, 0.0], np.float32)
+    rows = [(1, common + [1, 3, 0]), (2, common * 2 + [0, 1, 0])]
+    index = VectorIndex([(n, v.astype("<f4").tobytes()) for n, v in rows], Norm(common, 0.0, 1.0))
+    assert index.nearest(np.array([10.0, 2.0, 0.0], np.float32), 1) == [1]
 
 
-def flip(data: bytes, at: int) -> bytes:
-    return data[:at] + bytes([data[at] ^ 4]) + data[at + 1 :]
+@pytest.mark.parametrize("noise", [0.0, 0.5])
+def test_long_vectors_are_found_though_they_are_shortened(noise):
+    dim = 10 * SHORT
+    drawn = vectors(2000, dim=dim)
+    query = drawn[700] + noise * vectors(1, seed=5, dim=dim)[0]
+    index = VectorIndex([(n, v.tobytes()) for n, v in enumerate(drawn)], norm(dim))
+    assert index.nearest(query.astype(np.float32), 10)[0] == 700
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda data: b"",
-        lambda data: data[:10],
-        lambda data: data[: len(data) // 2],
-        lambda data: data + b"x",
-        lambda data: b"something else" * 100,
-        *(lambda data, at=at: flip(data, at) for at in (0, 9, 25, 33, 41, 49, 60, 100, 700, -1)),
-    ],
-)
-def test_a_damaged_file_is_made_anew_with_the_same_answer(store, path, damage: Callable[[bytes], bytes]):
-    VectorIndex(store, "d", DIM, path)
-    whole = path.read_bytes()
-    path.write_bytes(damage(whole))
-    assert answers(VectorIndex(store, "d", DIM, path), QUERY) == by_hand(store, QUERY)
-    assert answers(VectorIndex(store, "d", DIM, path), QUERY) == by_hand(store, QUERY)
+def test_more_than_there_is_gives_all():
+    assert len(VectorIndex(ROWS, norm()).nearest(QUERY, 1000)) == 60
+    assert VectorIndex([], norm()).nearest(QUERY, 3) == []
 
 
-def test_a_missing_file_is_made_anew(store, path):
-    VectorIndex(store, "d", DIM, path)
-    whole = path.read_bytes()
-    path.unlink()
-    assert answers(VectorIndex(store, "d", DIM, path), QUERY) == by_hand(store, QUERY)
-    assert path.read_bytes() == whole
+def test_of_equal_vectors_the_oldest_comes_first():
+    same = [(number, QUERY.tobytes()) for number in (7, 3, 5)]
+    assert VectorIndex(same, norm()).nearest(QUERY, 3) == [3, 5, 7]
 
 
-def test_a_file_of_another_dimension_is_made_anew(store, path, tmp_path):
-    other = LibraryStore(tmp_path / "other.db")
-    other.add(rows(vectors(60, dim=7)))
-    VectorIndex(other, "d", 7, path)
-    assert answers(VectorIndex(store, "d", DIM, path), QUERY) == by_hand(store, QUERY)
-
-
-def test_a_stale_file_is_made_anew(store, path):
-    VectorIndex(store, "d", DIM, path)
-    store.remove("t3")
-    store.remove(f"t{by_hand(store, QUERY)[0] - 1}")
-    assert answers(VectorIndex(store, "d", DIM, path), QUERY) == by_hand(store, QUERY)
-
-
-def test_adding_does_not_write_the_index_again(store, path):
-    VectorIndex(store, "d", DIM, path)
-    before = path.read_bytes(), os.stat(path).st_mtime_ns
-    store.add(rows(np.concatenate([QUERY[None], vectors(20, seed=5)]), "new"))
-    index = VectorIndex(store, "d", DIM, path)
-    assert len(index) == 81 and answers(index, QUERY) == by_hand(store, QUERY)
-    assert (path.read_bytes(), os.stat(path).st_mtime_ns) == before
-
-
-def test_a_long_tail_is_taken_in(store, path):
-    VectorIndex(store, "d", DIM, path)
-    before = path.stat().st_size
-    store.add(rows(vectors(LEAST_TAIL + 1, seed=6), "new"))
-    assert answers(VectorIndex(store, "d", DIM, path), QUERY) == by_hand(store, QUERY)
-    assert path.stat().st_size > before
-
-
-def test_a_strangers_vector_of_another_length_is_never_compared(store, path):
-    store.add([TaskRow("odd", "t", "{}", "", {"d": b"\0" * 20})])
-    for _ in range(2):
-        index = VectorIndex(store, "d", DIM, path)
-        assert len(index) == 60 and answers(index, QUERY) == by_hand(store, QUERY)
-
-
-def test_a_folder_that_cannot_be_written_to_is_done_without(store, tmp_path):
-    (tmp_path / "cache").write_text("a file where the folder should be")
-    index = VectorIndex(store, "d", DIM, tmp_path / "cache" / "d.index")
-    assert answers(index, QUERY) == by_hand(store, QUERY)
+def test_a_third_partys_vector_of_another_length_is_never_compared():
+    index = VectorIndex([*ROWS, (99, b"\0" * 20)], norm())
+    assert len(index) == 60 and 99 not in index.nearest(QUERY, 100)

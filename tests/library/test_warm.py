@@ -1,37 +1,38 @@
-"""A warm start: whole programs first, parts only of those that beat the classics, and never too many."""
+"""A warm start: programs of other tasks race against classic recipes, and a search begins with the winners."""
 
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.random import default_rng
 
-from evoseg.base.kinds import Kind
-from evoseg.data.dataset import Dataset
-from evoseg.data.splits import split
-from evoseg.evolve.binary import BinaryTask
+from evoseg.core.kinds import Kind
+from evoseg.datasets.dataset import Dataset
+from evoseg.datasets.splits import split
 from evoseg.evolve.budget import Budget, Clock
-from evoseg.evolve.classics import chain
-from evoseg.evolve.evaluator import Evaluator
-from evoseg.evolve.growth import vocabulary
-from evoseg.evolve.method import USUAL, usual_proposers
+from evoseg.evolve.context import SearchSettings
+from evoseg.evolve.evaluation.evaluator import JobEvaluator
+from evoseg.evolve.evaluation.jobs import InProcess
 from evoseg.evolve.ports import Item, Scored, SearchView
-from evoseg.evolve.solve import SearchSettings, Solution, solve
-from evoseg.library.warm import (
-    CLASSICS,
-    FUSED,
-    OPENING,
-    PIECES,
-    WHOLE,
-    Offer,
+from evoseg.evolve.proposers.classics import Classics, chain
+from evoseg.evolve.proposers.curve_sums import FeatureBank
+from evoseg.evolve.proposers.random_programs import make_vocabulary
+from evoseg.evolve.proposers.warm_start import (
+    FINALISTS,
+    OFFERED,
+    WORK,
     WarmStart,
-    lives_on,
-    pieces,
-    with_warm_start,
+    WarmStartCandidate,
+    contributed_to,
+    telling_images,
 )
+from evoseg.evolve.solve import Solution, solve
+from evoseg.evolve.strategy import Strategy
+from evoseg.evolve.tasks.mask_task import BinaryTask
 from evoseg.pipeline import IMAGE, Pipeline, read_text
 from evoseg.pipeline.value import step
-from tests.evolve.helpers import discs, facts_of, no_probe
+from evoseg.synthetic import draw_dataset
+from tests.evolve.helpers import discs, sizes, stats_of
 from tests.evolve.sums import START, either_colour, evaluator_of, inverted, operators, score, summed_on
 from tests.library.helpers import programs
 
@@ -47,82 +48,93 @@ def pipeline(image):
 )
 
 
-def offer(program: Pipeline) -> Offer:
-    return Offer("id", "task", "best", program.form, 1.0, program)
+def offer(program: Pipeline) -> WarmStartCandidate:
+    return WarmStartCandidate("id", "task", "best", program.form, 1.0, program)
 
 
-def scored(program: Pipeline, score: float, proposer: str = "") -> Scored:
-    scores = np.full(3, score)
-    return Scored(program, np.zeros((3, 4)), scores, scores, proposer)
-
-
-def looking(items: list[Item]) -> tuple[SearchView, Evaluator]:
+def looking(items: list[Item]) -> tuple[SearchView, JobEvaluator]:
     evaluator = evaluator_of(items)
     known = [v for v in evaluator.evaluate([START]) if isinstance(v, Scored)]
-    return SearchView(known, known, lambda n, rng: known * n, facts_of(items), evaluator.probe), evaluator
+    return SearchView(known, known, lambda n, rng: known * n, stats_of(items), evaluator.sample_pixels), evaluator
 
 
-def view(*population: Scored) -> SearchView:
-    return SearchView(population, population, lambda n, rng: [], facts_of(discs()), no_probe)
+def race(
+    items: list[Item],
+    *offered: Pipeline,
+    seconds: float | None = None,
+    late: Callable[[], bool] = lambda: False,
+    most: int = FINALISTS,
+) -> WarmStart:
+    """Let programs race on these images."""
+    task, warm = BinaryTask(), WarmStart([offer(program) for program in offered], seconds)
+    executor, pixels = InProcess(task, items, 1 << 26), sizes(items)
+
+    def evaluator_on(name: str, places: Sequence[int]) -> JobEvaluator:
+        return JobEvaluator(task, executor, {place: pixels[place] for place in places})
+
+    telling = telling_images(evaluator_on("all", list(pixels)), list(pixels), START.until(1))
+    counted = warm.race(evaluator_on, pixels, telling, Classics(stats_of(items)), late, most)
+    assert sum(counted) == len(warm.scores)
+    return warm
 
 
-def opened(warm: WarmStart, *scores: float) -> None:
-    """Let the first generations pass; the offered programs get these scores."""
-    rng = default_rng(0)
-    whole = warm.ready(view(), 48, rng)
-    warm.learn([scored(p, s) for p, s in zip(whole, scores, strict=True)])
-    for _ in range(OPENING - 1):
-        assert warm.ready(view(), 48, rng) == []
-        warm.learn([])
+def start_of(warm: WarmStart, items: list[Item]) -> list[tuple[str, int]]:
+    """Return who proposes in a search that begins with this, and their places."""
+    stats = stats_of(items)
+    shares = Strategy(warm).proposers(make_vocabulary(stats), stats, Kind.MASK)
+    return [(share.proposer.name, share.quota) for share in shares]
 
 
-def test_whole_programs_come_first_and_once():
-    warm = WarmStart([offer(p) for p in (*programs(), *programs())])
-    assert warm.ready(view(), 48, default_rng(0)) == programs()
+HERE = either_colour()
+COLD = start_of(WarmStart([]), HERE)
 
 
-def test_parts_follow_if_a_program_beats_the_classics():
-    warm = WarmStart([offer(LONG)])
-    opened(warm, 0.8)
-    found = warm.ready(view(scored(programs()[0], 0.5, "classic")), 48, default_rng(0))
-    assert found == pieces(LONG)
-    assert [s.operator for s in found[0].steps] == ["channel", "gaussian", "flatten", "threshold"]
+def foreign_sum() -> Pipeline:
+    """Return a program that solves this task once its curves are fitted; recipes look at one plane only."""
+    return summed_on(inverted(HERE), "R", "G", "B", "S")
 
 
-def test_parts_of_a_program_for_objects_give_objects():
-    parted = chain(LONG, [("components", {})])
-    assert [s.operator for s in pieces(parted)[0].steps][-2:] == ["threshold", "depth_watershed"]
-
-
-def test_a_stranger_is_refitted_and_heard_under_the_form_that_was_offered():
-    here = either_colour()
-    stranger = summed_on(inverted(here), "R", "G", "B", "S")
-    looked, evaluator = looking(here)
-    warm = WarmStart([offer(stranger)])
+def test_a_program_that_beats_all_recipes_opens_the_search_refitted_and_is_proposed_once():
+    foreign = foreign_sum()
+    warm = race(HERE, programs()[0], foreign)
+    assert warm.winners == [foreign]
+    assert start_of(warm, HERE)[0] == ("warm", FINALISTS)
+    looked, evaluator = looking(HERE)
     (refitted,) = warm.ready(looked, 48, default_rng(0))
-    assert operators(refitted) == operators(stranger) and refitted.form != stranger.form
-    warm.learn([v for v in evaluator.evaluate([refitted]) if v is not None])
-    assert list(warm.heard) == [stranger.form]
-    assert warm.heard[stranger.form].score > score(evaluator, stranger) + 0.1
+    assert operators(refitted) == operators(foreign) and refitted.form != foreign.form
+    assert score(evaluator, refitted) > score(evaluator, foreign) + 0.1
+    assert warm.ready(looked, 48, default_rng(0)) == []
 
 
-def test_two_offers_that_become_one_are_proposed_once_and_both_heard():
-    here = either_colour()
-    siblings = [summed_on(images, "R", "G") for images in (here[:2], inverted(here))]
+def test_a_program_that_recipes_match_does_not_win_and_the_search_is_a_cold_one():
+    known = programs()[1:]
+    warm = race(discs(5), *known)
+    assert set(warm.scores) == {program.form for program in known} and warm.winners == []
+    assert start_of(warm, HERE) == COLD
+
+
+def test_the_best_are_judged_on_images_that_curves_were_not_fitted_to():
+    # Whether red or green marks the discs changes from one image to the next: half of the images teach the contrary.
+    mixed = [item if i % 2 else inverted([item])[0] for i, item in enumerate(HERE)]
+    foreign = foreign_sum()
+    honest = race(mixed, foreign).held_out[foreign.form]
+    looked, evaluator = looking(mixed)
+    (fitted,) = FeatureBank(looked.sample_pixels).refit([foreign])
+    assert honest < score(evaluator, fitted) - 0.1
+
+
+def test_two_offers_that_become_one_are_proposed_once_and_both_have_their_score():
+    siblings = [summed_on(images, "R", "G", "B") for images in (HERE[:2], inverted(HERE))]
     assert siblings[0].form != siblings[1].form
-    looked, evaluator = looking(here)
-    warm = WarmStart([offer(program) for program in siblings])
-    (refitted,) = warm.ready(looked, 48, default_rng(0))
-    warm.learn([v for v in evaluator.evaluate([refitted]) if v is not None])
-    assert set(warm.heard) == {program.form for program in siblings}
+    warm = race(HERE, *siblings)
+    assert set(warm.scores) == set(warm.held_out) == {program.form for program in siblings}
+    assert len(warm.ready(looking(HERE)[0], 48, default_rng(0))) == 1
 
 
-def test_its_planes_are_known_to_sums_once_it_was_asked():
-    here = either_colour()
-    looked, _ = looking(here)
-    stranger = summed_on(inverted(here), "R", "G", "B", "S")
-    warm = WarmStart([offer(stranger)])
-    shares = with_warm_start(warm)(vocabulary(looked.facts), looked.facts, Kind.MASK)
+def test_planes_of_winners_are_known_to_sums_once_these_were_asked_for():
+    warm = race(HERE, foreign_sum(), programs()[0])
+    looked, _ = looking(HERE)
+    shares = Strategy(warm).proposers(make_vocabulary(looked.stats), looked.stats, Kind.MASK)
     (fuse,) = (share.proposer for share in shares if share.proposer.name == "fuse")
     assert warm.planes() == []
     (refitted,) = warm.ready(looked, 48, default_rng(0))
@@ -132,49 +144,63 @@ def test_its_planes_are_known_to_sums_once_it_was_asked():
     assert any(total == p.until(i) for p in made for i in range(len(p)))
 
 
-def test_there_are_no_more_than_there_is_time_for():
-    three = [read_text(f"def pipeline(image):\n a = channel(image, index=0)\n b = gaussian(a, sigma={s}.0)\n"
-                       " return threshold(b, level=9)") for s in (5, 6, 7)]  # fmt: skip
-    # Each step is reckoned with three times on three images of 2,928 pixels and a copy of each; the channel once only.
-    first = 3 * three[0].cost * 2 * 3 * 2928e-9
-    both = first + 3 * (three[1].cost - three[1].until(0).cost) * 2 * 3 * 2928e-9
-    for seconds, n in ((None, 3), (60.0, 3), (both / 0.1 * 1.01, 2), (both / 0.1 * 0.99, 1), (first / 0.1 * 0.99, 0)):
-        warm = WarmStart([offer(program) for program in three], seconds)
-        assert len(warm.ready(view(), 48, default_rng(0))) == n
+def blurs(n: int) -> list[Pipeline]:
+    """Return so many programs that differ in one step."""
+    return [read_text(f"def pipeline(image):\n a = channel(image, index=0)\n b = gaussian(a, sigma={s}.0)\n"
+                      " return threshold(b, level=9)") for s in range(5, 5 + n)]  # fmt: skip
 
 
-def test_beside_it_classics_have_fewer_places_but_the_first_and_without_it_nothing_changes():
-    facts = facts_of(discs())
-    words = vocabulary(facts)
-    warm, cold = (with_warm_start(WarmStart(o))(words, facts, Kind.MASK) for o in ([offer(LONG)], []))
-    usual = [(s.proposer.name, s.places) for s in usual_proposers(words, facts, Kind.MASK)]
-    assert [(s.proposer.name, s.places) for s in cold] == usual
-    changed = {"classic": CLASSICS, "fuse": FUSED}
-    (_, *others) = [(name, changed.get(name, places)) for name, places in usual]
-    assert [(s.proposer.name, s.places) for s in warm] == [("classic", CLASSICS), ("warm", WHOLE), *others]
+def test_no_more_take_part_than_there_is_time_for_by_the_cost_model():
+    three = blurs(3)
+    # Each step counts three times on two images of 2,928 pixels; the channel, which they share, once only.
+    first = 3 * three[0].cost * 2 * 2928e-9
+    both = first + 3 * (three[1].cost - three[1].until(0).cost) * 2 * 2928e-9
+    for seconds, n in (
+        (None, 3),
+        (60.0, 3),
+        (both / WORK * 1.01, 2),
+        (both / WORK * 0.99, 1),
+        (first / WORK * 0.99, 0),
+    ):
+        assert len(race(discs(), *three, seconds=seconds).scores) == n
 
 
-def test_it_abstains_if_none_does():
-    warm = WarmStart([offer(LONG)])
-    opened(warm, 0.5)
-    for _ in range(3):
-        assert warm.ready(view(scored(programs()[0], 0.6, "classic")), 48, default_rng(0)) == []
+def test_a_race_that_is_cut_short_has_no_winners_or_the_same():
+    foreign = foreign_sum()
+    complete = []
+
+    def asked_often(n: int) -> Callable[[], bool]:
+        calls = iter(range(n))
+        return lambda: next(calls, None) is None
+
+    for n in (0, 1, 2, 4, 8, 16, 32, 64, 128, 1000):
+        warm = race(HERE, foreign, late=asked_often(n))
+        assert warm.winners in ([], [foreign])
+        complete.append(bool(warm.winners))
+    assert complete == sorted(complete) and complete[-1] and not complete[0]
 
 
-def test_its_share_is_capped():
-    many = [read_text(f"def pipeline(image):\n a = channel(image, index=0)\n b = gaussian(a, sigma={s}.0)\n"
-                      " return threshold(b, level=9)") for s in range(1, 31)]  # fmt: skip
-    warm = WarmStart([offer(p) for p in many])
-    assert len(warm.ready(view(), 48, default_rng(0))) == WHOLE
-    warm = WarmStart([offer(LONG), *(offer(p) for p in many[: WHOLE - 1])])
-    opened(warm, 0.9, *np.linspace(0.6, 0.8, WHOLE - 1))
-    assert len(warm.ready(view(), 48, default_rng(0))) <= PIECES
+def test_there_are_as_many_finalists_as_a_budget_of_evaluations_allows():
+    foreign = foreign_sum()
+    assert race(HERE, foreign, most=0).scores == {}
+    assert race(HERE, foreign, programs()[0], most=1).winners == [foreign]
+
+
+def test_no_more_than_a_fixed_number_take_part():
+    assert len(race(discs(), *blurs(OFFERED + 2)).scores) == OFFERED
+
+
+def test_the_first_images_show_both_classes_and_without_such_there_is_no_race():
+    foreign = foreign_sum()
+    ground = [np.full_like(item["image"], 90) for item in HERE]
+    blank = [{"image": image, "mask": np.zeros(image.shape[:2], bool)} for image in ground]
+    assert race(blank, foreign).scores == {}
+    assert race([blank[0], *HERE, blank[1]], foreign).winners == [foreign]
 
 
 def test_without_offers_it_is_silent():
     warm = WarmStart([])
-    opened(warm)
-    assert warm.ready(view(), 48, default_rng(0)) == []
+    assert not warm.offered and warm.ready(looking(HERE)[0], 48, default_rng(0)) == []
 
 
 def test_a_program_lives_on_in_what_is_built_of_its_last_plane():
@@ -188,16 +214,18 @@ def pipeline(image):
     return threshold(d, level=70)
 """
     )
-    assert lives_on(LONG, longer) and lives_on(LONG, LONG)
+    assert contributed_to(LONG, longer) and contributed_to(LONG, LONG)
     summed = Pipeline([*LONG.until(2).steps, step("plane", IMAGE, channel="R"), step("gaussian", 3, sigma=9.0),
                        step("add_curves", 2, 4), step("threshold", 5)])  # fmt: skip
-    assert lives_on(LONG, summed)
-    assert not lives_on(programs()[0], LONG) and not lives_on(programs()[2], LONG)
+    assert contributed_to(LONG, summed)
+    assert not contributed_to(programs()[0], LONG) and not contributed_to(programs()[2], LONG)
 
 
 def test_a_program_lives_on_where_most_steps_are_its_own_though_its_last_plane_has_gone():
     offered = chain(LONG.until(2), [("median", {}), ("threshold", {})])
-    assert lives_on(offered, LONG.until(3)) and not lives_on(offered, chain(LONG.until(1), [("threshold", {})]))
+    assert contributed_to(offered, LONG.until(3)) and not contributed_to(
+        offered, chain(LONG.until(1), [("threshold", {})])
+    )
 
 
 def searched(dataset: Path, folder: Path, warm: WarmStart, evaluations: int) -> Solution:
@@ -209,20 +237,35 @@ def searched(dataset: Path, folder: Path, warm: WarmStart, evaluations: int) -> 
         SearchSettings(budget, seed=4, workers=0),
         folder,
         Clock(budget),
-        method=replace(USUAL, proposers=with_warm_start(warm)),
+        strategy=Strategy(warm),
     )
 
 
 def test_a_search_begins_with_what_solved_the_task_before(tmp_path):
-    from evoseg.data.scenes import draw_dataset
-
     dataset = draw_dataset("nuclei", tmp_path / "nuclei", 10, (60, 84), seed=3)
     cold = searched(dataset, tmp_path, WarmStart([]), 150)
     answer = cold.champion.scored.pipeline
-    warm = WarmStart([offer(answer)])
-    again = searched(dataset, tmp_path, warm, 20)
+    warm = WarmStart([offer(answer), *(offer(program) for program in programs())])
+    again = searched(dataset, tmp_path, warm, 40)
+    assert warm.winners[0] == answer
     # Its curves are fitted anew, in closed form.
     assert again.progress.best_score >= cold.champion.scored.score - 0.02
-    assert warm.heard[answer.form].proposer == "warm"
-    # The others keep their places.
+    # Recipes keep their places.
     assert {"classic", "warm"} <= {s.proposer for s in again.progress.population}
+
+
+def test_the_only_search_image_races_with_its_copy(tmp_path):
+    folder = draw_dataset("nuclei", tmp_path / "nuclei", 1, (60, 84), seed=3)
+    warm = WarmStart([offer(LONG)])
+    searched(folder, tmp_path, warm, 20)
+    assert set(warm.scores) == {LONG.form}
+
+
+def test_a_search_in_which_nobody_wins_finds_what_a_cold_one_does(tmp_path):
+    dataset = draw_dataset("nuclei", tmp_path / "nuclei", 8, (60, 84), seed=3)
+    found = []
+    for offered in ([], [offer(programs()[1])]):
+        warm = WarmStart(offered)
+        found.append(searched(dataset, tmp_path, warm, 60 + len(offered)).champion.scored.pipeline)
+        assert len(warm.scores) == len(offered) and warm.winners == []
+    assert found[0] == found[1]

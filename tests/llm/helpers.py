@@ -2,36 +2,35 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from threading import Event
 
 import numpy as np
 
-from evoseg.app.agents import cast_of
-from evoseg.data.dataset import Sample
-from evoseg.evolve.facts import Facts, survey_images
+from evoseg.datasets.dataset import Sample
+from evoseg.evolve.image_stats import ImageStats, measure_images
 from evoseg.evolve.ports import Scored, SearchView
-from evoseg.llm.asking import Asker
+from evoseg.llm.agent_session import load_roles
+from evoseg.llm.calls import CallLog, MemoryCallLog
 from evoseg.llm.client import Client, Endpoint
-from evoseg.llm.leash import Caps, Purse
-from evoseg.llm.rounds import Material
-from evoseg.llm.schedule import Schedule
+from evoseg.llm.limits import UsageLimits, UsageTracker
+from evoseg.llm.roles import Schedule
+from evoseg.llm.rounds import TaskContext
+from evoseg.llm.structured import StructuredClient
 from evoseg.pipeline import Pipeline, read_text
-from evoseg.store.calls import Ledger, LooseLedger
 from tests.evolve.helpers import discs
 from tests.llm_server import Server
 
-CAST = cast_of(None)
-QUICK = replace(CAST.schedule, deadline_s=3.0, faults_to_pause=3, pause_s=0.2)
+ROLE_SET = load_roles(None)
+QUICK = ROLE_SET.schedule.model_copy(update={"deadline_s": 3.0, "faults_to_pause": 3, "pause_s": 0.2})
 SAMPLES = [Sample(f"disc_{i}", item["image"], item["mask"], None) for i, item in enumerate(discs(3))]
 
 
-def facts() -> Facts:
-    return survey_images([sample.image for sample in SAMPLES])
+def facts() -> ImageStats:
+    return measure_images([sample.image for sample in SAMPLES])
 
 
-def material(**words: str) -> Material:
-    return Material(words, len(SAMPLES), lambda: SAMPLES)
+def material(**words: str) -> TaskContext:
+    return TaskContext(words, len(SAMPLES), lambda: SAMPLES)
 
 
 def pipeline(*lines: str) -> Pipeline:
@@ -50,17 +49,17 @@ def view(*best: Scored) -> SearchView:
 @contextmanager
 def asking(
     acts: Sequence[str],
-    caps: Caps | None = None,
-    ledger: Ledger | None = None,
+    limits: UsageLimits | None = None,
+    log: CallLog | None = None,
     schedule: Schedule = QUICK,
     model: str = "scripted",
     key: str = "sk-canary-7",
-) -> Iterator[tuple[Asker, Purse, Server]]:
+) -> Iterator[tuple[StructuredClient, UsageTracker, Server]]:
     """Yield an asker on a scripted endpoint."""
     with Server(acts) as server:
         client = Client(Endpoint(model, server.url, key))
-        purse = Purse(caps or Caps(20), ledger or LooseLedger(), CAST.models.get(model))
+        tracker = UsageTracker(limits or UsageLimits(20), log or MemoryCallLog(), ROLE_SET.models.get(model))
         try:
-            yield Asker(client, purse, schedule, Event()), purse, server
+            yield StructuredClient(client, tracker, schedule, Event()), tracker, server
         finally:
             client.release()

@@ -1,4 +1,4 @@
-"""Replies are strangers' bytes: whatever comes, something sensible is made of it."""
+"""Replies are third-party bytes: every one is read as an answer or as a fault."""
 
 import json
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evoseg.llm.answers import SCHEMAS, Critique, Description, Programs, answer_in, reply_of, strict_schema
+from evoseg.llm.structured import SCHEMAS, Critique, Description, Programs, parse_answer, parse_reply, strict_schema
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
@@ -25,13 +25,13 @@ GOOD = {"programs": [{"name": "a", "idea": "b", "program": "def pipeline(image):
 
 @given(st.text() | json_values.map(json.dumps))
 def test_any_body_gives_a_text_or_a_fault(body):
-    reply = reply_of(body)
+    reply = parse_reply(body)
     assert bool(reply.text) != bool(reply.fault)
 
 
 @given(st.text() | json_values.map(json.dumps), st.sampled_from(list(SCHEMAS.values())))
 def test_any_text_gives_an_answer_or_a_fault(text, schema):
-    answer, fault = answer_in(text, schema)
+    answer, fault = parse_answer(text, schema)
     assert (answer is None) == bool(fault)
 
 
@@ -56,28 +56,28 @@ def body(message, finish="stop", **more):
     ],
 )
 def test_each_kind_of_useless_reply_has_its_name(text, fault):
-    assert reply_of(text).fault == fault
+    assert parse_reply(text).fault == fault
 
 
 def test_a_reply_is_read_from_content_and_from_a_tool_call():
     usage = {"prompt_tokens": 7, "completion_tokens": 3}
-    reply = reply_of(body({"content": "hello"}, usage=usage))
+    reply = parse_reply(body({"content": "hello"}, usage=usage))
     assert (reply.text, reply.tokens_in, reply.tokens_out) == ("hello", 7, 3)
     call = {"function": {"name": "answer", "arguments": "{}"}}
-    assert reply_of(body({"content": None, "tool_calls": [call]}, "tool_calls")).text == "{}"
-    assert reply_of(body({"content": "x"}, usage={"prompt_tokens": -1})).tokens_in is None
+    assert parse_reply(body({"content": None, "tool_calls": [call]}, "tool_calls")).text == "{}"
+    assert parse_reply(body({"content": "x"}, usage={"prompt_tokens": -1})).tokens_in is None
 
 
 @pytest.mark.parametrize("form", ["{}", "Sure!\n```json\n{}\n```\nGood luck.", "Here: {} - done", "```\n{}\n```"])
 def test_an_answer_is_found_as_it_is_in_a_fence_and_between_words(form):
-    answer, fault = answer_in(form.replace("{}", json.dumps(GOOD)), Programs)
+    answer, fault = parse_answer(form.replace("{}", json.dumps(GOOD)), Programs)
     assert not fault and isinstance(answer, Programs)
     assert answer.programs[0].name == "a"
 
 
 @pytest.mark.parametrize("programs", [[], [{"program": 3}], [{"name": "no program"}], [{"program": "x" * 30_000}], "x"])
 def test_an_answer_of_another_shape_says_what_is_wrong(programs):
-    answer, fault = answer_in(json.dumps({"programs": programs}), Programs)
+    answer, fault = parse_answer(json.dumps({"programs": programs}), Programs)
     assert answer is None and "programs" in fault
 
 

@@ -2,13 +2,13 @@
 
 import pytest
 
-from evoseg.base.errors import PipelineError
-from evoseg.base.kinds import Kind
-from evoseg.llm.answers import Programs, Proposal
-from evoseg.llm.programs import Workshop
+from evoseg.core.errors import PipelineError
+from evoseg.core.kinds import Kind
+from evoseg.llm.rounds import ProposalParser
+from evoseg.llm.structured import Programs, Proposal
 from evoseg.operators import registry
 from evoseg.pipeline import read_text
-from evoseg.pipeline.macros import macros_in, with_macros
+from evoseg.pipeline.textform import add_macros, find_macros
 
 NAMES = {op.name for op in registry.operators()}
 PLAIN = "def pipeline(image):\n    return threshold(channel(image))"
@@ -18,8 +18,8 @@ LONG = "\n".join(["def pipeline(image):", *CHAIN, "    return threshold(a44)"])
 USING = "def pipeline(image):\n    return threshold(spots(channel(image)))"
 
 
-def workshop() -> Workshop:
-    return Workshop(Kind.MASK, NAMES, 3)
+def workshop() -> ProposalParser:
+    return ProposalParser(Kind.MASK, NAMES, 3)
 
 
 def answer(*texts: str) -> Programs:
@@ -27,11 +27,11 @@ def answer(*texts: str) -> Programs:
 
 
 def test_good_programs_come_out_and_the_others_with_the_readers_words():
-    shop = workshop()
-    (complaint,) = shop.review(answer(PLAIN, "def pipeline(image):\n    return threshol(channel(image))"))
+    parser = workshop()
+    (complaint,) = parser.review(answer(PLAIN, "def pipeline(image):\n    return threshol(channel(image))"))
     assert complaint == "p1: line 2: unknown operator 'threshol'; did you mean threshold?"
-    assert [idea.pipeline for idea in shop.ideas] == [read_text(PLAIN)]
-    assert shop.refused[0].reason in complaint
+    assert [idea.pipeline for idea in parser.accepted] == [read_text(PLAIN)]
+    assert parser.refused[0].reason in complaint
 
 
 @pytest.mark.parametrize(
@@ -48,43 +48,48 @@ def test_good_programs_come_out_and_the_others_with_the_readers_words():
     ],
 )
 def test_anything_else_is_refused(text, words):
-    shop = workshop()
-    (complaint,) = shop.review(Programs.model_construct(programs=[Proposal.model_construct(program=text)]))
-    assert words in complaint and not shop.ideas
+    parser = workshop()
+    (complaint,) = parser.review(Programs.model_construct(programs=[Proposal.model_construct(program=text)]))
+    assert words in complaint and not parser.accepted
 
 
 def test_an_operator_of_another_search_is_refused():
-    shop = Workshop(Kind.MASK, NAMES - {"gaussian"}, 3)
-    (complaint,) = shop.review(answer("def pipeline(image):\n    return threshold(gaussian(channel(image)))"))
+    parser = ProposalParser(Kind.MASK, NAMES - {"gaussian"}, 3)
+    (complaint,) = parser.review(answer("def pipeline(image):\n    return threshold(gaussian(channel(image)))"))
     assert "gaussian is not among the operators of this search" in complaint
 
 
 def test_the_same_program_counts_once_and_a_fence_does_no_harm():
-    shop = workshop()
-    assert not shop.review(answer(PLAIN, f"```python\n{PLAIN}\n```"))
-    assert len(shop.ideas) == 1
+    parser = workshop()
+    assert not parser.review(answer(PLAIN, f"```python\n{PLAIN}\n```"))
+    assert len(parser.accepted) == 1
 
 
 def test_a_macro_of_an_accepted_program_can_be_called_later():
-    shop = workshop()
-    assert "spots" in shop.review(answer(USING))[0]
-    assert not shop.review(answer(SPOTS + USING)) and not shop.review(answer(USING))
-    assert len(shop.ideas) == 1, "expanded, it is the same program"
-    assert [s.operator for s in shop.ideas[0].pipeline.steps] == ["channel", "gaussian", "white_tophat", "threshold"]
+    parser = workshop()
+    assert "spots" in parser.review(answer(USING))[0]
+    assert not parser.review(answer(SPOTS + USING)) and not parser.review(answer(USING))
+    assert len(parser.accepted) == 1, "expanded, it is the same program"
+    assert [s.operator for s in parser.accepted[0].pipeline.steps] == [
+        "channel",
+        "gaussian",
+        "white_tophat",
+        "threshold",
+    ]
 
 
 def test_a_macro_of_a_refused_program_is_not_kept():
-    shop = workshop()
-    shop.review(answer(SPOTS + "def pipeline(image):\n    return spots(image)"))
-    assert shop.macros == {}
+    parser = workshop()
+    parser.review(answer(SPOTS + "def pipeline(image):\n    return spots(image)"))
+    assert parser.macros == {}
 
 
 def test_macros_bring_the_macros_that_they_call():
     twice = "def twice(gray):\n    return spots(spots(gray))\n"
-    known = macros_in(SPOTS + twice + USING)
+    known = find_macros(SPOTS + twice + USING)
     assert set(known) == {"spots", "twice"}
     text = "def pipeline(image):\n    return threshold(twice(channel(image)))"
-    assert read_text(with_macros(text, known)) == read_text(SPOTS + twice + text)
-    assert with_macros(PLAIN, known) == PLAIN
+    assert read_text(add_macros(text, known)) == read_text(SPOTS + twice + text)
+    assert add_macros(PLAIN, known) == PLAIN
     with pytest.raises(PipelineError):
-        with_macros("import os", known)
+        add_macros("import os", known)

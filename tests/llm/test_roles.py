@@ -5,20 +5,19 @@ from pathlib import Path
 
 import pytest
 
-from evoseg.app.agents import cast_of
-from evoseg.base.kinds import Kind
-from evoseg.base.resources import data_folder
-from evoseg.llm.roles import RoleError, read_cast, read_role
-from evoseg.llm.schedule import Schedule
+from evoseg.core.disk import data_folder
+from evoseg.core.kinds import Kind
+from evoseg.llm.agent_session import load_roles
+from evoseg.llm.roles import RoleError, Schedule, read_role, read_roles
 from evoseg.pipeline import read_text
 
 SHIPPED = data_folder("agents")
 GOOD = "---\nname: x\npurpose: y\noutput: programs\ninputs: [card]\n---\nWrite {{programs}}.\n"
 
 
-def test_the_five_roles_ship():
-    cast = cast_of(None)
-    assert set(cast.roles) == {"describe", "generate", "evolve", "tune", "critique"}
+def test_the_six_roles_ship():
+    cast = load_roles(None)
+    assert set(cast.roles) == {"describe", "generate", "evolve", "tune", "critique", "choose"}
     assert all(cast.roles[name].output == "programs" for name in ("generate", "evolve", "tune"))
 
 
@@ -30,7 +29,7 @@ def test_every_program_in_a_prompt_is_one(path):
 
 
 def test_the_form_shows_two_programs():
-    assert cast_of(None).form.count("def pipeline(image):\n") == 2
+    assert load_roles(None).form.count("def pipeline(image):\n") == 2
 
 
 @pytest.mark.parametrize(
@@ -39,13 +38,13 @@ def test_the_form_shows_two_programs():
         ("Write programs.", "must begin with front matter"),
         ("---\n: :\n- x\n---\n", "not YAML"),
         ("---\n- x\n---\n", "`key: value` lines"),
-        ("---\nname: x\n---\n", "lacks purpose, output, inputs"),
+        ("---\nname: x\n---\n", "purpose: Field required"),
         (GOOD.replace("programs\ninputs", "program\ninputs"), "unknown output 'program'; did you mean programs"),
         (GOOD.replace("[card]", "[cards]"), "unknown input 'cards'; did you mean card"),
-        (GOOD.replace("[card]", "card"), "inputs must be a list"),
+        (GOOD.replace("[card]", "card"), "inputs: Input should be a valid tuple"),
         (GOOD.replace("purpose", "tempo: 1\npurpose"), "unknown entry 'tempo'"),
-        (GOOD.replace("purpose", "temperature: 3\npurpose"), "temperature is 3; it must be a number from 0 to 2"),
-        (GOOD.replace("purpose", "max_tokens: 5\npurpose"), "max_tokens is 5"),
+        (GOOD.replace("purpose", "temperature: 3\npurpose"), "temperature: Input should be less than or equal to 2"),
+        (GOOD.replace("purpose", "max_tokens: 5\npurpose"), "max_tokens: Input should be greater than or equal to 100"),
         (GOOD + "{{operator}}", "unknown part 'operator'; did you mean operators"),
     ],
 )
@@ -62,17 +61,17 @@ def test_a_role_that_cannot_be_used_is_refused_by_file_and_fault(tmp_path, text,
     [
         ("otherwise: evolv", "unknown role 'evolv'; did you mean evolve"),
         ("otherwise: critique", "critique gives no programs"),
-        ("every: {critique: -1}", "every cannot be"),
-        ("every: [critique]", "every cannot be"),
-        ("patience: many", "patience cannot be 'many'"),
-        ("warmup: 1.5", "warmup cannot be 1.5"),
+        ("every: {critique: -1}", "every.critique: Input should be greater than or equal to 0"),
+        ("every: [critique]", "every: Input should be a valid dictionary"),
+        ("patience: many", "patience: Input should be a valid integer"),
+        ("warmup: 1.5", "warmup: Input should be a valid integer"),
         ("impatience: 3", "unknown entry 'impatience'"),
     ],
 )
 def test_a_schedule_that_cannot_be_used_is_refused(tmp_path, text, words):
     (tmp_path / "schedule.yaml").write_text(text)
     with pytest.raises(RoleError, match=re.escape(words)):
-        read_cast([SHIPPED, tmp_path])
+        read_roles([SHIPPED, tmp_path])
 
 
 def test_a_folder_adds_roles_replaces_them_and_brings_prices(tmp_path):
@@ -80,7 +79,7 @@ def test_a_folder_adds_roles_replaces_them_and_brings_prices(tmp_path):
     (tmp_path / "dream.md").write_text(GOOD.replace("name: x", "name: dream"))
     (tmp_path / "schedule.yaml").write_text("every: {dream: 2}\n")
     (tmp_path / "models.yaml").write_text("mine: {usd_in: 0, usd_out: 0}\n")
-    cast = read_cast([SHIPPED, tmp_path])
+    cast = read_roles([SHIPPED, tmp_path])
     assert cast.roles["generate"].prompt == "Write {{programs}}."
     assert cast.schedule.chain(4, dict.fromkeys(cast.roles, True)) == ("dream",)
     assert cast.models["mine"].usd_in == 0 and "gpt-4.1" in cast.models
@@ -88,19 +87,19 @@ def test_a_folder_adds_roles_replaces_them_and_brings_prices(tmp_path):
 
 def test_a_missing_folder_and_a_price_without_numbers_are_named(tmp_path):
     with pytest.raises(RoleError, match="no such folder"):
-        read_cast([SHIPPED, tmp_path / "none"])
-    for prices in (
-        "usd_in: cheap, usd_out: 0",
-        "usd_in: 1, usd_out: 1, as_of: lately",
-        "usd_in: 1, usd_out: 1, as_of: 7",
+        read_roles([SHIPPED, tmp_path / "none"])
+    for prices, where in (
+        ("usd_in: cheap, usd_out: 0", "usd_in"),
+        ("usd_in: 1, usd_out: 1, as_of: lately", "as_of"),
+        ("usd_in: 1, usd_out: 1, as_of: 7", "as_of"),
     ):
         (tmp_path / "models.yaml").write_text(f"mine: {{{prices}}}\n")
-        with pytest.raises(RoleError, match="mine must have usd_in and usd_out"):
-            read_cast([SHIPPED, tmp_path])
+        with pytest.raises(RoleError, match=rf"models\.yaml: mine\.{where}: "):
+            read_roles([SHIPPED, tmp_path])
 
 
 def test_every_price_that_comes_with_evoseg_says_of_when_it_is():
-    models = read_cast([SHIPPED]).models
+    models = read_roles([SHIPPED]).models
     assert all(facts.as_of for name, facts in models.items() if not name.startswith("scripted"))
 
 
@@ -120,5 +119,5 @@ def test_the_schedule_warms_up_then_takes_turns():
 
 def test_the_readme_explains_every_entry():
     text = Path(SHIPPED / "README.md").read_text("utf-8")
-    for name in Schedule.__dataclass_fields__:
+    for name in Schedule.model_fields:
         assert f"`{name}`" in text, name

@@ -1,11 +1,10 @@
 """Parents: by rank, and seldom two of one lineage."""
 
 from collections import Counter
-from dataclasses import replace
 
 from numpy.random import default_rng
 
-from evoseg.llm.schedule import Schedule, akin, draw_parents
+from evoseg.llm.roles import Schedule, are_related, draw_parents
 from tests.llm.helpers import pipeline, scored
 
 LINES = 'a = plane(image, channel="{}")', "b = gaussian(a, sigma={})", "return threshold(b)"
@@ -21,8 +20,8 @@ RANKED = [scored(p, 0.9 - 0.1 * i) for i, p in enumerate([*KIN, RIDGE])]
 
 
 def test_programs_of_mostly_the_same_operators_are_akin():
-    assert akin(KIN[0], KIN[1]) and akin(KIN[0], smoothed("R", 5.0))
-    assert not akin(KIN[0], RIDGE)
+    assert are_related(KIN[0], KIN[1]) and are_related(KIN[0], smoothed("R", 5.0))
+    assert not are_related(KIN[0], RIDGE)
 
 
 def firsts(schedule: Schedule) -> Counter[str]:
@@ -42,8 +41,7 @@ def test_a_second_parent_of_the_same_lineage_is_drawn_less_often():
         assert all(len({s.pipeline.digest for s in pair}) == 2 for pair in pairs)
         return sum(any(s.pipeline == RIDGE for s in pair) for pair in pairs)
 
-    plan = Schedule(temperature=3.0)
-    assert with_ridge(replace(plan, same_lineage=0.01)) > 190 > 150 > with_ridge(replace(plan, same_lineage=1.0))
+    assert with_ridge(Schedule(same_lineage=0.01)) > 190 > 150 > with_ridge(Schedule(same_lineage=1.0))
 
 
 def test_fewer_programs_than_parents_are_all_drawn():

@@ -5,13 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """
 import sys, threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from langchain_core.tracers.langchain import wait_for_all_tracers
 from tests.llm.helpers import asking
-from tests.llm.test_asking import ask
+from tests.llm.test_structured import ask
 from os import environ
 
 seen = []
@@ -38,6 +40,7 @@ print(*(call.fault or "answered" for call in purse.calls.values()), len(seen))
 """
 
 
+@pytest.mark.e2e
 def test_no_trace_is_sent():
     on = dict.fromkeys(("LANGSMITH_TRACING", "LANGSMITH_TRACING_V2", "LANGCHAIN_TRACING_V2"), "true")
     env = {**os.environ, **on, "PYTHONPATH": str(ROOT), "LANGSMITH_API_KEY": "x", "LANGCHAIN_API_KEY": "x"}

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from evoseg.operators import (
     components,
-    masks,
+    mask_filters,
     measures,
     morphology,
     smoothing,
@@ -84,31 +84,37 @@ class TestThresholds:
 class TestMasks:
     def test_logic(self) -> None:
         a, b = np.array([[0, 0, 1, 1]], bool), np.array([[0, 1, 0, 1]], bool)
-        assert masks.mask_and(a, b).tolist() == [[False, False, False, True]]
-        assert masks.mask_or(a, b).tolist() == [[False, True, True, True]]
-        assert masks.mask_minus(a, b).tolist() == [[False, False, True, False]]
-        assert masks.mask_xor(a, b).tolist() == [[False, True, True, False]]
-        assert masks.invert_mask(a).tolist() == [[True, True, False, False]]
-        assert masks.keep_where(np.array([[5, 6, 7, 8]], np.uint8), a).tolist() == [[0, 0, 7, 8]]
+        assert mask_filters.mask_and(a, b).tolist() == [[False, False, False, True]]
+        assert mask_filters.mask_or(a, b).tolist() == [[False, True, True, True]]
+        assert mask_filters.mask_minus(a, b).tolist() == [[False, False, True, False]]
+        assert mask_filters.mask_xor(a, b).tolist() == [[False, True, True, False]]
+        assert mask_filters.invert_mask(a).tolist() == [[True, True, False, False]]
+        assert mask_filters.keep_where(np.array([[5, 6, 7, 8]], np.uint8), a).tolist() == [[0, 0, 7, 8]]
 
     @settings(max_examples=30, deadline=None)
     @given(mask=some_masks, radius=st.integers(1, 9))
     def test_masks_and_planes_open_alike(self, mask: np.ndarray, radius: int) -> None:
         plane = mask.view(np.uint8) * np.uint8(255)
-        np.testing.assert_array_equal(masks.open_mask(mask, radius=radius), morphology.open(plane, radius=radius) > 0)
-        np.testing.assert_array_equal(masks.close_mask(~mask, radius=radius), ~masks.open_mask(mask, radius=radius))
-        np.testing.assert_array_equal(masks.dilate_mask(~mask, radius=radius), ~masks.erode_mask(mask, radius=radius))
+        np.testing.assert_array_equal(
+            mask_filters.open_mask(mask, radius=radius), morphology.open(plane, radius=radius) > 0
+        )
+        np.testing.assert_array_equal(
+            mask_filters.close_mask(~mask, radius=radius), ~mask_filters.open_mask(mask, radius=radius)
+        )
+        np.testing.assert_array_equal(
+            mask_filters.dilate_mask(~mask, radius=radius), ~mask_filters.erode_mask(mask, radius=radius)
+        )
 
     def test_majority_counts_exactly(self) -> None:
         mask = grid("###....", "##.....", ".......", ".......")
-        found = masks.majority(mask, radius=1)
+        found = mask_filters.majority(mask, radius=1)
         assert found[1, 1] and not found[1, 2] and not found[3, 5]
 
     def test_broken_lines_are_joined_and_distant_dots_are_not(self) -> None:
         mask = np.zeros((40, 60), np.bool_)
         for start in (5, 20, 35):
             mask[np.arange(start, start + 9) // 2 + 5, np.arange(start, start + 9)] = True
-        joined = masks.line_close_mask(mask, length=15)
+        joined = mask_filters.line_close_mask(mask, length=15)
         assert cv2.connectedComponents(joined.view(np.uint8))[0] == 2
         assert (joined >= mask).all() and joined.sum() < 3 * mask.sum()
 
@@ -116,15 +122,15 @@ class TestMasks:
         mask = np.zeros((61, 83), np.uint8)
         cv2.polylines(mask, [np.array([[5, 50], [30, 20], [75, 30]])], False, 1, 7)
         cv2.circle(mask, (60, 48), 8, 1, 2)
-        thin = masks.skeleton(mask > 0)
+        thin = mask_filters.skeleton(mask > 0)
         assert (thin <= (mask > 0)).all()
         assert cv2.connectedComponents(thin.view(np.uint8))[0] == cv2.connectedComponents(mask)[0]
-        assert not masks.erode_mask(thin, radius=1).any()
+        assert not mask_filters.erode_mask(thin, radius=1).any()
         assert 70 < thin.sum() < 150
 
     def test_skeletons_are_those_of_zhang_and_suen(self) -> None:
-        mask = masks.majority(np.random.default_rng(1).random((40, 51)) > 0.5, radius=2)
-        np.testing.assert_array_equal(masks.skeleton(mask), thinned(mask))
+        mask = mask_filters.majority(np.random.default_rng(1).random((40, 51)) > 0.5, radius=2)
+        np.testing.assert_array_equal(mask_filters.skeleton(mask), thinned(mask))
 
 
 class TestComponents:

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from evoseg.operators.labels import (
+from evoseg.operators.label_filters import (
     expand_labels,
     keep_area_labels,
     keep_bright_labels,

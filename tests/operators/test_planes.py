@@ -1,15 +1,14 @@
-"""What operators on grey levels promise: intake, smoothing, contrast, arithmetic, curves."""
+"""What operators on grey levels promise: channels, smoothing, contrast, arithmetic, curves."""
 
 import cv2
 import numpy as np
 import pytest
 
 from evoseg.operators import (
-    additive,
     arithmetic,
+    channels,
     contrast,
-    intake,
-    scales,
+    gray,
     smoothing,
 )
 from tests.operators.drawn import disc
@@ -18,52 +17,52 @@ from tests.operators.drawn import disc
 class TestIntake:
     def test_channels_are_red_green_blue_and_the_last_stands_in_for_missing_ones(self) -> None:
         image = np.dstack([np.full((2, 3), v, np.uint8) for v in (10, 20, 30)])
-        assert [intake.plane(image, channel=c)[0, 0] for c in "RGB"] == [10, 20, 30]
-        assert intake.channel(image, index=9)[0, 0] == 30
-        assert intake.plane(image[:, :, :1], channel="B")[0, 0] == 10
-        assert intake.plane(image[:, :, :1], channel="gray")[0, 0] == 10
-        assert intake.plane(image, channel="V")[0, 0] == 30
+        assert [channels.plane(image, channel=c)[0, 0] for c in "RGB"] == [10, 20, 30]
+        assert channels.channel(image, index=9)[0, 0] == 30
+        assert channels.plane(image[:, :, :1], channel="B")[0, 0] == 10
+        assert channels.plane(image[:, :, :1], channel="gray")[0, 0] == 10
+        assert channels.plane(image, channel="V")[0, 0] == 30
 
     def test_native_values_map_to_8_bit_without_a_choice(self) -> None:
         deep = np.array([[[0], [255], [256], [65535]]], np.uint16)
-        assert intake.channel(deep, index=0).tolist() == [[0, 0, 1, 255]]
+        assert channels.channel(deep, index=0).tolist() == [[0, 0, 1, 255]]
         real = np.array([[[-1.0], [0.5], [2.0], [np.nan], [np.inf]]], np.float32)
-        assert intake.channel(real, index=0).tolist() == [[0, 128, 255, 0, 255]]
+        assert channels.channel(real, index=0).tolist() == [[0, 128, 255, 0, 255]]
 
     def test_hue_goes_round_once_in_256_levels(self) -> None:
         colours = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]]], np.uint8)
-        assert intake.plane(colours, channel="H").tolist() == [[0, 85, 171]]
+        assert channels.plane(colours, channel="H").tolist() == [[0, 85, 171]]
 
     def test_mix_is_a_weighted_sum(self) -> None:
         image = np.array([[[100, 150, 20], [200, 10, 0]]], np.uint8)
-        assert intake.mix(image, weights=(-1.0, 2.0, -1.0), offset=5.0).tolist() == [[185, 0]]
-        assert intake.mix(image, weights=(0.5,), offset=0.0).tolist() == [[50, 100]]
-        assert intake.mix(image, weights=(0.0, 0.0, 0.0, 4.0), offset=7.0).tolist() == [[7, 7]]
+        assert channels.mix(image, weights=(-1.0, 2.0, -1.0), offset=5.0).tolist() == [[185, 0]]
+        assert channels.mix(image, weights=(0.5,), offset=0.0).tolist() == [[50, 100]]
+        assert channels.mix(image, weights=(0.0, 0.0, 0.0, 4.0), offset=7.0).tolist() == [[7, 7]]
 
     def test_a_window_shows_faint_16_bit_values_that_the_high_byte_hides(self) -> None:
         image = np.array([[[100], [150], [200], [300]]], np.uint16)
-        assert np.ptp(intake.channel(image, index=0)) <= 1
-        assert intake.window(image, index=0, low=100.0, high=200.0).tolist() == [[0, 128, 255, 255]]
-        assert intake.window(image, index=0, low=200.0, high=100.0).tolist() == [[255, 128, 0, 0]]
-        assert intake.window(image, index=0, low=150.0, high=150.0).tolist() == [[0, 0, 255, 255]]
+        assert np.ptp(channels.channel(image, index=0)) <= 1
+        assert channels.window(image, index=0, low=100.0, high=200.0).tolist() == [[0, 128, 255, 255]]
+        assert channels.window(image, index=0, low=200.0, high=100.0).tolist() == [[255, 128, 0, 0]]
+        assert channels.window(image, index=0, low=150.0, high=150.0).tolist() == [[0, 0, 255, 255]]
 
     def test_window_scales_lift_the_faint(self) -> None:
         image = np.array([[[0.0], [0.25], [1.0]]], np.float32)
-        assert intake.window(image, low=0.0, high=1.0, scale="sqrt").tolist() == [[0, 128, 255]]
+        assert channels.window(image, low=0.0, high=1.0, scale="sqrt").tolist() == [[0, 128, 255]]
         # 255 ln(1 + 255 / 4) / ln 256 = 191.8
-        assert intake.window(image, low=0.0, high=1.0, scale="log").tolist() == [[0, 192, 255]]
+        assert channels.window(image, low=0.0, high=1.0, scale="log").tolist() == [[0, 192, 255]]
 
     def test_percentiles_ignore_a_few_hot_pixels(self) -> None:
         values = np.arange(1000, dtype=np.uint16).reshape(20, 50, 1)
         values[0, 0] = 65535
-        shown = intake.window_percentile(values, low=1.0, high=99.0)
+        shown = channels.window_percentile(values, low=1.0, high=99.0)
         assert abs(int(shown[10, 0]) - 128) <= 1
 
     @pytest.mark.parametrize("scale", ["linear", "log", "sqrt"])
     @pytest.mark.parametrize(("low", "high"), [(1.0, 99.0), (90.0, 20.0), (40.0, 40.0), (0.0, 0.3)])
     def test_a_window_does_not_depend_on_the_type_that_holds_the_values(self, low, high, scale) -> None:
         values = np.random.default_rng(5).integers(20, 90, (43, 31, 2)).astype(np.uint8)
-        for function in (intake.window, intake.window_percentile):
+        for function in (channels.window, channels.window_percentile):
             shown = [
                 function(values.astype(dtype), index=1, low=low, high=high, scale=scale)
                 for dtype in (np.uint8, np.uint16, np.float32)
@@ -74,7 +73,7 @@ class TestIntake:
     def test_window_flat_finds_spots_of_40_counts_on_a_ramp_of_4000(self) -> None:
         ramp = np.broadcast_to(np.linspace(1000, 5000, 90), (61, 90)).astype(np.uint16)
         spot = disc((61, 90), (30, 40), 2, 40, 0)
-        flat = intake.window_flat((ramp + spot)[:, :, None], index=0, sigma=6.0, low=0.0, high=50.0)
+        flat = channels.window_flat((ramp + spot)[:, :, None], index=0, sigma=6.0, low=0.0, high=50.0)
         assert flat.max() > 140
         # Along the edges, too: about a plain mirror the ramp would turn back and stand out by 200 counts.
         assert flat[disc((61, 90), (30, 40), 12, 1, 0) == 0].max() < 12
@@ -82,13 +81,13 @@ class TestIntake:
 
     def test_stains_are_told_apart(self) -> None:
         amount = np.array([0.8, 0.5])
-        colours = np.array(intake.STAINS[:2])
+        colours = np.array(channels.STAINS[:2])
         colours /= np.linalg.norm(colours, axis=1, keepdims=True)
         for other in (0.0, 0.3):
             density = amount[:, None] * np.eye(2) + other * (1 - np.eye(2))
             image = np.rint(256 * 10 ** -(density @ colours) - 1).astype(np.uint8)[None]
-            hematoxylin = intake.plane(image, channel="hematoxylin")[0].astype(float)
-            eosin = intake.plane(image, channel="eosin")[0].astype(float)
+            hematoxylin = channels.plane(image, channel="hematoxylin")[0].astype(float)
+            eosin = channels.plane(image, channel="eosin")[0].astype(float)
             np.testing.assert_allclose(hematoxylin, 200 * density[:, 0], atol=6)
             np.testing.assert_allclose(eosin, 200 * density[:, 1], atol=6)
 
@@ -98,7 +97,7 @@ class TestSmoothing:
     def test_reduced_scale_agrees_with_the_full_gaussian(self, sigma: float) -> None:
         rng = np.random.default_rng(2)
         plane = cv2.GaussianBlur(rng.integers(0, 256, (150, 203)).astype(np.uint8), (0, 0), 1.5)
-        exact = cv2.GaussianBlur(plane.astype(np.float64), (0, 0), sigma, borderType=scales.BORDER)
+        exact = cv2.GaussianBlur(plane.astype(np.float64), (0, 0), sigma, borderType=gray.BORDER)
         off = np.abs(smoothing.gaussian(plane, sigma=sigma) - exact)
         assert off[:, :190].mean() < 0.5 and off[12:-12, 12:-12].max() < 1.9
         assert off.max() < 4  # the last block may reach over the border
@@ -218,8 +217,8 @@ class TestArithmetic:
 
 def test_a_mix_of_a_grey_image_is_that_of_three_equal_colours():
     grey = np.arange(6, dtype=np.uint8).reshape(2, 3, 1) * 20
-    mixed = intake.mix(grey, weights=(0.5, 1.0, -0.5), offset=3.0)
-    colours = intake.mix(np.repeat(grey, 3, axis=2), weights=(0.5, 1.0, -0.5), offset=3.0)
+    mixed = channels.mix(grey, weights=(0.5, 1.0, -0.5), offset=3.0)
+    colours = channels.mix(np.repeat(grey, 3, axis=2), weights=(0.5, 1.0, -0.5), offset=3.0)
     np.testing.assert_array_equal(mixed, colours)
 
 
@@ -227,15 +226,15 @@ def test_curves_are_looked_up_and_added():
     a = np.array([[0, 16, 255], [32, 48, 128]], np.uint8)
     rising = tuple(10.0 * i for i in range(9))
     falling = tuple(100.0 - 10 * i for i in range(9))
-    assert (additive.add_curves(a, a, curves=rising + falling) == 100).all()
+    assert (arithmetic.add_curves(a, a, curves=rising + falling) == 100).all()
     # Level 16 lies 16 / 31.875 of the way from the first point to the second.
     expected = np.rint(np.array([[0, 16, 255], [32, 48, 128]]) / 31.875 * 10)
-    assert np.array_equal(additive.add_curves(a, a, curves=rising + (0.0,) * 9), expected)
-    four = additive.add_curves4(a, a, a, a, curves=rising + falling + (510.0,) * 9 + (-400.0,) * 9)
+    assert np.array_equal(arithmetic.add_curves(a, a, curves=rising + (0.0,) * 9), expected)
+    four = arithmetic.add_curves4(a, a, a, a, curves=rising + falling + (510.0,) * 9 + (-400.0,) * 9)
     assert (four == 210).all()
 
 
 def test_sums_of_curves_are_clipped_and_never_overflow():
     a = np.full((2, 3), 255, np.uint8)
-    assert (additive.add_curves4(a, a, a, a, curves=(510.0,) * 36) == 255).all()
-    assert (additive.add_curves4(a, a, a, a, curves=(-510.0,) * 36) == 0).all()
+    assert (arithmetic.add_curves4(a, a, a, a, curves=(510.0,) * 36) == 255).all()
+    assert (arithmetic.add_curves4(a, a, a, a, curves=(-510.0,) * 36) == 0).all()

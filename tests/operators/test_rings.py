@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from numpy.random import default_rng
 
-from evoseg.base.kinds import Kind
-from evoseg.evolve.growth import useful
+from evoseg.core.kinds import Kind
+from evoseg.evolve.proposers.random_programs import select_usable
+from evoseg.operators.polar import centre_of, flatten_rings
 from evoseg.operators.registry import operators
-from evoseg.operators.rings import centre_of, flatten_rings
 
 SHAPE, CENTRE = (151, 203), (64.3, 118.6)  # non-square on purpose: swapped axes must fail
 
@@ -47,5 +47,5 @@ def test_a_given_centre_is_taken(frame):
 
 def test_only_searches_for_points_draw_it():
     outputs = (Kind.MASK, Kind.LABELS, Kind.POINTS, Kind.GRAY)
-    drawn = {output: {op.name for op in useful(operators(), output)} for output in outputs}
+    drawn = {output: {op.name for op in select_usable(operators(), output)} for output in outputs}
     assert [output for output, names in drawn.items() if "flatten_rings" in names] == [Kind.POINTS]

@@ -8,11 +8,10 @@ from hypothesis import strategies as st
 
 from evoseg.operators import (
     edges,
-    elements,
-    frequency,
     morphology,
     ridges,
     smoothing,
+    structuring,
     texture,
 )
 from tests.operators.drawn import crack, dice, disc, planes
@@ -32,7 +31,7 @@ class TestMorphology:
     def test_the_element_is_round_and_has_the_radius(self, radius: int) -> None:
         point = np.zeros((101, 103), np.uint8)
         point[50, 51] = 1
-        made = elements.dilate_disk(point, radius)
+        made = structuring.dilate_disk(point, radius)
         row, col = np.nonzero(made)
         assert (row.min(), row.max(), col.min(), col.max()) == (50 - radius, 50 + radius, 51 - radius, 51 + radius)
         np.testing.assert_array_equal(made, made[::-1][:101])
@@ -107,7 +106,7 @@ class TestEdgesAndRidges:
             lambda p: edges.log_filter(p, sigma=1.5, polarity="dark"),
             lambda p: edges.dog(p, sigma=1.2, ratio=2.0, polarity="dark"),
             lambda p: morphology.line_tophat(smoothing.gaussian(p, sigma=1.0), length=9, polarity="dark"),
-            lambda p: frequency.bandpass(p, low=4.0, high=12.0, polarity="dark"),
+            lambda p: edges.bandpass(p, low=4.0, high=12.0, polarity="dark"),
         ],
         ids=["hessian", "multiscale", "oriented", "log", "dog", "line_tophat", "bandpass"],
     )

@@ -5,9 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evoseg.operators import registry
 from evoseg.pipeline import Pipeline, read_text
-from evoseg.pipeline.bands import ArrayRows, run_in_bands
+from evoseg.pipeline.running import ArrayRows, run_in_bands, values_in_bands
 from tests.pipeline.programs import programs
 
 
@@ -23,8 +22,6 @@ def picture(rows: int, cols: int, seed: int) -> np.ndarray:
     pipeline=programs(9), seed=st.integers(0, 5), band=st.sampled_from([1, 4000]), held=st.sampled_from([0, 1 << 20])
 )
 def test_any_program_gives_the_same_in_bands(pipeline: Pipeline, seed: int, band: int, held: int) -> None:
-    if any(registry.get(s.operator).needs for s in pipeline.steps):
-        return
     image = picture(900, 37, seed)
     np.testing.assert_array_equal(run_in_bands(pipeline, ArrayRows(image), band=band, held=held), pipeline(image))
 
@@ -65,3 +62,16 @@ def test_only_as_many_rows_are_read_at_a_time_as_the_program_needs(name: str) ->
         assert sum(seen) <= (passes if held == 0 else 2) * 3 * 900  # margins on both sides
         assert shares == sorted(shares)
         assert shares[-1] == 1.0
+
+
+@pytest.mark.parametrize("held", [0, 1 << 20])
+@pytest.mark.parametrize("name", TEXTS)
+def test_values_on_the_way_are_had_from_the_same_run(name: str, held: int) -> None:
+    (body, passes), image = TEXTS[name], picture(900, 37, 1)
+    pipeline = read_text(f"def pipeline(image):\n    return {body}\n")
+    seen.clear()
+    places = range(len(pipeline))
+    found = values_in_bands(pipeline, Counted(image), places, band=37 * 60, held=held)
+    for place, value in zip(places, found, strict=True):
+        np.testing.assert_array_equal(value, pipeline.until(place)(image))
+    assert sum(seen) <= passes * 3 * 900

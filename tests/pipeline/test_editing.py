@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evoseg.base.errors import PipelineError
+from evoseg.core.errors import PipelineError
 from evoseg.operators import registry
 from evoseg.pipeline import IMAGE, Pipeline
-from evoseg.pipeline.editing import graft, shifted, substitute
+from evoseg.pipeline.structure import graft, shift_inputs, substitute
 from evoseg.pipeline.value import step
 from tests.pipeline.programs import programs
 
@@ -65,5 +65,5 @@ def test_grafting_a_step_onto_itself_changes_nothing(pipeline):
 
 @given(programs(), st.integers(0, 5))
 def test_shifting_moves_every_input_but_the_image(pipeline, offset):
-    for old, new in zip(pipeline.steps, shifted(pipeline.steps, offset), strict=True):
+    for old, new in zip(pipeline.steps, shift_inputs(pipeline.steps, offset), strict=True):
         assert [j - offset if j != IMAGE else j for j in new.inputs] == list(old.inputs)

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evoseg.base.kinds import Kind
+from evoseg.core.kinds import Kind
 from evoseg.operators import registry
-from evoseg.operators.parameters import Numbers, Range, Value, on_grid
+from evoseg.operators.parameters import ContentDigest, Numbers, Range, Value
 from evoseg.pipeline import IMAGE, MAX_STEPS, Pipeline, Step, print_text, read_json, read_text, write_json
-from evoseg.pipeline.reader import MAX_BYTES
+from evoseg.pipeline.textform import MAX_BYTES
 from evoseg.pipeline.value import MAX_NUMBERS, step
 from tests.pipeline.programs import ALL, programs, retellings, step_lists
 
@@ -112,6 +112,8 @@ def _another(domain: object, value: Value) -> Value | None:
     if isinstance(domain, Numbers):
         assert isinstance(value, tuple)
         return (domain.low if value[0] != domain.low else domain.high, *value[1:])
+    if isinstance(domain, ContentDigest):
+        return "0" * 32
     return next((word for word in domain.values if word != value), None)
 
 
@@ -177,18 +179,6 @@ def test_swapped_thresholds_of_one_plane_are_the_same_program():
 
     swapped = [step("threshold", 0, level=3, polarity="dark"), step("threshold", 0, level=9)]
     assert Pipeline([step("channel", IMAGE), *swapped, step("mask_and", 1, 2)]) == joined(9, 3)
-
-
-@pytest.mark.parametrize("op", ALL, ids=lambda op: op.name)
-def test_ends_and_defaults_of_every_domain_are_on_the_grid(op):
-    # Otherwise a value could be rounded out of its range, and a printed text could not be read.
-    for p in op.parameters:
-        assert p.check(p.default) == p.default
-        if isinstance(p.domain, Range):
-            assert (on_grid(p.domain.low), on_grid(p.domain.high)) == (p.domain.low, p.domain.high)
-            assert p.check(p.check(p.domain.high)) == p.domain.high
-        if isinstance(p.domain, Numbers):
-            assert (on_grid(p.domain.low), on_grid(p.domain.high)) == (p.domain.low, p.domain.high)
 
 
 @given(st.floats(-1e9, 1e9), st.sampled_from([p for op in ALL for p in op.parameters if isinstance(p.domain, Range)]))

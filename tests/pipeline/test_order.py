@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from numpy.random import default_rng
 
-from evoseg.base.errors import PipelineError
+from evoseg.core.errors import PipelineError
 from evoseg.operators import registry
 from evoseg.pipeline import IMAGE, Pipeline, Step, print_text, read_json, read_text, write_json
-from evoseg.pipeline.reader import OrderWarning
+from evoseg.pipeline.textform import OrderWarning
 from evoseg.pipeline.value import step
 from tests.pipeline.programs import proposals
 
@@ -45,7 +45,7 @@ def contradicting(name: str) -> Pipeline:
 
 
 def test_every_operator_with_a_rule_is_tried_here_and_obeys_it_by_default():
-    ruled = [op for op in registry.operators(optional=True) if op.in_order]
+    ruled = [op for op in registry.operators(retired=True) if op.in_order]
     assert {op.name for op in ruled} == set(CONTRADICTING)
     for op in ruled:
         assert not op.contradiction(tuple(p.default for p in op.parameters))

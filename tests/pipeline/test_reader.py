@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evoseg.base.errors import PipelineError
+from evoseg.core.errors import PipelineError
 from evoseg.pipeline import IMAGE, Pipeline, RevisionWarning, print_text, read_json, read_text, write_json
-from evoseg.pipeline.reader import MAX_BYTES
+from evoseg.pipeline.textform import MAX_BYTES
 from evoseg.pipeline.value import step
 from tests.pipeline.programs import programs
 
@@ -62,7 +62,7 @@ def test_present_revisions_are_not_warned_of():
 
 
 def test_a_text_of_another_form_says_so_before_anything_else():
-    with pytest.raises(PipelineError, match="line 1: the text is of form 2; this evoseg reads form 1"):
+    with pytest.raises(PipelineError, match="line 1: the text has format version 2; this version of evoseg reads 1"):
         read_text("# evoseg 2: plane@1\nlet pipeline = image |> plane\n")
 
 
@@ -294,7 +294,7 @@ def only_our_error(read, text) -> None:
         pass
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(st.text())
 def test_any_text_is_read_or_refused(text):
     only_our_error(read_text, text)
@@ -311,7 +311,7 @@ WORDS = [
 ]
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(programs(5), st.randoms(use_true_random=False))
 def test_any_damaged_program_is_read_or_refused(pipeline, rng):
     only_our_error(read_text, damaged(print_text(pipeline), rng))
@@ -334,7 +334,7 @@ def damaged(text: str, rng: random.Random) -> str:
     return text
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.sampled_from(WORDS[-14:]),

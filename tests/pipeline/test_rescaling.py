@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evoseg.pipeline import read_text, rescale
-from evoseg.pipeline.rescaling import has_lengths
+from evoseg.pipeline.structure import has_lengths
 
 TEXT = """
 def pipeline(image):

@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
-from evoseg.base.errors import PipelineError
-from evoseg.base.kinds import Kind
+from evoseg.core.errors import PipelineError
+from evoseg.core.kinds import Kind
 from evoseg.operators import registry
-from evoseg.pipeline import IMAGE, Pipeline, Step
+from evoseg.operators.network import EXAMPLE_NETWORK
+from evoseg.pipeline import IMAGE, Pipeline, Step, read_text
+from evoseg.pipeline.explaining import pipeline_json, pipeline_text
 from evoseg.pipeline.value import step
 
 
@@ -53,9 +55,7 @@ def test_the_callers_image_is_left_as_it_was():
 @pytest.mark.parametrize(
     ("bad", "word"),
     [
-        (np.zeros((4, 5), np.float64), "float64"),
-        (np.zeros((4, 5), bool), "bool"),
-        (np.zeros((4, 5), np.int32), "int32"),
+        (np.zeros((4, 5), np.complex128), "complex128"),
         (np.zeros((4,), np.uint8), r"\(4,\)"),
         (np.zeros((2, 3, 4, 5), np.uint8), r"\(2, 3, 4, 5\)"),
         (np.zeros((0, 5, 3), np.uint8), r"\(0, 5, 3\)"),
@@ -145,3 +145,15 @@ def test_too_many_numbers_are_refused():
 def test_a_pipeline_knows_the_last_channel_that_it_names():
     assert Pipeline([step("plane", IMAGE, channel="B")]).channels == 1
     assert Pipeline([step("window", IMAGE, index=4), step("channel", IMAGE, index=1), step("add", 0, 1)]).channels == 5
+
+
+def test_a_network_is_explained_in_plain_words():
+    pipeline = read_text("def pipeline(image):\n    return threshold(network(image))\n")
+    text = pipeline_text(pipeline)
+    assert "Ask a small network that was trained on images like these" in text
+    assert (
+        f"{EXAMPLE_NETWORK}.onnx: A network of 6 weights, trained on images of 1 channel; it sees them at full "
+        "resolution. Its planes: foreground, distance, points."
+    ) in text
+    (network,) = pipeline_json(pipeline)["networks"]
+    assert (network["digest"], network["multiply_adds_per_pixel"]) == (EXAMPLE_NETWORK, 6)

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from evoseg.report.eyes import SIDE_PX, data_url, panels
-from evoseg.report.overlays import ANSWER, TRUTH
+from evoseg.drawing import ANSWER, TRUTH
+from evoseg.llm.prompts import SIDE_PX, data_url, panels
 
 TRUTH_MASK = np.zeros((40, 60), bool)
 TRUTH_MASK[10:20, 10:30] = True

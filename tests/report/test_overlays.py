@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.random import default_rng
 
-from evoseg.report.overlays import ANSWER, BOTH, TRUTH, for_eyes, overlay
+from evoseg.drawing import ANSWER, BOTH, TRUTH, draw_overlay, to_rgb
 
 
 def square(shape: tuple[int, int], top: int, left: int, side: int) -> np.ndarray:
@@ -26,7 +26,7 @@ def test_outlines_of_two_squares_have_their_colours_and_meet_in_white():
     image = np.full((60, 90, 3), 90, np.uint8)
     answer = square(image.shape[:2], 10, 10, 30)
     truth = square(image.shape[:2], 10, 25, 30)
-    picture = overlay(image, answer, truth)
+    picture = draw_overlay(image, answer, truth)
     assert picture.shape == image.shape
     assert picture.dtype == np.uint8
     # Left side of the answer, right side of the truth, the upper side they share, an inside and an outside.
@@ -36,7 +36,7 @@ def test_outlines_of_two_squares_have_their_colours_and_meet_in_white():
 
 def test_without_truth_only_the_answer_is_drawn():
     image = np.full((60, 90, 3), 90, np.uint8)
-    picture = overlay(image, square((60, 90), 10, 10, 30))
+    picture = draw_overlay(image, square((60, 90), 10, 10, 30))
     assert colours(picture, [(25, 10), (25, 39), (10, 20)]) == ["answer"] * 3
 
 
@@ -45,33 +45,33 @@ def test_touching_labels_keep_separate_outlines():
     labels = np.zeros((60, 90), np.int32)
     labels[10:40, 10:40] = 1
     labels[10:40, 40:70] = 2
-    assert colours(overlay(image, labels), [(25, 39), (25, 25)]) == ["answer", "image"]
+    assert colours(draw_overlay(image, labels), [(25, 39), (25, 25)]) == ["answer", "image"]
 
 
 def test_a_mask_saved_as_0_and_255_is_one_object():
     image = np.full((60, 90, 3), 90, np.uint8)
     mask = square((60, 90), 10, 10, 30)
-    assert np.array_equal(overlay(image, mask.astype(np.uint8) * 255), overlay(image, mask))
+    assert np.array_equal(draw_overlay(image, mask.astype(np.uint8) * 255), draw_overlay(image, mask))
 
 
 def test_the_arguments_are_left_untouched():
     image = default_rng(20260311).integers(0, 256, (40, 50, 3), np.uint8)
     mask = square((40, 50), 5, 5, 20)
     before = image.copy(), mask.copy()
-    overlay(image, mask, mask)
+    draw_overlay(image, mask, mask)
     assert np.array_equal(image, before[0])
     assert np.array_equal(mask, before[1])
 
 
 def test_8_bit_colours_are_shown_as_they_are():
     image = default_rng(20260311).integers(100, 120, (40, 50, 3), np.uint8)
-    assert np.array_equal(for_eyes(image), image)
+    assert np.array_equal(to_rgb(image), image)
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.float32])
 def test_deep_images_fill_the_eight_bits(dtype):
     image = (1000 + 3 * np.arange(40 * 50)).reshape(40, 50, 1).astype(dtype)
-    shown = for_eyes(image)
+    shown = to_rgb(image)
     assert shown.shape == (40, 50, 3)
     assert (shown.min(), shown.max()) == (0, 255)
 
@@ -90,9 +90,9 @@ def test_deep_images_fill_the_eight_bits(dtype):
 )
 def test_odd_images_are_shown_without_complaint(image):
     answer = np.ones(image.shape[:2], bool)
-    assert overlay(image, answer, ~answer).shape == (*image.shape[:2], 3)
+    assert draw_overlay(image, answer, ~answer).shape == (*image.shape[:2], 3)
 
 
 def test_a_mask_of_another_size_is_refused():
     with pytest.raises(ValueError, match="does not belong"):
-        overlay(np.zeros((40, 50), np.uint8), np.zeros((50, 40), bool))
+        draw_overlay(np.zeros((40, 50), np.uint8), np.zeros((50, 40), bool))

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evoseg.report import charts
-from evoseg.report.overlays import ANSWER, TRUTH
-from evoseg.report.page import Chart, GalleryLine, Page, ScoreLine, StepLine, html, write_page
-from evoseg.report.pictures import (
+from evoseg.drawing import ANSWER, TRUTH, SheetRow
+from evoseg.operators.network import EXAMPLE_NETWORK
+from evoseg.report import figures
+from evoseg.report.figures import (
     answer_picture,
     difference_picture,
     image_picture,
@@ -22,33 +22,40 @@ from evoseg.report.pictures import (
     truth_picture,
     value_picture,
 )
-from evoseg.report.sheet import Row
+from evoseg.report.page import Chart, GalleryLine, Page, ProgramPart, ScoreLine, StepLine, html, save_page
+from evoseg.runs.stored import FrontProgram
 
+FILTERS = "def pipeline(image):\n    return level(channel(image), level=100)\n"
 NASTY = 'a"><script>alert(1)</script>&'
 
 
 @pytest.fixture
-def row() -> Row:
+def row() -> SheetRow:
     truth, answer = np.zeros((40, 60), bool), np.zeros((40, 60), bool)
     truth[5:30, 5:30], answer[10:35, 10:40] = True, True
-    return Row(NASTY, np.full((40, 60, 3), 90, np.uint8), answer, truth, 0.4)
+    return SheetRow(NASTY, np.full((40, 60, 3), 90, np.uint8), answer, truth, 0.4)
 
 
 @pytest.fixture
 def page(row) -> Page:
     history = [(1, 0.1, 0.2), (40, 1.0, 0.6)]
+    steps = [StepLine("x", "Do.", "1 ms", value_picture(row.answer, NASTY))]
     return Page(
         title=NASTY,
         metric="IoU",
         by_pixel=True,
         in_short=["It works.", NASTY],
-        text=f"def pipeline(image): # {NASTY}",
+        answers=["accurate", NASTY],
+        compared=[(NASTY, ["0.5", NASTY])],
+        programs=[
+            ProgramPart(NASTY, f"def pipeline(image): # {NASTY}", [NASTY], steps, {NASTY: NASTY}),
+            ProgramPart("The other one", "def pipeline(image):", (), (), {}),
+        ],
         scores=[ScoreLine("test images", 0.5, 3, "note"), ScoreLine("nothing", 0.0)],
         stem=NASTY,
         image=image_picture(row.image, NASTY),
-        steps=[StepLine("x", "Do.", "1 ms", value_picture(row.answer, NASTY))],
-        gallery=[GalleryLine(NASTY, "the worst", 0.1, (truth_picture(row), answer_picture(row)))],
-        charts=[Chart(NASTY, charts.progress_chart(history, NASTY), NASTY)],
+        gallery=[GalleryLine(NASTY, "the worst", 0.1, (truth_picture(row),), (answer_picture(row),), NASTY)],
+        charts=[Chart(NASTY, figures.progress_chart(history, NASTY), NASTY)],
         per_image=[(NASTY, 0.1)],
         facts=[(NASTY, NASTY)],
     )
@@ -90,7 +97,7 @@ def test_nothing_can_run_and_the_only_style_is_the_one_that_the_policy_names(pag
 
 def test_every_picture_decodes_and_says_what_it_shows(page):
     images = Reader(html(page)).all("img")
-    assert len(images) == 4
+    assert len(images) == 5
     for image in images:
         assert image["alt"]
         assert pixels(image["src"] or "").shape[:2] == (int(image["height"] or 0), int(image["width"] or 0))
@@ -111,14 +118,14 @@ def test_the_difference_has_a_colour_for_each_case():
     truth[:100], answer[:, :150] = True, True
     known = np.ones_like(truth)
     known[150:, 200:] = False
-    picture = difference_picture(Row("a", truth, answer, truth), known)
+    picture = difference_picture(SheetRow("a", truth, answer, truth), known)
     shown = pixels(picture.uri)
     h, w = shown.shape[:2]
     assert tuple(shown[h // 4, w // 4]) == (255, 255, 255)
     assert tuple(shown[h // 4, 3 * w // 4]) == TRUTH
     assert tuple(shown[h * 5 // 8, w // 4]) == ANSWER
     assert len({tuple(shown[r, c]) for r, c in ((h * 5 // 8, w * 5 // 8), (h - 2, w - 2))}) == 2
-    assert "50 % of the truth missed" in picture.words
+    assert "50 % of the ground truth missed" in picture.words
 
 
 def test_a_faint_plane_is_brightened_and_a_bright_one_is_not():
@@ -131,20 +138,27 @@ def test_a_faint_plane_is_brightened_and_a_bright_one_is_not():
 
 
 def test_charts_hold_what_they_are_given():
-    front = [
-        {"number": 1, "search": 0.8, "cost_ms_per_mpx": 12.0},
-        {"number": 2, "search": 0.5, "cost_ms_per_mpx": 1.0},
-    ]
-    assert charts.front_chart(front, (12.0, 0.8), "IoU").count('class="dot"') == 2
-    assert charts.front_chart(front, None, "IoU").count('class="ring"') == 0
-    assert charts.scores_chart({"a": 0.1, "b<": 0.9}, (0.2, 0.8), "MCC").count("<title>") == 2
-    assert charts.scores_chart({"a": -0.4}, None, "MCC").count('class="interval"') == 0
-    assert "random 60 %" in charts.shares_chart({"random": 0.6, "vary": 0.4})
-    assert charts.learning_chart([(1, 0.2), (4, 0.4)], "IoU").count('class="dot"') == 2
-    assert "0.600 after 40" in charts.progress_chart([(1, 0.1, 0.2), (40, 1.0, 0.6)], "IoU")
-    assert "1 evaluations" in charts.progress_chart([(1, 0.0, 0.0)], "IoU")
+    front = [FrontProgram(1, 0.8, 9, 12.0, "d", FILTERS), FrontProgram(2, 0.5, 3, 1.0, "e", FILTERS)]
+    assert figures.front_chart(front, [(12.0, 0.8)], "IoU").count('class="dot"') == 2
+    assert figures.front_chart(front, [], "IoU").count('class="ring"') == 0
+    assert figures.scores_chart({"a": 0.1, "b<": 0.9}, (0.2, 0.8), "MCC").count("<title>") == 2
+    assert figures.scores_chart({"a": -0.4}, None, "MCC").count('class="interval"') == 0
+    assert "random 60 %" in figures.shares_chart({"random": 0.6, "vary": 0.4})
+    assert figures.learning_chart([(1, 0.2), (4, 0.4)], "IoU").count('class="dot"') == 2
+    assert "0.600 after 40" in figures.progress_chart([(1, 0.1, 0.2), (40, 1.0, 0.6)], "IoU")
+    assert "1 evaluations" in figures.progress_chart([(1, 0.0, 0.0)], "IoU")
+
+
+def test_programs_with_a_network_are_marked_and_their_costs_leave_room_for_the_others():
+    network = f'def pipeline(image):\n    return network(image, weights="{EXAMPLE_NETWORK}", output="foreground")\n'
+    front = [FrontProgram(1, 0.8, 1, 1000.0, "d", network), FrontProgram(2, 0.5, 3, 10.0, "e", FILTERS)]
+    svg = figures.front_chart(front, [(1000.0, 0.8), (10.0, 0.5)], "IoU")
+    assert (svg.count('class="dot"'), svg.count('class="network"'), svg.count('class="ring"')) == (1, 1, 2)
+    assert "1000.0 ms per megapixel, with a network" in svg
+    # Costs of 10 and 1000 on a logarithmic scale that begins and ends with them.
+    assert [float(x) for x in re.findall(r'class="ring" cx="([\d.]+)"', svg)] == [620.0, 48.0]
 
 
 def test_a_page_is_written_whole_whatever_the_names_are(page, tmp_path):
-    write_page(page, tmp_path / "new" / "report.html")
+    save_page(page, tmp_path / "new" / "report.html")
     assert (tmp_path / "new" / "report.html").read_text("utf-8") == html(page)

@@ -1,20 +1,22 @@
 """The contact sheet and the curve are written whole, at sensible sizes, whatever the images are called."""
 
+import sys
+from xml.etree import ElementTree
+
 import numpy as np
 import pytest
 from numpy.random import default_rng
 from PIL import Image
 
-from evoseg.report.curve import curve
-from evoseg.report.overlays import ANSWER, TRUTH
-from evoseg.report.sheet import Row, contact_sheet
+from evoseg.drawing import ANSWER, TRUTH, SheetRow, Strip, draw_strips, write_contact_sheet
+from evoseg.report.figures import write_progress
 
 
-def row(stem: str = "007", shape: tuple[int, ...] = (60, 90), score: float | None = 0.55) -> Row:
+def row(stem: str = "007", shape: tuple[int, ...] = (60, 90), score: float | None = 0.55) -> SheetRow:
     image = default_rng(20260311).integers(0, 200, shape, np.uint8)
     mask = np.zeros(shape[:2], bool)
     mask[: shape[0] // 2, shape[1] // 3 :] = True
-    return Row(stem, image, mask, np.roll(mask, shape[0] // 4, axis=0), score)
+    return SheetRow(stem, image, mask, np.roll(mask, shape[0] // 4, axis=0), score)
 
 
 def opened(path) -> np.ndarray:
@@ -28,15 +30,15 @@ def count(picture: np.ndarray, colour: tuple[int, int, int]) -> int:
 
 
 def test_more_images_than_columns_make_further_lines(tmp_path):
-    contact_sheet([row()] * 4, tmp_path / "one.png", title="worst first")
-    contact_sheet([row()] * 5, tmp_path / "two.png", title="worst first")
+    write_contact_sheet([row()] * 4, tmp_path / "one.png", title="worst first")
+    write_contact_sheet([row()] * 5, tmp_path / "two.png", title="worst first")
     one, two = opened(tmp_path / "one.png"), opened(tmp_path / "two.png")
     assert one.shape[1] == two.shape[1]
     assert two.shape[0] > 1.7 * one.shape[0] - 60
 
 
 def test_both_outlines_are_visible_in_every_cell(tmp_path):
-    contact_sheet([row(), row()], tmp_path / "sheet.png", columns=2)
+    write_contact_sheet([row(), row()], tmp_path / "sheet.png", columns=2)
     picture = opened(tmp_path / "sheet.png")[60:]  # below the legend
     for half in (picture[:, : picture.shape[1] // 2], picture[:, picture.shape[1] // 2 :]):
         assert count(half, ANSWER) > 200
@@ -46,13 +48,15 @@ def test_both_outlines_are_visible_in_every_cell(tmp_path):
 def test_a_thin_line_survives_a_large_reduction(tmp_path):
     truth = np.zeros((1500, 2000), bool)
     truth[700, 100:1900] = True
-    contact_sheet([Row("thin", np.zeros((1500, 2000), np.uint8), ~truth & False, truth)], tmp_path / "sheet.png")
+    write_contact_sheet(
+        [SheetRow("thin", np.zeros((1500, 2000), np.uint8), ~truth & False, truth)], tmp_path / "sheet.png"
+    )
     assert count(opened(tmp_path / "sheet.png")[60:], TRUTH) > 300
 
 
 def test_without_truth_the_legend_names_the_answer_only(tmp_path):
     known = row()
-    contact_sheet([Row("new", known.image, known.answer)], tmp_path / "sheet.png")
+    write_contact_sheet([SheetRow("new", known.image, known.answer)], tmp_path / "sheet.png")
     assert count(opened(tmp_path / "sheet.png"), TRUTH) == 0
 
 
@@ -60,46 +64,92 @@ def test_without_truth_the_legend_names_the_answer_only(tmp_path):
     "stem", ["", "Zürich № 7", "細胞_γ", "a\nb\tc", "\udcff\udc80", "x" * 300, "🔬", "\x00\x1b[31m"]
 )
 def test_any_name_makes_a_caption(tmp_path, stem):
-    contact_sheet([row(stem), row(stem, score=None)], tmp_path / "sheet.png", title=stem)
+    write_contact_sheet([row(stem), row(stem, score=None)], tmp_path / "sheet.png", title=stem)
     assert opened(tmp_path / "sheet.png").size
+
+
+def test_without_fonts_in_the_system_latin_names_are_written_and_others_are_boxes(tmp_path, monkeypatch):
+    for name in ("XDG_DATA_HOME", "XDG_DATA_DIRS"):
+        monkeypatch.setenv(name, str(tmp_path / "empty"))
+
+    def written(stem: str) -> np.ndarray:
+        write_contact_sheet([row(stem, score=None)], tmp_path / "sheet.png")
+        return opened(tmp_path / "sheet.png")[-40:]  # the caption
+
+    assert not (written("Zürich é") == written("")).all()
+    assert (written("細胞") != written("")).any()
+    if sys.platform == "linux":  # elsewhere the fonts of the system are not found by these variables
+        np.testing.assert_array_equal(written("Zürich é"), written("Zurich e"))
 
 
 @pytest.mark.parametrize("shape", [(5, 7), (1, 1), (3, 1000), (1000, 3), (1, 4000), (700, 900, 3), (40, 50, 6)])
 def test_any_size_fits_into_a_cell(tmp_path, shape):
-    contact_sheet([row(shape=shape), row()], tmp_path / "sheet.png")
+    write_contact_sheet([row(shape=shape), row()], tmp_path / "sheet.png")
     assert max(opened(tmp_path / "sheet.png").shape) < 1000
 
 
 def test_16_bit_images_are_shown(tmp_path):
     image = default_rng(20260311).integers(5000, 5200, (60, 90, 1)).astype(np.uint16)
     known = row()
-    contact_sheet([Row("deep", image, known.answer, known.truth)], tmp_path / "sheet.png")
+    write_contact_sheet([SheetRow("deep", image, known.answer, known.truth)], tmp_path / "sheet.png")
     assert opened(tmp_path / "sheet.png")[80:200, 40:200].std() > 30
 
 
 def test_no_images_make_an_empty_sheet(tmp_path):
-    contact_sheet([], tmp_path / "sheet.png", title="nothing to show")
+    write_contact_sheet([], tmp_path / "sheet.png", title="nothing to show")
     assert opened(tmp_path / "sheet.png").size
 
 
 def test_a_failed_sheet_leaves_the_old_one_and_nothing_else(tmp_path):
     path = tmp_path / "sheet.png"
-    contact_sheet([row()], path)
+    write_contact_sheet([row()], path)
     before = path.read_bytes()
     with pytest.raises(ValueError, match="does not belong"):
-        contact_sheet([Row("wrong", np.zeros((9, 9), np.uint8), np.zeros((8, 9), bool))], path)
+        write_contact_sheet([SheetRow("wrong", np.zeros((9, 9), np.uint8), np.zeros((8, 9), bool))], path)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["sheet.png"]
 
 
 def test_forty_images_stay_a_few_megabytes(tmp_path):
-    contact_sheet([row(str(k), (300, 400, 3)) for k in range(40)], tmp_path / "sheet.png")
+    write_contact_sheet([row(str(k), (300, 400, 3)) for k in range(40)], tmp_path / "sheet.png")
     # Noise is the worst case for PNG; photographs take about a third.
     assert (tmp_path / "sheet.png").stat().st_size < 12e6
 
 
 @pytest.mark.parametrize("history", [[], [[1, 0.1, 0.2]], [[5, 0.1, 0.2], [60, 1.0, 0.4], [2210, 60.0, 0.61]]])
 def test_the_curve_is_drawn_from_any_history(tmp_path, history):
-    curve(history, tmp_path / "new" / "curve.png")
-    assert opened(tmp_path / "new" / "curve.png").shape[1] > 800
+    write_progress(history, tmp_path / "new" / "curve.svg", "IoU")
+    svg = ElementTree.parse(tmp_path / "new" / "curve.svg").getroot()
+    assert svg.tag == "{http://www.w3.org/2000/svg}svg" and svg.get("viewBox") == "0 0 640 280"
     assert len(list((tmp_path / "new").iterdir())) == 1
+
+
+def strip(image: np.ndarray, mask: np.ndarray | None, **words: str) -> np.ndarray:
+    return draw_strips([Strip([(image, mask)], "plates", **words)])
+
+
+def test_a_strip_has_a_line_of_pictures_and_strips_lie_below_each_other():
+    image = np.full((60, 90, 3), 120, np.uint8)
+    one = draw_strips([Strip([(image, None)] * 3, "plates")])
+    two = draw_strips([Strip([(image, None)] * 3, "plates"), Strip([(image, None)], "cells")], title="two")
+    assert one.shape[1] == two.shape[1] == 1220 and two.shape[0] - one.shape[0] > 384
+    assert count(two[56 : one.shape[0]], (120, 120, 120)) > 2.9 * count(two[one.shape[0] :], (120, 120, 120)) > 1e5
+
+
+def test_an_object_that_the_picture_cuts_has_no_outline_along_the_cut():
+    image, mask = np.full((100, 100, 3), 120, np.uint8), np.zeros((100, 100), bool)
+    mask[:50] = True  # one edge across the picture, 384 px wide and two or three lines of pixels thick
+    assert 384 < count(strip(image, mask)[56:], TRUTH) < 4 * 384
+
+
+def test_very_dark_pictures_are_brightened_and_others_are_not():
+    ramp = np.broadcast_to(np.linspace(0, 40, 100).astype(np.uint8)[None, :, None], (100, 100, 3))
+    assert 170 < strip(ramp, None)[200:300, 20:404].max() < 190
+    assert count(strip(ramp + 80, None)[60:436, 20:404], (120, 120, 120)) > 1000
+
+
+def test_a_badge_is_printed_in_the_corner_of_each_picture():
+    image = np.full((100, 100, 3), 120, np.uint8)
+    plain, marked = strip(image, None), strip(image, None, badge="drawn")
+    changed = np.nonzero((plain != marked).any(axis=2))
+    assert len(changed[0]) > 500 and changed[0].max() < 56 + 40 and changed[1].max() < 20 + 80

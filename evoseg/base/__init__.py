@@ -1,1 +1,0 @@
-"""What every other package stands on: kinds of value, errors, keyed random streams."""

@@ -1,0 +1,147 @@
+"""`evoseg check`, `describe`, `critique` and `similar`: what is in a dataset, and what is known about ones like it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from evoseg.cli.shared import AXES, BASE_URL, CHANNEL, JSON, LIBRARY, PAGE, ROLES, USD, chosen
+
+_DATASET = typer.Argument(metavar="DATASET", help="Folder with images/ and masks/.")
+
+
+def check(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Folder with images and masks.")],
+    axes: Annotated[str, AXES] = "",
+    page: Annotated[str, PAGE] = "",
+    channel: Annotated[str, CHANNEL] = "",
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """Check a dataset, and list all errors at once.
+
+    Prints the layout, statistics, splits, errors and warnings. The exit code is 1 if there is an error.
+    """
+    import json
+
+    from evoseg.datasets.checking import check as check_folder
+
+    found = check_folder(dataset.expanduser(), chosen(axes, page, channel))
+    print(json.dumps(found.as_json(), indent=1) if as_json else found)
+    raise typer.Exit(0 if found.ok else 1)
+
+
+def describe(
+    dataset: Annotated[Path, _DATASET],
+    agent: Annotated[
+        str,
+        typer.Option(
+            metavar="MODEL",
+            help="Language model that also describes the images in words, as openai:MODEL (default: none).",
+            show_default=False,
+        ),
+    ] = "none",
+    base_url: Annotated[str | None, BASE_URL] = None,
+    llm_usd: Annotated[float, USD] = 2.0,
+    roles: Annotated[Path | None, ROLES] = None,
+    axes: Annotated[str, AXES] = "",
+    page: Annotated[str, PAGE] = "",
+    channel: Annotated[str, CHANNEL] = "",
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """Describe a dataset: the sizes of its objects, and how they stand out in each plane.
+
+    This is the data card that a language model gets. With --agent, the model's own description is added.
+    """
+    import json
+
+    from evoseg.llm.consulting import card_text
+    from evoseg.llm.consulting import describe as described
+    from evoseg.runs.opening import open_data
+
+    model = None if agent == "none" else agent
+    data = open_data(dataset, chosen(axes, page, channel))
+    document = described(data, model, base_url=base_url, llm_usd=llm_usd, roles=roles)
+    print(json.dumps(document, indent=1) if as_json else card_text(document))
+
+
+def critique(
+    pipeline: Annotated[
+        str,
+        typer.Argument(
+            metavar="PIPELINE",
+            help="Pipeline file, or folder or id of a run, which is its readable pipeline; RUN#3 is number 3 of its "
+            "Pareto front.",
+        ),
+    ],
+    dataset: Annotated[Path, _DATASET],
+    agent: Annotated[str, typer.Option(metavar="MODEL", help="Language model, as openai:MODEL.")],
+    base_url: Annotated[str | None, BASE_URL] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            help="Metric by which the worst images are chosen (default: iou, ap50 or f1, by what the pipeline gives).",
+            show_default=False,
+        ),
+    ] = None,
+    llm_usd: Annotated[float, USD] = 2.0,
+    roles: Annotated[Path | None, ROLES] = None,
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """Ask a language model what a pipeline gets wrong.
+
+    The model is shown search images only, never test images.
+    """
+    import json
+
+    from evoseg.llm.consulting import critique as criticised
+    from evoseg.llm.consulting import critique_text
+    from evoseg.runs.opening import open_data
+    from evoseg.runs.pipeline_files import read_filters, reading_of
+
+    program, data = read_filters(pipeline), open_data(dataset, reading_of(pipeline))
+    document = criticised(program, data, agent, metric, base_url=base_url, llm_usd=llm_usd, roles=roles)
+    print(json.dumps(document, indent=1) if as_json else critique_text(document))
+
+
+def similar(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Folder with images/ and, if possible, masks/.")],
+    k: Annotated[int, typer.Option("-k", help="Number of tasks to list.")] = 5,
+    library: Annotated[str, LIBRARY] = "default",
+    task: Annotated[
+        str,
+        typer.Option(metavar="TASK", help="binary, instances or points; auto takes what the dataset holds."),
+    ] = "auto",
+    axes: Annotated[str, AXES] = "",
+    page: Annotated[str, PAGE] = "",
+    channel: Annotated[str, CHANNEL] = "",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.png",
+            help="Picture to write, with these images above those of the similar tasks (default: none).",
+            show_default=False,
+        ),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out if it exists.")] = False,
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """Find the solved tasks that are most like a dataset, and say why.
+
+    The images are compared by a network that was trained on photographs and, if there are masks, what is sought is
+    compared by its size, shape and contrast. If nothing like the dataset has been solved, this is said before the
+    nearest tasks are listed. The picture shows images of your own tasks, of bundled tasks whose licence allows it, and
+    drawn stand-ins for others.
+    """
+    import json
+    import sys
+
+    from evoseg.library.similar_tasks import similar as find_similar
+    from evoseg.runs.run_folder import refuse_existing
+
+    refuse_existing([out] if out else [], overwrite=overwrite)
+    found = find_similar(dataset, k, task=task, library=library, reading=chosen(axes, page, channel))
+    print(json.dumps(found.as_json(), indent=1) if as_json else found)
+    if out:
+        found.save(out)
+    elif not as_json:
+        print("--out FILE.png writes a picture of your images above those of these tasks.", file=sys.stderr)

@@ -1,0 +1,458 @@
+"""`evoseg apply` and `evoseg score`: a finished pipeline on images."""
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from evoseg.cli.shared import ALLOW_CODE, AXES, CHANNEL, PAGE, chosen
+from evoseg.core.notes import NotePrinter
+
+if TYPE_CHECKING:
+    from evoseg.datasets.dataset import Dataset
+    from evoseg.datasets.reading import ReadOptions
+    from evoseg.inference.apply import Applied
+    from evoseg.inference.multiclass import ClassPipeline
+    from evoseg.pipeline import Pipeline
+
+_QUIET_S = 3.0
+"""Shortest time between two lines about progress."""
+
+_NAMED = 5
+"""Images that are named at most."""
+
+_PIPELINE = typer.Argument(
+    metavar="PIPELINE",
+    help="Pipeline file (.evo or .json), or folder or id of a run, which is its recommended pipeline; RUN#readable and "
+    "RUN#accurate name one of its two, RUN#3 number 3 of its Pareto front. For "
+    "several classes: the folder or id of their search, or its classes.json.",
+)
+
+
+def apply(
+    pipeline: Annotated[str, _PIPELINE],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGES", help="Images and folders of images.")],
+    out: Annotated[Path, typer.Option(help="Folder for masks/ and overlays/.")],
+    workers: Annotated[
+        int, typer.Option(help="Number of images processed at the same time; memory use grows with it.", min=1, max=256)
+    ] = 1,
+    table: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.csv", help="CSV file to write with the measurements of every object.", show_default=False
+        ),
+    ] = None,
+    image_table: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.csv",
+            help="CSV file to write with one line per image: what was found, how far it can be trusted (0 to 1), and "
+            "whether the image is unfamiliar.",
+            show_default=False,
+        ),
+    ] = None,
+    trust: Annotated[
+        bool,
+        typer.Option(
+            "--trust/--no-trust",
+            help="Also run the other pipelines of the run, at most four, to tell how far each result can be trusted.",
+        ),
+    ] = True,
+    doubt: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder for a grey picture per image that is bright where the result is in doubt.",
+            show_default=False,
+        ),
+    ] = None,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", help="Also process subfolders, and keep their structure in OUT.")
+    ] = False,
+    axes: Annotated[str, AXES] = "",
+    page: Annotated[
+        str,
+        typer.Option(
+            metavar="N|all",
+            help="Page of TIFF stacks, counted from 0 (T=0,Z=3 if there are two axes); all segments each page.",
+            show_default=False,
+        ),
+    ] = "",
+    channel: Annotated[str, CHANNEL] = "",
+    skip_existing: Annotated[
+        bool,
+        typer.Option(
+            "--skip-existing",
+            help="Skip images that already have a result and an overlay, to continue an interrupted batch.",
+        ),
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace masks, overlays and table.")] = False,
+    allow_code: Annotated[bool, ALLOW_CODE] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Segment images with a pipeline.
+
+    A mask is written to OUT/masks/NAME.png (0 and 255; for several classes, the class of each pixel), objects to
+    OUT/masks/NAME.tif (32 bits, one number per object), and points to OUT/points/NAME.csv. An overlay for viewing is
+    written to OUT/overlays/NAME.png. A pipeline for registration takes folders with pairs/ and writes OUT/shifts.csv.
+    Files are read as they were for the search, so page and channel need not be given again. The pipeline's parameters
+    are used as they are; nothing is fitted. If images differ from those that the pipeline was made for, a warning or an
+    error says so once for each kind of difference. An image is called unfamiliar if it looks unlike those that the
+    pipeline was made for; trust is 1 where all pipelines of the run agree on the result. If an image fails, the others
+    are still segmented, and the exit code is 1. TIFF images of any size are processed strip by strip.
+    """
+    import json
+
+    from evoseg.core.kinds import Kind
+    from evoseg.inference import apply as applying
+    from evoseg.inference.multiclass import read_others, read_program
+    from evoseg.pipeline import Pipeline
+
+    program, reading = read_program(pipeline, allow_code=allow_code)
+    reading = chosen(axes, "" if page == applying.ALL else page, channel).or_else(reading)
+    if isinstance(program, Pipeline) and program.output is Kind.GRAY:
+        _refuse_for_pairs(table=table is not None, other=recursive or skip_existing or page == applying.ALL)
+        raise typer.Exit(_register(program, images, reading, out, workers, overwrite=overwrite, as_json=as_json))
+    watch = _Watch()
+    found = applying.apply(
+        program,
+        images,
+        out,
+        recursive=recursive,
+        axes=reading.axes,
+        page=applying.ALL if page == applying.ALL else reading.page,
+        channel=reading.channel,
+        table=table,
+        image_table=image_table,
+        trust=trust,
+        others=read_others(pipeline, program) if trust else None,
+        doubt=doubt,
+        skip_existing=skip_existing,
+        overwrite=overwrite,
+        workers=workers,
+        on_listed=watch.set_total,
+        on_progress=watch.show_share,
+        on_result=watch.add_result,
+    )
+    _print_errors([*watch.rest(), *applying.describe_differences(found, refused=True)])
+    failed = [result for result in found if result.fault]
+    if as_json:
+        print(json.dumps({"pipeline": program.digest, "images": [_row(result) for result in found]}, indent=1))
+    else:
+        print(_applied_text(found, [("table", table), ("images", image_table), ("doubt", doubt)], trust=trust))
+    raise typer.Exit(1 if failed else 0)
+
+
+def _refuse_for_pairs(*, table: bool, other: bool) -> None:
+    """Refuse options that mean nothing where pairs of images are registered."""
+    from evoseg.core.errors import PipelineError, SettingsError
+
+    if table:
+        raise PipelineError(
+            "the pipeline returns planes for registration, which contain no objects. Leave out --table."
+        )
+    if other:
+        raise SettingsError(
+            "the pipeline registers pairs of images, for which there is no --recursive, --skip-existing or --page all. "
+            "Leave them out."
+        )
+
+
+def _register(
+    program: "Pipeline",
+    folders: list[Path],
+    reading: "ReadOptions",
+    out: Path,
+    workers: int,
+    *,
+    overwrite: bool,
+    as_json: bool,
+) -> int:
+    """Write the shifts of pairs of images and return the exit code."""
+    import json
+
+    from evoseg.inference import register as registering
+    from evoseg.runs.run_folder import make_folder, refuse_existing
+
+    refuse_existing([out.expanduser() / registering.TABLE], overwrite=overwrite)
+    shifts, found, telling = registering.register_pairs(program, folders, workers, reading), [], NotePrinter()
+    make_folder(out.expanduser())
+    try:
+        for one in shifts:
+            found.append(one)
+            if one.fault:
+                _print_errors(telling.lines(one.fault))
+    except KeyboardInterrupt as error:
+        path = registering.write_shifts(found, out, overwrite=overwrite)
+        error.add_note(f"the results so far are in {path}")
+        raise
+    _print_errors(telling.rest())
+    path = registering.write_shifts(found, out, overwrite=overwrite)
+    done = [one for one in found if not one.fault]
+    if as_json:
+        pairs = [
+            {"name": one.stem} | ({"fault": one.fault} if one.fault else {"dy": one.shift[0], "dx": one.shift[1]})
+            for one in found
+        ]
+        print(json.dumps({"pipeline": program.digest, "shifts": str(path.absolute()), "pairs": pairs}, indent=1))
+    else:
+        print(f"{len(done)} of {len(found)} pairs registered\nshifts    {path}")
+    return 0 if len(done) == len(found) else 1
+
+
+def _print_errors(lines: "Iterable[str]") -> None:
+    """Print errors about images on stderr."""
+    for line in lines:
+        print(f"error: {line}", file=sys.stderr)
+
+
+class _Watch:
+    """Prints the progress on stderr every few seconds."""
+
+    def __init__(self) -> None:
+        self._n_images = 0
+        self._n_done = 0
+        self._telling = NotePrinter()
+        self._printed_s = monotonic()
+
+    def set_total(self, n_images: int) -> None:
+        """Set how many images there are."""
+        self._n_images = n_images
+
+    def add_result(self, result: "Applied") -> None:
+        """Count an image, and say why it failed, unless others will have failed for the same reason."""
+        self._n_done += 1
+        if result.fault and not result.unlike:
+            _print_errors(self._telling.lines(result.fault))
+        self._tell(f"{self._n_done} of {self._n_images} images")
+
+    def rest(self) -> list[str]:
+        """Return how many errors of each kind were not printed."""
+        return self._telling.rest()
+
+    def show_share(self, stem: str, share: float) -> None:
+        """Show the progress of a large image."""
+        self._tell(f"{self._n_done} of {self._n_images} images, {stem} {100 * share:.0f} %")
+
+    def _tell(self, words: str) -> None:
+        if monotonic() - self._printed_s >= _QUIET_S:
+            self._printed_s = monotonic()
+            print(words, file=sys.stderr, flush=True)
+
+
+def _row(result: "Applied") -> dict[str, object]:
+    if result.fault:
+        return {"name": result.stem, "fault": result.fault}
+    name = "points" if result.answer.suffix == ".csv" else "mask"
+    files = {name: str(result.answer.absolute()), "overlay": str(result.overlay.absolute())}
+    if result.skipped:
+        return {"name": result.stem, **files, "skipped": True}
+    objects = {} if result.count is None else {"objects": result.count}
+    return {
+        "name": result.stem,
+        **files,
+        "foreground_share": result.share,
+        **objects,
+        "seconds": round(result.seconds, 6),
+        "trust": result.trust,
+        "unfamiliar": result.unfamiliar,
+        "distance": result.distance,
+    }
+
+
+def _applied_text(found: "list[Applied]", written: list[tuple[str, Path | None]], *, trust: bool) -> str:
+    done = [result for result in found if not result.fault and not result.skipped]
+    skipped = [result for result in found if not result.fault and result.skipped]
+    failed = len(found) - len(done) - len(skipped)
+    pixels, seconds = sum(r.pixels for r in done), sum(r.seconds for r in done)
+    lines = [f"{len(done)} of {len(found)} images segmented"]
+    lines[0] += f", {len(skipped)} skipped because they have results" if skipped else ""
+    lines[0] += f", {failed} failed (see above)" if failed else ""
+    if done:
+        share = 100 * sum(r.share * r.pixels for r in done) / pixels
+        n_found = sum(r.count or 0 for r in done)
+        if done[0].answer.suffix == ".csv":
+            lines[0] += f"; {n_found} {'point' if n_found == 1 else 'points'} in {pixels / 1e6:.1f} Mpx"
+        else:
+            lines[0] += f"; foreground {share:.1f} % of {pixels / 1e6:.1f} Mpx"
+            lines[0] += "" if done[0].count is None else f", {n_found} objects"
+        lines.append(f"{pixels / 1e6 / max(seconds, 1e-9):.1f} Mpx/s in the pipeline, without reading and writing")
+        lines += [*([_trust_text(done)] if trust else []), *_familiarity_text(done)]
+    if some := [*done, *skipped]:
+        n_folders = some[0].stem.count("/") + 1
+        lines += [
+            f"results   {some[0].answer.parents[n_folders - 1]}",
+            f"overlays  {some[0].overlay.parents[n_folders - 1]}",
+        ]
+    lines += [f"{name:10s}{path}" for name, path in written if path]
+    return "\n".join(lines)
+
+
+def _trust_text(done: "list[Applied]") -> str:
+    """Say how far the results can be trusted, and which ones least."""
+    known = sorted((result.trust, result.stem) for result in done if result.trust is not None)
+    if not known:
+        return (
+            "trust     unknown: there is no result.json of the search beside the pipeline, with other pipelines to "
+            "compare with"
+        )
+    least = ", ".join(f"{stem} {value:.2f}" for value, stem in known[:_NAMED])
+    return f"trust     mean {sum(value for value, _ in known) / len(known):.2f}; lowest: {least}"
+
+
+def _familiarity_text(done: "list[Applied]") -> list[str]:
+    """Name the images that look unlike those that the pipeline was made for; nothing if that is not known."""
+    if all(result.unfamiliar is None for result in done):
+        return []
+    strange = [result.stem for result in done if result.unfamiliar]
+    if not strange:
+        return ["familiar  all images look like those that the pipeline was made for"]
+    more = f" and {len(strange) - _NAMED} more" if len(strange) > _NAMED else ""
+    images = "image looks" if len(strange) == 1 else "images look"
+    named = ", ".join(strange[:_NAMED])
+    return [f"unfamiliar: {len(strange)} {images} unlike those that the pipeline was made for: {named}{more}"]
+
+
+def score(
+    pipeline: Annotated[str, _PIPELINE],
+    dataset: Annotated[
+        Path, typer.Argument(metavar="DATASET", help="Folder with images/ and masks/, points/, or pairs/.")
+    ],
+    split: Annotated[
+        str, typer.Option(help="Images to score: test, search, selection, or all (every labelled image).")
+    ] = "test",
+    task: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.py", help="Python file that defines your own task; its code is run.", show_default=False
+        ),
+    ] = None,
+    radius: Annotated[
+        float | None,
+        typer.Option(
+            help="Largest distance in px at which points match (default: from the run or dataset.yaml, else 6).",
+            show_default=False,
+        ),
+    ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            help="Metric to list per image: iou, dice, mcc ...; ap50 ... for objects (default: that of the run, else "
+            "the first).",
+            show_default=False,
+        ),
+    ] = None,
+    axes: Annotated[str, AXES] = "",
+    page: Annotated[str, PAGE] = "",
+    channel: Annotated[str, CHANNEL] = "",
+    allow_code: Annotated[bool, ALLOW_CODE] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Score a pipeline on a dataset.
+
+    Prints the mean of every metric, how many objects were missed and how many false alarms there were, and one metric
+    image by image. The pipeline's parameters are used as they are;
+    nothing is fitted. In a pipeline for classes, each class is scored as foreground.
+    """
+    import json
+    from dataclasses import asdict
+
+    from evoseg.core.errors import SettingsError
+    from evoseg.evolve.tasks.task_kinds import check_names, resolve_task
+    from evoseg.inference import score as scoring
+    from evoseg.inference.multiclass import ClassPipeline, read_program
+    from evoseg.metrics import metric_name
+    from evoseg.metrics.detections import worst_image
+    from evoseg.runs.opening import dataset_name, open_data
+    from evoseg.runs.stored import count_looks, read_metric, read_radius
+
+    own = None if task is None else resolve_task(task)
+    metric = None if metric is None else metric_name(metric)
+    check_names(own or "auto", metric)
+    program, reading = read_program(pipeline, allow_code=allow_code)
+    data = open_data(dataset, chosen(axes, page, channel).or_else(reading))
+    if isinstance(program, ClassPipeline):
+        if own is not None or radius is not None:
+            raise SettingsError("classes are scored as foreground. Leave out --task and --radius.")
+        print(_class_scores(pipeline, program, data, split, metric, as_json=as_json))
+        return
+    kind = scoring.find_task_kind(program, own)
+    if metric is None and (of_run := read_metric(pipeline)) in kind.metrics:
+        metric = of_run  # else it is a run of your own task, which --task did not name here
+    radius = read_radius(pipeline) if radius is None else radius
+    scores = scoring.score(program, data, split, task=own, radius=radius, metric=metric)
+    metric, per_image = scores.metric, scores.of(scores.metric)
+    looks = count_looks(pipeline, "score", program.digest, data, per_image)
+    if not as_json:
+        print(f"{scores}{_looks_text(pipeline, looks)}")
+        return
+    document = {
+        "dataset": dataset_name(data),
+        "dataset_digest": data.survey.digest,
+        "digest": program.digest,
+        "split": split,
+        "n_images": len(per_image),
+        "metric": metric,
+        "radius_px": scores.radius,
+        "score": scores.mean[metric],
+        "interval": scoring.bootstrap_interval(list(per_image.values())),
+        "all_metrics": scores.mean,
+        "per_image": scores.per_image,
+        "detections": {stem: asdict(one) for stem, one in scores.detections.items()},
+        "worst": worst_image(scores.detections),
+        "looks": looks,
+    }
+    print(json.dumps(document, indent=1))
+
+
+def _looks_text(source: str, looks: int | None) -> str:
+    """Say how often the test images of a run have been looked at, if these are some."""
+    if looks is None:
+        return ""
+    run = source.rpartition("#")[0] or source
+    ending = {1: "st", 2: "nd", 3: "rd"}.get(looks % 10 * (looks // 10 % 10 != 1), "th")
+    return (
+        f"\nThis is the {looks}{ending} use of the test images of run {run}, including the search. If you "
+        "choose a pipeline by such scores, they are no longer held-out scores."
+    )
+
+
+def _class_scores(
+    source: str, program: "ClassPipeline", data: "Dataset", split: str, metric: str | None, *, as_json: bool
+) -> str:
+    import json
+
+    from evoseg.evolve.tasks.task_kinds import check_names
+    from evoseg.inference.multiclass import find_classes_file, mean_over_classes, read_document, score_classes
+    from evoseg.metrics import METRIC_LABELS
+    from evoseg.runs.opening import dataset_name
+    from evoseg.runs.stored import count_looks
+
+    file = find_classes_file(source)
+    metric = metric or (read_document(file).get("metric") if file else None) or "iou"
+    check_names("binary", metric)
+    per_image = score_classes(program, data, split, metric)
+    by_class = {name: sum(scores.values()) / len(scores) for name, scores in per_image.items()}
+    stems = next(iter(per_image.values()))
+    n_images = len(stems)
+    looks = count_looks(source, "score", program.digest, data, stems)
+    if as_json:
+        document = {"dataset": dataset_name(data), "digest": program.digest, "split": split, "n_images": n_images}
+        document |= {"looks": looks}
+        document |= {
+            "metric": metric,
+            "score": mean_over_classes(per_image),
+            "by_class": by_class,
+            "per_image": per_image,
+        }
+        return json.dumps(document, indent=1)
+    lines = [
+        f"{dataset_name(data)}: {METRIC_LABELS[metric]} of classes, mean over {n_images} images of the split {split}"
+    ]
+    lines += [f"  {value:7.3f}  {name}" for name, value in by_class.items()]
+    return "\n".join([*lines, f"  {mean_over_classes(per_image):7.3f}  mean of the classes"]) + _looks_text(
+        source, looks
+    )

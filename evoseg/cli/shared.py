@@ -1,0 +1,156 @@
+"""Options that several commands share, and those of a search, made from `SearchOptions`."""
+
+from collections.abc import Callable
+from functools import wraps
+from inspect import Parameter, signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from evoseg.core.deprecation import warn_deprecated
+
+if TYPE_CHECKING:
+    from evoseg.datasets.reading import ReadOptions
+    from evoseg.runs.options import FlatOption, SearchOptions
+
+AXES = typer.Option(
+    metavar="AXES",
+    help="Axes of TIFF stacks, such as CYX, if the files do not give them or give wrong ones.",
+    show_default=False,
+)
+PAGE = typer.Option(
+    metavar="N", help="Page of TIFF stacks, counted from 0; T=0,Z=3 if there are two such axes.", show_default=False
+)
+CHANNEL = typer.Option(
+    metavar="NAME|N",
+    help="Channel of the images, by name or counted from 0; several with commas (default: all).",
+    show_default=False,
+)
+BASE_URL = typer.Option(metavar="URL", help="Endpoint of the language model (default: OpenAI's).", show_default=False)
+USD = typer.Option(help="Maximum cost of the model in US dollars, if its price is known.")
+ROLES = typer.Option(
+    metavar="DIR", help="Folder of roles that replace or extend evoseg's own (default: none).", show_default=False
+)
+ALLOW_CODE = typer.Option(
+    "--allow-code",
+    help="Let the pipeline's Python operators run in a sandbox, if they are not from a search of yours. They stay "
+    "allowed. Read them first.",
+)
+LIBRARY = typer.Option(
+    "--library",
+    metavar="URL",
+    help="Library of solved tasks: a file or a postgresql:// URL (default: $EVOSEG_HOME/library.db).",
+    show_default=False,
+)
+JSON = typer.Option("--json", help="Print one JSON document.")
+_OLD = {"for": "--target", "start": "--warm-start", "executor": "--workers", "operators": "--target"}
+"""Options of version 0.1, with what stands in their stead."""
+_SEVERAL = ("start", "operator")
+"""Options that may be given several times."""
+_METAVARS = {
+    "operator": "FILE.py",
+    "workers": "N|URL",
+    "start": "FILE.evo|RUN",
+    "library": "FILE.db|URL|none",
+    "agent": "MODEL",
+    "base_url": "URL",
+    "roles": "DIR",
+    "out": "DIR",
+}
+
+
+def chosen(axes: str, page: str, channel: str) -> "ReadOptions":
+    """Return what the options say.
+
+    Raises
+    ------
+    SettingsError
+        If they cannot mean anything.
+    """
+    from evoseg.datasets.reading import ReadOptions
+
+    return ReadOptions(axes, page, channel)
+
+
+def parse_workers(workers: str | None, executor: str | None) -> int | str | None:
+    """Return workers as Python takes them; `executor` is the value of the option of version 0.1.
+
+    Raises
+    ------
+    SettingsError
+        If both are given.
+    """
+    if executor is not None:
+        warn_deprecated("--executor", "--workers")
+        if executor != "local":
+            from evoseg.core.errors import SettingsError
+            from evoseg.runs.options import workers_beside
+
+            if workers is not None:
+                raise SettingsError(workers_beside(executor, workers))
+            return executor
+    return int(workers) if workers is not None and workers.lstrip("-").isdecimal() else workers
+
+
+def add_search_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command an option for each of a search; it gets them together, as `options`."""
+    from evoseg.runs.options import list_options
+
+    parts = {leaf.flat: leaf for leaf in list_options() if leaf.flat not in ("goal", "progress")}
+    own = [p for p in signature(command).parameters.values() if p.name != "options"]
+
+    @wraps(command)
+    def call(**values: Any) -> None:
+        flat = {name: values.pop(name) for name in parts}
+        flat |= {name: not flat[name] for name, leaf in parts.items() if leaf.default is True}
+        old = {name: value for name in _OLD if (value := values.pop(f"old_{name}")) is not None}
+        command(**values, options=_options(flat, old))
+
+    made = [*own[:1], *map(_parameter, parts.values()), *own[1:], *map(_old, _OLD)]
+    call.__signature__ = signature(command).replace(parameters=made)  # type: ignore[attr-defined]
+    call.__annotations__ = {p.name: p.annotation for p in made}
+    return call
+
+
+def _options(flat: dict[str, Any], old: dict[str, Any]) -> "SearchOptions":
+    """Return the options of a search as the command line gives them, those of version 0.1 included."""
+    from evoseg.runs.options import from_flat
+
+    for name, value in old.items():
+        if name in ("for", "operators"):
+            warn_deprecated(f"--{name}", _OLD[name])
+            flat["target"] = None if value in ("default", "all", "python") else value
+        elif name == "start":
+            warn_deprecated("--start", "--warm-start")
+            flat["start"] = [*(flat["start"] or ()), *value]
+    flat["workers"] = parse_workers(flat["workers"], old.get("executor"))
+    for name in _SEVERAL:
+        flat[name] = tuple(flat[name] or ())
+    return from_flat(flat)
+
+
+def _parameter(leaf: "FlatOption") -> Parameter:
+    """Return an option as Typer takes it."""
+    from evoseg.runs.options import write_help
+
+    kinds, flag = set(leaf.types), leaf.extra["flag"] or f"--{leaf.flat.replace('_', '-')}"
+    default: Any = leaf.default
+    kind: Any = next((simple for simple in (bool, float, str, int) if simple in kinds), Path)
+    if leaf.flat in _SEVERAL:
+        kind, default = list[str], None
+    if leaf.flat == "workers":
+        kind = str
+    if kind is bool:
+        default = False  # --no-remember turns off what is on by default
+    help, metavar = write_help(leaf.info, cli=True), _METAVARS.get(leaf.flat)
+    told = typer.Option(flag, help=help, metavar=metavar, show_default=False)
+    annotation = kind if default is not None else kind | None
+    return Parameter(leaf.flat, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[annotation, told])
+
+
+def _old(name: str) -> Parameter:
+    """Return an option of version 0.1, which no help shows."""
+    kind: Any = list[str] if name == "start" else str
+    annotation = Annotated[kind | None, typer.Option(f"--{name}", hidden=True)]
+    return Parameter(f"old_{name}", Parameter.KEYWORD_ONLY, default=None, annotation=annotation)

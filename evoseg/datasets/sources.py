@@ -1,0 +1,449 @@
+"""Where the parts of a sample come from, files of a folder or arrays in memory, and whether they fit together."""
+
+from collections.abc import Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, replace
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evoseg.core.disk import prefetch
+from evoseg.core.errors import DatasetError
+from evoseg.core.notes import Note
+from evoseg.datasets.annotations import Scribbles, check_turned_edges, check_turned_sizes, digest_of, find_turned
+from evoseg.datasets.card import DatasetCard
+from evoseg.datasets.documents import SHIFTS_FILE, read_points
+from evoseg.datasets.folder import Folder
+from evoseg.datasets.io.files import StoredMask, decode_mask, decode_picture, native, read_header
+from evoseg.datasets.io.formats import channel_names, read_bytes
+from evoseg.datasets.maskrules import decide
+from evoseg.datasets.maskstats import MaskStats, mask_stats
+from evoseg.datasets.meaning import INSTANCES, Decision, Meaning
+from evoseg.datasets.reading import DEFAULT_OPTIONS, ReadOptions
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file or array of a sample.
+
+    Attributes
+    ----------
+    where : str
+        Path, or a name for an array, for messages.
+    array : array
+        Image or plane: uint8, uint16 or float32 (M, N, C). Mask: numbers (M, N), foreground above 0 and left out below.
+        Known area: numbers (M, N), counted where above 0.
+        Points: float64 (n, 2), (row, col) in px. Shift: float64 (2,), (dy, dx) in px.
+    names : tuple of str
+        Of the channels; empty for masks.
+    notes : tuple of str
+        What was changed on the way.
+    digest : str
+        sha256 of the file, or of dtype, shape and values of the array.
+    strokes : bool
+        Whether a mask is scribbles.
+    labels : tuple of str
+        What the file itself calls the channels; empty if it does not name each.
+    """
+
+    where: str
+    array: NDArray[Any]
+    names: tuple[str, ...]
+    notes: tuple[str, ...]
+    digest: str
+    strokes: bool = False
+    labels: tuple[str, ...] = ()
+
+
+class Source(Protocol):
+    """What a dataset is read from.
+
+    Parts are "image", "mask", "known", "points" and "planes/NAME", and of pairs "moving" and "shift".
+    """
+
+    card: DatasetCard
+    stems: tuple[str, ...]
+    labelled: tuple[str, ...]
+    planes: tuple[str, ...]
+    reading: ReadOptions
+
+    @property
+    def decision(self) -> Decision:
+        """What the masks mean; the first use looks at all of them, unless `reading` says it."""
+
+    def has(self, part: str, stem: str) -> bool:
+        """Return whether the part exists."""
+
+    def where(self, part: str, stem: str) -> str:
+        """Return what to call the part in a message."""
+
+    def names(self, part: str, stem: str) -> tuple[str, ...]:
+        """Return the channel names of an image or plane, without decoding it."""
+
+    def read(self, part: str, stem: str) -> Part:
+        """Return the part, or raise a DatasetError about it."""
+
+
+def reading_for_record(source: Source) -> ReadOptions:
+    """Return how a source is read, with what its masks mean, for the record of a run."""
+    return replace(source.reading, masks=source.reading.masks or source.decision.meaning.text)
+
+
+class FolderSource:
+    """Parts from the files of a folder, read as is said, or else as its card says."""
+
+    def __init__(self, folder: Folder, reading: ReadOptions = DEFAULT_OPTIONS) -> None:
+        self.folder = folder
+        self.reading = replace(reading.or_else(folder.card.reading), value=0)
+        self.card = folder.card
+        self.stems = tuple(sorted(folder.images))
+        truths = folder.masks.keys() | folder.points.keys() | (folder.shifts.keys() & folder.moving.keys())
+        self.labelled = tuple(stem for stem in self.stems if stem in truths)
+        self.planes = tuple(sorted(folder.planes))
+        self._files: dict[str, dict[str, Path]] = {
+            "image": folder.images,
+            "mask": {stem: mask.path for stem, mask in folder.masks.items()},
+            "known": folder.known,
+            "points": folder.points,
+            "moving": folder.moving,
+            "shift": dict.fromkeys(folder.shifts, folder.root / SHIFTS_FILE),
+        }
+        self._files |= {f"planes/{name}": files for name, files in folder.planes.items()}
+
+    @cached_property
+    def decision(self) -> Decision:
+        """What the masks mean; the first use reads all of them, unless `reading` says it."""
+        if self.reading.masks:
+            return Decision(Meaning.recorded(self.reading.masks))
+        folder, reading = self.folder, self._reading("mask")
+        turned = [] if reading.exif else find_turned(folder.images, folder.masks, reading)
+        if wrong := check_turned_sizes(folder.root, turned):
+            return Decision(Meaning(), unclear=wrong)
+        stats = [
+            one for some in prefetch(self._stats, sorted(folder.masks.keys() & folder.images.keys())) for one in some
+        ]
+        decision = decide(stats, self.card, str(folder.root))
+        if turned and not decision.unclear:
+            wrong, doubt = check_turned_edges(folder.root, turned, folder.masks, reading, decision.meaning)
+            warnings = (*decision.warnings, *([doubt] if doubt else []))
+            decision = replace(decision, unclear=wrong, warnings=warnings)
+        if not (several := [mask for mask in self.folder.masks.values() if mask.n_objects > 1]):
+            return decision
+        task = self.card.task or INSTANCES
+        why = f"in {len(several)} of {len(self.folder.masks)} masks each value is one object"
+        return replace(decision, meaning=replace(decision.meaning, task=task), why=why, certain=False)
+
+    def _stats(self, stem: str) -> list[MaskStats]:
+        """Return what a mask holds; nothing if it cannot be read, which is said elsewhere."""
+        try:
+            stored = self.folder.masks[stem].stored(self._reading("mask"))
+            known = self.read("known", stem).array > 0 if stored and self.has("known", stem) else None
+        except DatasetError:
+            return []
+        return [mask_stats(one, known) for one in stored]
+
+    def under(self, masks: str) -> Self:
+        """Return the source with its masks read as a run has recorded it."""
+        other = copy(self)
+        other.__dict__.pop("decision", None)
+        other.reading = replace(self.reading, masks=masks)
+        return other
+
+    def has(self, part: str, stem: str) -> bool:
+        """Return whether the file exists."""
+        return stem in self._files[part]
+
+    def where(self, part: str, stem: str) -> str:
+        """Return the file's path."""
+        return str(self._files[part][stem])
+
+    def names(self, part: str, stem: str) -> tuple[str, ...]:
+        """Return the channel names in the file's header."""
+        return read_header(self._files[part][stem], reading=self._reading(part)).names
+
+    def read(self, part: str, stem: str) -> Part:
+        """Read the file, once."""
+        path = self._files[part][stem]
+        if part == "mask":
+            mask, decision = self.folder.masks[stem], self.decision
+            if decision.unclear:
+                raise DatasetError(decision.unclear)
+            values = mask.read(self._reading(part), decision.meaning)
+            return Part(str(path), values.array, (), (), values.digest, strokes=isinstance(mask, Scribbles))
+        if part == "shift":
+            shift = np.array(self.folder.shifts[stem], np.float64)
+            return Part(str(path), shift, (), (), sha256(shift.tobytes()).hexdigest())
+        data = read_bytes(path)
+        reading = self._reading(part)
+        if part == "points":
+            return Part(str(path), read_points(path, data), (), (), sha256(data).hexdigest())
+        if part == "known":
+            known = known_pixels(decode_mask(path, data, reading=reading))
+            return Part(str(path), known, (), (), digest_of(data, reading))
+        found = decode_picture(path, data, reading=reading)
+        return Part(str(path), found.image, found.names, found.notes, digest_of(data, reading), labels=found.labels)
+
+    def _reading(self, part: str) -> ReadOptions:
+        """Return how to read a part: pages are those of all files, channels those of images alone."""
+        reading = self.reading.of_images
+        return reading if part in ("image", "moving") else replace(reading, channel="")
+
+
+def known_pixels(stored: StoredMask) -> NDArray[np.bool_]:
+    """Return where a file of known/ marks a pixel, bool of shape (M, N): by its colour if it has a palette.
+
+    Raises
+    ------
+    DatasetError
+        If JPEG has changed its values.
+    """
+    pixels = stored.pixels
+    if stored.lossy and (n := len(np.unique(pixels))) > 2:
+        raise DatasetError(
+            f"{stored.where}: a JPEG with {n} distinct values; its compression has changed pixels. Export it as PNG."
+        )
+    if stored.table is not None:
+        marks: NDArray[np.bool_] = np.any(stored.table > 0, axis=1)
+        # A label palette may have further black entries.
+        marks[1:] |= not marks[0]
+        return np.asarray(marks[np.minimum(pixels, len(marks) - 1)])
+    return np.asarray(pixels > 0)
+
+
+class ArraySource:
+    """Parts from arrays in memory, under the same rules as files."""
+
+    planes: tuple[str, ...] = ()
+
+    def __init__(self, parts: Mapping[str, Mapping[str, NDArray[Any]]], title: str, meaning: str = "") -> None:
+        self.reading = ReadOptions(masks=meaning)
+        self.card = DatasetCard(title=title)
+        self.stems = tuple(sorted(parts["image"]))
+        self.labelled = tuple(stem for stem in self.stems if any(stem in parts[p] for p in ("mask", "points", "shift")))
+        self._arrays = parts
+
+    @cached_property
+    def decision(self) -> Decision:
+        """What the masks mean; the first use looks at all of them, unless `reading` says it."""
+        if self.reading.masks:
+            return Decision(Meaning.recorded(self.reading.masks))
+        known = self._arrays.get("known", {})
+        stats = [
+            mask_stats(self._stored(stem), known[stem] > 0 if stem in known else None) for stem in self._arrays["mask"]
+        ]
+        return decide(stats, self.card, "masks", _REMEDY)
+
+    def _stored(self, stem: str) -> StoredMask:
+        return StoredMask(self.where("mask", stem), self._arrays["mask"][stem])
+
+    def under(self, masks: str) -> Self:
+        """Return the source with its masks read as a run has recorded it."""
+        other = copy(self)
+        other.__dict__.pop("decision", None)
+        other.reading = replace(self.reading, masks=masks)
+        return other
+
+    def has(self, part: str, stem: str) -> bool:
+        """Return whether the array was given."""
+        return stem in self._arrays[part]
+
+    def where(self, part: str, stem: str) -> str:
+        """Return words for the array."""
+        return f"{part} '{stem}'"
+
+    def names(self, part: str, stem: str) -> tuple[str, ...]:
+        """Return the channel names that its shape implies."""
+        array = self._arrays[part][stem]
+        return channel_names(array.shape[2] if array.ndim == 3 else 1, colour=True)
+
+    def read(self, part: str, stem: str) -> Part:
+        """Check the array and bring it to its form."""
+        array, where = self._arrays[part][stem], self.where(part, stem)
+        digest = sha256(f"{array.dtype.str}{array.shape}".encode() + np.ascontiguousarray(array).tobytes()).hexdigest()
+        if part == "mask":
+            if self.decision.unclear:
+                raise DatasetError(self.decision.unclear)
+            meaning = self.decision.meaning
+            values = array if meaning.first else meaning.values(self._stored(stem))
+            return Part(where, values, (), (), meaning.signed(digest))
+        if part in ("known", "points", "shift"):
+            return Part(where, array, (), (), digest)
+        image = native(where, array if array.ndim == 3 else array[..., None])
+        return Part(where, np.ascontiguousarray(image), self.names(part, stem), (), digest)
+
+
+_REMEDY = (
+    "Give arrays of bool, or of whole numbers: 0 is background, above 0 foreground, a class or an object, and below 0 "
+    "left out."
+)
+
+Arrays = Sequence[NDArray[Any] | None] | Mapping[str, NDArray[Any]]
+"""Arrays in order (None where one is missing), or by stem."""
+
+
+def array_source(
+    images: Arrays, others: Mapping[str, Arrays | None], names: Sequence[str] | None, title: str, meaning: str = ""
+) -> ArraySource:
+    """Build a source from arrays, pairing mappings by name and sequences by position; `others` are further parts.
+
+    `meaning` is what a run has recorded of its masks; it is decided from the masks if left out.
+    """
+    if isinstance(images, Mapping):
+        stems = [str(name) for name in images]
+    else:
+        stems = [str(name) for name in names] if names is not None else [f"{i:03d}" for i in range(len(images))]
+    if not stems:
+        raise DatasetError("no images: give at least one array.")
+    if repeated := [stem for i, stem in enumerate(stems) if stem in stems[:i]]:
+        raise DatasetError(f"image '{repeated[0]}' is given twice; names must differ.")
+    parts = {part: _by_stem(part, arrays, stems) for part, arrays in {"image": images, **others}.items()}
+    for part in {"mask", "known"} & {*parts}:  # `read_image` gives an image of one channel the shape (M, N, 1)
+        parts[part] = {stem: a[..., 0] if a.ndim == 3 and a.shape[2] == 1 else a for stem, a in parts[part].items()}
+    for part, arrays in parts.items():
+        for stem, array in arrays.items():
+            _check_array(part, stem, array)
+    return ArraySource(parts, title, meaning)
+
+
+def _by_stem(part: str, arrays: Arrays | None, stems: list[str]) -> dict[str, NDArray[Any]]:
+    if arrays is None:
+        return {}
+    if isinstance(arrays, Mapping):
+        if lone := [name for name in arrays if str(name) not in stems]:
+            raise DatasetError(f"{part} '{lone[0]}' has no image; names of {part}s must be those of images.")
+        return {str(name): np.asarray(array) for name, array in arrays.items()}
+    if len(arrays) != len(stems):
+        raise DatasetError(
+            f"{len(arrays)} {part}s for {len(stems)} names of images; give one per image, None where there is none."
+        )
+    return {stem: np.asarray(array) for stem, array in zip(stems, arrays, strict=True) if array is not None}
+
+
+def _check_array(part: str, stem: str, array: NDArray[Any]) -> None:
+    if part == "points":
+        if array.ndim != 2 or array.shape[1] != 2 or array.dtype.kind not in "uif" or not np.isfinite(array).all():
+            raise DatasetError(f"points '{stem}': {array.dtype} of shape {array.shape}; rows of (row, col) are needed.")
+        return
+    if part == "shift":
+        if array.shape != (2,) or array.dtype.kind not in "uif" or not np.isfinite(array).all():
+            raise DatasetError(f"shift '{stem}': {array.dtype} of shape {array.shape}; (dy, dx) is needed.")
+        return
+    ranks = (2, 3) if part in ("image", "moving") else (2,)
+    form = "(M, N) or (M, N, C)" if part in ("image", "moving") else "(M, N)"
+    if array.ndim not in ranks or not array.size or array.dtype.kind not in "buif":
+        raise DatasetError(
+            f"{part} '{stem}': {array.dtype} of shape {array.shape}; a non-empty array of shape {form} is needed."
+        )
+
+
+def parts_of(source: Source, stem: str) -> list[str]:
+    """Return the parts that an image has, its own pixels first."""
+    every = ["image", *(f"planes/{name}" for name in source.planes), "mask", "known", "points", "moving", "shift"]
+    return [part for part in every if source.has(part, stem)]
+
+
+def channels_of(source: Source, stems: Sequence[str]) -> tuple[str, ...]:
+    """Return the channel names on which the named images of a source agree.
+
+    Raises
+    ------
+    DatasetError
+        If two images differ in more than grey against RGB, or two files of a plane do at all.
+    """
+    first: dict[tuple[str, ...], str] = {}
+    for stem in stems:
+        for part in ("image", "moving"):
+            if source.has(part, stem):
+                first.setdefault(source.names(part, stem), source.where(part, stem))
+    kinds = sorted(first, key=len, reverse=True)
+    if len(kinds) > 1 and set(kinds) != {("R", "G", "B"), ("gray",)}:
+        raise _unequal(first[kinds[0]], kinds[0], first[kinds[1]], kinds[1])
+    names = kinds[0]
+    for plane in source.planes:
+        names += plane_channels(source, plane, stems)
+    return names
+
+
+def plane_channels(source: Source, plane: str, stems: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the channels that a plane adds: its own, with a suffix if there are several."""
+    found: dict[tuple[str, ...], str] = {}
+    for stem in stems:
+        if source.has(f"planes/{plane}", stem):
+            found.setdefault(source.names(f"planes/{plane}", stem), source.where(f"planes/{plane}", stem))
+    if len(found) > 1:
+        (names, where), (others, other) = list(found.items())[:2]
+        raise _unequal(where, names, other, others)
+    if not found:
+        return ()
+    (names,) = found
+    return (plane,) if len(names) == 1 else tuple(f"{plane}.{name}" for name in names)
+
+
+def _unequal(where: str, names: tuple[str, ...], other: str, others: tuple[str, ...]) -> DatasetError:
+    return DatasetError(
+        f"{where}: has the channels {' '.join(names)}, but {Path(other).name} has {' '.join(others)}; all images of a "
+        "dataset need the same ones (only grey and RGB mix). Export them alike, or as two datasets."
+    )
+
+
+def known_of(parts: Mapping[str, Part]) -> NDArray[np.bool_] | None:
+    """Return where the truth says anything, shape (M, N), None if everywhere.
+
+    That is where the known area is above 0, and a mask of whole numbers is not below 0. Parts agree in size.
+    """
+    known: NDArray[np.bool_] | None = parts["known"].array > 0 if "known" in parts else None
+    if "mask" in parts and parts["mask"].array.dtype.kind == "i":
+        said = parts["mask"].array >= 0
+        if not said.all():
+            known = said if known is None else known & said
+    return known
+
+
+def mismatches(source: Source, stem: str, parts: Mapping[str, Part]) -> list[Note]:
+    """Say which parts differ in size from their image."""
+    image = parts["image"]
+    rows_cols = image.array.shape[:2]
+    problems: list[Note] = []
+    for part, found in parts.items():
+        if part == "points":
+            problems += _outside(found, image)
+        elif part == "shift":
+            problems += _beyond(found, image)
+        elif found.array.shape[:2] != rows_cols:
+            what = "moving image" if part == "moving" else part.replace("planes/", "plane ")
+            said = (
+                f"{what} is {found.array.shape[:2]} but {Path(image.where).name} is {rows_cols}; a {what} must match "
+                f"its image pixel for pixel. Re-export the {what} at the image's size."
+            )
+            problems.append(Note(found.where, said))
+    return problems
+
+
+def _outside(points: Part, image: Part) -> list[Note]:
+    """Say if points lie beyond their image: rows and columns may have changed places."""
+    rows, cols = image.array.shape[:2]
+    beyond = int(np.sum(np.any((points.array < -0.5) | (points.array > np.array([rows, cols]) - 0.5), axis=1)))
+    if not beyond:
+        return []
+    said = (
+        f"{beyond} of {len(points.array)} points lie outside {Path(image.where).name}, which has {rows} rows and "
+        f"{cols} columns. Are y (row) and x (column) in the columns that the first line names?"
+    )
+    return [Note(points.where, said)]
+
+
+def _beyond(shift: Part, image: Part) -> list[Note]:
+    """Say if a shift is more than half a side, which no correlation of these images could find."""
+    rows, cols = image.array.shape[:2]
+    dy, dx = np.abs(shift.array)
+    if dy <= rows // 2 and dx <= cols // 2:
+        return []
+    said = (
+        f"{Path(image.where).stem} is shifted by ({shift.array[0]:g}, {shift.array[1]:g}) px, more than half of its "
+        f"{rows} rows or {cols} columns. Are dy and dx in pixels, and in the right columns?"
+    )
+    return [Note(shift.where, said)]

@@ -1,0 +1,1 @@
+"""Evaluation of candidates: jobs, caches, worker processes, fitted thresholds."""

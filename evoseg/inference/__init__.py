@@ -1,0 +1,1 @@
+"""Uses a finished pipeline: applies, scores and measures."""

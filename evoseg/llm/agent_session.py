@@ -1,0 +1,308 @@
+"""A search's language model: from settings and the environment to a proposer, and what it cost and contributed."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+from evoseg.core.disk import data_folder
+from evoseg.core.errors import SettingsError
+from evoseg.core.kinds import Kind
+from evoseg.datasets.dataset import Dataset, Sample
+from evoseg.datasets.splits import Splits
+from evoseg.drawing import as_outlines
+from evoseg.evolve.evaluation.evaluator import evenly_spaced
+from evoseg.evolve.journal import RecordedClock
+from evoseg.evolve.loop import Progress
+from evoseg.evolve.proposers.random_programs import select_usable
+from evoseg.evolve.solve import Solution
+from evoseg.evolve.tasks.task_kinds import TaskKind
+from evoseg.inference.score import truth_as_kind
+from evoseg.llm.agent import Agent, AgentThread
+from evoseg.llm.calls import RESERVED, open_calls
+from evoseg.llm.client import INTERRUPTED, Client, Endpoint, endpoint, key_variable, split_name
+from evoseg.llm.limits import UsageLimits, UsageTracker, effective_limits
+from evoseg.llm.prompts import MOST_IMAGES, data_url, messages, panels
+from evoseg.llm.roles import ModelFacts, RoleSet, read_roles
+from evoseg.llm.rounds import RoundRunner, TaskContext
+from evoseg.llm.structured import StructuredClient
+from evoseg.operators import registry
+from evoseg.operators.registry import Operator
+from evoseg.pipeline import Pipeline, print_text
+from evoseg.pipeline.structure import origin_shares
+from evoseg.runs.settings import RunSettings, check_caps
+from evoseg.runs.status import AgentStatus
+
+SIMILAR = 5
+"""Solved tasks whose programs a model is shown, and whose macros it may use."""
+
+
+class AgentSession:
+    """A search's language model, from before the search begins until its result is written.
+
+    Parameters
+    ----------
+    settings : RunSettings
+        Of the search; `agent` is set.
+
+    Raises
+    ------
+    SettingsError, RoleError, MissingPackageError
+        If a setting, a role or an installed package does not allow it.
+    """
+
+    def __init__(self, settings: RunSettings) -> None:
+        self.settings = settings
+        self.role_set = load_roles(settings.roles)
+        self.endpoint = read_endpoint(settings.agent or "", settings.base_url)
+        self.client = Client(self.endpoint)
+        self.agent: Agent | None = None
+        self.tracker: UsageTracker | None = None
+
+    @contextmanager
+    def running(
+        self, settings: RunSettings, folder: Path, dataset: Dataset, splits: Splits, clock: RecordedClock
+    ) -> Iterator[None]:
+        """Run the model's thread as long as the block lasts.
+
+        Parameters
+        ----------
+        settings : RunSettings
+            With the task decided, and with what the library offers: the model is shown these programs.
+        folder : Path
+            Of the run, which the caller has locked.
+        """
+        stop = Event()
+        with open_calls(folder) as log:
+            facts = self.role_set.models.get(self.endpoint.model)
+            self.tracker = UsageTracker(limits_of(settings), log, facts)
+            client = StructuredClient(self.client, self.tracker, self.role_set.schedule, stop)
+            output = settings.kind.output
+            operators = select_usable([op for op in registry.operators(retired=True) if settings.proposes(op)], output)
+            context = replace(
+                task_context(dataset, splits.search, settings.kind, settings.score),
+                similar=lambda: [print_text(offer.program) for offer in settings.offers[:SIMILAR]],
+            )
+            sees = facts is not None and facts.pictures
+            runner = RoundRunner(self.role_set, client, context, operators, output, sees=sees)
+
+            def end() -> None:
+                stop.set()
+                self.client.close()
+
+            thread = AgentThread(runner, end, self.client.release)
+            self.agent = Agent(
+                self.role_set, clock.external_event, lambda: not clock.replaying, thread, offered_macros(settings)
+            )
+            try:
+                yield
+            finally:
+                self.close()
+
+    @property
+    def external(self) -> list[Agent]:
+        """The proposer that joins those of the search."""
+        return [] if self.agent is None else [self.agent]
+
+    def status(self, seen: Progress) -> AgentStatus | None:
+        """Return what has been done so far; None before the search begins."""
+        if self.tracker is None or self.agent is None:
+            return None
+        leader = max(seen.best, key=lambda scored: scored.score, default=None)
+        credit = {} if leader is None else seen.credit(leader.pipeline)
+        return AgentStatus(self.tracker.usage.calls, self.tracker.usage.usd, self._share(credit))
+
+    def _share(self, credit: Mapping[str, float]) -> float:
+        """Return the model's share of what all proposers have gained."""
+        gained, name = sum(credit.values()), self.agent.name if self.agent else ""
+        return credit.get(name, 0.0) / gained if gained else 0.0
+
+    @property
+    def macros(self) -> Mapping[str, str]:
+        """What the model has named, as definitions by name."""
+        return {} if self.agent is None else self.agent.macros
+
+    def close(self) -> None:
+        """Ask no more; a call that is under way is lost, and counts as it was reserved."""
+        if self.agent is not None:
+            self.agent.close()
+
+    def as_json(self, solution: Solution) -> dict[str, Any]:
+        """Return what a result says of the model."""
+        assert self.tracker is not None and self.agent is not None
+        usage, tally, limits = self.tracker.usage, self.agent.tally, self.tracker.limits
+        progress = solution.progress
+        # A call that was under way when its process was killed never got an outcome.
+        faults = Counter(INTERRUPTED if c.state == RESERVED else c.fault for c in self.tracker.calls.values())
+        faults.pop("", None)
+        own = origin_shares(solution.champion.scored.pipeline, progress.origins)
+        return {
+            "model": self.settings.agent,
+            "base_url": self.settings.base_url,
+            "calls": usage.calls,
+            "cost_usd": round(usage.usd, 6),
+            "tokens_in": usage.tokens_in,
+            "tokens_out": usage.tokens_out,
+            "caps": vars(limits),
+            "faults": {fault: n for fault, n in sorted(faults.items()) if fault != INTERRUPTED},
+            "unfinished": faults[INTERRUPTED],
+            "rounds": tally.rounds,
+            "programs": tally.programs,
+            "refused": tally.refused,
+            "duplicates": tally.duplicates,
+            "scored": tally.scored,
+            "leading": tally.leading,
+            "stopped_by": tally.over,
+            "credit": self._share(solution.credit),
+            "champion_proposed": solution.champion.scored.proposer == self.agent.name,
+            "champion_ancestry": own.get(self.agent.name, 0.0),
+            "macros": self.agent.macros,
+        }
+
+
+def offered_macros(settings: RunSettings) -> dict[str, str]:
+    """Return the macros of the solved tasks that the library offers; of two with one name, that of the better offer."""
+    return {name: text for offer in reversed(settings.offers[:SIMILAR]) for name, text in offer.macros.items()}
+
+
+def open_agent(settings: RunSettings) -> AgentSession | None:
+    """Return what a search with a language model needs; None if it has none.
+
+    Raises
+    ------
+    SettingsError, RoleError, MissingPackageError
+        As `AgentSession`.
+    """
+    return AgentSession(settings) if settings.agent else None
+
+
+def run_agent(
+    session: AgentSession | None,
+    settings: RunSettings,
+    folder: Path,
+    dataset: Dataset,
+    splits: Splits,
+    clock: RecordedClock,
+) -> AbstractContextManager[None]:
+    """Run a session's model as long as the block lasts; without a session, do nothing."""
+    return nullcontext() if session is None else session.running(settings, folder, dataset, splits, clock)
+
+
+def replay_agent(clock: RecordedClock) -> Agent:
+    """Return a proposer that repeats what a journal says a model has proposed."""
+    return Agent(load_roles(None), clock.external_event)
+
+
+def task_context(dataset: Dataset, stems: Sequence[str], kind: TaskKind, metric: str) -> TaskContext:
+    """Return what a model may be told of a task and of some images of its dataset."""
+    if kind.output is Kind.GRAY:
+        raise SettingsError(f"{dataset.title}: data cards describe masks, objects and points; the task is {kind.name}.")
+
+    def samples() -> list[Sample]:
+        return [dataset.load(stems[i]) for i in evenly_spaced(len(stems), MOST_IMAGES)]
+
+    words = {name: value for name, value in vars(dataset.card).items() if isinstance(value, str)}
+    task = {"name": kind.name, "metric": metric, "returns": str(kind.output)}
+    return TaskContext(words, len(stems), samples, partial(_pictures, dataset, stems, kind.output), task=task)
+
+
+def _pictures(dataset: Dataset, stems: Sequence[str], output: Kind, shown: Mapping[int, Pipeline | None]) -> list[str]:
+    """Return search images made for eyes as data URLs."""
+    urls = []
+    for i, program in shown.items():
+        sample = dataset.load(stems[i])
+        answer = None if program is None else as_outlines(program(sample.image), sample.image.shape)
+        truth = truth_as_kind(sample, output)
+        truth = None if truth is None else as_outlines(truth, sample.image.shape)
+        urls.append(data_url(panels(sample.image, truth, answer)))
+    return urls
+
+
+def load_roles(roles: str | Path | None) -> RoleSet:
+    """Return evoseg's own roles, with those of a folder in place of them or beside them.
+
+    Raises
+    ------
+    RoleError
+        If a file cannot be used.
+    """
+    return read_roles([data_folder("agents"), *([Path(roles).expanduser()] if roles else [])])
+
+
+def read_endpoint(agent: str, base_url: str | None) -> Endpoint:
+    """Return the endpoint that a user named, with the key from the environment.
+
+    Raises
+    ------
+    SettingsError
+        If it cannot be used.
+    """
+    return endpoint(agent, base_url, os.environ.get(key_variable(split_name(agent)[0]), ""))
+
+
+def limits_of(settings: RunSettings) -> UsageLimits:
+    """Return the limits that a search was given."""
+    return UsageLimits(settings.llm_calls, settings.llm_tokens, settings.llm_usd)
+
+
+def with_token_limit(settings: RunSettings) -> RunSettings:
+    """Return settings that name their limit on tokens, also where it only follows from the model.
+
+    Raises
+    ------
+    SettingsError, RoleError
+        If something is wrong with the settings.
+    """
+    if settings.agent is None:
+        return settings
+    facts = load_roles(settings.roles).models.get(read_endpoint(settings.agent, settings.base_url).model)
+    return replace(settings, llm_tokens=effective_limits(limits_of(settings), facts).tokens)
+
+
+def estimate_cost(
+    agent: str,
+    base_url: str | None,
+    llm_calls: int,
+    llm_tokens: int | None,
+    llm_usd: float | None,
+    roles: str | Path | None,
+) -> str:
+    """Say in one line what a model can cost at most, and what it will probably cost.
+
+    Raises
+    ------
+    SettingsError, RoleError
+        If something is wrong with the settings.
+    """
+    check_caps(llm_calls, llm_tokens, llm_usd)
+    role_set, point = load_roles(roles), read_endpoint(agent, base_url)
+    facts = role_set.models.get(point.model)
+    limits = effective_limits(UsageLimits(llm_calls, llm_tokens, llm_usd), facts)
+    most = [f"{limits.calls} calls"]
+    most += [f"{limits.tokens} tokens"] if limits.tokens is not None else []
+    most += [f"${limits.usd:.2f}"] if limits.usd is not None else []
+    read, written = _typical_tokens(role_set, registry.operators())
+    words = f"about {read} input and {written} output tokens per call"
+    price = _price_text(facts, limits.calls, read, written)
+    where = f" at {base_url}" if base_url else ""
+    return f"agent {agent}{where}: at most {', '.join(most)}; {words}; {price}"
+
+
+def _price_text(facts: ModelFacts | None, calls: int, read: int, written: int) -> str:
+    if facts is None:
+        return "its price is unknown, so tokens are capped instead of money"
+    about = f"all calls together about ${calls * (read * facts.usd_in + written * facts.usd_out) / 1e6:.2f}"
+    return f"{about} by prices of {facts.as_of}, which may be out of date" if facts.as_of else about
+
+
+def _typical_tokens(role_set: RoleSet, operators: list[Operator]) -> tuple[int, int]:
+    """Return about how many tokens a call reads and writes: four bytes each, and half of what an answer may hold."""
+    role = role_set.roles[role_set.schedule.otherwise]
+    data = 6000
+    n_bytes = sum(len(m.text.encode()) for m in messages(role, role_set, operators, {}, ())) + data
+    return 100 * round(n_bytes / 400), role.max_tokens // 2

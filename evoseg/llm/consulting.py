@@ -1,0 +1,302 @@
+"""Ask a language model about a dataset or a pipeline, without a search."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import numpy as np
+
+from evoseg.core.errors import EvosegError, SettingsError
+from evoseg.core.kinds import Kind
+from evoseg.core.notes import one_line
+from evoseg.datasets.splits import split_to_search
+from evoseg.evolve.image_stats import measure_images
+from evoseg.evolve.proposers.random_programs import select_usable
+from evoseg.evolve.tasks.task_kinds import AUTO, BINARY, check_names, choose_radius, decide_task, wants_classes
+from evoseg.inference.score import find_task_kind, judge_images
+from evoseg.llm.agent_session import load_roles, read_endpoint, task_context
+from evoseg.llm.calls import MemoryCallLog
+from evoseg.llm.client import Client
+from evoseg.llm.limits import UsageLimits, UsageTracker
+from evoseg.llm.prompts import MOST_IMAGES, data_card, image_id, messages, program_text
+from evoseg.llm.roles import Role
+from evoseg.llm.rounds import TaskContext
+from evoseg.llm.structured import Answer, Review, StructuredClient, Verdict, Verdicts
+from evoseg.metrics import METRIC_LABELS
+from evoseg.operators import registry
+from evoseg.pipeline import Pipeline
+from evoseg.runs.opening import Data, dataset_name, open_data
+from evoseg.runs.options import LLM_USD
+from evoseg.runs.pipeline_files import check_channels
+from evoseg.runs.settings import check_caps
+
+CALLS = 6
+"""Maximum number of calls for one question: three ways to ask, and retries."""
+SHOWN = 4
+
+
+class NoAnswerError(EvosegError, RuntimeError):
+    """A language model gave no answer that can be used."""
+
+
+def describe(
+    data: Data,
+    agent: str | None = None,
+    *,
+    base_url: str | None = None,
+    llm_usd: float = LLM_USD,
+    roles: str | Path | None = None,
+) -> dict[str, Any]:
+    """Return the data card of a dataset's search images, with a language model's description if one is asked.
+
+    Parameters
+    ----------
+    agent : str or None
+        The model, such as "openai:MODEL"; None asks no model.
+    base_url : str or None
+        Of the endpoint; None for the provider's own.
+    llm_usd : float
+        Most money to spend, where the price is known.
+    roles : path or None
+        Folder of roles that replace evoseg's own.
+
+    Raises
+    ------
+    EvosegError
+        For faults of the dataset or the settings, or if the model gives no answer.
+    """
+    dataset = open_data(data)
+    kind, metric, _ = decide_task(BINARY if wants_classes(AUTO, None, dataset) else AUTO, None, dataset)
+    stems = split_to_search(dataset).search
+    task = task_context(dataset, stems, kind, metric)
+    card = _card(task)
+    document: dict[str, Any] = {"dataset": dataset_name(dataset), "card": card, "description": None}
+    if agent is None:
+        return document
+    shown: dict[int, Pipeline | None] = dict.fromkeys(range(min(SHOWN, len(stems))))
+    question = Question("describe", {"card": card}, partial(task.pictures, shown), kind.output)
+    answer, cost = _ask(agent, base_url, llm_usd, roles, question)
+    return document | {"description": answer, "llm": cost}
+
+
+def critique(
+    pipeline: Pipeline,
+    data: Data,
+    agent: str,
+    metric: str | None = None,
+    *,
+    base_url: str | None = None,
+    llm_usd: float = LLM_USD,
+    roles: str | Path | None = None,
+) -> dict[str, Any]:
+    """Return a language model's critique of a pipeline on its worst search images; test images are never shown.
+
+    Parameters
+    ----------
+    agent, base_url, llm_usd, roles
+        As of `describe`.
+    metric : str or None
+        By which images are the worst; None for the usual one.
+
+    Raises
+    ------
+    EvosegError
+        For faults of the dataset, the pipeline or the settings, or if the model gives no answer.
+    """
+    check_names(AUTO, metric)
+    dataset = open_data(data)
+    kind, metric, _ = decide_task(find_task_kind(pipeline).name, metric, dataset)
+    check_channels(pipeline, len(dataset.channels), dataset.title)
+    stems = split_to_search(dataset).search
+    task = task_context(dataset, stems, kind, metric)
+    seen = judge_images(pipeline, dataset, stems, kind=kind, radius=choose_radius(kind, None, dataset))
+    scores = np.array([found.scores[metric] for found in seen])
+    worst = [int(i) for i in scores.argsort(kind="stable")[:SHOWN]]
+    best = {
+        "program": program_text(pipeline),
+        "score": round(float(scores.mean()), 4),
+        "score_per_image": {image_id(i): round(float(score), 4) for i, score in enumerate(scores)},
+    }
+    context = {"card": _card(task), "best": best}
+    pictures = partial(task.pictures, dict.fromkeys(worst, pipeline))
+    answer, cost = _ask(agent, base_url, llm_usd, roles, Question("critique", context, pictures, kind.output))
+    names = {image_id(i): stem for i, stem in enumerate(stems)}
+    worst_scores = {stems[i]: float(scores[i]) for i in worst}
+    shown = {"dataset": dataset_name(dataset), "metric": metric, "worst": worst_scores, "images": names}
+    return shown | answer | {"llm": cost}
+
+
+def _card(task: TaskContext) -> dict[str, Any]:
+    samples = task.samples()
+    return data_card(task.words, samples, measure_images([s.image for s in samples]), task.n_images, task.task)
+
+
+def check_sight(agent: str, base_url: str | None = None, roles: str | Path | None = None) -> None:
+    """Make sure that a model is known to take pictures.
+
+    Raises
+    ------
+    SettingsError
+        If it is not, or the model or the roles cannot be used.
+    """
+    model = read_endpoint(agent, base_url).model
+    facts = load_roles(roles).models.get(model)
+    if facts is None or not facts.pictures:
+        raise SettingsError(
+            f"agent is '{agent}', which is not known to take pictures. Name another model, or say that it does in a "
+            f"models.yaml: `{model}: {{usd_in: 1.0, usd_out: 4.0, pictures: true}}`, in a folder that --roles (roles=) "
+            "names."
+        )
+
+
+def judge_answers(
+    wanted: str,
+    pictures: Sequence[str],
+    agent: str,
+    *,
+    base_url: str | None = None,
+    llm_usd: float = LLM_USD,
+    roles: str | Path | None = None,
+) -> tuple[list[Verdict], dict[str, Any]]:
+    """Ask a language model which of several answers mark what a user wants.
+
+    Parameters
+    ----------
+    wanted : str
+        In the user's words.
+    pictures : sequence of str
+        One for each answer, as data URLs.
+    agent, base_url, llm_usd, roles
+        As of `describe`; the model must take pictures.
+
+    Returns
+    -------
+    verdicts : list of Verdict
+        In the order of the pictures.
+    cost : dict
+        Number of calls, and USD.
+
+    Raises
+    ------
+    EvosegError
+        If a setting cannot be used, or the model gives no answer.
+    """
+    check_sight(agent, base_url, roles)
+    numbers = list(range(1, len(pictures) + 1))
+
+    def review(answer: Answer) -> list[str]:
+        assert isinstance(answer, Verdicts)
+        given = sorted(verdict.number for verdict in answer.verdicts)
+        return [] if given == numbers else [f"verdicts: one is needed for each of the numbers {numbers}, once."]
+
+    question = Question("choose", {"wanted": wanted}, lambda: list(pictures), Kind.MASK, review)
+    answer, cost = _ask(agent, base_url, llm_usd, roles, question)
+    verdicts = sorted(Verdicts(**answer).verdicts, key=lambda verdict: verdict.number)
+    if [verdict.number for verdict in verdicts] != numbers:
+        raise NoAnswerError(f"{agent} did not judge each of the {len(pictures)} answers. Try again.")
+    return verdicts, cost
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a role is asked.
+
+    Attributes
+    ----------
+    role : str
+    context : mapping of str to JSON values
+        By the names of inputs.
+    pictures : callable () -> list of str
+        Data URLs; called only if the role and the model take pictures.
+    output : Kind
+        What programs return, if the role names operators.
+    review : callable
+        Returns the problems of an answer.
+    """
+
+    role: str
+    context: Mapping[str, Any]
+    pictures: Callable[[], Sequence[str]]
+    output: Kind
+    review: Review = lambda answer: []
+
+
+def _ask(
+    agent: str, base_url: str | None, llm_usd: float, roles: str | Path | None, question: Question
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the last answer of a role, and what it cost."""
+    check_caps(CALLS, None, llm_usd)
+    role_set = load_roles(roles)
+    endpoint = read_endpoint(agent, base_url)
+    connection = Client(endpoint)
+    limits = UsageLimits(CALLS, None, llm_usd)
+    facts = role_set.models.get(endpoint.model)
+    tracker = UsageTracker(limits, MemoryCallLog(), facts)
+    client = StructuredClient(connection, tracker, role_set.schedule, Event())
+    operators = select_usable(registry.operators(), question.output)
+    role = role_set.roles[question.role]
+    pictures = question.pictures() if facts is not None and facts.pictures and _sees(role) else ()
+    try:
+        reply = client.ask(1, role, messages(role, role_set, operators, question.context, pictures), question.review)
+    finally:
+        connection.release()
+    usage = tracker.usage
+    if not reply.answers:
+        raise NoAnswerError(
+            f"{agent} gave no usable reply ({reply.fault}) in {usage.calls} calls. Try again, or use another model."
+        )
+    return reply.answers[-1].model_dump(), {"calls": usage.calls, "cost_usd": round(usage.usd, 6)}
+
+
+def _sees(role: Role) -> bool:
+    return "pictures" in role.inputs
+
+
+def card_text(document: Mapping[str, Any]) -> str:
+    """Return a card, and what a model said, for a terminal."""
+    card = document["card"]
+    objects = card["objects"]
+    sizes = ", ".join(f"{height} x {width}" for height, width in card["height_width_px"])
+    channels = "1 channel" if card["channels"] == 1 else f"{card['channels']} channels"
+    lines = [
+        (
+            f"{document['dataset']}: {card['images']} search images of {channels}, {sizes} px, "
+            f"{card['dtype']}; figures from up to {MOST_IMAGES} of them"
+        ),
+        *(f"  {key:14s} {value}" for key, value in card["said_of_it"].items()),
+        f"  task           {card['task']['name']}, scored by {METRIC_LABELS[card['task']['metric']]}",
+    ]
+    if "share_of_pixels" in objects:
+        share = 100 * objects["share_of_pixels"]
+        lines.append(f"  foreground     {share:.1f} % of pixels, {objects['per_image']} objects an image")
+    else:
+        lines.append(f"  points         {objects['per_image']} an image")
+    if "thickness_px" in objects:
+        low, middle, high = objects["area_px_10_50_90_percent"]
+        lines.append(f"  objects        {objects['thickness_px']:g} px thick, area {middle} px ({low} to {high})")
+    if card["planes"]:
+        lines += ["", "  objects against the rest, and against their surroundings, in standard deviations"]
+    for plane in card["planes"]:
+        figures = f"{plane['objects_minus_rest']:+6.2f} {plane['objects_minus_surroundings']:+6.2f}"
+        lines.append(f"    {figures}  {plane['plane']}")
+    if document["description"]:
+        answer = document["description"]
+        lines += ["", f"  {answer['summary']}", f"  foreground: {answer['foreground']}"]
+        lines += [f"  cue: {word}" for word in answer["cues"]] + [
+            f"  difficulty: {word}" for word in answer["difficulties"]
+        ]
+    return "\n".join(map(one_line, lines))
+
+
+def critique_text(document: Mapping[str, Any]) -> str:
+    """Return a critique for a terminal."""
+    lines = ["worst search images: " + ", ".join(f"{stem} {score:.3f}" for stem, score in document["worst"].items())]
+    names = document["images"]
+    used = [key for key in names if any(key in word for word in [*document["findings"], *document["advice"]])]
+    lines += [f"  {key} is {names[key]}" for key in used]
+    lines += [f"finding: {word}" for word in document["findings"]] + [f"advice: {word}" for word in document["advice"]]
+    cost = document["llm"]
+    return "\n".join([*map(one_line, lines), f"({cost['calls']} calls, ${cost['cost_usd']:.4f})"])

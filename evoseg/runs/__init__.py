@@ -1,0 +1,1 @@
+"""One search on disk: its folder, database, journal and lock."""

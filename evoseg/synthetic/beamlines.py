@@ -1,0 +1,199 @@
+"""Scenes at a beamline: pairs of element maps that are shifted, and diffraction frames with spots among arcs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from evoseg.core.streams import stream
+from evoseg.datasets.documents import points_text, shifts_text
+from evoseg.datasets.io.files import write_image
+from evoseg.synthetic.scene import Plane, Shape, blur, check_shape, smooth
+from evoseg.synthetic.scenes import make_folders, write_card
+
+_FINE = 4
+"""Samples per pixel and axis at which maps are drawn before they are seen by the beam."""
+_COUNTS = 60.0
+"""Photons per pixel at an amount of 1 and noise 1."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """Two drawn images of one thing.
+
+    Attributes
+    ----------
+    fixed, moving : uint16 arrays of shape (M, N, C)
+    shift : (dy, dx), px
+        What is at (row, col) in `fixed` is at (row + dy, col + dx) in `moving`.
+    """
+
+    fixed: NDArray[np.uint16]
+    moving: NDArray[np.uint16]
+    shift: tuple[float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """A drawn diffraction frame: uint16 (M, N, 1), with the places of its spots, float64 (n, 2), (row, col)."""
+
+    image: NDArray[np.uint16]
+    points: NDArray[np.float64]
+
+
+def element_maps(rng: Generator, shape: Shape, *, noise: float = 1.0, most_px: float = 12.0) -> Pair:
+    """Draw two scans of cells in x-ray fluorescence, four elements each, shifted by parts of a pixel.
+
+    Photons are counted: noise of 4 means a sixteenth of the counts. The beam's flux differs from line to line, and a
+    few pixels hold stray counts.
+
+    Parameters
+    ----------
+    noise : float
+        1 gives some 60 counts where there is much of an element.
+    most_px : float, px
+        Largest shift along either axis.
+    """
+    check_shape(shape)
+    shift = rng.uniform(-most_px, most_px, 2)
+    margin = int(most_px) + 4
+    amounts = _amounts(rng, (shape[0] + 2 * margin, shape[1] + 2 * margin))
+    # What the moving image shows at a place lies that much before it in the fixed one.
+    fixed, moving = (_scan(rng, amounts, shape, margin - moved, noise) for moved in (np.zeros(2), shift))
+    return Pair(fixed, moving, (float(shift[0]), float(shift[1])))
+
+
+def _amounts(rng: Generator, shape: Shape) -> list[Plane]:
+    """Return how much there is of each element, `_FINE` times finer than pixels, as the beam sees it."""
+    fine = (shape[0] * _FINE, shape[1] * _FINE)
+    cells, nuclei, granules = (np.zeros(fine, np.float32) for _ in range(3))
+    for _ in range(max(3, int(rng.poisson(0.0011 * shape[0] * shape[1])))):
+        row, col = rng.uniform(0, fine[0]), rng.uniform(0, fine[1])
+        size = rng.uniform(4, 9) * _FINE
+        _disc(cells, row, col, size, rng.uniform(1, 1.7), rng.uniform(0, 180), rng.uniform(0.4, 1))
+        _disc(nuclei, row, col, 0.45 * size, rng.uniform(1, 1.3), rng.uniform(0, 180), rng.uniform(0.5, 1))
+        for _ in range(int(rng.poisson(2))):
+            place = rng.normal((row, col), 0.6 * size)
+            _disc(granules, float(place[0]), float(place[1]), rng.uniform(0.6, 1.4) * _FINE, 1.0, 0.0, 1.0)
+    haze = np.clip(0.5 + 0.25 * smooth(rng, fine, 30 * _FINE), 0.1, 1.5)
+    mixed = (0.8 * cells + 0.2 * nuclei, 0.7 * granules + 0.15 * cells, 0.6 * nuclei + 0.1 * cells, 0.9 * haze)
+    return [blur(amount + np.float32(0.12), 0.9 * _FINE) for amount in mixed]
+
+
+def _disc(plane: Plane, row: float, col: float, size: float, longer: float, angle: float, amount: float) -> None:
+    axes = (max(1, round(size * longer**0.5)), max(1, round(size / longer**0.5)))
+    cv2.ellipse(plane, (round(col), round(row)), axes, angle, 0, 360, amount, -1)
+
+
+def _scan(
+    rng: Generator, amounts: list[Plane], shape: Shape, corner: NDArray[np.float64], noise: float
+) -> NDArray[np.uint16]:
+    """Count photons on a grid of pixels whose first is at `corner`, in pixels of the fine planes' own grid."""
+    top, left = (corner + 0.5) * _FINE - 0.5
+    places = np.array([[_FINE, 0, left], [0, _FINE, top]], np.float64)
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    flux = np.clip(1 + 0.06 * rng.standard_normal((shape[0], 1)), 0.5, None)
+    channels = []
+    for amount in amounts:
+        seen = cv2.warpAffine(amount, places, (shape[1], shape[0]), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        counts = rng.poisson(seen * flux * _COUNTS / noise**2)
+        stray = rng.random(shape) < 0.002
+        counts[stray] += rng.poisson(_COUNTS, int(stray.sum()))
+        channels.append(counts)
+    return np.clip(np.stack(channels, axis=2), 0, 65535).astype(np.uint16)
+
+
+def diffraction(rng: Generator, shape: Shape) -> Frame:
+    """Draw a diffraction frame: spots of 8 to 40,000 counts on scattering that falls off from a centre near the middle.
+
+    Arcs of textured grains, rings of fine powder, a beam stop and single hot pixels are no spots.
+    """
+    check_shape(shape)
+    rows, cols = shape
+    centre = np.array([rows, cols]) * rng.uniform(0.42, 0.58, 2)
+    row, col = np.mgrid[:rows, :cols].astype(np.float32)
+    radius = np.hypot(row - centre[0], col - centre[1])
+    angle = np.arctan2(row - centre[0], col - centre[1])
+    longest = min(rows, cols) / 2
+    light = 4 + rng.uniform(150, 400) * np.exp(-radius / (0.3 * longest))
+    at = rng.uniform(0.25, 0.95, 5) * longest
+    for ring in at[:3]:
+        light += rng.uniform(3, 25) * np.exp(-0.5 * ((radius - ring) / rng.uniform(1.2, 2.5)) ** 2)
+    for _ in range(int(rng.integers(6, 13))):
+        ring = rng.choice(at) if rng.random() < 0.7 else rng.uniform(0.2, 1) * longest
+        apart = np.angle(np.exp(1j * (angle - rng.uniform(-np.pi, np.pi))))
+        along = rng.uniform(7, 22) / ring
+        arc = np.exp(-0.5 * ((radius - ring) / rng.uniform(0.9, 1.6)) ** 2 - 0.5 * (apart / along) ** 4)
+        light += 10 ** rng.uniform(1.2, 3.2) * arc
+    points = _places(rng, shape, centre, 0.12 * longest, int(rng.integers(25, 60)))
+    for place in points:
+        ground = light[round(place[0]), round(place[1])]
+        # From five times the noise of the ground on: the faintest that can be told from it.
+        height = np.exp(rng.uniform(np.log(5 * np.sqrt(ground)), np.log(4e4)) if rng.random() < 0.5
+                        else rng.uniform(np.log(5 * np.sqrt(ground)), np.log(60 * np.sqrt(ground))))  # fmt: skip
+        width = rng.uniform(0.9, 1.5)
+        light += height * np.exp(-0.5 * ((row - place[0]) ** 2 + (col - place[1]) ** 2) / width**2)
+    light[radius < 0.09 * longest] = 1
+    counts = rng.poisson(light)
+    hot = rng.random(shape) < 2e-4
+    counts[hot] += rng.integers(50, 20000, int(hot.sum()))
+    return Frame(np.clip(counts, 0, 65535).astype(np.uint16)[..., None], points)
+
+
+def _places(rng: Generator, shape: Shape, centre: NDArray[Any], least: float, n: int) -> NDArray[np.float64]:
+    """Return at most n places that lie apart from each other, the border and the beam stop."""
+    found: list[NDArray[np.float64]] = []
+    for place in rng.uniform(4, np.array(shape) - 5, (4 * n, 2)):
+        clear = all(np.hypot(*(place - other)) > 7 for other in found)
+        if len(found) < n and clear and np.hypot(*(place - centre)) > least:
+            found.append(place)
+    return np.array(found, np.float64).reshape(-1, 2)
+
+
+def draw_pairs(folder: str | Path, n: int, shape: Shape, seed: int, noise: float = 1.0) -> Path:
+    """Generate a dataset of pairs of element maps: pairs/fixed/, pairs/moving/, pairs/shifts.csv and dataset.yaml.
+
+    Raises
+    ------
+    SettingsError
+        For numbers that cannot be.
+    DatasetError
+        If the folder holds files already.
+    """
+    root = make_folders(folder, n, ("pairs/fixed", "pairs/moving"))
+    shifts = {}
+    for i in range(n):
+        pair = element_maps(stream(seed, "element maps", i), shape, noise=noise)
+        name = f"maps_{i:03d}"
+        write_image(root / "pairs" / "fixed" / f"{name}.tif", pair.fixed)
+        write_image(root / "pairs" / "moving" / f"{name}.tif", pair.moving)
+        shifts[name] = pair.shift
+    (root / "pairs" / "shifts.csv").write_text(shifts_text(shifts), encoding="utf-8")
+    family = "drawn-element"
+    write_card(root, "Drawn element maps", "x-ray fluorescence", "registration", seed, family=family)
+    return root
+
+
+def draw_frames(folder: str | Path, n: int, shape: Shape, seed: int) -> Path:
+    """Generate a dataset of diffraction frames: images/, points/ and dataset.yaml, where points match within 3 px.
+
+    Raises
+    ------
+    SettingsError
+        For numbers that cannot be.
+    DatasetError
+        If the folder holds files already.
+    """
+    root = make_folders(folder, n, ("images", "points"))
+    for i in range(n):
+        frame = diffraction(stream(seed, "diffraction", i), shape)
+        name = f"frame_{i:03d}"
+        write_image(root / "images" / f"{name}.tif", frame.image)
+        (root / "points" / f"{name}.csv").write_text(points_text(frame.points), encoding="utf-8")
+    words = {"radius": 3, "family": "drawn-diffraction"}
+    write_card(root, "Drawn diffraction frames", "x-ray diffraction", "points", seed, **words)
+    return root

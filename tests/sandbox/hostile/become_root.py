@@ -1,0 +1,5 @@
+# Expected: error.
+import os
+def operator(plane):
+    os.setuid(0)
+    return plane

@@ -1,0 +1,5 @@
+# Expected: error.
+import os
+def operator(plane):
+    os.chmod("/tmp", 0o777)
+    return plane

@@ -1,0 +1,4 @@
+# Expected: error.
+import sys
+def operator(plane):
+    sys.exit(0)

@@ -1,0 +1,4 @@
+# Expected: crash.
+import os
+def operator(plane):
+    os._exit(77)

@@ -1,0 +1,5 @@
+# Expected: error.
+import os
+def operator(plane):
+    while True:
+        os.fork()

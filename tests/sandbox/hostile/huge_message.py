@@ -1,0 +1,3 @@
+# Expected: error.
+def operator(plane):
+    raise ValueError("\x1b]0;" + "x" * (1 << 26))

@@ -1,0 +1,4 @@
+# Expected: error.
+def operator(plane):
+    import sqlite3
+    return plane

@@ -1,0 +1,3 @@
+# Expected: error.
+def operator(plane):
+    raise KeyboardInterrupt

@@ -1,0 +1,5 @@
+# Expected: error.
+import os, signal
+def operator(plane):
+    os.kill(-1, signal.SIGKILL)
+    return plane

@@ -1,0 +1,5 @@
+# Expected: error.
+import os, signal
+def operator(plane):
+    os.killpg(0, signal.SIGKILL)
+    return plane

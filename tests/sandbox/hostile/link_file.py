@@ -1,0 +1,5 @@
+# Expected: error.
+import os
+def operator(plane):
+    os.symlink("/etc/passwd", "/tmp/evoseg-canary")
+    return plane

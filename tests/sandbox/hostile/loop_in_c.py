@@ -1,0 +1,3 @@
+# Expected: time.
+def operator(plane):
+    return 10 ** (10**9)

@@ -1,0 +1,4 @@
+# Expected: time.
+def operator(plane):
+    while True:
+        pass

@@ -1,0 +1,8 @@
+# Expected: time.
+def operator(plane):
+    while True:
+        try:
+            while True:
+                pass
+        except BaseException:
+            pass

@@ -1,0 +1,5 @@
+# Expected: error.
+import os
+def operator(plane):
+    os.setpriority(os.PRIO_USER, 0, 19)
+    return plane

@@ -1,0 +1,5 @@
+# Expected: error.
+import os
+def operator(plane):
+    os.mkdir("/tmp/evoseg-canary")
+    return plane

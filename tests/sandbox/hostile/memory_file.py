@@ -1,0 +1,5 @@
+# Expected: error.
+import os
+def operator(plane):
+    os.memfd_create("canary")
+    return plane

@@ -1,0 +1,7 @@
+# Expected: time.
+class Talker(Exception):
+    def __str__(self):
+        while True:
+            pass
+def operator(plane):
+    raise Talker

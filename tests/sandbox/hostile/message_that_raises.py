@@ -1,0 +1,6 @@
+# Expected: crash.
+class Silent(Exception):
+    def __str__(self):
+        raise self
+def operator(plane):
+    raise Silent

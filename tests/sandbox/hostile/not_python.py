@@ -1,0 +1,2 @@
+# Expected: error.
+def operator(plane) return plane

@@ -1,0 +1,4 @@
+# Expected: error.
+import numpy as np
+def operator(plane):
+    return np.load("/tmp/evoseg-canary.npy")

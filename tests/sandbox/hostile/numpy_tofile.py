@@ -1,0 +1,4 @@
+# Expected: error.
+def operator(plane):
+    plane.tofile("/tmp/evoseg-canary")
+    return plane

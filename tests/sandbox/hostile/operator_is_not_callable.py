@@ -1,0 +1,2 @@
+# Expected: error.
+operator = 42

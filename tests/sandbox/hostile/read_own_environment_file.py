@@ -1,0 +1,4 @@
+# Expected: error.
+def operator(plane):
+    open("/proc/self/environ", "rb").read()
+    return plane

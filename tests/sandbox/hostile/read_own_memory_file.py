@@ -1,0 +1,4 @@
+# Expected: error.
+def operator(plane):
+    open("/proc/self/mem", "r+b")
+    return plane

@@ -1,0 +1,5 @@
+# Expected: error.
+import os
+def operator(plane):
+    open(f"/proc/{os.getppid()}/environ", "rb").read()
+    return plane

@@ -1,0 +1,4 @@
+# Expected: error.
+def operator(plane):
+    open("/etc/passwd").read()
+    return plane

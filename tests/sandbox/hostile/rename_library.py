@@ -1,0 +1,5 @@
+# Expected: error.
+import os
+def operator(plane):
+    os.rename(os.__file__, os.__file__ + ".old")
+    return plane

@@ -1,0 +1,4 @@
+# Expected: result.
+import numpy as np
+def operator(plane):
+    return np.where(plane > 100, np.nan, 1.0)

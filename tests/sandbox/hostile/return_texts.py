@@ -1,0 +1,4 @@
+# Expected: result.
+import numpy as np
+def operator(plane):
+    return np.full(plane.shape, "255")

@@ -1,0 +1,3 @@
+# Expected: result.
+def operator(plane):
+    return plane.astype("datetime64[s]")

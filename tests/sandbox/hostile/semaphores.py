@@ -1,0 +1,5 @@
+# Expected: error.
+import multiprocessing
+def operator(plane):
+    while True:
+        multiprocessing.Semaphore()

@@ -1,0 +1,5 @@
+# Expected: error.
+import time
+def operator(plane):
+    time.sleep(3600)
+    return plane

@@ -1,0 +1,7 @@
+# Expected: error or crash or time.
+import threading
+def operator(plane):
+    lock = threading.Lock()
+    lock.acquire()
+    lock.acquire()
+    return plane

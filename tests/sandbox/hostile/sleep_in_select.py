@@ -1,0 +1,5 @@
+# Expected: error.
+import select
+def operator(plane):
+    select.select([], [], [], 3600)
+    return plane

@@ -1,0 +1,5 @@
+# Expected: error.
+import os
+def operator(plane):
+    os.posix_spawn("/bin/true", ["true"], {})
+    return plane

@@ -1,0 +1,5 @@
+# Expected: error.
+import os
+def operator(plane):
+    os.stat("/etc/shadow")
+    return plane

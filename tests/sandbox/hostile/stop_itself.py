@@ -1,0 +1,5 @@
+# Expected: error.
+import os, signal
+def operator(plane):
+    signal.raise_signal(signal.SIGSTOP)
+    return plane

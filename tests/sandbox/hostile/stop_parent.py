@@ -1,0 +1,5 @@
+# Expected: error.
+import os, signal
+def operator(plane):
+    os.kill(os.getppid(), signal.SIGSTOP)
+    return plane

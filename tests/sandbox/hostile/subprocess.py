@@ -1,0 +1,5 @@
+# Expected: error.
+import subprocess
+def operator(plane):
+    subprocess.run(["/bin/true"], check=True)
+    return plane

@@ -1,0 +1,5 @@
+# Expected: error.
+import os
+def operator(plane):
+    open(os.path.expanduser("~/evoseg-canary"), "w").write("here")
+    return plane

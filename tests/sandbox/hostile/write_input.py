@@ -1,0 +1,4 @@
+# Expected: result.
+def operator(plane):
+    plane[:] = 0
+    return plane

@@ -1,0 +1,4 @@
+# Expected: error.
+def operator(plane):
+    open("/dev/shm/evoseg-canary", "w").write("here")
+    return plane

@@ -1,0 +1,4 @@
+# Expected: error.
+def operator(plane):
+    open("/tmp/evoseg-canary", "w").write("here")
+    return plane

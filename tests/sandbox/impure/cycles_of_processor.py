@@ -1,0 +1,5 @@
+# Expected: impure.
+import cv2
+import numpy as np
+def operator(plane):
+    return plane ^ np.uint8(cv2.getCPUTickCount() % 251)

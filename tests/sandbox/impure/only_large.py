@@ -1,0 +1,3 @@
+# Expected: error.
+def operator(plane):
+    return plane + plane[5, 5]

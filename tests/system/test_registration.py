@@ -1,0 +1,148 @@
+"""Pairs of images from the command line: search, score, apply, replay, report."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from numpy.random import default_rng
+
+import evoseg
+from evoseg.core.errors import SettingsError
+from evoseg.datasets.documents import read_shifts
+from evoseg.datasets.io.files import read_image, write_image
+from evoseg.exporters.targets import exported
+from evoseg.inference import register as registering
+from evoseg.synthetic import draw_pairs, element_maps
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return draw_pairs(tmp_path_factory.mktemp("pairs") / "maps", 12, (40, 56), seed=4)
+
+
+@pytest.fixture(scope="module")
+def run(folder, tmp_path_factory):
+    return evoseg.search(folder, evaluations=60, workers=1, seed=1, out=tmp_path_factory.mktemp("run"))
+
+
+def test_pairs_are_searched_for_shifts(run):
+    assert (run.task, run.metric, run.radius_px) == ("registration", "closeness", None)
+    assert run.scores["test"] > run.baselines_test["nothing"] + 0.4
+    errors = run.error_px_test
+    assert errors["median"] <= errors["max"] < 1
+    assert errors["max"] == pytest.approx(1 / min(run.test_per_image.values()) - 1)
+    assert run.pipeline.output is evoseg.Kind.GRAY
+
+
+def test_scores_name_the_error(command, run, folder):
+    done = command("score", run.files["pipeline"], folder)
+    assert done.code == 0
+    assert "error in px: median" in done.out
+    document = json.loads(command("score", run.files["pipeline"], folder, "--json").out)
+    assert document["per_image"] == {stem: {"closeness": s} for stem, s in run.test_per_image.items()}
+
+
+def test_an_interrupt_keeps_the_shifts_that_were_found(command, run, folder, tmp_path, monkeypatch):
+    def cut(*arguments):
+        yield registering.PairShift("a", (1.0, 2.0))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(registering, "register_pairs", cut)
+    done = command("apply", run.files["pipeline"], folder, "--out", tmp_path)
+    assert done.code == 130 and f"the results so far are in {tmp_path / 'shifts.csv'}" in done.err
+    assert read_shifts(tmp_path / "shifts.csv") == {"a": (1.0, 2.0)}
+
+
+def test_apply_writes_a_table_of_shifts(command, run, folder, tmp_path):
+    done = command("apply", run.files["pipeline"], folder, "--out", tmp_path)
+    assert done.code == 0
+    assert "12 of 12 pairs registered" in done.out
+    truth, found = read_shifts(folder / "pairs" / "shifts.csv"), read_shifts(tmp_path / "shifts.csv")
+    assert found.keys() == truth.keys()
+    assert np.median([np.hypot(*np.subtract(found[stem], truth[stem])) for stem in truth]) < 0.5
+    again = command("apply", run.files["pipeline"], folder, "--out", tmp_path)
+    assert (again.code, "exists already" in again.err) == (1, True)
+
+
+def test_a_damaged_pair_is_named_and_the_others_go_on(command, run, tmp_path):
+    folder = draw_pairs(tmp_path / "maps", 3, (40, 56), seed=4)
+    (folder / "pairs" / "shifts.csv").unlink()  # new pairs have none
+    (folder / "pairs" / "moving" / "maps_001.tif").write_bytes(b"no image")
+    done = command("apply", run.files["pipeline"], folder, "--out", tmp_path / "out", "--json")
+    assert done.code == 1
+    assert "maps_001.tif" in done.err
+    assert [sorted(pair) for pair in json.loads(done.out)["pairs"]][1] == ["fault", "name"]
+    with (tmp_path / "out" / "shifts.csv").open() as file:
+        assert [row["name"] for row in csv.DictReader(file)] == ["maps_000", "maps_002"]
+
+
+def test_what_is_no_pair_is_refused(command, run, dataset, tmp_path):
+    done = command("apply", run.files["pipeline"], dataset, "--out", tmp_path)
+    assert (done.code, "holds no pairs" in done.err) == (1, True)
+    done = command("search", dataset, "--task", "registration", "--evaluations", "1")
+    assert (done.code, "needs a line in pairs/shifts.csv" in done.err) == (2, True)
+
+
+@pytest.mark.e2e
+def test_it_is_replayed_and_reported(command, run, tmp_path):
+    folder = run.files["result"].parent
+    assert "all as recorded" in command("runs", "replay", folder).out
+    assert command("report", folder, "--out", tmp_path / "report.html").code == 0
+    assert "px off" in (tmp_path / "report.html").read_text("utf-8")
+
+
+@pytest.mark.e2e
+def test_what_filters_the_images_is_exported(command, run, tmp_path):
+    file = tmp_path / "filtering.py"
+    assert command("export", run.files["pipeline"], "--to", "python", "--out", file).code == 0
+    done = subprocess.run([sys.executable, file, "--self-test"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.e2e
+def test_pairs_come_from_arrays_too(tmp_path):
+    pairs = [element_maps(default_rng(seed), (40, 52)) for seed in range(6)]
+    data = evoseg.Dataset.from_arrays(
+        [p.fixed for p in pairs], moving=[p.moving for p in pairs], shifts=[p.shift for p in pairs]
+    )
+    found = evoseg.search(data, evaluations=12, workers=0, out=tmp_path, report=False)
+    assert found.task == "registration"
+
+
+@pytest.mark.e2e
+def test_the_channel_of_both_images_is_remembered(command, folder, tmp_path):
+    out = tmp_path / "run"
+    found = evoseg.search(
+        evoseg.Dataset(folder, channel=2), evaluations=12, workers=0, library="none", out=out, report=False
+    )
+    assert found.pipeline.channels == 1
+    done = command("score", out, folder, "--split", "all", "--json")
+    assert done.code == 0
+    one = folder / "pairs" / "moving" / "maps_000.tif"
+    assert command("apply", out, folder, "--out", tmp_path / "shifts").code == 0
+    other = draw_pairs(tmp_path / "maps", 12, (40, 56), seed=4)
+    for side in ("fixed", "moving"):
+        for file in (other / "pairs" / side).iterdir():
+            write_image(file, read_image(file)[..., 2:3], overwrite=True)
+    assert read_image(one).shape[2] == 4
+    assert command("apply", found.files["pipeline"], other, "--channel", "0", "--out", tmp_path / "gray").code == 0
+    assert read_shifts(tmp_path / "gray" / "shifts.csv") == read_shifts(tmp_path / "shifts" / "shifts.csv")
+
+
+@pytest.mark.e2e
+def test_macros_carry_no_planes_and_cpp_files_do(folder, tmp_path):
+    with pytest.raises(SettingsError, match="ImageJ macros support pipelines that return masks; the task registration"):
+        evoseg.search(folder, evaluations=1, goal=evoseg.Goal(target="imagej"))
+    found = evoseg.search(
+        folder, evaluations=6, workers=0, library="none", goal=evoseg.Goal(target="cpp"), out=tmp_path
+    )
+    assert "pipeline(const cv::Mat& image)" in exported(found.pipeline, "cpp")
+
+
+def test_a_language_model_is_not_asked(folder, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    with pytest.raises(SettingsError, match="can only propose for binary, instances and points"):
+        evoseg.search(folder, evaluations=1, agent="openai:gpt-4.1-mini")
