@@ -299,10 +299,10 @@ def _judge(
     truth = truth_as_kind(sample, kind.output)
     assert truth is not None
     errors = _errors(kind.output, answer, truth, sample.known, counts)
-    if kind.output is Kind.POINTS:
-        detections = Detections(int(counts[-1]), *errors)
-    else:
+    if kind.output is Kind.MASK:
         detections = detect_objects(answer, truth, sample.known)
+    else:
+        detections = Detections(int(counts[-1]), *errors)
     return JudgedImage(seen, answer, truth, scores, errors, detections)
 
 

@@ -1,12 +1,12 @@
 """What inspection asks: how many objects were missed in each image, and how many false alarms there were.
 
-An object of the truth is found if a single pixel of it is marked: where a part is taken out to be looked at, a mark in
-the right place is enough. So these counts say nothing about outlines, which the scores do.
+An object in a mask is found if a single pixel of it is marked: where a part is taken out to be looked at, a mark in the
+right place is enough. So these counts say nothing about outlines, which the scores do. Where objects are separated, and
+of points, the matches of the scores count.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
@@ -22,9 +22,9 @@ class Detections:
     objects : int
         In the truth.
     missed : int
-        Those of them of which no pixel is marked; of points, those without a match.
+        In a mask, those of which no pixel is marked; of labels and points, those without a match.
     false_alarms : int
-        Objects of the answer of which no pixel is foreground; of points, those without a match.
+        In a mask, objects of the answer of which no pixel is foreground; of labels and points, those without a match.
     """
 
     objects: int
@@ -42,29 +42,29 @@ class Detections:
         return f"{self.missed} of {self.objects} {objects} missed, {self.false_alarms} {alarms}"
 
 
-def detect_objects(answer: NDArray[Any], truth: NDArray[Any], known: NDArray[np.bool_] | None = None) -> Detections:
-    """Count the objects of two masks or label images that do not overlap with any of the other.
+def detect_objects(
+    answer: NDArray[np.bool_], truth: NDArray[np.bool_], known: NDArray[np.bool_] | None = None
+) -> Detections:
+    """Count the 8-connected objects of two masks that do not overlap with any of the other.
 
     Parameters
     ----------
-    answer, truth : bool or int32 arrays of shape (M, N)
-        In a mask, an object is what is 8-connected; in labels, every number above 0 is one.
+    answer, truth : bool arrays of shape (M, N)
     known : bool array of shape (M, N), optional
         Other pixels count nowhere.
     """
     if known is not None:
-        answer, truth = (np.where(known, values, 0).astype(values.dtype) for values in (answer, truth))
-    objects, missed = _apart(truth, answer > 0)
-    _, false_alarms = _apart(answer, truth > 0)
+        answer, truth = answer & known, truth & known
+    objects, missed = _apart(truth, answer)
+    _, false_alarms = _apart(answer, truth)
     return Detections(objects, missed, false_alarms)
 
 
-def _apart(values: NDArray[Any], others: NDArray[np.bool_]) -> tuple[int, int]:
+def _apart(mask: NDArray[np.bool_], others: NDArray[np.bool_]) -> tuple[int, int]:
     """Return how many objects there are, and how many of them do not touch a pixel of the others."""
-    if values.dtype == np.bool_:
-        values = np.asarray(cv2.connectedComponents(values.view(np.uint8), connectivity=8)[1], np.int32)
-    there, met = np.unique(values[values > 0]), np.unique(values[(values > 0) & others])
-    return len(there), len(there) - len(met)
+    n, labels = cv2.connectedComponents(mask.view(np.uint8), connectivity=8)
+    met = np.unique(labels[mask & others])
+    return n - 1, n - 1 - len(met)
 
 
 def worst_image(per_image: Mapping[str, Detections]) -> str | None:

@@ -50,6 +50,25 @@ def test_the_answer_scores_as_the_search_says(run, folder, command):
     assert "AP50" in command("score", run.files["pipeline"], folder, "--split", "all").out
 
 
+def test_objects_that_are_joined_are_missed(tmp_path):
+    labels = np.zeros((20, 40), np.int32)
+    for number, left in enumerate((2, 10, 18, 30), 1):
+        labels[4:12, left : left + 8] = number
+    (tmp_path / "images").mkdir()
+    (tmp_path / "masks").mkdir()
+    write_image(tmp_path / "images" / "a.png", (200 * (labels > 0)).astype(np.uint8))
+    write_labels(tmp_path / "masks" / "a.tif", labels)
+    (tmp_path / "joined.evo").write_text(
+        "# evoseg 1: channel@1 threshold@1 components@1\n"
+        "def pipeline(image):\n"
+        "    channel_1 = channel(image, index=0)\n"
+        '    return components(threshold(channel_1, level=100, polarity="bright"))\n'
+    )
+    with pytest.warns(evoseg.ImageWarning, match="written by hand"):
+        found = evoseg.score(tmp_path / "joined.evo", tmp_path, split="all")
+    assert (found.detections["a"].objects, found.detections["a"].missed, found.detections["a"].false_alarms) == (4, 3, 1)
+
+
 def test_labels_are_applied_as_32_bit_tiff(run, folder, tmp_path, command):
     done = command("apply", run.files["pipeline"], folder, "--out", tmp_path / "out", "--json")
     rows = json.loads(done.out)["images"]
