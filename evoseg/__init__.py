@@ -4,7 +4,7 @@ from importlib import import_module as _import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from evoseg.api import export, replay, resume, score, search
+    from evoseg.api import export, propose_task, replay, resume, score, search
     from evoseg.class_search import resume_classes, search_classes
     from evoseg.core.errors import EvosegError, ImageWarning
     from evoseg.core.kinds import Kind
@@ -51,6 +51,7 @@ _HOMES = {
     "check": "datasets.checking",
     "draw_dataset": "synthetic",
     "export": "api",
+    "propose_task": "api",
     "read_image": "datasets.io.files",
     "read_pipeline": "runs.pipeline_files",
     "replay": "api",
@@ -94,6 +95,7 @@ __all__ = [
     "check",
     "draw_dataset",
     "export",
+    "propose_task",
     "read_image",
     "read_pipeline",
     "replay",

@@ -22,6 +22,7 @@ from evoseg.inference import score as scoring
 from evoseg.inference.score import Scores
 from evoseg.library.exchange import add_solved, find_warm_start, read_pending
 from evoseg.llm.agent_session import open_agent
+from evoseg.llm.framing import Framing, frame_task
 from evoseg.pipeline import Pipeline
 from evoseg.report.results import SearchResult
 from evoseg.runs.control import RunLock
@@ -61,16 +62,69 @@ def search(data: Data, options: SearchOptions) -> SearchResult:
         For errors of the dataset (DatasetError), of an option (SettingsError), of the cluster (ClusterError) or of the
         folder for the files, or if the search ended before any candidate was scored.
     """
+    return search_framed(*frame(data, options), options)
+
+
+@accept_options(SearchOptions)
+def propose_task(data: Data, options: SearchOptions) -> Framing:
+    """Return the task, metric and radius that a language model proposes for the goal of `agent`; search for nothing.
+
+    `search` with the same options asks the model, too, and goes on with what it proposes. Options that name a task, a
+    metric or a radius are kept.
+
+    Returns
+    -------
+    Framing
+        With task, metric, radius and reason; printed, it says all of them.
+
+    Raises
+    ------
+    EvosegError
+        For errors of the dataset or of an option, if there is no goal, or if the model gives no answer that can be
+        used.
+    """
+    framing = frame(data, options)[1]
+    if framing is None:
+        raise SettingsError("there is no goal. Say what to find: agent=evoseg.Agent(model, goal=...).")
+    return framing
+
+
+def frame(data: Data, options: SearchOptions) -> tuple[Data, Framing | None]:
+    """Return the proposal for a goal, and the dataset, open where it was looked at; None without a goal.
+
+    Raises
+    ------
+    EvosegError
+        As `propose_task`.
+    """
+    if options.flat["goal"] is None:
+        return data, None
+    settings = resolve_settings(options)
+    dataset = open_data(data)
+    return dataset, frame_task(settings, dataset)
+
+
+def search_framed(data: Data, framing: Framing | None, options: SearchOptions) -> SearchResult:
+    """Search as `search` does, for what was proposed if something was.
+
+    Raises
+    ------
+    EvosegError
+        As `search`.
+    """
     settings = resolve_settings(options)
     agent = open_agent(settings)
     clock = RecordedClock(settings.search_settings().budget, RESERVE_S)
     dataset = open_data(data)
+    log = None
+    if framing is not None:
+        settings, log = framing.frame(settings), framing.log
     if wants_classes(settings.task, settings.metric, dataset):
         raise SeveralClassesError(dataset)
     log_warnings(dataset)
     with open_executor(settings.executor) as make_executor:
         plan = plan_run(settings, dataset)
-        folder = plan.begin(options.flat["out"], overwrite=options.flat["overwrite"], drawn=options.report)
+        folder = plan.begin(options.flat["out"], overwrite=options.flat["overwrite"], drawn=options.report, log=log)
         session = Session(plan, folder, clock, make_executor=make_executor, agent=agent, progress=options.progress)
         with RunLock(folder.path) as lock:
             try:

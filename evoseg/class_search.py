@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from evoseg import __version__
-from evoseg.api import log_warnings, plan_run, resume
+from evoseg.api import frame, log_warnings, plan_run, resume
 from evoseg.cluster import open_executor
 from evoseg.core.deprecation import rename_keywords
 from evoseg.core.errors import DatasetError, SettingsError
@@ -25,6 +25,8 @@ from evoseg.evolve.tasks.task_kinds import AUTO, BINARY, check_names
 from evoseg.inference.multiclass import ClassPipeline, read_document, score_classes
 from evoseg.library.exchange import add_solved_or_warn, read_pending
 from evoseg.llm.agent_session import open_agent, with_token_limit
+from evoseg.llm.calls import MemoryCallLog
+from evoseg.llm.framing import Framing
 from evoseg.report.results import MulticlassResult, SearchResult, class_part
 from evoseg.runs.control import RunLock
 from evoseg.runs.opening import Data, dataset_name, open_data
@@ -69,14 +71,30 @@ def search_classes(data: Data, options: SearchOptions) -> MulticlassResult:
     KeyboardInterrupt
         At the first Ctrl-C, with everything saved; `resume_classes` goes on.
     """
+    task = resolve_settings(options).task
+    if task not in (AUTO, TASK):
+        raise SettingsError(f"task is {task}; a pipeline per class is the task {TASK}.")
+    options = replace(options, task=TASK)
+    return search_classes_framed(*frame(data, options), options)
+
+
+def search_classes_framed(data: Data, framing: Framing | None, options: SearchOptions) -> MulticlassResult:
+    """Search as `search_classes` does, for what was proposed if something was.
+
+    Raises
+    ------
+    EvosegError
+        As `search_classes`.
+    """
     settings = resolve_settings(options)
-    if settings.task not in (AUTO, TASK):
-        raise SettingsError(f"task is {settings.task}; a pipeline per class is the task {TASK}.")
     check_names(TASK, settings.metric)
     dataset = open_data(data)
     parts = _open_classes(dataset)
     log_warnings(dataset)
-    shared = _divide_budget(with_token_limit(replace(settings, task=BINARY)), len(parts))
+    settings = with_token_limit(settings)
+    if framing is not None:
+        settings = framing.pay(framing.frame(settings))
+    shared = _divide_budget(replace(settings, task=BINARY), len(parts))
     out, overwrite = options.flat["out"], options.flat["overwrite"]
     folder = Path(out).expanduser().absolute() if out else runs_folder() / run_id(dataset_name(dataset))
     if (folder / CLASSES).exists() and not overwrite:
@@ -87,7 +105,7 @@ def search_classes(data: Data, options: SearchOptions) -> MulticlassResult:
         )
     open_agent(shared)  # a model or a cluster that cannot be used leaves no files
     with open_executor(shared.executor):
-        _begin(folder, dataset, parts, shared, overwrite=overwrite)
+        _begin(folder, dataset, parts, shared, overwrite=overwrite, log=None if framing is None else framing.log)
     logger.warning(
         "a pipeline for each of %d classes, with equal shares of the budget: %s", len(parts), ", ".join(parts)
     )
@@ -153,9 +171,15 @@ def _divide_budget(settings: RunSettings, n: int) -> RunSettings:
 
 
 def _begin(
-    folder: Path, dataset: Dataset, parts: Mapping[str, Dataset], shared: RunSettings, *, overwrite: bool
+    folder: Path,
+    dataset: Dataset,
+    parts: Mapping[str, Dataset],
+    shared: RunSettings,
+    *,
+    overwrite: bool,
+    log: MemoryCallLog | None,
 ) -> None:
-    """Put a run of each class on record, or none.
+    """Put a run of each class on record, or none; calls of a model before the search belong to the first.
 
     The document comes first: after a kill, it is known what the folder is, and `_finish_class` begins runs that are
     missing.
@@ -169,7 +193,7 @@ def _begin(
         try:
             _write(folder, _document(dataset, parts))
             for name, planned in plans.items():
-                begun.append(planned.begin(folder / name, overwrite=overwrite))
+                begun.append(planned.begin(folder / name, overwrite=overwrite, log=None if begun else log))
         except BaseException:
             for one in begun:
                 one.drop()

@@ -32,6 +32,7 @@ from evoseg.evolve.tasks.mask_task import BinaryTask
 from evoseg.inference.score import JudgedImage, judge_images
 from evoseg.library.exchange import add_solved_or_warn, write_pending
 from evoseg.llm.agent_session import AgentSession, replay_agent, run_agent
+from evoseg.llm.calls import MemoryCallLog
 from evoseg.metrics import METRIC_LABELS
 from evoseg.operators import registry
 from evoseg.pipeline import Pipeline, print_text
@@ -79,8 +80,19 @@ class Plan:
     dataset: Dataset
     splits: Splits
 
-    def begin(self, out: str | Path | None, *, overwrite: bool, drawn: bool = True) -> RunFolder:
-        """Record the run, and return its folder; `drawn` says whether it gets a report and pictures.
+    def begin(
+        self, out: str | Path | None, *, overwrite: bool, drawn: bool = True, log: MemoryCallLog | None = None
+    ) -> RunFolder:
+        """Record the run, and return its folder.
+
+        Parameters
+        ----------
+        out : path or None
+        overwrite : bool
+        drawn : bool
+            Whether it gets a report and pictures.
+        log : MemoryCallLog or None
+            Calls of a language model before the search, which count as the run's.
 
         Raises
         ------
@@ -92,7 +104,8 @@ class Plan:
             try:
                 folder.clear(database=True)
                 write_sources(self.settings.code, folder.path)
-                create_run(folder.path, make_record(folder.id, self.settings, self.dataset, self.splits))
+                record = make_record(folder.id, self.settings, self.dataset, self.splits)
+                create_run(folder.path, record, (log or MemoryCallLog()).insert_into)
             except Exception:
                 folder.drop()
                 raise

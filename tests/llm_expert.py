@@ -18,6 +18,12 @@ def expert(request: dict[str, Any]) -> str:
         n = 0 if isinstance(content, str) else sum(part["type"] == "image_url" for part in content)
         verdicts = [{"number": i, "marks": told.get("wanted", ""), "fits": 10 - i} for i in range(1, max(n, 1) + 1)]
         return json.dumps({"verdicts": verdicts})
+    if "Answer with `task`" in system:
+        choices = {one["task"]: one["metrics"] for one in told.get("choices", [{"task": "binary", "metrics": ["iou"]}])}
+        rules = told["card"].get("task_by_rules", {"task": next(iter(choices)), "why": "it is the first"})
+        task = rules["task"] if rules["task"] in choices else next(iter(choices))
+        reason = f"By rules, since {rules['why']}."
+        return json.dumps({"task": task, "metric": choices[task][0], "radius_px": 0, "reason": reason})
     texts = _crossed(told) if "by crossing and changing" in system else []
     tried = {_form(entry["program"]) for entry in told.get("tried", [])}
     fresh = [(name, text) for name, text in [*texts, *_recipes(told["card"])] if _form(text) not in tried]

@@ -10,6 +10,7 @@ import typer
 from evoseg.cli.shared import AXES, CHANNEL, JSON, PAGE, chosen, parse_workers
 
 if TYPE_CHECKING:
+    from evoseg.llm.framing import Framing
     from evoseg.report.results import MulticlassResult, SearchResult
     from evoseg.runs.options import SearchOptions
 
@@ -35,6 +36,9 @@ def search(
     axes: Annotated[str, AXES] = "",
     page: Annotated[str, PAGE] = "",
     channel: Annotated[str, CHANNEL] = "",
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Accept what the language model proposes for --goal without a question.")
+    ] = False,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Search for a pipeline, and test it on held-out images.
@@ -42,31 +46,72 @@ def search(
     Ctrl-C ends the search with the best pipeline so far; pressing it again aborts the search. `evoseg runs resume`
     continues it, also after a kill.
     """
-    from evoseg.api import SeveralClassesError
-    from evoseg.api import search as run_search
-    from evoseg.class_search import search_classes
+    from dataclasses import replace
+
+    from evoseg.api import SeveralClassesError, frame, search_framed
+    from evoseg.class_search import search_classes_framed
     from evoseg.cli.progress import show_progress
     from evoseg.runs.opening import open_data
     from evoseg.runs.settings import check_score
 
     check_score("min_score", min_score)
     flat = options.flat
+    if flat["goal"] is not None and not yes:
+        refuse_without_terminal()
     if flat["agent"] not in (None, "none"):
         from evoseg.llm.agent_session import estimate_cost
 
         limits = (flat["llm_calls"], flat["llm_tokens"], flat["llm_usd"])
         print(estimate_cost(flat["agent"], flat["base_url"], *limits, flat["roles"]), file=sys.stderr)
     found: SearchResult | MulticlassResult
+    reading = chosen(axes, page, channel)
+    data, framing = frame(open_data(dataset, reading) if reading else dataset, options)
+    if framing is not None:
+        confirm(framing, yes=yes)
     with show_progress() as watch:
-        keywords = vars(options) | {"progress": watch}
-        reading = chosen(axes, page, channel)
-        data = open_data(dataset, reading) if reading else dataset
+        options = replace(options, progress=watch)
         try:
-            found = run_search(data, **keywords)
+            found = search_framed(data, framing, options)
         except SeveralClassesError as error:
-            found = search_classes(error.dataset, **keywords)
+            found = search_classes_framed(error.dataset, framing, options)
     report(found, as_json=as_json)
     raise typer.Exit(exit_code(found, min_score))
+
+
+def refuse_without_terminal() -> None:
+    """Refuse a goal in words, before a model is asked, where nobody can be asked whether its proposal is right.
+
+    Raises
+    ------
+    SettingsError
+    """
+    if not sys.stdin.isatty():
+        from evoseg.core.errors import SettingsError
+
+        raise SettingsError(
+            "--goal lets a language model propose a task, which you are asked to confirm, and there is no terminal to "
+            "ask on. Accept the proposal with --yes, or leave out --goal and name --task and --metric."
+        )
+
+
+def confirm(framing: "Framing", *, yes: bool) -> None:
+    """Show a proposal, and ask whether to search for that.
+
+    Raises
+    ------
+    SettingsError
+        If the answer is anything but yes.
+    """
+    from evoseg.core.errors import SettingsError
+
+    if not framing.reason:
+        return  # nothing was left to propose
+    print(framing, file=sys.stderr)
+    if yes:
+        return
+    print("Search for this? [y/n] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise SettingsError("nothing was searched for. Say it in other words, or name --task, --metric or --radius.")
 
 
 def report(found: "SearchResult | MulticlassResult", *, as_json: bool) -> None:

@@ -56,6 +56,7 @@ _METAVARS = {
     "agent": "MODEL",
     "base_url": "URL",
     "roles": "DIR",
+    "goal": "WORDS",
     "out": "DIR",
 }
 
@@ -97,7 +98,7 @@ def add_search_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command an option for each of a search; it gets them together, as `options`."""
     from evoseg.runs.options import list_options
 
-    parts = {leaf.flat: leaf for leaf in list_options() if leaf.flat not in ("goal", "progress")}
+    parts = {leaf.flat: leaf for leaf in list_options() if leaf.flat != "progress"}
     own = [p for p in signature(command).parameters.values() if p.name != "options"]
 
     @wraps(command)

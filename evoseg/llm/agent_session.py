@@ -6,16 +6,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
+from inspect import getdoc
 from pathlib import Path
 from threading import Event
 from typing import Any
 
+import numpy as np
+
 from evoseg.core.disk import data_folder
-from evoseg.core.errors import SettingsError
 from evoseg.core.kinds import Kind
 from evoseg.datasets.dataset import Dataset, Sample
 from evoseg.datasets.splits import Splits
-from evoseg.drawing import as_outlines
+from evoseg.drawing import Rgb, as_outlines
 from evoseg.evolve.evaluation.evaluator import evenly_spaced
 from evoseg.evolve.journal import RecordedClock
 from evoseg.evolve.loop import Progress
@@ -27,7 +29,7 @@ from evoseg.llm.agent import Agent, AgentThread
 from evoseg.llm.calls import RESERVED, open_calls
 from evoseg.llm.client import INTERRUPTED, Client, Endpoint, endpoint, key_variable, split_name
 from evoseg.llm.limits import UsageLimits, UsageTracker, effective_limits
-from evoseg.llm.prompts import MOST_IMAGES, data_url, messages, panels
+from evoseg.llm.prompts import MOST_IMAGES, data_url, messages, panels, quote_text
 from evoseg.llm.roles import ModelFacts, RoleSet, read_roles
 from evoseg.llm.rounds import RoundRunner, TaskContext
 from evoseg.llm.structured import StructuredClient
@@ -40,6 +42,10 @@ from evoseg.runs.status import AgentStatus
 
 SIMILAR = 5
 """Solved tasks whose programs a model is shown, and whose macros it may use."""
+PAIRS = (
+    "A program makes a gray plane of each image of a pair. Where the two planes correlate best, the shift between the "
+    "images is read off; what counts is how close it is to the true shift."
+)
 
 
 class AgentSession:
@@ -85,7 +91,7 @@ class AgentSession:
             output = settings.kind.output
             operators = select_usable([op for op in registry.operators(retired=True) if settings.proposes(op)], output)
             context = replace(
-                task_context(dataset, splits.search, settings.kind, settings.score),
+                task_context(dataset, splits.search, settings.kind, settings.score, settings.goal),
                 similar=lambda: [print_text(offer.program) for offer in settings.offers[:SIMILAR]],
             )
             sees = facts is not None and facts.pictures
@@ -198,16 +204,23 @@ def replay_agent(clock: RecordedClock) -> Agent:
     return Agent(load_roles(None), clock.external_event)
 
 
-def task_context(dataset: Dataset, stems: Sequence[str], kind: TaskKind, metric: str) -> TaskContext:
-    """Return what a model may be told of a task and of some images of its dataset."""
-    if kind.output is Kind.GRAY:
-        raise SettingsError(f"{dataset.title}: data cards describe masks, objects and points; the task is {kind.name}.")
+def task_context(
+    dataset: Dataset, stems: Sequence[str], kind: TaskKind, metric: str, goal: str | None = None
+) -> TaskContext:
+    """Return what a model may be told of a task and of some images of its dataset; a goal is the user's words."""
 
     def samples() -> list[Sample]:
         return [dataset.load(stems[i]) for i in evenly_spaced(len(stems), MOST_IMAGES)]
 
     words = {name: value for name, value in vars(dataset.card).items() if isinstance(value, str)}
-    task = {"name": kind.name, "metric": metric, "returns": str(kind.output)}
+    name = "the user's own" if kind.own else kind.name
+    task = {"name": name, "metric": metric, "returns": str(kind.output)}
+    if kind.own:
+        task["defined_by"] = quote_text(getdoc(type(kind.make(metric))) or "")
+    elif kind.output is Kind.GRAY:
+        task["defined_by"] = PAIRS
+    if goal is not None:
+        task["goal"] = goal
     return TaskContext(words, len(stems), samples, partial(_pictures, dataset, stems, kind.output), task=task)
 
 
@@ -216,11 +229,23 @@ def _pictures(dataset: Dataset, stems: Sequence[str], output: Kind, shown: Mappi
     urls = []
     for i, program in shown.items():
         sample = dataset.load(stems[i])
+        if output is Kind.GRAY:
+            urls.append(data_url(_plane_panels(sample, program)))
+            continue
         answer = None if program is None else as_outlines(program(sample.image), sample.image.shape)
         truth = truth_as_kind(sample, output)
         truth = None if truth is None else as_outlines(truth, sample.image.shape)
         urls.append(data_url(panels(sample.image, truth, answer)))
     return urls
+
+
+def _plane_panels(sample: Sample, program: Pipeline | None) -> Rgb:
+    """Return an image, or both of a pair, and below each the plane that a program makes of it."""
+    images = [sample.image] if sample.moving is None else [sample.image, sample.moving]
+    rows = [images] if program is None else [images, [program(image)[:, :, None] for image in images]]
+    shown = [np.concatenate([panels(image, None, None) for image in row], axis=1) for row in rows]
+    width = max(row.shape[1] for row in shown)
+    return np.concatenate([np.pad(r, ((0, 0), (0, width - r.shape[1]), (0, 0)), constant_values=255) for r in shown])
 
 
 def load_roles(roles: str | Path | None) -> RoleSet:

@@ -149,10 +149,11 @@ class CallLog(Protocol):
 
 @final
 class MemoryCallLog:
-    """A log in memory, for calls that belong to no run."""
+    """A log in memory, for calls that belong to no run, or not yet."""
 
     def __init__(self) -> None:
         self._calls: dict[int, Call] = {}
+        self._pictures: dict[str, bytes] = {}
 
     def calls(self) -> list[Call]:
         """Return all calls, in their order."""
@@ -163,8 +164,19 @@ class MemoryCallLog:
         self._calls[call.number] = call
 
     def keep_picture(self, data: bytes) -> str:
-        """Store nothing."""
-        return ""
+        """Keep a picture and return its digest."""
+        self._pictures[_picture_digest(data)] = data
+        return _picture_digest(data)
+
+    def insert_into(self, connection: Connection) -> None:
+        """Write all calls into the database of a run that is being made, so that none is ever forgotten."""
+        if self._calls:
+            _METADATA.create_all(connection)
+            rows = [asdict(replace(call, messages=list(call.messages))) for call in self._calls.values()]
+            connection.execute(CALL.insert(), rows)
+        if self._pictures:
+            pictures = [{"digest": digest, "data": data} for digest, data in self._pictures.items()]
+            connection.execute(PICTURE.insert(), pictures)
 
 
 @final
@@ -206,7 +218,7 @@ class StoredCallLog:
         StoreError
             If that is impossible, as on a full disk.
         """
-        digest = blake2b(data, digest_size=16).hexdigest()
+        digest = _picture_digest(data)
         with database.mended(self._path), self._connection.begin():
             there = self._connection.execute(select(PICTURE.c.digest).where(PICTURE.c.digest == digest)).first()
             size = self._connection.execute(select(func.sum(func.length(PICTURE.c.data)))).scalar_one() or 0
@@ -215,6 +227,10 @@ class StoredCallLog:
             if there is None:
                 self._connection.execute(PICTURE.insert(), {"digest": digest, "data": data})
         return digest
+
+
+def _picture_digest(data: bytes) -> str:
+    return blake2b(data, digest_size=16).hexdigest()
 
 
 @contextmanager

@@ -72,12 +72,11 @@ def describe(
     kind, metric, _ = decide_task(BINARY if wants_classes(AUTO, None, dataset) else AUTO, None, dataset)
     stems = split_to_search(dataset).search
     task = task_context(dataset, stems, kind, metric)
-    card = _card(task)
+    card = make_card(task)
     document: dict[str, Any] = {"dataset": dataset_name(dataset), "card": card, "description": None}
     if agent is None:
         return document
-    shown: dict[int, Pipeline | None] = dict.fromkeys(range(min(SHOWN, len(stems))))
-    question = Question("describe", {"card": card}, partial(task.pictures, shown), kind.output)
+    question = Question("describe", {"card": card}, lambda: show_first(task), kind.output)
     answer, cost = _ask(agent, base_url, llm_usd, roles, question)
     return document | {"description": answer, "llm": cost}
 
@@ -120,7 +119,7 @@ def critique(
         "score": round(float(scores.mean()), 4),
         "score_per_image": {image_id(i): round(float(score), 4) for i, score in enumerate(scores)},
     }
-    context = {"card": _card(task), "best": best}
+    context = {"card": make_card(task), "best": best}
     pictures = partial(task.pictures, dict.fromkeys(worst, pipeline))
     answer, cost = _ask(agent, base_url, llm_usd, roles, Question("critique", context, pictures, kind.output))
     names = {image_id(i): stem for i, stem in enumerate(stems)}
@@ -129,7 +128,13 @@ def critique(
     return shown | answer | {"llm": cost}
 
 
-def _card(task: TaskContext) -> dict[str, Any]:
+def show_first(task: TaskContext) -> Sequence[str]:
+    """Return pictures of the first few search images."""
+    return task.pictures(dict.fromkeys(range(min(SHOWN, task.n_images))))
+
+
+def make_card(task: TaskContext) -> dict[str, Any]:
+    """Return the data card of a task's search images."""
     samples = task.samples()
     return data_card(task.words, samples, measure_images([s.image for s in samples]), task.n_images, task.task)
 
@@ -229,26 +234,40 @@ def _ask(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the last answer of a role, and what it cost."""
     check_caps(CALLS, None, llm_usd)
+    answer, tracker, _ = consult(agent, base_url, UsageLimits(CALLS, None, llm_usd), roles, question)
+    usage = tracker.usage
+    return answer.model_dump(), {"calls": usage.calls, "cost_usd": round(usage.usd, 6)}
+
+
+def consult(
+    agent: str, base_url: str | None, limits: UsageLimits, roles: str | Path | None, question: Question
+) -> tuple[Answer, UsageTracker, MemoryCallLog]:
+    """Return the last answer of a role, with the calls that it took.
+
+    Raises
+    ------
+    EvosegError
+        If a setting cannot be used, or the model gives no answer.
+    """
     role_set = load_roles(roles)
     endpoint = read_endpoint(agent, base_url)
     connection = Client(endpoint)
-    limits = UsageLimits(CALLS, None, llm_usd)
-    facts = role_set.models.get(endpoint.model)
-    tracker = UsageTracker(limits, MemoryCallLog(), facts)
+    facts, log = role_set.models.get(endpoint.model), MemoryCallLog()
+    tracker = UsageTracker(limits, log, facts)
     client = StructuredClient(connection, tracker, role_set.schedule, Event())
     operators = select_usable(registry.operators(), question.output)
     role = role_set.roles[question.role]
     pictures = question.pictures() if facts is not None and facts.pictures and _sees(role) else ()
     try:
-        reply = client.ask(1, role, messages(role, role_set, operators, question.context, pictures), question.review)
+        reply = client.ask(0, role, messages(role, role_set, operators, question.context, pictures), question.review)
     finally:
         connection.release()
-    usage = tracker.usage
     if not reply.answers:
         raise NoAnswerError(
-            f"{agent} gave no usable reply ({reply.fault}) in {usage.calls} calls. Try again, or use another model."
+            f"{agent} gave no usable reply ({reply.fault}) in {tracker.usage.calls} calls. Try again, or use another "
+            "model."
         )
-    return reply.answers[-1].model_dump(), {"calls": usage.calls, "cost_usd": round(usage.usd, 6)}
+    return reply.answers[-1], tracker, log
 
 
 def _sees(role: Role) -> bool:
@@ -272,8 +291,11 @@ def card_text(document: Mapping[str, Any]) -> str:
     if "share_of_pixels" in objects:
         share = 100 * objects["share_of_pixels"]
         lines.append(f"  foreground     {share:.1f} % of pixels, {objects['per_image']} objects an image")
-    else:
+    elif "per_image" in objects:
         lines.append(f"  points         {objects['per_image']} an image")
+    elif "shift_px_median_and_most" in objects:
+        middle, most = objects["shift_px_median_and_most"]
+        lines.append(f"  shifts         {middle:g} px, at most {most:g} px")
     if "thickness_px" in objects:
         low, middle, high = objects["area_px_10_50_90_percent"]
         lines.append(f"  objects        {objects['thickness_px']:g} px thick, area {middle} px ({low} to {high})")

@@ -73,8 +73,6 @@ def data_card(
         Its "name", the "metric", and what a program "returns".
     """
     shapes = sorted({sample.image.shape[:2] for sample in samples})
-    returned = task.get("returns")
-    objects = _points(samples) if returned == Kind.POINTS else _objects(samples, numbered=returned == Kind.LABELS)
     return {
         "task": dict(task),
         "said_of_it": {key: quote_text(words[key]) for key in WORDS if words.get(key)},
@@ -83,9 +81,19 @@ def data_card(
         "channels": 1 if len(facts.distinct) == 1 else facts.channels,
         "dtype": str(samples[0].image.dtype),
         "levels_1_50_99_percent": [[_short(q[p]) for p in (1, 50, 99)] for q in facts.quantiles[:8]],
-        "objects": objects,
+        "objects": _truths(samples, task.get("returns")),
         "planes": _planes(samples, facts),
     }
+
+
+def _truths(samples: Sequence[Sample], returned: str | None) -> dict[str, Any]:
+    """Return statistics of what is to be found, as far as the samples show it."""
+    if returned == Kind.POINTS and all(sample.points is not None for sample in samples):
+        return _points(samples)
+    if all(sample.mask is not None for sample in samples):
+        return _objects(samples, numbered=returned == Kind.LABELS)
+    shifts = [float(np.hypot(*sample.shift)) for sample in samples if sample.shift is not None]
+    return {"shift_px_median_and_most": [_short(float(np.median(shifts))), _short(max(shifts))]} if shifts else {}
 
 
 def _points(samples: Sequence[Sample]) -> dict[str, Any]:
@@ -173,11 +181,11 @@ def _planes(samples: Sequence[Sample], facts: ImageStats) -> list[dict[str, Any]
 
 
 def _foreground(sample: Sample) -> NDArray[np.bool_]:
-    """Return where objects are: the mask, or small discs about the points."""
+    """Return where objects are, as far as that is known: the mask, or small discs about the points."""
     if sample.mask is not None:
         return sample.mask
     discs = np.zeros(sample.image.shape[:2], np.uint8)
-    for row, col in np.asarray(sample.points):
+    for row, col in () if sample.points is None else np.asarray(sample.points):
         cv2.circle(discs, (round(float(col)), round(float(row))), POINT_PX, 1, -1)
     return discs > 0
 

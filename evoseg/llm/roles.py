@@ -121,12 +121,13 @@ INPUTS = (
     "critique",
     "macros",
     "wanted",
+    "choices",
     "pictures",
 )
 """What a role can be given as input."""
 PARTS = ("form", "operators", "programs")
 """What a prompt may hold in double braces: how a pipeline is written, the operators, how many programs are wanted."""
-OUTPUTS = ("programs", "description", "critique", "verdicts")
+OUTPUTS = ("programs", "description", "critique", "verdicts", "task")
 SCHEDULE, MODELS, FORM, README = "schedule.yaml", "models.yaml", "form.md", "README.md"
 MOST_BYTES = 1 << 18
 

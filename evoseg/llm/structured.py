@@ -72,11 +72,21 @@ class Verdicts(Answer):
     verdicts: Annotated[list[Verdict], Field(min_length=1, max_length=100)]
 
 
+class TaskProposal(Answer):
+    """What to search for; a radius of 0 leaves it open."""
+
+    task: Annotated[str, Field(max_length=80)]
+    metric: Annotated[str, Field(max_length=80)]
+    radius_px: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    reason: Text
+
+
 SCHEMAS: dict[str, type[Answer]] = {
     "programs": Programs,
     "description": Description,
     "critique": Critique,
     "verdicts": Verdicts,
+    "task": TaskProposal,
 }
 """By the output that a role names."""
 

@@ -2,7 +2,7 @@
 
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path
@@ -217,7 +217,7 @@ def rows_of(connection: Connection, query: Select[Any]) -> list[Row[Any]]:
     return list(rows)
 
 
-def create(path: Path, run: dict[str, Any]) -> None:
+def create(path: Path, run: dict[str, Any], insert_more: Callable[[Connection], None]) -> None:
     """Write the database of a new run; it appears whole or not at all, in place of an earlier one."""
     unfinished = path.with_name(f".{path.name}.part")
     unfinished.unlink(missing_ok=True)
@@ -229,6 +229,7 @@ def create(path: Path, run: dict[str, Any]) -> None:
                 connection.execute(text(f"PRAGMA user_version = {SCHEMA}"))
                 _METADATA.create_all(connection)
                 connection.execute(RUN.insert(), run)
+                insert_more(connection)
         finally:
             engine.dispose()
         for leftover in (path, *wal_files(path)):

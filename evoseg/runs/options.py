@@ -304,6 +304,13 @@ class Agent:
     roles: str | Path | None = option(
         None, "Folder of roles that replace evoseg's own roles, or are added to them", "none"
     )
+    goal: str | None = option(
+        None,
+        "What to find, in your own words; the model proposes task, metric and radius by them, unless you name these, "
+        "and keeps the words in mind",
+        "none",
+        python="`evoseg.propose_task` shows the proposal without a search.",
+    )
 
 
 @_options()
@@ -453,7 +460,9 @@ def from_flat(values: Mapping[str, Any]) -> SearchOptions:
             chosen[leaf.field] = values[leaf.flat]
     for name, inner in grouped.items():
         if name == "agent" and not isinstance(inner.get("model"), str):
-            continue  # limits of no model
+            if "goal" not in inner:
+                continue  # limits of no model
+            inner["model"] = NONE
         if name == "task" and chosen.get("task") not in (None, "auto", "points"):
             raise SettingsError(
                 f"radius is {inner['radius']:g} px, but the task is {chosen['task']}; only points match within one."

@@ -2,7 +2,7 @@
 
 import struct
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
@@ -189,8 +189,13 @@ def now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S%z")
 
 
-def create_run(folder: Path, run: RunRecord) -> None:
+def create_run(folder: Path, run: RunRecord, insert_more: Callable[[Connection], None] = lambda _: None) -> None:
     """Write the database of a new run.
+
+    Parameters
+    ----------
+    insert_more : callable
+        Writes what else belongs to the run from the beginning.
 
     Raises
     ------
@@ -198,7 +203,7 @@ def create_run(folder: Path, run: RunRecord) -> None:
         If it cannot be written.
     """
     try:
-        database.create(folder / DATABASE, asdict(run))
+        database.create(folder / DATABASE, asdict(run), insert_more)
     except StoreError:
         raise
     except OSError as error:

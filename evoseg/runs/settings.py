@@ -10,7 +10,6 @@ from typing import Any
 
 from evoseg.cluster import check_executor
 from evoseg.core.errors import SettingsError, unknown
-from evoseg.core.kinds import Kind
 from evoseg.datasets.meaning import CLASSES
 from evoseg.datasets.reading import DEFAULT_OPTIONS, ReadOptions
 from evoseg.evolve.budget import USUAL_S, Budget
@@ -30,6 +29,8 @@ from evoseg.sandbox.operators import AdmittedCode, admitted_code
 
 PYTHON = "python"
 """The target that has every operator."""
+MOST_GOAL = 1000
+"""Characters of a goal in words."""
 MOST_WORKERS = 256
 """Beyond any machine that this was tried on; each is a process that holds some of the images."""
 
@@ -73,6 +74,10 @@ class RunSettings:
         Whether networks are trained; not in runs of early versions.
     code : tuple of AdmittedCode
         Python operators that the search may use, those of the pipelines that it starts from included.
+    goal : str or None
+        What to find, in the user's words, which a language model is told.
+    goal_reason : str
+        Why a language model has proposed this task and metric by these words; "" if it has not.
     """
 
     task: str
@@ -105,6 +110,8 @@ class RunSettings:
     networks: bool = False
     encoder: str = NONE
     code: tuple[AdmittedCode, ...] = ()
+    goal: str | None = None
+    goal_reason: str = ""
 
     @property
     def kind(self) -> TaskKind:
@@ -127,15 +134,9 @@ class RunSettings:
         Raises
         ------
         SettingsError
-            If a pipeline to start from gives something else, exported files are to carry what they cannot, or a
-            language model is to propose for a task that it is not told of.
+            If a pipeline to start from gives something else, or exported files are to carry what they cannot.
         """
         _check_start(self.start, kind)
-        if self.agent is not None and (kind.own or kind.output is Kind.GRAY):
-            raise SettingsError(
-                f"agent is {self.agent}, but a language model can only propose for binary, instances and points; the "
-                f"task is {kind.name}. Search without it."
-            )
         language = LANGUAGES.get(self.operators)
         if language is not None and kind.output not in language.outputs:
             raise SettingsError(
@@ -233,6 +234,7 @@ def resolve_settings(options: SearchOptions) -> RunSettings:
         "library": library,
         "remember": flat["remember"] and library != NONE,
         "agent": None if agent == NONE else agent,
+        "goal": check_goal(flat["goal"], None if agent == NONE else agent),
         "roles": None if roles is None else str(Path(roles).expanduser().absolute()),
         "code": tuple(dict.fromkeys(admit_file(Path(file).expanduser()) for file in files)),
     }
@@ -272,6 +274,27 @@ def check_caps(llm_calls: int, llm_tokens: int | None, llm_usd: float | None) ->
     for name, cap in (("llm_calls", llm_calls), ("llm_tokens", llm_tokens), ("llm_usd", llm_usd)):
         if cap is not None and not 0 <= cap < float("inf"):
             raise SettingsError(f"{name} is {cap}; it must be a number from 0.")
+
+
+def check_goal(goal: str | None, agent: str | None) -> str | None:
+    """Return a goal in words without needless white space, None without one.
+
+    Raises
+    ------
+    SettingsError
+        If it says nothing or very much, or there is no language model to read it.
+    """
+    if goal is None:
+        return None
+    words = " ".join(goal.split())
+    if not 0 < len(words) <= MOST_GOAL:
+        raise SettingsError(f"goal has {len(words)} characters; say what to find in 1 to {MOST_GOAL} of them.")
+    if agent is None:
+        raise SettingsError(
+            "goal is for a language model to read, and none is named. Name one with --agent openai:MODEL "
+            "(agent=evoseg.Agent(model, goal=...)), or leave out the goal and name the task yourself."
+        )
+    return words
 
 
 def check_score(name: str, score: float | None) -> None:

@@ -34,6 +34,7 @@ TOLD = {
     "macros": ["def f(a):\n    return gaussian(a)"],
     "similar": [program_text(ONE)],
     "wanted": "nuclei",
+    "choices": [{"task": "binary", "metrics": ["iou", "dice"]}],
 }
 
 

@@ -15,9 +15,9 @@ SHIPPED = data_folder("agents")
 GOOD = "---\nname: x\npurpose: y\noutput: programs\ninputs: [card]\n---\nWrite {{programs}}.\n"
 
 
-def test_the_six_roles_ship():
+def test_the_seven_roles_ship():
     cast = load_roles(None)
-    assert set(cast.roles) == {"describe", "generate", "evolve", "tune", "critique", "choose"}
+    assert set(cast.roles) == {"describe", "generate", "evolve", "tune", "critique", "choose", "frame"}
     assert all(cast.roles[name].output == "programs" for name in ("generate", "evolve", "tune"))
 
 

@@ -140,9 +140,3 @@ def test_macros_carry_no_planes_and_cpp_files_do(folder, tmp_path):
         folder, evaluations=6, workers=0, library="none", goal=evoseg.Goal(target="cpp"), out=tmp_path
     )
     assert "pipeline(const cv::Mat& image)" in exported(found.pipeline, "cpp")
-
-
-def test_a_language_model_is_not_asked(folder, monkeypatch):
-    monkeypatch.setenv("OPENAI_API_KEY", "none")
-    with pytest.raises(SettingsError, match="can only propose for binary, instances and points"):
-        evoseg.search(folder, evaluations=1, agent="openai:gpt-4.1-mini")
