@@ -23,7 +23,8 @@ def main() -> None:
     root = Path(__file__).resolve().parent.parent
     project = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]
     extras = project["optional-dependencies"]
-    used = [r for r in extras["dev"] if r.startswith("scikit-learn")]  # Segmenter works with it and without it
+    # Segmenter works with scikit-learn and without it; the readers of formats are tested where they are installed.
+    used = [r for r in extras["dev"] if r.startswith("scikit-learn") or r in extras["formats"]]
     for requirement in [*project["dependencies"], *extras["dask"], *used]:
         if requirement.split(">")[0] not in PINNED:
             print(lowest(requirement))

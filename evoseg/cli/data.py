@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from evoseg.cli.shared import AXES, BASE_URL, CHANNEL, JSON, LIBRARY, PAGE, ROLES, USD, chosen
+from evoseg.cli.shared import AXES, BASE_URL, CHANNEL, JSON, LIBRARY, PAGE, ROLES, SERIES, USD, chosen
 
 _DATASET = typer.Argument(metavar="DATASET", help="Folder with images/ and masks/.")
 
@@ -15,6 +15,7 @@ def check(
     axes: Annotated[str, AXES] = "",
     page: Annotated[str, PAGE] = "",
     channel: Annotated[str, CHANNEL] = "",
+    series: Annotated[str, SERIES] = "",
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Check a dataset, and list all errors at once.
@@ -25,7 +26,7 @@ def check(
 
     from evoseg.datasets.checking import check as check_folder
 
-    found = check_folder(dataset.expanduser(), chosen(axes, page, channel))
+    found = check_folder(dataset.expanduser(), chosen(axes, page, channel, series))
     print(json.dumps(found.as_json(), indent=1) if as_json else found)
     raise typer.Exit(0 if found.ok else 1)
 
@@ -46,6 +47,7 @@ def describe(
     axes: Annotated[str, AXES] = "",
     page: Annotated[str, PAGE] = "",
     channel: Annotated[str, CHANNEL] = "",
+    series: Annotated[str, SERIES] = "",
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Describe a dataset: the sizes of its objects, and how they stand out in each plane.
@@ -59,7 +61,7 @@ def describe(
     from evoseg.runs.opening import open_data
 
     model = None if agent == "none" else agent
-    data = open_data(dataset, chosen(axes, page, channel))
+    data = open_data(dataset, chosen(axes, page, channel, series))
     document = described(data, model, base_url=base_url, llm_usd=llm_usd, roles=roles)
     print(json.dumps(document, indent=1) if as_json else card_text(document))
 
@@ -114,6 +116,7 @@ def similar(
     axes: Annotated[str, AXES] = "",
     page: Annotated[str, PAGE] = "",
     channel: Annotated[str, CHANNEL] = "",
+    series: Annotated[str, SERIES] = "",
     out: Annotated[
         Path | None,
         typer.Option(
@@ -139,7 +142,7 @@ def similar(
     from evoseg.runs.run_folder import refuse_existing
 
     refuse_existing([out] if out else [], overwrite=overwrite)
-    found = find_similar(dataset, k, task=task, library=library, reading=chosen(axes, page, channel))
+    found = find_similar(dataset, k, task=task, library=library, reading=chosen(axes, page, channel, series))
     print(json.dumps(found.as_json(), indent=1) if as_json else found)
     if out:
         found.save(out)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evoseg.cli.shared import ALLOW_CODE, AXES, CHANNEL, PAGE, chosen
+from evoseg.cli.shared import ALLOW_CODE, AXES, CHANNEL, PAGE, SERIES, chosen
 from evoseg.core.notes import NotePrinter
 
 if TYPE_CHECKING:
@@ -73,15 +73,9 @@ def apply(
         bool, typer.Option("--recursive", help="Also process subfolders, and keep their structure in OUT.")
     ] = False,
     axes: Annotated[str, AXES] = "",
-    page: Annotated[
-        str,
-        typer.Option(
-            metavar="N|all",
-            help="Page of TIFF stacks, counted from 0 (T=0,Z=3 if there are two axes); all segments each page.",
-            show_default=False,
-        ),
-    ] = "",
+    page: Annotated[str, PAGE] = "",
     channel: Annotated[str, CHANNEL] = "",
+    series: Annotated[str, SERIES] = "",
     skip_existing: Annotated[
         bool,
         typer.Option(
@@ -107,14 +101,15 @@ def apply(
     import json
 
     from evoseg.core.kinds import Kind
+    from evoseg.datasets.reading import ALL_PAGES
     from evoseg.inference import apply as applying
     from evoseg.inference.multiclass import read_others, read_program
     from evoseg.pipeline import Pipeline
 
     program, reading = read_program(pipeline, allow_code=allow_code)
-    reading = chosen(axes, "" if page == applying.ALL else page, channel).or_else(reading)
+    reading = chosen(axes, page, channel, series).or_else(reading)
     if isinstance(program, Pipeline) and program.output is Kind.GRAY:
-        _refuse_for_pairs(table=table is not None, other=recursive or skip_existing or page == applying.ALL)
+        _refuse_for_pairs(table=table is not None, other=recursive or skip_existing or reading.page == ALL_PAGES)
         raise typer.Exit(_register(program, images, reading, out, workers, overwrite=overwrite, as_json=as_json))
     watch = _Watch()
     found = applying.apply(
@@ -123,8 +118,9 @@ def apply(
         out,
         recursive=recursive,
         axes=reading.axes,
-        page=applying.ALL if page == applying.ALL else reading.page,
+        page=reading.page,
         channel=reading.channel,
+        series=reading.series,
         table=table,
         image_table=image_table,
         trust=trust,
@@ -348,6 +344,7 @@ def score(
     axes: Annotated[str, AXES] = "",
     page: Annotated[str, PAGE] = "",
     channel: Annotated[str, CHANNEL] = "",
+    series: Annotated[str, SERIES] = "",
     allow_code: Annotated[bool, ALLOW_CODE] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
@@ -373,7 +370,7 @@ def score(
     metric = None if metric is None else metric_name(metric)
     check_names(own or "auto", metric)
     program, reading = read_program(pipeline, allow_code=allow_code)
-    data = open_data(dataset, chosen(axes, page, channel).or_else(reading))
+    data = open_data(dataset, chosen(axes, page, channel, series).or_else(reading))
     if isinstance(program, ClassPipeline):
         if own is not None or radius is not None:
             raise SettingsError("classes are scored as foreground. Leave out --task and --radius.")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from evoseg.cli.shared import AXES, BASE_URL, CHANNEL, JSON, LIBRARY, PAGE, ROLES, USD, chosen
+from evoseg.cli.shared import AXES, BASE_URL, CHANNEL, JSON, LIBRARY, PAGE, ROLES, SERIES, USD, chosen
 
 _QUIET_S = 3.0
 """Shortest time between two lines about progress."""
@@ -54,6 +54,7 @@ def reuse(
     axes: Annotated[str, AXES] = "",
     page: Annotated[str, PAGE] = "",
     channel: Annotated[str, CHANNEL] = "",
+    series: Annotated[str, SERIES] = "",
     out: Annotated[
         Path | None,
         typer.Option(
@@ -97,7 +98,7 @@ def reuse(
         base_url=base_url,
         llm_usd=llm_usd,
         roles=roles,
-        reading=chosen(axes, page, channel),
+        reading=chosen(axes, page, channel, series),
         on_progress=_Progress(),
     )
     files = {} if pick is None else {"pipeline": found.pick(pick, folder, overwrite=overwrite)}

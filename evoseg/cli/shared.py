@@ -16,15 +16,22 @@ if TYPE_CHECKING:
 
 AXES = typer.Option(
     metavar="AXES",
-    help="Axes of TIFF stacks, such as CYX, if the files do not give them or give wrong ones.",
+    help="Axes of stacks, such as CYX, if the files do not give them or give wrong ones.",
     show_default=False,
 )
 PAGE = typer.Option(
-    metavar="N", help="Page of TIFF stacks, counted from 0; T=0,Z=3 if there are two such axes.", show_default=False
+    metavar="N|all",
+    help="Page of stacks, counted from 0 (T=0,Z=3 if there are two such axes); all makes an image of each page.",
+    show_default=False,
 )
 CHANNEL = typer.Option(
     metavar="NAME|N",
     help="Channel of the images, by name or counted from 0; several with commas (default: all).",
+    show_default=False,
+)
+SERIES = typer.Option(
+    metavar="NAME|N",
+    help="Image of files that hold several, such as a dataset in HDF5, by name or counted from 0; a scale of OME-Zarr.",
     show_default=False,
 )
 BASE_URL = typer.Option(metavar="URL", help="Endpoint of the language model (default: OpenAI's).", show_default=False)
@@ -61,7 +68,7 @@ _METAVARS = {
 }
 
 
-def chosen(axes: str, page: str, channel: str) -> "ReadOptions":
+def chosen(axes: str, page: str, channel: str, series: str) -> "ReadOptions":
     """Return what the options say.
 
     Raises
@@ -71,7 +78,7 @@ def chosen(axes: str, page: str, channel: str) -> "ReadOptions":
     """
     from evoseg.datasets.reading import ReadOptions
 
-    return ReadOptions(axes, page, channel)
+    return ReadOptions(axes, page, channel, series=series)
 
 
 def parse_workers(workers: str | None, executor: str | None) -> int | str | None:

@@ -22,7 +22,7 @@ from evoseg.datasets.io.files import (
     read_header,
     upright,
 )
-from evoseg.datasets.io.formats import SUFFIXES, read_bytes
+from evoseg.datasets.io.formats import ending_of, read_bytes
 from evoseg.datasets.meaning import IGNORED, Meaning
 from evoseg.datasets.reading import MOST_CLASSES, ReadOptions
 
@@ -304,7 +304,7 @@ def find_turned(images: Mapping[str, Path], masks: Mapping[str, MaskSource], rea
 def _declared_shape(mask: MaskSource, reading: ReadOptions) -> tuple[int, int] | None:
     """Return the size of a mask that is not turned itself."""
     declared: tuple[int, int] | None = getattr(mask, "shape", None)
-    if declared is not None or mask.path.suffix[1:].lower() not in SUFFIXES:
+    if declared is not None or not ending_of(mask.path.name):
         return declared
     header = read_header(mask.path, reading=reading)
     return header.shape if header.orientation == 1 else None

@@ -23,6 +23,8 @@ _COMMENTED_COLOUR = re.compile(
 )
 """Lines in which a colour is lost, as YAML takes it for a comment."""
 _MOST_BYTES = 4 * 2**20
+_READING = ("axes", "page", "channel", "series", "exif")
+"""Keys about how image files are read."""
 
 
 COLOURS = {
@@ -96,7 +98,7 @@ class DatasetCard:
     masks : MaskKeys
         What the values or colours of the masks mean, as far as it is said.
     reading : ReadOptions
-        How image files are to be read: "axes", "page", "channel" and "exif".
+        How image files are to be read: "axes", "page", "channel", "series" and "exif".
     other_keys : tuple of str
         Keys that mean nothing to evoseg.
     """
@@ -349,6 +351,7 @@ class _Entries(BaseModel):
     axes: _Text = ""
     page: _Text = ""
     channel: _Text = ""
+    series: _Text = ""
     exif: _Text = ""
     radius: Annotated[float | None, BeforeValidator(_check_length)] = None
     background: _Values = None
@@ -382,11 +385,9 @@ class _Entries(BaseModel):
         """Return them as a card; `lines` are those of the file."""
         said = self._said()
         try:
-            reading = ReadOptions(axes=self.axes, page=self.page, channel=self.channel, exif=self.exif)
+            reading = ReadOptions(**{key: getattr(self, key) for key in _READING})
         except SettingsError as error:
-            raise _WrongEntry(
-                str(error), next(key for key in ("axes", "page", "channel", "exif") if getattr(self, key))
-            ) from error
+            raise _WrongEntry(str(error), next(key for key in _READING if getattr(self, key))) from error
         words = ("title", "modality", "domain", "task", "family", "source", "license", "pixel_size", "notes")
         numbers = (key if isinstance(key, int) else i for i, key in enumerate(self.classes or (), 1))
         return DatasetCard(

@@ -106,6 +106,7 @@ class Dataset:
         axes: str = "",
         page: str | int = "",
         channel: str | int = "",
+        series: str | int = "",
     ) -> None:
         """Open a folder; no pixels are read yet.
 
@@ -114,9 +115,9 @@ class Dataset:
         path : path
         reading : ReadOptions
             How its files are read, as one value. What is left open, `dataset.yaml` may say.
-        axes, page, channel : str
-            The same, one by one: the axes of a stack such as "CYX", its page such as 3 or "T=0,Z=3", and the channels
-            of an image such as 0 or "DAPI,actin".
+        axes, page, channel, series : str
+            The same, one by one: the axes of a stack such as "CYX", its page such as 3, "T=0,Z=3" or "all", the
+            channels of an image such as 0 or "DAPI,actin", and the image of a file that holds several.
 
         Raises
         ------
@@ -124,7 +125,7 @@ class Dataset:
             If the folder is missing, or for problems of its names, pairs and card, the first few of them.
         """
         root = Path(path)
-        reading = ReadOptions(axes, str(page), str(channel)).or_else(reading)
+        reading = ReadOptions(axes, str(page), str(channel), series=str(series)).or_else(reading)
         folder = scan(root)
         if folder.problems:
             raise DatasetError(summarise_problems(root, folder.problems))

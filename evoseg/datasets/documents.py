@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from evoseg.core.errors import DatasetError, legible
 from evoseg.core.untrusted import read_file
 from evoseg.datasets.card import clean_stem
-from evoseg.datasets.io.formats import explain_errors
+from evoseg.datasets.io.formats import ending_of, explain_errors
 
 _MOST_ROWS = 200_000
 _MOST_VALUES = 20_000_000
@@ -175,11 +175,9 @@ def shifts_text(shifts: Mapping[str, tuple[float, float]]) -> str:
 
 def _stem(cell: str) -> str:
     """Return a name without the ending of an image file."""
-    from evoseg.datasets.io.formats import SUFFIXES
-
     name = cell.strip()
-    path = Path(name)
-    return clean_stem(path.stem if path.suffix[1:].lower() in SUFFIXES else name)
+    ending = ending_of(name)
+    return clean_stem(Path(name[: -len(ending) - 1]).name if ending else name)
 
 
 def _quoted(name: str) -> str:

@@ -3,15 +3,21 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from evoseg.core.errors import DatasetError, SettingsError, unknown
+from numpy.typing import NDArray
+
+from evoseg.core.errors import DatasetError, SettingsError, legible, unknown
 from evoseg.datasets.io.formats import channel_names
 
 _AXES = re.compile(r"[A-Z]{2,8}")
-_PAGE = re.compile(r"\d{1,9}|[A-Z]=\d{1,9}(,[A-Z]=\d{1,9})*")
+_PAGE = re.compile(r"all|\d{1,9}|[A-Z]=\d{1,9}(,[A-Z]=\d{1,9})*")
 _MARK = "# reads: "
+_SHOWN = 6
+
+ALL_PAGES = "all"
+"""The page that stands for every page."""
 
 HIGHEST_CLASS = 255
 """Class images are 8-bit."""
@@ -31,7 +37,11 @@ class ReadOptions:
     axes : str
         What the axes of a stack are, in its order, such as "CYX": overrides what the file says, if it says anything.
     page : str
-        Which page of a stack, counted from 0: "3", or "T=0,Z=3" where there are several axes of pages.
+        Which page of a stack, counted from 0: "3", or "T=0,Z=3" where there are several axes of pages; "all" makes an
+        image of each.
+    series : str
+        Which image of a file that holds several: its number from 0, its name, or its path in the file. Files that hold
+        only one are read without it.
     channel : str
         Which channels of an image: a number from 0 or a name, or several with commas between.
     value : int
@@ -50,6 +60,7 @@ class ReadOptions:
     value: int = 0
     exif: str = ""
     masks: str = ""
+    series: str = ""
 
     def __post_init__(self) -> None:
         """Raise if an option has an invalid value.
@@ -59,14 +70,14 @@ class ReadOptions:
         SettingsError
         """
         axes, page, value = self.axes, self.page, self.value
-        words = {"axes": axes, "page": page, "channel": self.channel, "exif": self.exif, "masks": self.masks}
+        words = {name: word for name, word in asdict(self).items() if name != "value"}
         for name, word in words.items():
             if not isinstance(word, str):
                 raise SettingsError(f"{name} is {word!r}; it must be text.")
         if axes and (not _AXES.fullmatch(axes) or len(set(axes)) < len(axes) or not {"Y", "X"} <= set(axes)):
             raise SettingsError(f"axes is '{axes}'; it must be one capital letter per axis, Y and X among them: CYX.")
         if page and not _PAGE.fullmatch(page):
-            raise SettingsError(f"page is '{page}'; it must be a number from 0, or one per axis: T=0,Z=3.")
+            raise SettingsError(f"page is '{page}'; it must be a number from 0, one per axis (T=0,Z=3), or all.")
         if self.exif not in ("", "ignore", "turn"):
             raise SettingsError(f"exif is '{self.exif}'; it must be ignore (as stored) or turn (upright).")
         if type(value) is not int or not 0 <= value <= HIGHEST_CLASS:
@@ -113,7 +124,7 @@ class ReadOptions:
             ) from error
 
     def __str__(self) -> str:
-        words = {"axes": self.axes, "page": self.page, "channel": self.channel}
+        words = {"series": self.series, "axes": self.axes, "page": self.page, "channel": self.channel}
         said = [f"{name} {value}" for name, value in words.items() if value]
         said += ["turns by EXIF ignored"] if self.exif == "ignore" else []
         return ", ".join([*said, *([f"masks equal to {self.value}"] if self.value else [])])
@@ -122,22 +133,76 @@ class ReadOptions:
 DEFAULT_OPTIONS = ReadOptions()
 
 
-def stack_axes(where: object, axes: str, shape: Sequence[int], reading: ReadOptions) -> str:
-    """Return the axes of a file: its own, or of a stack the ones that were named.
+@dataclass(frozen=True)
+class PixelLayout:
+    """Where the rows, columns and channels of an image lie in a file, and its page in a stack.
+
+    Attributes
+    ----------
+    axes : str
+        One letter per axis of the file: Y, X, C for channels or S for colours, and others along which pages lie.
+    shape : tuple of int
+        Their sizes.
+    page : mapping of str to int
+        The chosen place along each axis of pages.
+    """
+
+    axes: str
+    shape: tuple[int, ...]
+    page: Mapping[str, int]
+
+    @property
+    def channel(self) -> str:
+        """The axis of channels, "" if there is none."""
+        return next((axis for axis in self.axes if axis in "CS"), "")
+
+    @property
+    def depth(self) -> int:
+        """The number of channels, alpha included."""
+        return self.size(self.channel) if self.channel else 1
+
+    @property
+    def pages(self) -> tuple[tuple[str, int], ...]:
+        """The axes along which pages lie, with how many there are."""
+        return tuple((axis, self.size(axis)) for axis in self.page)
+
+    def size(self, axis: str) -> int:
+        """Return the length along an axis."""
+        return self.shape[self.axes.index(axis)]
+
+    def index(self, axes: str = "") -> tuple[int | slice, ...]:
+        """Return what picks the page from an array with these axes (default: all of them)."""
+        return tuple(self.page.get(axis, slice(None)) for axis in axes or self.axes)
+
+    def arrange(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        """Bring the pixels of the page to shape (M, N, C) and to the byte order of this machine."""
+        kept = [axis for axis in self.axes if axis not in self.page]
+        pixels = pixels.transpose([kept.index(axis) for axis in f"YX{self.channel}"])
+        pixels = pixels if self.channel else pixels[..., None]
+        return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+
+
+def lay_out(where: object, axes: str, shape: Sequence[int], reading: ReadOptions) -> PixelLayout:
+    """Return how the axes of a file are to be read: its own, or of a stack the ones that were named.
 
     Raises
     ------
     DatasetError
-        If there are not as many.
+        If not as many are named, some are not read, or a stack's page is not named or not there.
     """
-    if not reading.axes or not pages_in(axes):
-        return axes
-    if len(reading.axes) != len(axes):
+    if reading.axes and pages_in(axes):
+        if len(reading.axes) != len(axes):
+            raise DatasetError(
+                f"{where}: {_sizes(axes, shape)} are {len(axes)} axes, but {reading.axes} names {len(reading.axes)}. "
+                "Name as many."
+            )
+        axes = reading.axes
+    if not {"Y", "X"} <= set(axes) or {"C", "S"} <= set(axes):
         raise DatasetError(
-            f"{where}: {_sizes(axes, shape)} are {len(axes)} axes, but {reading.axes} names {len(reading.axes)}. Name "
-            "as many."
+            f"{where}: axes {axes} of {' x '.join(map(str, shape))} are not read; rows Y, columns X, channels C "
+            "or colours S, and pages are. Save one image per file, or channels with axes CYX."
         )
-    return reading.axes
+    return PixelLayout(axes, tuple(shape), page_index(where, axes, shape, reading))
 
 
 def pages_in(axes: str) -> str:
@@ -148,6 +213,8 @@ def pages_in(axes: str) -> str:
 def page_index(where: object, axes: str, shape: Sequence[int], reading: ReadOptions) -> Mapping[str, int]:
     """Return the place of the chosen page along each axis of pages; {} if there is only one page.
 
+    Of all pages, the first stands for the others.
+
     Raises
     ------
     DatasetError
@@ -157,6 +224,8 @@ def page_index(where: object, axes: str, shape: Sequence[int], reading: ReadOpti
     if not pages:
         return {}
     sizes = {axis: shape[axes.index(axis)] for axis in pages}
+    if reading.page == ALL_PAGES:
+        return dict.fromkeys(pages, 0)
     if not reading.page:
         every = ",".join(f"{axis}=0" for axis in pages) if len(pages) > 1 else "0"
         raise DatasetError(
@@ -178,6 +247,37 @@ def page_index(where: object, axes: str, shape: Sequence[int], reading: ReadOpti
         if number >= sizes[axis]:
             raise DatasetError(f"{where}: no page {number} along {axis}; there are {sizes[axis]}, counted from 0.")
     return chosen
+
+
+def choose_series(where: object, names: Sequence[str], reading: ReadOptions) -> int:
+    """Return the place of the chosen one of the images in a file; 0 if it holds only one.
+
+    Parameters
+    ----------
+    names : sequence of str
+        What the images are called, "" for those without a name.
+
+    Raises
+    ------
+    DatasetError
+        If there is none, or there are several of which none is named, or not by a name that is there.
+    """
+    if not names:
+        raise DatasetError(f"{where}: holds no image. Is it the right file?")
+    if len(names) == 1:
+        return 0
+    wanted = reading.series.strip("/")
+    called = [name.strip("/") for name in names]
+    if wanted in called and wanted:
+        return called.index(wanted)
+    if wanted.isdecimal() and int(wanted) < len(names):
+        return int(wanted)
+    listed = ", ".join(name or str(i) for i, name in enumerate(names[:_SHOWN])) + (", ..." * (len(names) > _SHOWN))
+    missing = f" none of which is called {legible(reading.series)}" if wanted else ""
+    raise DatasetError(
+        f"{where}: holds {len(names)} images ({listed}),{missing or ' of which one is to be read'}. Name it, as in "
+        f"--series {names[0] or 0} (series: in dataset.yaml)."
+    )
 
 
 def channel_indices(where: object, names: Sequence[str], labels: Sequence[str], reading: ReadOptions) -> list[int]:

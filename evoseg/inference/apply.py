@@ -39,11 +39,11 @@ from evoseg.datasets.io.files import (
     write_labels,
     write_mask,
 )
-from evoseg.datasets.io.formats import FORMATS, SUFFIXES, explain_errors, read_bytes
+from evoseg.datasets.io.formats import FORMATS, ending_of, explain_errors, read_bytes
 from evoseg.datasets.io.tiff_rows import HUGE, TiffRows, is_huge
 from evoseg.datasets.layouts.base import image_folders, is_clutter, stem_of
 from evoseg.datasets.layouts.subfolders import PLAIN_LAYOUT
-from evoseg.datasets.reading import DEFAULT_OPTIONS, ReadOptions
+from evoseg.datasets.reading import ALL_PAGES, DEFAULT_OPTIONS, ReadOptions
 from evoseg.datasets.sources import FolderSource, channels_of, mismatches
 from evoseg.inference.measure import Objects, column_names, measure_objects
 from evoseg.inference.multiclass import ClassPipeline, Others, read_others, read_program
@@ -65,9 +65,6 @@ _SOME_ROWS = 64
 logger = logging.getLogger(__name__)
 
 AnyRows = ArrayRows | TiffRows
-
-ALL = "all"
-"""The page that stands for every page."""
 
 _FILES = {Kind.MASK: ("masks", "png"), Kind.LABELS: ("masks", "tif"), Kind.POINTS: ("points", "csv")}
 """Folder and ending of the results, by kind."""
@@ -170,6 +167,7 @@ def apply(
     axes: str = "",
     page: int | str = "",
     channel: int | str = "",
+    series: int | str = "",
     table: str | Path | None = None,
     image_table: str | Path | None = None,
     trust: bool = True,
@@ -201,7 +199,7 @@ def apply(
         Folder for the results, made if need be.
     recursive : bool
         Whether to look into subfolders, which are kept below OUT/masks and OUT/overlays.
-    axes, page, channel : optional
+    axes, page, channel, series : optional
         As of `evoseg.search`. With page="all" every page of a stack gets an answer, called NAME_t0, NAME_t1 and so on,
         by its place along each axis.
     table : path, optional
@@ -255,7 +253,7 @@ def apply(
         raise SettingsError("skip_existing keeps existing files and overwrite replaces them. Choose one.")
     if doubt is not None and not trust:
         raise SettingsError("pictures of doubt show what trust is found by. Ask for both, or for neither.")
-    reading = ReadOptions(axes, "" if page == ALL else str(page), str(channel))
+    reading = ReadOptions(axes, str(page), str(channel), series=str(series))
     if isinstance(pipeline, str | Path):
         source = str(pipeline)
         pipeline, remembered = read_program(source, allow_code=allow_code)
@@ -266,9 +264,8 @@ def apply(
     per_image = None if image_table is None else Path(image_table).expanduser()
     given = list_inputs(
         [images] if isinstance(images, str | Path) else images,
-        replace(reading, page="") if page == ALL else reading,
+        reading,
         recursive=recursive,
-        every_page=page == ALL,
         besides=out,
     )
     on_listed(len(given))
@@ -320,7 +317,6 @@ def list_inputs(
     reading: ReadOptions = DEFAULT_OPTIONS,
     *,
     recursive: bool = False,
-    every_page: bool = False,
     besides: Path | None = None,
 ) -> list[Input]:
     """List the images that files and folders hold.
@@ -331,11 +327,9 @@ def list_inputs(
     ----------
     sources : sequence of paths
     reading : ReadOptions
-        Which page of each file, and which channels.
+        Which page of each file, and which channels; with the page "all", each page of a stack is an image of its own.
     recursive : bool
         Whether to look into subfolders; names then begin with the folders on the way.
-    every_page : bool
-        Whether each page of a stack is an image of its own.
     besides : Path, optional
         A folder that is left out: the one for the answers may lie among the images.
 
@@ -351,12 +345,12 @@ def list_inputs(
         if not path.exists():
             raise FilesError(f"{path}: no such file or folder.")
         if path not in folders:
-            found += _file(path, reading, every_page=every_page)
+            found += _file(path, reading)
         elif recursive:
             start = f"{path.resolve().name}/" if len(folders) > 1 else ""
-            found += _below(path, start, reading, every_page, besides)
+            found += _below(path, start, reading, besides)
         else:
-            found += _in_folder(path, reading, every_page)
+            found += _in_folder(path, reading)
     if not found:
         where = ", ".join(map(str, paths)) or "the list of paths"
         inner = [] if recursive else [sub.name for folder in folders for sub in _subfolders(folder, besides)]
@@ -683,10 +677,10 @@ def _read_answer(pipeline: Pipeline | ClassPipeline, path: Path, image: AnyRows)
     return values.astype(np.int32) if _output(pipeline) is Kind.LABELS else values > 0
 
 
-def _in_folder(source: Path, reading: ReadOptions, every_page: bool) -> list[Input]:
+def _in_folder(source: Path, reading: ReadOptions) -> list[Input]:
     """List the images of a dataset, whatever its layout, or those that lie in a folder."""
     folder, card = scan(source), read_card(source / "dataset.yaml")
-    reading = reading.or_else(replace(card.reading, page="") if every_page else card.reading)
+    reading = reading.or_else(card.reading)
     if folder.planes:
         return [replace(image, pixel_size=card.pixel_size) for image in _with_planes(folder, reading)]
     if folder.images and folder.layout not in ("", PLAIN_LAYOUT.name):
@@ -701,18 +695,18 @@ def _in_folder(source: Path, reading: ReadOptions, every_page: bool) -> list[Inp
             f"{outside[0]}: a link out of the folder {source}, as are {len(outside)} of its {len(named)} images. Copy "
             "the files, or name them instead of the folder."
         )
-    found = [image for stem, path in named for image in _file(path, reading, stem, every_page=every_page)]
+    found = [image for stem, path in named for image in _file(path, reading, stem)]
     return [replace(image, pixel_size=card.pixel_size) for image in found]
 
 
-def _below(source: Path, start: str, reading: ReadOptions, every_page: bool, besides: Path | None) -> list[Input]:
+def _below(source: Path, start: str, reading: ReadOptions, besides: Path | None) -> list[Input]:
     """List the images of a folder and of all below it; `start` is what their names begin with."""
-    found = [replace(image, stem=start + image.stem) for image in _in_folder(source, reading, every_page)]
+    found = [replace(image, stem=start + image.stem) for image in _in_folder(source, reading)]
     here = {image.path.parent.resolve() for image in found}
     if found and here != {source.resolve()}:
         return found  # a dataset: its other folders hold masks and the like
     for folder in _subfolders(source, besides):
-        found += _below(folder, f"{start}{folder.name}/", reading, every_page, besides)
+        found += _below(folder, f"{start}{folder.name}/", reading, besides)
     return found
 
 
@@ -725,17 +719,15 @@ def _subfolders(folder: Path, besides: Path | None) -> list[Path]:
 
 def _image_files(folder: Path) -> list[Path]:
     return sorted(
-        path
-        for path in folder.iterdir()
-        if path.is_file() and path.suffix[1:].lower() in SUFFIXES and not path.name.startswith(".")
+        path for path in folder.iterdir() if path.is_file() and ending_of(path.name) and not path.name.startswith(".")
     )
 
 
-def _file(path: Path, reading: ReadOptions, stem: str = "", *, every_page: bool = False) -> list[Input]:
+def _file(path: Path, reading: ReadOptions, stem: str = "") -> list[Input]:
     """List the image in a file, or every page of it as one."""
     stem = stem or stem_of(path.name)
     pages: Mapping[str, ReadOptions] = {}
-    if every_page:
+    if reading.page == ALL_PAGES:
         with suppress(DatasetError):  # it will be named when its turn comes
             pages = list_pages(path, reading)
     if not pages:

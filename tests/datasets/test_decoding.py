@@ -122,7 +122,7 @@ def test_errors_of_a_child_are_those_of_this_process(tmp_path):
     data = tiff_bytes(IMAGE, photometric="rgb")
     for bad, limits in ((data[:-50], LIMITS), (data, Limits(pixels=100)), (data[:30], LIMITS)):
         with pytest.raises(DatasetError) as here:
-            tiff.answer(path, bad, limits, DEFAULT_OPTIONS)
+            decoding.answer(path, bad, limits, DEFAULT_OPTIONS)
         with pytest.raises(DatasetError) as there:
             decoding.decode_in_child(path, bad, limits, DEFAULT_OPTIONS)
         assert str(here.value) == str(there.value)

@@ -292,9 +292,9 @@ def test_an_image_beyond_the_budget_is_refused_by_its_header(tmp_path):
     [
         ("a.png", b"", "empty"),
         ("a.png", b"hello, this is text", "not an image"),
-        ("a.gif", b"GIF89a" + bytes(20), "GIF files are not read; PNG, JPEG, BMP and TIFF are"),
+        ("a.gif", b"GIF89a" + bytes(20), "GIF files are not read; PNG, JPEG, BMP, TIFF, "),
         ("a.png", b"RIFF\x00\x00\x00\x00WEBPVP8 ", "WebP files are not read"),
-        ("a.tif", b"\x89HDF\r\n\x1a\n", "HDF5 files are not read"),
+        ("a.tif", b"\x89HDF\r\n\x1a\n", "the content is HDF5, although the file name ends in '.tif'. Rename it to .h5"),
         ("a.png", b"\x89PNG\r\n\x1a\n", "damaged"),
         ("a.tif", b"II*\x00\x08\x00\x00\x00", "damaged"),
     ],

@@ -252,11 +252,11 @@ class TestNnunet:
     def test_names_without_channel_and_files_of_volumes_are_faults(self, tmp_path):
         nnunet(tmp_path, DRAWN)
         put(tmp_path / "imagesTr" / "lone.png", gray())
-        (tmp_path / "imagesTr" / "scan_0000.nii.gz").write_bytes(b"x")
+        (tmp_path / "imagesTr" / "scan_0000.nrrd").write_bytes(b"x")
         put(tmp_path / "labelsTr" / "nobody.png", disc())
         said = faults(tmp_path)
         assert "imagesTr/lone.png: has no number of a channel. Name it lone_0000.png" in said
-        assert "imagesTr/scan_0000.nii.gz: NII.GZ files are not read" in said
+        assert "imagesTr/scan_0000.nrrd: NRRD files are not read" in said
         assert "labelsTr/nobody.png: a mask without an image" in said
 
 

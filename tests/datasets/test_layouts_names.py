@@ -192,9 +192,9 @@ def test_other_text_and_json_is_not_taken_for_outlines(tmp_path):
 @pytest.mark.parametrize(
     ("ending", "how"),
     [
-        ("nii.gz", "nibabel"), ("nrrd", "SimpleITK"), ("dcm", "pydicom"), ("czi", "Bio-Formats"),
+        ("nrrd", "SimpleITK"), ("mat", "numpy.save"), ("czi", "Bio-Formats"),
         ("nd2", "Bio-Formats"),
-        ("lif", "Bio-Formats"), ("h5", "h5py"), ("npy", "tifffile.imwrite"), ("zarr", "napari"), ("webp", "magick"),
+        ("lif", "Bio-Formats"), ("zarr", "napari"), ("webp", "magick"),
         ("jp2", "magick"), ("gif", "magick"), ("svs", "QuPath"), ("ndpi", "QuPath"),
     ],
 )  # fmt: skip

@@ -125,8 +125,8 @@ def plant_in_images(p: Planted) -> Iterator[str]:
     put(image.with_name(image.name.upper().replace("PNG", "png")), p.gray())
     yield f"images/{image.name}: differs in upper and lower case only from {image.stem.upper()}.png"
     image, _ = p.sample()
-    image.with_name("volume.nii").write_bytes(b"x")
-    yield "images/volume.nii: NII files are not read"
+    image.with_name("volume.nrrd").write_bytes(b"x")
+    yield "images/volume.nrrd: NRRD files are not read"
     image, _ = p.sample()
     put(image, np.dstack([p.gray()] * 4))
     yield f"images/{image.name}: transparency varies"

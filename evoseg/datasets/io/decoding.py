@@ -1,11 +1,13 @@
-"""TIFF files that are not plain: read by a child process whose CPU time and memory are limited.
+"""Files that are not plain: read by a child process whose CPU time and memory are limited.
 
 TIFF is a family of formats with dozens of compressions, most of them decoded by C libraries that hostile files crash or
-keep busy for ever. What is plain (see `tiff.is_plain`) is read in this process. For everything else a child
+keep busy for ever; the libraries that read other formats of the field are no better. PNG, JPEG, BMP and plain TIFF (see
+`tiff.is_plain`) are read in this process. For everything else a child
 (``python -m evoseg.datasets.io.decoding``) is started once and reused; a file that uses up its limits costs that child.
 """
 
 import atexit
+import io
 import json
 import os
 import signal
@@ -22,7 +24,9 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from evoseg.core.errors import DatasetError
-from evoseg.datasets.io.formats import Decoded, Header, Limits, damaged
+from evoseg.core.untrusted import open_file
+from evoseg.datasets.io import tiff
+from evoseg.datasets.io.formats import Decoded, Header, Limits, damaged, explain_errors, format_of
 from evoseg.datasets.reading import ReadOptions
 
 CPU_S = 20
@@ -37,23 +41,23 @@ _idle: list["_Child"] = []
 
 
 def read_header_in_child(path: Path, limits: Limits, reading: ReadOptions) -> Header:
-    """Return what a TIFF file says about its pixels, as `tiff.header` does.
+    """Return what a file says about its pixels, as `tiff.header` or `stacks.header` does.
 
     Raises
     ------
     DatasetError
-        As `tiff.header`; and if the child uses up its limits or crashes.
+        As these; and if the child uses up its limits or crashes.
     """
     return _ask_child(path, b"", limits, reading).header
 
 
 def decode_in_child(path: Path, data: bytes, limits: Limits, reading: ReadOptions) -> Decoded:
-    """Return the pixels of a TIFF file's bytes, as `tiff.decode` does.
+    """Return the pixels of a file's bytes, as `tiff.decode` or `stacks.decode` does.
 
     Raises
     ------
     DatasetError
-        As `tiff.decode`; and if the child uses up its limits or crashes.
+        As these; and if the child uses up its limits or crashes.
     """
     return _ask_child(path, data, limits, reading)
 
@@ -134,6 +138,8 @@ class _Child:
         head = answer["header"]
         head |= {"dtype": np.dtype(head["dtype"]), "shape": tuple(head["shape"])}
         head |= {name: tuple(head[name]) for name in ("names", "labels")}
+        head["pages"] = tuple((axis, n) for axis, n in head["pages"])
+        head["pixel_size_um"] = head["pixel_size_um"] and tuple(head["pixel_size_um"])
         pixels, alpha, colours = arrays
         return Decoded(Header(**head), cast(Any, pixels), alpha, colours)
 
@@ -172,8 +178,6 @@ def _array(pipe: BinaryIO, about: dict[str, Any] | None) -> Any:
 
 def main() -> None:
     """Answer questions until stdin closes."""
-    from evoseg.datasets.io import tiff
-
     questions, answers = sys.stdin.buffer, sys.stdout.buffer
     _limit_memory()
     while line := questions.readline():
@@ -183,18 +187,35 @@ def main() -> None:
         path, limits = Path(question["path"]), Limits(**question["limits"])
         arrays: Sequence[Any] = (None, None, None)
         try:
-            found = tiff.answer(path, data, limits, ReadOptions(**question["reading"]))
+            found = answer(path, data, limits, ReadOptions(**question["reading"]))
             arrays = (found.pixels, found.alpha, found.colours) if data else arrays
             head = asdict(replace(found.header, dtype=cast(Any, found.header.dtype.str)))
             about = [None if a is None else {"shape": a.shape, "dtype": a.dtype.str} for a in arrays]
-            answer: dict[str, Any] = {"header": head, "arrays": about}
+            reply: dict[str, Any] = {"header": head, "arrays": about}
         except DatasetError as error:
-            answer, arrays = {"error": str(error)}, ()
-        answers.write(json.dumps(answer).encode() + b"\n")
+            reply, arrays = {"error": str(error)}, ()
+        answers.write(json.dumps(reply).encode() + b"\n")
         for array in arrays:
             if array is not None and array.size:
                 answers.write(cast(Any, np.ascontiguousarray(array)).data.cast("B"))
         answers.flush()
+
+
+def answer(path: Path, data: bytes, limits: Limits, reading: ReadOptions) -> Decoded:
+    """Return the pixels in a file's bytes, or with no bytes only the header of the file itself.
+
+    Raises
+    ------
+    DatasetError
+        For whatever a decoder raises.
+    """
+    with explain_errors(path), io.BytesIO(data) if data else open_file(path) as file:
+        reader: Any = tiff
+        if format_of(path, file) != "TIFF":
+            from evoseg.datasets.io import stacks as reader
+        if data:
+            return cast(Decoded, reader.decode(path, file, limits, reading))
+        return Decoded(reader.header(path, file, reading), np.empty(0))
 
 
 def _limit_memory() -> None:

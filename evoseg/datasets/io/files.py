@@ -17,6 +17,7 @@ from evoseg.datasets.io import tiff
 from evoseg.datasets.io.decoding import decode_in_child, read_header_in_child
 from evoseg.datasets.io.formats import (
     LIMITS,
+    RASTER,
     Decoded,
     Header,
     Limits,
@@ -27,7 +28,7 @@ from evoseg.datasets.io.formats import (
     read_bytes,
     read_raster_header,
 )
-from evoseg.datasets.reading import DEFAULT_OPTIONS, ReadOptions, channel_indices, name_channels
+from evoseg.datasets.reading import ALL_PAGES, DEFAULT_OPTIONS, ReadOptions, channel_indices, name_channels
 
 _EXACT = 2**24
 """Whole numbers up to here are exact in float32."""
@@ -105,9 +106,9 @@ def read_header(path: Path, limits: Limits = LIMITS, reading: ReadOptions = DEFA
     """
     with explain_errors(path), open_file(path) as file:
         stored = format_of(path, file)
-        if stored != "TIFF":
+        if stored in RASTER:
             found = read_raster_header(path, file, stored)
-        elif tiff.is_plain(path, file):
+        elif stored == "TIFF" and tiff.is_plain(path, file):
             found = tiff.header(path, file, reading)
         else:
             found = read_header_in_child(path, limits, reading)
@@ -125,8 +126,7 @@ def list_pages(path: Path, reading: ReadOptions = DEFAULT_OPTIONS) -> dict[str, 
     DatasetError
         As `read_header`.
     """
-    with explain_errors(path), path.open("rb") as file:
-        sizes = tiff.page_sizes(path, file, reading) if format_of(path, file) == "TIFF" else {}
+    sizes = dict(read_header(path, reading=replace(reading, page=ALL_PAGES)).pages)
     places = [[(axis, i) for i in range(n)] for axis, n in sizes.items()]
     digits = {axis: len(str(n - 1)) for axis, n in sizes.items()}
     return {
@@ -151,8 +151,11 @@ def channel_places(
     head = read_header(path, reading=replace(reading, channel=""))
     indices = channel_indices(path, head.names, head.labels, reading)
     with explain_errors(path), path.open("rb") as file:
-        one_page = (1, [(0, sample) for sample in range(len(head.names))])
-        found = tiff.channel_places(path, file, reading) if head.stored == "TIFF" else one_page
+        found: tuple[int, list[tuple[int, int]]] | None = None
+        if head.stored == "TIFF":
+            found = tiff.channel_places(path, file, reading)
+        elif head.stored in RASTER:
+            found = 1, [(0, sample) for sample in range(len(head.names))]
     return None if found is None else (found[0], tuple(found[1][i] for i in indices))
 
 
@@ -312,11 +315,14 @@ def _decode(path: Path, data: bytes, limits: Limits, reading: ReadOptions) -> De
     with explain_errors(path):
         file = io.BytesIO(data)
         stored = format_of(path, file)
-        if stored == "TIFF" and not tiff.is_plain(path, file):
-            return decode_in_child(path, data, limits, reading)
-        if stored == "TIFF":
-            return tiff.decode(path, file, limits, reading)
-        return decode_raster(path, file, stored, limits)
+        if stored in RASTER:
+            return decode_raster(path, file, stored, limits)
+        read = tiff.decode if stored == "TIFF" and tiff.is_plain(path, file) else None
+        found = read(path, file, limits, reading) if read else decode_in_child(path, data, limits, reading)
+    if reading.page == ALL_PAGES and found.header.pages:
+        listed = ", ".join(f"{n} along {axis}" for axis, n in found.header.pages)
+        raise DatasetError(f"{path}: one page is to be read here, but 'all' of {listed} are asked for. Name one.")
+    return found
 
 
 def _check_alpha(path: Path, found: Decoded) -> tuple[str, ...]:

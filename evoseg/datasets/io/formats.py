@@ -1,10 +1,11 @@
-"""What an image file is and says: format by content, header, limits and errors; PNG, JPEG and BMP through Pillow."""
+"""What an image file is and says: the formats that are read, header, limits and errors; PNG, JPEG and BMP."""
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -18,27 +19,62 @@ from evoseg.core.untrusted import read_file
 if TYPE_CHECKING:
     from PIL import Image, ImageFile
 
-FORMATS = "PNG, JPEG, BMP and TIFF"
 
-SUFFIXES = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "bmp": "BMP", "tif": "TIFF", "tiff": "TIFF"}
+@dataclass(frozen=True)
+class FileFormat:
+    """A format of image files that is read.
+
+    Attributes
+    ----------
+    name : str
+    endings : tuple of str
+        Of file names, in lower case; the usual one comes first.
+    package : str
+        That reads such files; "" if evoseg's own dependencies do.
+    install : str
+        What pip is to install for it.
+    """
+
+    name: str
+    endings: tuple[str, ...]
+    package: str = ""
+    install: str = "'evoseg[formats]'"
+
+
+FILE_FORMATS = (
+    FileFormat("PNG", ("png",)),
+    FileFormat("JPEG", ("jpg", "jpeg")),
+    FileFormat("BMP", ("bmp",)),
+    FileFormat("TIFF", ("tif", "tiff", "ome.tif", "ome.tiff")),
+    FileFormat("NPY", ("npy",)),
+    FileFormat("NPZ", ("npz",)),
+    FileFormat("HDF5", ("h5", "hdf5", "hdf"), "h5py"),
+    FileFormat("NIfTI", ("nii", "nii.gz"), "nibabel"),
+    FileFormat("DICOM", ("dcm", "dicom"), "pydicom"),
+)
+"""All formats; `evoseg.datasets.io.stacks.READERS` has the readers of those that are neither TIFF nor Pillow's."""
+
+RASTER = ("PNG", "JPEG", "BMP")
+"""Those that Pillow reads."""
+
+_NAMES = [one.name for one in FILE_FORMATS]
+FORMATS = f"{', '.join(_NAMES[:-1])} and {_NAMES[-1]}"
+
+SUFFIXES = {ending: one.name for one in FILE_FORMATS for ending in one.endings}
 """File endings that are read, in lower case, and the format that each promises."""
 
 _MAGICK = "ImageMagick converts them: magick mogrify -format png FILES."
 _FIJI = "Fiji (Bio-Formats) or bfconvert exports them as OME-TIFF."
 _SLIDE = "QuPath, or libvips with OpenSlide (vips copy), exports regions of them as TIFF."
-_NUMPY = "Save each array as TIFF: tifffile.imwrite(path, array) in Python."
+_NUMPY = "Save each array as .npy or TIFF: numpy.save(path, array) in Python."
 _FOREIGN = (
     ("gif webp jp2 j2k jxl heic heif avif tga ppm pgm pbm pnm ico", _MAGICK),
     ("psd xcf", "Export them as PNG or TIFF from GIMP or Photoshop."),
     ("svg pdf", "Export them as PNG from Inkscape."),
-    ("npy npz mat", _NUMPY),
-    ("h5 hdf5 hdf n5", "Fiji's HDF5 reader or ilastik export them as TIFF; in Python, h5py and tifffile.imwrite."),
+    ("mat", _NUMPY),
+    ("n5", "Fiji's HDF5 reader or ilastik export them as TIFF; in Python, zarr and tifffile.imwrite."),
     ("zarr", "Fiji or napari export them as TIFF; in Python, zarr and tifffile.imwrite."),
-    (
-        "nii nii.gz nrrd mha mhd mrc",
-        "Fiji opens such volumes and saves slices as TIFF; in Python, nibabel or SimpleITK.",
-    ),
-    ("dcm dicom", "Fiji exports them as TIFF; in Python, pydicom and tifffile.imwrite."),
+    ("nrrd mha mhd mrc", "Fiji opens such volumes and saves slices as TIFF; in Python, SimpleITK writes NIfTI."),
     ("czi nd2 lif lsm oib oif vsi stk ims dv", _FIJI),
     ("svs ndpi scn mrxs bif", _SLIDE),
     ("dm3 dm4 emd ser spm", "Fiji or HyperSpy exports them as TIFF."),
@@ -63,15 +99,19 @@ _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\xffO\xffQ", "JPEG 2000"),
     (0, b"8BPS", "Photoshop"),
     (0, b"%PDF", "PDF"),
-    (0, b"\x93NUMPY", "NumPy"),
+    (0, b"\x93NUMPY", "NPY"),
     (0, b"\x89HDF", "HDF5"),
     (0, b"PK\x03\x04", "zip"),
     (0, b"\x1f\x8b", "gzip"),
     (0, b"ZISRAWFILE", "CZI"),
     (0, b"SIMPLE  =", "FITS"),
     (128, b"DICM", "DICOM"),
+    (344, b"n+1\0", "NIfTI"),
+    (4, b"n+2\0", "NIfTI"),
     (0, b"<svg", "SVG"),
 )
+_CONTAINERS = {"zip": ("NPZ",), "gzip": ("NIfTI",)}
+"""Formats that others are wrapped in; then the name says which."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +133,7 @@ class Header:
     Attributes
     ----------
     stored : str
-        PNG, JPEG, BMP or TIFF.
+        One of `FILE_FORMATS`, by name.
     shape : tuple of int
         (M, N) as stored, before any rotation.
     names : tuple of str
@@ -112,6 +152,10 @@ class Header:
         TIFF whose smallest value is white.
     labels : tuple of str
         What the file itself calls the channels; empty if it does not name each.
+    pages : tuple of (str, int)
+        Along which axes the pages of a stack lie, and how many; empty if there is one page.
+    pixel_size_um : (float, float) or None, µm
+        Height and width of a pixel; None if the file does not say it.
     """
 
     stored: str
@@ -124,6 +168,8 @@ class Header:
     lossy: bool = False
     white_is_zero: bool = False
     labels: tuple[str, ...] = ()
+    pages: tuple[tuple[str, int], ...] = ()
+    pixel_size_um: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -219,22 +265,29 @@ def format_of(path: Path, file: BinaryIO) -> str:
     DatasetError
         For an empty file, a format that is not read, or an ending that promises another format.
     """
-    start = file.read(160)
+    start = file.read(360)
     file.seek(0)
     if not start:
         raise DatasetError(f"{path}: the file is empty (0 bytes). Copy or export it again.")
     found = next((name for at, mark, name in _SIGNATURES if start[at : at + len(mark)] == mark), None)
-    promised = SUFFIXES.get(path.suffix[1:].lower())
+    promised = SUFFIXES.get(ending_of(path.name))
     if found is None:
         raise DatasetError(f"{path}: not an image that can be read; {FORMATS} are. Export it as PNG or TIFF.")
+    if promised in _CONTAINERS.get(found, ()):
+        found = promised
     if found not in SUFFIXES.values():
         raise DatasetError(f"{path}: {found} files are not read; {FORMATS} are. Export it as PNG or TIFF.")
+    form = next(one for one in FILE_FORMATS if one.name == found)
     if promised != found:
-        ending = next(ending for ending, name in SUFFIXES.items() if name == found)
         raise DatasetError(
-            f"{path}: the content is {found}, although the file name ends in '{path.suffix}'. Rename it to .{ending}."
+            f"{path}: the content is {found}, although the file name ends in '{path.suffix}'. Rename it to "
+            f".{form.endings[0]}."
         )
-    return found
+    if form.package and find_spec(form.package) is None:
+        raise DatasetError(
+            f"{path}: is a {form.name} image; reading these needs {form.package}: pip install {form.install}."
+        )
+    return form.name
 
 
 def check_size(path: Path, header: Header, limits: Limits) -> None:
@@ -252,11 +305,20 @@ def check_size(path: Path, header: Header, limits: Limits) -> None:
         raise DatasetError(f"{path}: the image has no pixels ({rows} x {cols} x {depth}). Export it again.")
 
 
+def ending_of(name: str) -> str:
+    """Return the ending of an image file that is read, in lower case and without its dot; "" for all other files."""
+    return _ending_among(name, SUFFIXES)
+
+
 def foreign_ending(name: str) -> str:
     """Return the ending of a file that holds an image in a format that is not read; "" for all others."""
+    return _ending_among(name, FOREIGN_SUFFIXES)
+
+
+def _ending_among(name: str, known: Mapping[str, str]) -> str:
     words = name.lower().split(".")
     endings = (".".join(words[-2:]), words[-1]) if len(words) > 2 else words[1:]
-    return next((ending for ending in endings if ending in FOREIGN_SUFFIXES), "")
+    return next((ending for ending in endings if ending in known), "")
 
 
 def channel_names(count: int, colour: bool) -> tuple[str, ...]:

@@ -1,12 +1,10 @@
 """TIFF, through tifffile, which knows axes; through Pillow where a codec is missing."""
 
-import io
 import math
 import os
 import struct
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 from xml.etree import ElementTree
@@ -15,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evoseg.core.errors import DatasetError
-from evoseg.core.untrusted import open_file
 from evoseg.datasets.io.formats import (
     Decoded,
     Header,
@@ -24,9 +21,8 @@ from evoseg.datasets.io.formats import (
     check_size,
     damaged,
     decode_raster,
-    explain_errors,
 )
-from evoseg.datasets.reading import DEFAULT_OPTIONS, ReadOptions, page_index, pages_in, stack_axes
+from evoseg.datasets.reading import DEFAULT_OPTIONS, PixelLayout, ReadOptions, choose_series, lay_out
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage, TiffPageSeries
@@ -54,40 +50,27 @@ _LOSSY = ("JPEG", "JPEGXR", "WEBP", "LERC", "JPEGXL")
 def header(path: Path, file: BinaryIO, reading: ReadOptions = DEFAULT_OPTIONS) -> Header:
     """Return what an open TIFF file says about its pixels, or about those of one page."""
     with open_tiff(path, file) as tiff:
-        return _header(path, tiff, _layout(path, tiff, reading))
+        series = choose_tiff_series(path, tiff, reading)
+        return _header(path, tiff, series, lay_out(path, series.axes, series.shape, reading))
 
 
 def decode(path: Path, file: BinaryIO, limits: Limits, reading: ReadOptions = DEFAULT_OPTIONS) -> Decoded:
     """Return the pixels of an open TIFF file, or of one page, checked against `limits` first."""
     with open_tiff(path, file) as tiff:
-        layout = _layout(path, tiff, reading)
-        head = _header(path, tiff, layout)
+        series = choose_tiff_series(path, tiff, reading)
+        layout = lay_out(path, series.axes, series.shape, reading)
+        head = _header(path, tiff, series, layout)
         check_size(path, head, limits)
-        check_complete(path, tiff)
+        check_complete(path, series)
         try:
-            stack = _pixels(path, tiff, layout)
+            stack = _pixels(path, series, layout)
         except Exception as error:
             # Pillow would turn the picture upright by itself, and knows the first page only.
-            if "imagecodecs" not in str(error) or head.orientation != 1 or layout.page:
+            if "imagecodecs" not in str(error) or head.orientation != 1 or layout.page or len(tiff.series) > 1:
                 raise
             file.seek(0)
             return decode_raster(path, file, "TIFF", limits)
-        return _arranged(tiff, head, layout, stack)
-
-
-def answer(path: Path, data: bytes, limits: Limits, reading: ReadOptions) -> Decoded:
-    """Return the pixels in a file's bytes, or with no bytes only the header of the file itself.
-
-    Raises
-    ------
-    DatasetError
-        For whatever a decoder raises.
-    """
-    with explain_errors(path):
-        if data:
-            return decode(path, io.BytesIO(data), limits, reading)
-        with open_file(path) as file:
-            return Decoded(header(path, file, reading), np.empty(0))
+        return _arranged(series, head, layout, stack)
 
 
 def open_tiff(path: Path, file: BinaryIO) -> "TiffFile":
@@ -179,106 +162,54 @@ def _is_plain_text(file: BinaryIO, offset: int, text: bytes | None) -> bool:
     return not text.strip(b"\0 ") or text.startswith((b"ImageJ=", b'{"shape"'))
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """Where the rows, columns and channels of an image lie in a file.
-
-    Attributes
-    ----------
-    axes : str
-        One letter per axis of the file.
-    shape : tuple of int
-        Their sizes.
-    page : mapping of str to int
-        The chosen place along each axis of pages.
-    """
-
-    axes: str
-    shape: tuple[int, ...]
-    page: Mapping[str, int]
-
-    @property
-    def channel(self) -> str:
-        """The axis of channels, "" if there is none."""
-        return next((axis for axis in self.axes if axis in "CS"), "")
-
-    @property
-    def depth(self) -> int:
-        """The number of channels, alpha included."""
-        return self.size(self.channel) if self.channel else 1
-
-    def size(self, axis: str) -> int:
-        """Return the length along an axis."""
-        return self.shape[self.axes.index(axis)]
-
-
-def page_sizes(path: Path, file: BinaryIO, reading: ReadOptions = DEFAULT_OPTIONS) -> Mapping[str, int]:
-    """Return along which axes the pages of an open TIFF file lie, and how many; {} if there is one page."""
-    with open_tiff(path, file) as tiff:
-        axes, shape = _axes(path, tiff, reading)
-        return {axis: shape[axes.index(axis)] for axis in pages_in(axes)}
-
-
 def channel_places(
     path: Path, file: BinaryIO, reading: ReadOptions = DEFAULT_OPTIONS
 ) -> tuple[int, list[tuple[int, int]]] | None:
     """Return the number of pages, and page and sample of each channel; None if they are laid out otherwise."""
     with open_tiff(path, file) as tiff:
-        layout, series = _layout(path, tiff, reading), tiff.series[0]
+        series = choose_tiff_series(path, tiff, reading)
+        layout = lay_out(path, series.axes, series.shape, reading)
         n_outer = len(layout.axes) - len(series.keyframe.shape)
         outer, inner = layout.shape[:n_outer], layout.axes[n_outer:]
         if len(series.pages) != math.prod(outer) or any(axis in inner for axis in layout.page):
             return None
-        kept = tuple(layout.page.get(axis, slice(None)) for axis in layout.axes[:n_outer])
-        pages = np.arange(len(series.pages)).reshape(outer)[kept].reshape(-1)
-        head = _header(path, tiff, layout)
+        pages = _places(series, layout, n_outer).reshape(-1)
+        head = _header(path, tiff, series, layout)
         n_samples = len(head.names) if layout.channel in ("", *inner) or head.palette else 1
         return len(series.pages), [(int(page), sample) for page in pages for sample in range(n_samples)]
 
 
-def _layout(path: Path, tiff: "TiffFile", reading: ReadOptions) -> _Layout:
-    """Return how the first series is laid out, or say why it cannot be used."""
-    axes, shape = _axes(path, tiff, reading)
-    return _Layout(axes, shape, page_index(path, axes, shape, reading))
-
-
-def _axes(path: Path, tiff: "TiffFile", reading: ReadOptions) -> tuple[str, tuple[int, ...]]:
-    """Return the axes of the first series and their sizes."""
+def choose_tiff_series(path: Path, tiff: "TiffFile", reading: ReadOptions) -> "TiffPageSeries":
+    """Return the series that is read: the only one, or the one that was named."""
     if not tiff.series:
         raise damaged(path, "no image inside")
-    series = tiff.series[0]
     # tifffile leaves small pages out of its series; those that are no thumbnails count here.
-    loose = sum(not page.aspage().is_reduced for page in tiff.pages) - len(series.pages)
-    n_images = max(len(tiff.series), 1 + loose)
-    if n_images > 1:
-        raise DatasetError(f"{path}: holds {n_images} separate images. Save one image per file.")
-    axes = stack_axes(path, series.axes, series.shape, reading)
-    if not {"Y", "X"} <= set(axes) or {"C", "S"} <= set(axes):
-        raise DatasetError(
-            f"{path}: axes {axes} of {' x '.join(map(str, series.shape))} are not read; rows Y, columns X, channels C "
-            "or colours S, and pages are. Save one image per file, or channels with axes CYX."
-        )
-    return axes, series.shape
+    loose = sum(not page.aspage().is_reduced for page in tiff.pages) - sum(len(one.pages) for one in tiff.series)
+    if loose > 0:
+        raise DatasetError(f"{path}: holds {len(tiff.series) + loose} separate images. Save one image per file.")
+    return tiff.series[choose_series(path, [series.name for series in tiff.series], reading)]
 
 
-def _pixels(path: Path, tiff: "TiffFile", layout: _Layout) -> NDArray[Any]:
+def _pixels(path: Path, series: "TiffPageSeries", layout: PixelLayout) -> NDArray[Any]:
     """Return the pixels with the axes that are no pages; of a stack whose pages lie apart, only what is needed."""
-    series = tiff.series[0]
     n_outer = len(layout.axes) - len(series.keyframe.shape)
     outer = layout.shape[:n_outer]
     if not layout.page or len(series.pages) != math.prod(outer):
         stack: NDArray[Any] = series.asarray(maxworkers=1)
         if stack.shape != series.shape:
             raise damaged(path, f"it holds {stack.size} values for a shape of {series.shape}")
-        return stack[tuple(layout.page.get(axis, slice(None)) for axis in layout.axes)]
+        return stack[layout.index()]
     # Of the axes that lie across pages, those that are no pages are kept: channels.
-    places = np.arange(len(series.pages)).reshape(outer)
-    wanted = places[tuple(layout.page.get(axis, slice(None)) for axis in layout.axes[:n_outer])]
+    wanted = _places(series, layout, n_outer)
     planes = [_plane(path, series, int(place)) for place in wanted.reshape(-1)]
     whole = np.stack(planes).reshape(*wanted.shape, *series.keyframe.shape)
-    inner = [layout.page.get(axis, slice(None)) for axis in layout.axes[n_outer:]]
-    picked: NDArray[Any] = whole[(..., *inner)]
+    picked: NDArray[Any] = whole[(..., *layout.index(layout.axes[n_outer:]))]
     return picked
+
+
+def _places(series: "TiffPageSeries", layout: PixelLayout, n_outer: int) -> NDArray[np.intp]:
+    """Return which pages of the file hold the chosen page of the stack: one for each of its channels that lie apart."""
+    return np.asarray(np.arange(len(series.pages)).reshape(layout.shape[:n_outer])[layout.index(layout.axes[:n_outer])])
 
 
 def _plane(path: Path, series: "TiffPageSeries", place: int) -> NDArray[Any]:
@@ -289,25 +220,21 @@ def _plane(path: Path, series: "TiffPageSeries", place: int) -> NDArray[Any]:
     return plane
 
 
-def _arranged(tiff: "TiffFile", head: Header, layout: _Layout, stack: NDArray[Any]) -> Decoded:
+def _arranged(series: "TiffPageSeries", head: Header, layout: PixelLayout, stack: NDArray[Any]) -> Decoded:
     """Bring the pixels of a page to (M, N, C), alpha apart."""
-    kept = [axis for axis in layout.axes if axis not in layout.page]
-    stack = stack.transpose([kept.index(axis) for axis in f"YX{layout.channel}"])
-    if not layout.channel:
-        stack = stack[..., None]
-    stack = stack.astype(stack.dtype.newbyteorder("="), copy=False)
+    stack = layout.arrange(stack)
     colours = None
     if head.palette:
         # Colours are 16-bit, one row per component; 8 bits are what every writer fills.
-        colours = (np.asarray(tiff.pages[0].aspage().colormap).T >> 8).astype(np.uint8)
+        colours = (np.asarray(series.keyframe.colormap).T >> 8).astype(np.uint8)
     n = 1 if head.palette else len(head.names)
     alpha = stack[..., n] if head.alpha else None
     return Decoded(head, np.ascontiguousarray(stack[..., :n]), alpha, colours)
 
 
-def _header(path: Path, tiff: "TiffFile", layout: _Layout) -> Header:
-    """Return what the first series says, or why it cannot be used."""
-    series, page = tiff.series[0], tiff.pages[0].aspage()
+def _header(path: Path, tiff: "TiffFile", series: "TiffPageSeries", layout: PixelLayout) -> Header:
+    """Return what a series says, or why it cannot be used."""
+    page = series.keyframe
     photometric = getattr(page.photometric, "name", str(page.photometric))
     if photometric in _UNREAD:
         raise DatasetError(f"{path}: {_UNREAD[photometric]} pixels are not read; grey, palette and RGB are.")
@@ -329,6 +256,7 @@ def _header(path: Path, tiff: "TiffFile", layout: _Layout) -> Header:
         orientation=_orientation(page),
         lossy=any(word in getattr(page.compression, "name", "") for word in _LOSSY),
         white_is_zero=photometric == "MINISWHITE",
+        pages=layout.pages,
     )
 
 
@@ -350,10 +278,10 @@ def _orientation(page: "TiffPage") -> int:
     return int(tag.value) if tag is not None else 1
 
 
-def check_complete(path: Path, tiff: "TiffFile") -> None:
+def check_complete(path: Path, series: "TiffPageSeries") -> None:
     """Refuse a file that ends before its data: tifffile would fill the rest with zeros."""
-    size = tiff.filehandle.size
-    for page in tiff.series[0].pages:
+    size = series.keyframe.parent.filehandle.size
+    for page in series.pages:
         if page is None:
             raise damaged(path, "a page is missing")
         segments = zip(page.dataoffsets, page.databytecounts, strict=False)

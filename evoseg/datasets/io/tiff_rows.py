@@ -15,7 +15,7 @@ from evoseg.datasets.io.formats import LIMITS, Limits, check_size, explain_error
 from evoseg.datasets.reading import DEFAULT_OPTIONS, ReadOptions, channel_indices
 
 if TYPE_CHECKING:
-    from tifffile import TiffPage
+    from tifffile import TiffPage, TiffPageSeries
 
 HUGE = Limits(file_bytes=2**40, pixels=2**31 - 1, array_bytes=2**40)
 """Of files that are read row by row. OpenCV counts pixels in 31 bits."""
@@ -73,18 +73,17 @@ class TiffRows:
             self._open = open_file(path)
         try:
             with explain_errors(path):
-                self._file = tiff.open_tiff(path, self._open)
+                series = tiff.choose_tiff_series(path, tiff.open_tiff(path, self._open), reading)
             with explain_errors(path):
-                self._look(large, header.dtype.itemsize)
+                self._look(large, series, header.dtype.itemsize)
         except DatasetError:
             self.close()
             raise
 
-    def _look(self, large: str, itemsize: int) -> None:
+    def _look(self, large: str, series: "TiffPageSeries", itemsize: int) -> None:
         """Refuse what cannot be decoded piece by piece."""
-        tiff.check_complete(self._path, self._file)
-        page: TiffPage = self._file.pages[0].aspage()
-        series = self._file.series[0]
+        tiff.check_complete(self._path, series)
+        page: TiffPage = series.keyframe
         if series.axes not in ("YX", "YXS", "YXC") or len(series.pages) != 1:
             raise DatasetError(f"{large} with interleaved channels, not axes {series.axes}. Save it so.")
         if int(page.compression) not in tiff.ROW_CODECS:
@@ -125,5 +124,5 @@ class TiffRows:
         self._open.close()
 
     def _read(self, offset: int, count: int) -> bytes:
-        self._file.filehandle.seek(offset)
-        return bytes(self._file.filehandle.read(count))
+        self._open.seek(offset)
+        return self._open.read(count)

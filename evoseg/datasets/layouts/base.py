@@ -8,7 +8,7 @@ from evoseg.core.notes import Note, place_of_caller
 from evoseg.core.untrusted import within
 from evoseg.datasets.annotations import MaskSource
 from evoseg.datasets.card import clean_stem
-from evoseg.datasets.io.formats import FOREIGN_SUFFIXES, FORMATS, SUFFIXES, foreign_ending
+from evoseg.datasets.io.formats import FOREIGN_SUFFIXES, FORMATS, ending_of, foreign_ending
 from evoseg.datasets.pairing import nearest_name, pair_names, why_not
 
 _CLUTTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
@@ -33,11 +33,9 @@ class ScanReport:
 
 
 def stem_of(name: str) -> str:
-    """Return a file name without its ending; that of OME-TIFF is two words."""
-    stem = Path(name).stem
-    if Path(name).suffix.lower() in (".tif", ".tiff") and stem.lower().endswith(".ome"):
-        stem = stem[:-4]
-    return clean_stem(stem)
+    """Return a file name without its ending; that of OME-TIFF and some others is two words."""
+    ending = ending_of(name)
+    return clean_stem(name[: -len(ending) - 1] if ending else Path(name).stem)
 
 
 def is_clutter(name: str) -> bool:
@@ -47,7 +45,7 @@ def is_clutter(name: str) -> bool:
 
 def is_image(path: Path) -> bool:
     """Return whether a name is that of an image that is read."""
-    return path.suffix[1:].lower() in SUFFIXES and not is_clutter(path.name)
+    return bool(ending_of(path.name)) and not is_clutter(path.name)
 
 
 def check_inside(entry: Path, report: ScanReport) -> bool:
@@ -71,7 +69,7 @@ def list_images(folder: Path, report: ScanReport, skip: Callable[[str], bool] = 
     files: dict[str, Path] = {}
     folded: dict[str, Path] = {}
     for entry in sorted(folder.iterdir()):
-        ending, foreign = entry.suffix[1:].lower(), foreign_ending(entry.name)
+        foreign = foreign_ending(entry.name)
         if skip(entry.name):
             continue
         if not check_inside(entry, report):
@@ -83,7 +81,7 @@ def list_images(folder: Path, report: ScanReport, skip: Callable[[str], bool] = 
             report.add_problem(entry, said, foreign)
         elif entry.is_dir():
             report.add_warning(entry, f"a folder inside {folder.name}/ is not read.")
-        elif ending not in SUFFIXES:
+        elif not ending_of(entry.name):
             report.add_warning(entry, f"not read, since its ending is not that of {FORMATS}.")
         else:
             stem = stem_of(entry.name)
