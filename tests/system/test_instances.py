@@ -66,7 +66,11 @@ def test_objects_that_are_joined_are_missed(tmp_path):
     )
     with pytest.warns(evoseg.ImageWarning, match="written by hand"):
         found = evoseg.score(tmp_path / "joined.evo", tmp_path, split="all")
-    assert (found.detections["a"].objects, found.detections["a"].missed, found.detections["a"].false_alarms) == (4, 3, 1)
+    assert (found.detections["a"].objects, found.detections["a"].missed, found.detections["a"].false_alarms) == (
+        4,
+        3,
+        1,
+    )
 
 
 def test_labels_are_applied_as_32_bit_tiff(run, folder, tmp_path, command):
