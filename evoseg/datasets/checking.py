@@ -10,16 +10,17 @@ from typing import Any
 import numpy as np
 
 from evoseg.core.deprecation import warn_deprecated
-from evoseg.core.errors import DatasetError
+from evoseg.core.errors import DatasetError, legible
 from evoseg.core.notes import Note, group_notes, one_line
 from evoseg.datasets.card import DatasetCard
 from evoseg.datasets.dataset import Dataset, summarise_problems
 from evoseg.datasets.folder import Folder, scan
+from evoseg.datasets.imageformat import in_um
 from evoseg.datasets.meaning import BINARY
 from evoseg.datasets.reading import DEFAULT_OPTIONS, ReadOptions
 from evoseg.datasets.sources import FolderSource
 from evoseg.datasets.splits import Splits, near_duplicates, split_facts, straddling, strokes_among
-from evoseg.datasets.survey import ImageFacts, Survey, infer_task, survey, warn_of_touching
+from evoseg.datasets.survey import ImageFacts, Survey, common_pixel_size, infer_task, survey, warn_of_touching
 
 _NEARLY_FULL, _MOSTLY = 0.95, 0.75
 _LISTED = 8
@@ -204,6 +205,7 @@ def _warnings(folder: Folder, found: Survey, labelled: Sequence[ImageFacts], spl
         warnings.append(
             f"pixel types are mixed ({mixed}); thresholds in native units will not mean the same in all images."
         )
+    warnings += _warn_of_pixel_sizes(folder.card.pixel_size, found)
     if splits is None:
         return warnings
     used = {*splits.search, *splits.selection, *splits.test}
@@ -242,6 +244,24 @@ def _some(stems: Sequence[str]) -> str:
     return ", ".join(stems[:_LISTED]) + rest
 
 
+def _warn_of_pixel_sizes(said: str, found: Survey) -> list[str]:
+    """Warn if files disagree about the size of their pixels, with one another or with `dataset.yaml`."""
+    sizes = sorted({fact.pixel_size for fact in found.facts.values()} - {""}, key=lambda size: in_um(size) or 0.0)
+    if not sizes or (not said and common_pixel_size(found)):
+        return []
+    listed = sizes[0] if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+    if not said:
+        unknown = " or unknown" if any(not fact.pixel_size for fact in found.facts.values()) else ""
+        differ = f"the pixel size differs between files ({listed}{unknown}), so lengths in a pipeline, which are in "
+        return [
+            f"{differ}pixels, do not mean the same in all images. Resample the images, or search on those of one size."
+        ]
+    wanted = in_um(said)
+    if wanted is None or all(abs((in_um(size) or 0.0) - wanted) <= 0.05 * wanted for size in sizes):
+        return []
+    return [f"dataset.yaml says that pixels are {legible(said)}, but files say {listed}. dataset.yaml is believed."]
+
+
 def _card(words: DatasetCard, found: Survey, labelled: Sequence[ImageFacts], n_files: int) -> dict[str, Any]:
     """Return the entries of dataset.yaml, then statistics of images and masks, as values that JSON knows."""
     facts = list(found.facts.values())
@@ -255,6 +275,7 @@ def _card(words: DatasetCard, found: Survey, labelled: Sequence[ImageFacts], n_f
         card["sizes"] = {f"{m}x{n}": count for (m, n), count in Counter(fact.shape for fact in facts).most_common()}
         card["dtypes"] = dict(Counter(fact.dtype for fact in facts))
         card["values"] = [min(fact.low for fact in facts), max(fact.high for fact in facts)]
+        card |= {"pixel_size": size} if (size := words.pixel_size or common_pixel_size(found)) else {}
     if labelled:
         task = infer_task(found, words)
         card |= {} if found.decision.unclear else {"task": task.task, "task_because": task.why}
@@ -317,7 +338,8 @@ def _lines(report: Report) -> list[str]:
         low, high = card["values"]
         sizes = list(card["sizes"])
         size = sizes[0] if len(sizes) == 1 else f"{len(sizes)} sizes, most often {sizes[0]}"
-        lines.append(f"  {size} pixels, {' and '.join(card['dtypes'])}, values {low:g} to {high:g}")
+        each = f", pixels of {card['pixel_size']}" if "pixel_size" in card else ""
+        lines.append(f"  {size} pixels, {' and '.join(card['dtypes'])}, values {low:g} to {high:g}{legible(each)}")
     lines += _table(card.get("mask_values", ()))
     if "foreground_share" in card:
         share = card["foreground_share"]

@@ -30,7 +30,7 @@ from evoseg.datasets.sources import (
     mismatches,
     parts_of,
 )
-from evoseg.datasets.survey import Survey, objects_of, survey
+from evoseg.datasets.survey import Survey, common_pixel_size, objects_of, survey
 
 MEASURED = 64
 """Images of a set, at most, that are measured to know what they look like."""
@@ -225,6 +225,14 @@ class Dataset:
         """What the files themselves call the channels, planes last, as far as all agree; else the channels' names."""
         return named_channels(self.channels, [facts.traits for facts in self.survey.facts.values()])
 
+    @property
+    def pixel_size(self) -> str:
+        """The size of a pixel with its unit, such as "0.65 um".
+
+        As `dataset.yaml` says it; or else as the files do, if all agree; "" if it is not known.
+        """
+        return self.card.pixel_size or common_pixel_size(self.survey)
+
     @cached_property
     def survey(self) -> Survey:
         """Statistics of all images and masks; the first use reads every file once."""
@@ -235,7 +243,7 @@ class Dataset:
         stems = tuple(stems)
         if stems not in self._formats:
             facts = self.survey.facts
-            known = image_format(self.channels, [facts[stem].traits for stem in stems], self.card.pixel_size)
+            known = image_format(self.channels, [facts[stem].traits for stem in stems], self.pixel_size)
             measured = stems[:: -(-len(stems) // MEASURED)]
             figures = SeenFigures.of([known.measure(self.load(stem).image) for stem in measured])
             self._formats[stems] = replace(known, figures=figures)

@@ -300,18 +300,31 @@ def share_of(low: float, value: float, high: float) -> float:
 
 def pixel_size_differences(made_for: ImageFormat, size: str) -> list[Difference]:
     """Compare the size of pixels, as `dataset.yaml` has it, with that which a pipeline was made for."""
-    here, there = _in_um(size), _in_um(made_for.pixel_size)
+    here, there = in_um(size), in_um(made_for.pixel_size)
     if here is None or there is None or abs(here - there) <= 0.05 * there:
         return []
     return [("pixel size", False, f"pixels of {legible(size)}", f"the pipeline was made for {made_for.pixel_size}")]
 
 
-def _in_um(size: str) -> float | None:
+def in_um(size: str) -> float | None:
     """Return a length with its unit in micrometres; None if it is not one."""
     found = re.fullmatch(r"\s*(\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)\s*(nm|um|µm|μm|mm|cm|m)\b.*", size)
     if not found or not (number := float(found[1])):
         return None
     return number * {"nm": 1e-3, "um": 1.0, "µm": 1.0, "μm": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6}[found[2]]
+
+
+def size_text(size_um: tuple[float, float] | None) -> str:
+    """Return height and width of a pixel in µm as `dataset.yaml` would have it: "0.65 um"; "" if they are not known.
+
+    Pixels that are not square, by more than 1 %, are "0.5 x 0.25 um", which `in_um` does not take for one length.
+    """
+    if size_um is None:
+        return ""
+    height, width = size_um
+    if abs(height - width) <= 0.01 * max(height, width):
+        return f"{math.sqrt(height * width):.6g} um"
+    return f"{height:.6g} x {width:.6g} um"
 
 
 def notes_of(found: Iterable[tuple[str, Sequence[Difference]]]) -> list[Note]:

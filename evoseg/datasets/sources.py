@@ -18,6 +18,7 @@ from evoseg.datasets.annotations import Scribbles, check_turned_edges, check_tur
 from evoseg.datasets.card import DatasetCard
 from evoseg.datasets.documents import SHIFTS_FILE, read_points
 from evoseg.datasets.folder import Folder
+from evoseg.datasets.imageformat import size_text
 from evoseg.datasets.io.files import StoredMask, decode_mask, decode_picture, native, read_header
 from evoseg.datasets.io.formats import channel_names, read_bytes
 from evoseg.datasets.maskrules import decide
@@ -48,6 +49,8 @@ class Part:
         Whether a mask is scribbles.
     labels : tuple of str
         What the file itself calls the channels; empty if it does not name each.
+    pixel_size : str
+        Of an image, as the file says it, in the form of `dataset.yaml`; "" if it does not.
     """
 
     where: str
@@ -57,6 +60,7 @@ class Part:
     digest: str
     strokes: bool = False
     labels: tuple[str, ...] = ()
+    pixel_size: str = ""
 
 
 class Source(Protocol):
@@ -185,7 +189,15 @@ class FolderSource:
             known = known_pixels(decode_mask(path, data, reading=reading))
             return Part(str(path), known, (), (), digest_of(data, reading))
         found = decode_picture(path, data, reading=reading)
-        return Part(str(path), found.image, found.names, found.notes, digest_of(data, reading), labels=found.labels)
+        return Part(
+            str(path),
+            found.image,
+            found.names,
+            found.notes,
+            digest_of(data, reading),
+            labels=found.labels,
+            pixel_size=size_text(found.pixel_size_um),
+        )
 
     def _reading(self, part: str) -> ReadOptions:
         """Return how to read a part: pages are those of all files, channels those of images alone."""

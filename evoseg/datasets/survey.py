@@ -13,7 +13,7 @@ from evoseg.core.disk import prefetch
 from evoseg.core.errors import DatasetError
 from evoseg.core.notes import Note
 from evoseg.datasets.card import DatasetCard
-from evoseg.datasets.imageformat import ImageTraits, image_traits
+from evoseg.datasets.imageformat import ImageTraits, image_traits, in_um
 from evoseg.datasets.meaning import BINARY, CLASSES, INSTANCES, Decision
 from evoseg.datasets.reading import HIGHEST_CLASS, MOST_CLASSES
 from evoseg.datasets.sources import Part, Source, channels_of, known_of, mismatches, parts_of
@@ -154,6 +154,8 @@ class ImageFacts:
         What was changed on reading, or looks odd.
     firsts : tuple of int
         Of each channel of the image itself, the first channel that it equals in every pixel.
+    pixel_size : str
+        As the file says it, in the form of `dataset.yaml`; "" if it does not.
     """
 
     stem: str
@@ -173,6 +175,7 @@ class ImageFacts:
     tally: Tally | None = None
     notes: tuple[Note, ...] = ()
     firsts: tuple[int, ...] = ()
+    pixel_size: str = ""
 
     @property
     def own_digest(self) -> str:
@@ -244,6 +247,18 @@ def survey(source: Source) -> Survey:
     return Survey(channels, facts, tuple(problems), decision)
 
 
+def common_pixel_size(found: Survey) -> str:
+    """Return the size of pixels on which the files agree, within 1 %; "" if they do not, or do not all say it."""
+    sizes = [fact.pixel_size for fact in found.facts.values()]
+    if not sizes or not all(sizes):
+        return ""
+    first = in_um(sizes[0])
+    if first is None:
+        return sizes[0] if len(set(sizes)) == 1 else ""
+    others = [in_um(size) for size in sizes]
+    return sizes[0] if all(size is not None and abs(size - first) <= 0.01 * first for size in others) else ""
+
+
 def _look(source: Source, stem: str) -> tuple[ImageFacts | None, list[Note]]:
     """Return the facts of one image, or none, and its problems."""
     problems: list[Note] = []
@@ -280,6 +295,7 @@ def _facts(source: Source, stem: str, parts: Mapping[str, Part]) -> ImageFacts:
         n_known=image.shape[0] * image.shape[1],
         notes=tuple(Note(part.where, f"{note}.", note) for part in parts.values() for note in part.notes),
         firsts=_firsts(image),
+        pixel_size=parts["image"].pixel_size,
     )
     known = known_of(parts)
     known = np.ones(facts.shape, bool) if known is None else known

@@ -28,7 +28,7 @@ from evoseg.datasets.dataset import assemble
 from evoseg.datasets.documents import points_text
 from evoseg.datasets.figures import PATCH, UNFAMILIAR
 from evoseg.datasets.folder import Folder, scan
-from evoseg.datasets.imageformat import Difference, notes_of, pixel_size_differences
+from evoseg.datasets.imageformat import Difference, notes_of, pixel_size_differences, size_text
 from evoseg.datasets.io.files import (
     decode_mask,
     decode_picture,
@@ -83,7 +83,9 @@ class Input:
     names : callable () -> tuple of str
         What its channels are called, by the file's header.
     pixel_size : str
-        As `dataset.yaml` has it; "" if it is not known.
+        As `dataset.yaml` has it; "" if it does not say it.
+    file_pixel_size : callable () -> str
+        The same, as the file says it.
     """
 
     stem: str
@@ -91,6 +93,7 @@ class Input:
     read: Callable[[], AnyRows]
     names: Callable[[], tuple[str, ...]]
     pixel_size: str = ""
+    file_pixel_size: Callable[[], str] = lambda: ""
 
 
 @dataclass(frozen=True)
@@ -493,6 +496,7 @@ class _Work:
             if target.skipped and not self._measured:
                 return target
             rows = image.read()
+            image = replace(image, pixel_size=image.pixel_size or image.file_pixel_size())
             if isinstance(rows, ArrayRows):
                 return self._answer(image, rows, target)
             with self._one_at_a_time, closing(rows):
@@ -731,17 +735,23 @@ def _file(path: Path, reading: ReadOptions, stem: str = "") -> list[Input]:
         with suppress(DatasetError):  # it will be named when its turn comes
             pages = list_pages(path, reading)
     if not pages:
-        return [Input(stem, path, partial(_read, path, reading), partial(_names, path, reading))]
-    return [
-        Input(f"{stem}_{ending}", path, partial(_read_page, path, page), partial(_names, path, page))
-        for ending, page in pages.items()
-    ]
+        return [_input(stem, path, _read, reading)]
+    return [_input(f"{stem}_{ending}", path, _read_page, page) for ending, page in pages.items()]
+
+
+def _input(stem: str, path: Path, read: Callable[[Path, ReadOptions], AnyRows], reading: ReadOptions) -> Input:
+    names, pixel_size = partial(_names, path, reading), partial(_pixel_size, path, reading)
+    return Input(stem, path, partial(read, path, reading), names, file_pixel_size=pixel_size)
 
 
 def _names(path: Path, reading: ReadOptions) -> tuple[str, ...]:
     """Return what the channels of a file are called, by itself if it says so."""
     header = read_header(path, HUGE, reading)
     return header.labels or header.names
+
+
+def _pixel_size(path: Path, reading: ReadOptions) -> str:
+    return size_text(read_header(path, HUGE, reading).pixel_size_um)
 
 
 def _read(path: Path, reading: ReadOptions) -> AnyRows:
@@ -765,7 +775,13 @@ def _with_planes(folder: Folder, reading: ReadOptions) -> list[Input]:
     source = FolderSource(folder, reading)
     channels = channels_of(source, source.stems)
     return [
-        Input(stem, folder.images[stem], partial(_assembled, source, stem, channels), lambda: channels)
+        Input(
+            stem,
+            folder.images[stem],
+            partial(_assembled, source, stem, channels),
+            lambda: channels,
+            file_pixel_size=partial(_pixel_size, folder.images[stem], reading),
+        )
         for stem in source.stems
     ]
 

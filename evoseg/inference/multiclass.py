@@ -320,7 +320,7 @@ def score_classes(
         sample = dataset.load(stem)
         if sample.values is None:
             raise DatasetError(f"{stem}: has no mask that classes can be compared with.")
-        comparison.look(stem, sample.image, dataset.labels, dataset.card.pixel_size)
+        comparison.look(stem, sample.image, dataset.labels, dataset.pixel_size)
         answer = program(sample.image)
         comparison.answer(Kind.MASK, answer, due=bool((sample.values > 0).any()))
         for part in program.parts:

@@ -188,7 +188,7 @@ def score(
     check_channels(pipeline, len(dataset.channels), dataset.title)
     for one in found:
         stem, truth = one.sample.stem, one.truth
-        comparison.look(stem, one.sample.image, dataset.labels, dataset.card.pixel_size)
+        comparison.look(stem, one.sample.image, dataset.labels, dataset.pixel_size)
         if kind.output is not Kind.GRAY:
             due = truth is not None and bool(len(truth) if kind.output is Kind.POINTS else (truth > 0).any())
             comparison.answer(kind.output, one.answer, due=due)

@@ -44,6 +44,8 @@ _TURNS: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
     8: lambda a: a[:, ::-1].swapaxes(0, 1),
 }
 """What brings a picture upright, by its EXIF or TIFF orientation."""
+_TURNED_ASIDE = (5, 6, 7, 8)
+"""Orientations that exchange rows and columns."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +61,15 @@ class Picture:
         What was changed on the way, such as a dropped alpha channel.
     labels : tuple of str
         What the file itself calls the channels; empty if it does not name each.
+    pixel_size_um : (float, float) or None, µm
+        Height and width of a pixel; None if the file does not say it.
     """
 
     image: NDArray[Any]
     names: tuple[str, ...]
     notes: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    pixel_size_um: tuple[float, float] | None = None
 
 
 def read_image(path: str | Path, reading: ReadOptions = DEFAULT_OPTIONS) -> NDArray[Any]:
@@ -187,7 +192,10 @@ def decode_picture(path: Path, data: bytes, limits: Limits = LIMITS, reading: Re
     if turn != 1:
         notes += (f"turned upright (orientation {turn})",)
     names, labels = name_channels(head.names, indices), tuple(head.labels[i] for i in indices if head.labels)
-    return Picture(upright(pixels, turn), names, notes, labels)
+    size = head.pixel_size_um
+    if size is not None and turn in _TURNED_ASIDE:
+        size = size[::-1]
+    return Picture(upright(pixels, turn), names, notes, labels, size)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from evoseg.datasets.io.formats import (
     damaged,
     decode_raster,
 )
+from evoseg.datasets.io.readers.stack import UM_PER
 from evoseg.datasets.reading import DEFAULT_OPTIONS, PixelLayout, ReadOptions, choose_series, lay_out
 
 if TYPE_CHECKING:
@@ -249,7 +250,7 @@ def _header(path: Path, tiff: "TiffFile", series: "TiffPageSeries", layout: Pixe
         stored="TIFF",
         shape=(layout.size("Y"), layout.size("X")),
         names=names,
-        labels=_labels(tiff, len(names)),
+        labels=_labels(tiff, series, len(names)),
         dtype=series.dtype.newbyteorder("="),
         alpha=alpha,
         palette=palette,
@@ -257,20 +258,47 @@ def _header(path: Path, tiff: "TiffFile", series: "TiffPageSeries", layout: Pixe
         lossy=any(word in getattr(page.compression, "name", "") for word in _LOSSY),
         white_is_zero=photometric == "MINISWHITE",
         pages=layout.pages,
+        pixel_size_um=_pixel_size_um(tiff, series),
     )
 
 
-def _labels(tiff: "TiffFile", n_channels: int) -> tuple[str, ...]:
+def _labels(tiff: "TiffFile", series: "TiffPageSeries", n_channels: int) -> tuple[str, ...]:
     """Return what OME or ImageJ calls the channels, () if they do not name each."""
     labels: list[str] = []
     if tiff.ome_metadata:
-        with suppress(ElementTree.ParseError):
-            root = ElementTree.fromstring(tiff.ome_metadata)
-            pixels = next((node for node in root.iter() if node.tag.endswith("}Pixels")), root)
-            labels = [node.get("Name", "") for node in pixels if node.tag.endswith("}Channel")]
+        labels = [node.get("Name", "") for node in _ome_pixels(tiff, series) if node.tag.endswith("}Channel")]
     elif tiff.imagej_metadata:
         labels = [str(label) for label in tiff.imagej_metadata.get("Labels", ())]
     return tuple(labels) if len(labels) == n_channels and all(labels) else ()
+
+
+def _ome_pixels(tiff: "TiffFile", series: "TiffPageSeries") -> ElementTree.Element:
+    """Return what OME says about the pixels of a series; an empty element if it says nothing."""
+    place = next(i for i, one in enumerate(tiff.series) if one is series)
+    with suppress(ElementTree.ParseError, IndexError):
+        root = ElementTree.fromstring(tiff.ome_metadata or "")
+        return [node for node in root.iter() if node.tag.endswith("}Pixels")][place]
+    return ElementTree.Element("Pixels")
+
+
+def _pixel_size_um(tiff: "TiffFile", series: "TiffPageSeries") -> tuple[float, float] | None:
+    """Return height and width of a pixel as OME or ImageJ says it; None if they do not.
+
+    Other TIFF files have a resolution as well, but that of scanners and of programs that write 72 dpi anywhere.
+    """
+    found: list[float] = []
+    with suppress(ValueError, KeyError, TypeError, ZeroDivisionError, AttributeError):
+        if tiff.ome_metadata:
+            pixels = _ome_pixels(tiff, series)
+            for axis in "YX":
+                unit = UM_PER[pixels.get(f"PhysicalSize{axis}Unit", "µm")]
+                found.append(float(pixels.attrib[f"PhysicalSize{axis}"]) * unit)
+        elif tiff.imagej_metadata:
+            unit = UM_PER[str(tiff.imagej_metadata["unit"]).replace("\\u00B5", "µ")]
+            for axis in "YX":
+                per, length = series.keyframe.tags[f"{axis}Resolution"].value
+                found.append(length / per * unit)
+    return (found[0], found[1]) if len(found) == 2 and all(0 < size < math.inf for size in found) else None
 
 
 def _orientation(page: "TiffPage") -> int:
