@@ -35,7 +35,7 @@ from evoseg.datasets.dataset import Dataset
 from evoseg.datasets.figures import UNFAMILIAR, USUAL
 from evoseg.datasets.imageformat import ImageFormat
 from evoseg.datasets.splits import split
-from evoseg.inference.apply import Input, apply_inputs
+from evoseg.inference.apply import Input, Outputs, apply_inputs
 from evoseg.inference.score import judge_images
 from evoseg.pipeline.running import ArrayRows
 from evoseg.runs.pipeline_files import read_alternatives, read_pipeline
@@ -209,7 +209,9 @@ def trust_row(folder: Path, asked: argparse.Namespace) -> Row:
                 for stem in found.splits.test
             ]
             others = read_alternatives(file, pipeline)
-            applied = list(apply_inputs(pipeline, inputs, Path(scratch, name), others={pipeline.digest: others}))
+            applied = list(
+                apply_inputs(pipeline, inputs, Outputs(Path(scratch, name)), others={pipeline.digest: others})
+            )
             judged = judge_images(pipeline, data, found.splits.test, radius=found.radius_px)
             answers[name] = {
                 "n_others": len(others.pipelines),

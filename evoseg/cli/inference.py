@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from time import monotonic
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,17 +11,17 @@ from evoseg.cli.shared import ALLOW_CODE, AXES, CHANNEL, PAGE, SERIES, chosen
 from evoseg.core.notes import NotePrinter
 
 if TYPE_CHECKING:
+    from evoseg.cli.progress import Tell
     from evoseg.datasets.dataset import Dataset
     from evoseg.datasets.reading import ReadOptions
     from evoseg.inference.apply import Applied
     from evoseg.inference.multiclass import ClassPipeline
     from evoseg.pipeline import Pipeline
 
-_QUIET_S = 3.0
-"""Shortest time between two lines about progress."""
-
 _NAMED = 5
 """Images that are named at most."""
+_LISTED = 20
+"""Images without a result that are listed at most."""
 
 _PIPELINE = typer.Argument(
     metavar="PIPELINE",
@@ -36,13 +35,24 @@ def apply(
     pipeline: Annotated[str, _PIPELINE],
     images: Annotated[list[Path], typer.Argument(metavar="IMAGES", help="Images and folders of images.")],
     out: Annotated[Path, typer.Option(help="Folder for masks/ and overlays/.")],
+    formats: Annotated[
+        str,
+        typer.Option(
+            metavar="LIST",
+            help="Further files with the objects, separated by commas: labels (OME-TIFF with a number per object), "
+            "rois (ImageJ), geojson (QuPath), coco (one file for all images) (default: none).",
+            show_default=False,
+        ),
+    ] = "",
     workers: Annotated[
         int, typer.Option(help="Number of images processed at the same time; memory use grows with it.", min=1, max=256)
     ] = 1,
     table: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE.csv", help="CSV file to write with the measurements of every object.", show_default=False
+            metavar="FILE.csv",
+            help="CSV file to write with the measurements of every object, named as scikit-image's region properties.",
+            show_default=False,
         ),
     ] = None,
     image_table: Annotated[
@@ -80,10 +90,10 @@ def apply(
         bool,
         typer.Option(
             "--skip-existing",
-            help="Skip images that already have a result and an overlay, to continue an interrupted batch.",
+            help="Skip images whose files exist already, to continue an interrupted batch with the same pipeline.",
         ),
     ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace masks, overlays and table.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
     allow_code: Annotated[bool, ALLOW_CODE] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
@@ -91,7 +101,9 @@ def apply(
 
     A mask is written to OUT/masks/NAME.png (0 and 255; for several classes, the class of each pixel), objects to
     OUT/masks/NAME.tif (32 bits, one number per object), and points to OUT/points/NAME.csv. An overlay for viewing is
-    written to OUT/overlays/NAME.png. A pipeline for registration takes folders with pairs/ and writes OUT/shifts.csv.
+    written to OUT/overlays/NAME.png. --formats also writes the objects for other programs, to OUT/labels/NAME.ome.tif,
+    OUT/rois/NAME.zip, OUT/geojson/NAME.geojson and OUT/coco.json. A pipeline for registration takes folders with pairs/
+    and writes OUT/shifts.csv.
     Files are read as they were for the search, so page and channel need not be given again. The pipeline's parameters
     are used as they are; nothing is fitted. If images differ from those that the pipeline was made for, a warning or an
     error says so once for each kind of difference. An image is called unfamiliar if it looks unlike those that the
@@ -100,6 +112,7 @@ def apply(
     """
     import json
 
+    from evoseg.cli.progress import show_words
     from evoseg.core.kinds import Kind
     from evoseg.datasets.reading import ALL_PAGES
     from evoseg.inference import apply as applying
@@ -109,36 +122,44 @@ def apply(
     program, reading = read_program(pipeline, allow_code=allow_code)
     reading = chosen(axes, page, channel, series).or_else(reading)
     if isinstance(program, Pipeline) and program.output is Kind.GRAY:
-        _refuse_for_pairs(table=table is not None, other=recursive or skip_existing or reading.page == ALL_PAGES)
+        every = recursive or skip_existing or reading.page == ALL_PAGES or formats
+        _refuse_for_pairs(table=table is not None, other=bool(every))
         raise typer.Exit(_register(program, images, reading, out, workers, overwrite=overwrite, as_json=as_json))
-    watch = _Watch()
-    found = applying.apply(
-        program,
-        images,
-        out,
-        recursive=recursive,
-        axes=reading.axes,
-        page=reading.page,
-        channel=reading.channel,
-        series=reading.series,
-        table=table,
-        image_table=image_table,
-        trust=trust,
-        others=read_others(pipeline, program) if trust else None,
-        doubt=doubt,
-        skip_existing=skip_existing,
-        overwrite=overwrite,
-        workers=workers,
-        on_listed=watch.set_total,
-        on_progress=watch.show_share,
-        on_result=watch.add_result,
-    )
+    with show_words() as tell:
+        watch = _Watch(tell)
+        found = applying.apply(
+            program,
+            images,
+            out,
+            recursive=recursive,
+            axes=reading.axes,
+            page=reading.page,
+            channel=reading.channel,
+            series=reading.series,
+            formats=formats,
+            table=table,
+            image_table=image_table,
+            trust=trust,
+            others=read_others(pipeline, program) if trust else None,
+            doubt=doubt,
+            skip_existing=skip_existing,
+            overwrite=overwrite,
+            workers=workers,
+            on_listed=watch.progress.set_total,
+            on_progress=watch.progress.show_share,
+            on_result=watch.add_result,
+        )
     _print_errors([*watch.rest(), *applying.describe_differences(found, refused=True)])
-    failed = [result for result in found if result.fault]
+    failed = [result.name for result in found if result.fault]
+    if len(failed) > 1:
+        more = f" and {len(failed) - _LISTED} more; --image-table lists all" if len(failed) > _LISTED else ""
+        print(f"{len(failed)} images have no result: {', '.join(failed[:_LISTED])}{more}", file=sys.stderr)
     if as_json:
         print(json.dumps({"pipeline": program.digest, "images": [_row(result) for result in found]}, indent=1))
     else:
-        print(_applied_text(found, [("table", table), ("images", image_table), ("doubt", doubt)], trust=trust))
+        further = [(name, out / place) for name, place in applying.further_places(formats).items()]
+        written = [*further, ("table", table), ("images", image_table), ("doubt", doubt)]
+        print(_applied_text(found, written, trust=trust))
     raise typer.Exit(1 if failed else 0)
 
 
@@ -152,8 +173,8 @@ def _refuse_for_pairs(*, table: bool, other: bool) -> None:
         )
     if other:
         raise SettingsError(
-            "the pipeline registers pairs of images, for which there is no --recursive, --skip-existing or --page all. "
-            "Leave them out."
+            "the pipeline registers pairs of images, for which there is no --recursive, --skip-existing, --formats or "
+            "--page all. Leave them out."
         )
 
 
@@ -206,37 +227,23 @@ def _print_errors(lines: "Iterable[str]") -> None:
 
 
 class _Watch:
-    """Prints the progress on stderr every few seconds."""
+    """Tells on stderr how far the images are, and why some of them failed."""
 
-    def __init__(self) -> None:
-        self._n_images = 0
-        self._n_done = 0
+    def __init__(self, tell: "Tell") -> None:
+        from evoseg.cli.progress import BatchProgress
+
+        self.progress = BatchProgress(tell, "images")
         self._telling = NotePrinter()
-        self._printed_s = monotonic()
-
-    def set_total(self, n_images: int) -> None:
-        """Set how many images there are."""
-        self._n_images = n_images
 
     def add_result(self, result: "Applied") -> None:
         """Count an image, and say why it failed, unless others will have failed for the same reason."""
-        self._n_done += 1
         if result.fault and not result.unlike:
             _print_errors(self._telling.lines(result.fault))
-        self._tell(f"{self._n_done} of {self._n_images} images")
+        self.progress.add(skipped=result.skipped)
 
     def rest(self) -> list[str]:
         """Return how many errors of each kind were not printed."""
         return self._telling.rest()
-
-    def show_share(self, stem: str, share: float) -> None:
-        """Show the progress of a large image."""
-        self._tell(f"{self._n_done} of {self._n_images} images, {stem} {100 * share:.0f} %")
-
-    def _tell(self, words: str) -> None:
-        if monotonic() - self._printed_s >= _QUIET_S:
-            self._printed_s = monotonic()
-            print(words, file=sys.stderr, flush=True)
 
 
 def _row(result: "Applied") -> dict[str, object]:

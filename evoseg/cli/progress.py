@@ -1,11 +1,11 @@
-"""How far a search is, on stderr: a live line on a terminal, plain lines now and then elsewhere."""
+"""How far a command is, on stderr: a live line on a terminal, plain lines now and then elsewhere."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Timer
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from evoseg.metrics import METRIC_LABELS
 from evoseg.runs.status import ProgressCallback, Status
@@ -41,8 +41,15 @@ def show_progress() -> Iterator[ProgressCallback]:
         yield line
 
 
+class Tell(Protocol):
+    """What is called with words about progress."""
+
+    def __call__(self, words: str, *, at_once: bool = False) -> None:
+        """Show the words, or keep quiet if the last ones are recent and these need not be shown at once."""
+
+
 @contextmanager
-def show_words() -> Iterator[Callable[[str], None]]:
+def show_words() -> Iterator[Tell]:
     """Yield what should be called with words about the progress of anything else."""
     if not sys.stderr.isatty():
         yield _Words()
@@ -52,20 +59,69 @@ def show_words() -> Iterator[Callable[[str], None]]:
     from rich.text import Text
 
     with Live(console=Console(stderr=True), refresh_per_second=4, transient=True) as live:
-        yield lambda words: live.update(Text(words, no_wrap=True, overflow="ellipsis"))
+
+        def tell(words: str, *, at_once: bool = False) -> None:
+            live.update(Text(words, no_wrap=True, overflow="ellipsis"))
+
+        yield tell
 
 
 class _Words:
-    """Prints a line when enough time has passed since the last one."""
+    """Prints a line when enough time has passed since the last one, or since the beginning."""
 
     def __init__(self) -> None:
-        self._last_s = float("-inf")
+        self._last_s = monotonic()
 
-    def __call__(self, words: str) -> None:
+    def __call__(self, words: str, *, at_once: bool = False) -> None:
         """Print the words, or keep quiet."""
-        if monotonic() - self._last_s >= QUIET_S:
+        if at_once or monotonic() - self._last_s >= QUIET_S:
             self._last_s = monotonic()
             print(words, file=sys.stderr, flush=True)
+
+
+class BatchProgress:
+    """Tells how many of some things are done, and about how long the others will take.
+
+    Parameters
+    ----------
+    tell : callable
+        As of `show_words`.
+    called : str
+        What they are, such as "images".
+    """
+
+    def __init__(self, tell: Tell, called: str) -> None:
+        self._tell, self._called = tell, called
+        self._total = self._done = self._worked = 0
+        self._start_s = monotonic()
+
+    def set_total(self, total: int) -> None:
+        """Set how many there are, and begin to count the time."""
+        self._total, self._start_s = total, monotonic()
+
+    def add(self, *, skipped: bool) -> None:
+        """Count one that is done; those that were skipped say nothing of the time that others take."""
+        self._done += 1
+        self._worked += not skipped
+        self._say("", 0.0)
+
+    def show_share(self, name: str, share: float) -> None:
+        """Show how far a large one is."""
+        self._say(f", {name} {100 * share:.0f} %", share)
+
+    def _say(self, words: str, share: float) -> None:
+        left = ""
+        if worked := self._worked + share:
+            seconds = (monotonic() - self._start_s) / worked * (self._total - self._done - share)
+            left = f", about {format_duration(seconds)} left"
+        self._tell(f"{self._done} of {self._total} {self._called}{words}{left}")
+
+
+def format_duration(seconds: float) -> str:
+    """Return a time in the unit that suits it: 45 s, 12 min, 3.5 h."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 class PlainLines:

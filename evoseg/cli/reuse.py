@@ -2,15 +2,11 @@
 
 import sys
 from pathlib import Path
-from time import monotonic
 from typing import Annotated
 
 import typer
 
 from evoseg.cli.shared import AXES, BASE_URL, CHANNEL, JSON, LIBRARY, PAGE, ROLES, SERIES, USD, chosen
-
-_QUIET_S = 3.0
-"""Shortest time between two lines about progress."""
 
 
 def reuse(
@@ -77,6 +73,7 @@ def reuse(
     import json
     from datetime import datetime
 
+    from evoseg.cli.progress import show_words
     from evoseg.core.errors import SettingsError
     from evoseg.report.reused import PAGE as PAGE_FILE
     from evoseg.report.reused import SHEET
@@ -88,19 +85,20 @@ def reuse(
     folder = out or Path(f"reuse-{datetime.now():%Y%m%d-%H%M%S}")
     names = (SHEET, PAGE_FILE) if pick is None else (PIPELINE,)
     refuse_existing([folder.expanduser() / name for name in names], overwrite=overwrite)
-    found = find_answers(
-        images,
-        k,
-        task=task,
-        library=library,
-        what="" if pick is not None else what,  # the numbers do not depend on the model
-        agent=None if pick is not None else agent,
-        base_url=base_url,
-        llm_usd=llm_usd,
-        roles=roles,
-        reading=chosen(axes, page, channel, series),
-        on_progress=_Progress(),
-    )
+    with show_words() as tell:
+        found = find_answers(
+            images,
+            k,
+            task=task,
+            library=library,
+            what="" if pick is not None else what,  # the numbers do not depend on the model
+            agent=None if pick is not None else agent,
+            base_url=base_url,
+            llm_usd=llm_usd,
+            roles=roles,
+            reading=chosen(axes, page, channel, series),
+            on_progress=lambda doing, share: tell(_words(doing, share), at_once=not share),
+        )
     files = {} if pick is None else {"pipeline": found.pick(pick, folder, overwrite=overwrite)}
     if pick is None and found.answers:
         files = found.save(folder, overwrite=overwrite)
@@ -120,13 +118,5 @@ def reuse(
         print("next:     look at the sheet or the page, then repeat the command with --pick N --out DIR")
 
 
-class _Progress:
-    """Prints on stderr what is begun, and every few seconds how far it is."""
-
-    def __init__(self) -> None:
-        self._doing, self._printed_s = "", monotonic()
-
-    def __call__(self, doing: str, share: float) -> None:
-        if doing != self._doing or monotonic() - self._printed_s >= _QUIET_S:
-            self._doing, self._printed_s = doing, monotonic()
-            print(f"{doing}: {100 * share:.0f} %" if share else doing, file=sys.stderr, flush=True)
+def _words(doing: str, share: float) -> str:
+    return f"{doing}: {100 * share:.0f} %" if share else doing

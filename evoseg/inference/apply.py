@@ -6,7 +6,7 @@ import logging
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from evoseg.core.deprecation import rename_keywords
 from evoseg.core.disk import prefetch, write_atomically
-from evoseg.core.errors import DatasetError, EvosegError, ImageWarning, PipelineError, SettingsError
+from evoseg.core.errors import DatasetError, EvosegError, ImageWarning, PipelineError, SettingsError, unknown
 from evoseg.core.kinds import Kind
 from evoseg.core.notes import Note, group_notes
 from evoseg.core.untrusted import within
@@ -28,7 +28,7 @@ from evoseg.datasets.dataset import assemble
 from evoseg.datasets.documents import points_text
 from evoseg.datasets.figures import PATCH, UNFAMILIAR
 from evoseg.datasets.folder import Folder, scan
-from evoseg.datasets.imageformat import Difference, notes_of, pixel_size_differences, size_text
+from evoseg.datasets.imageformat import Difference, in_um, notes_of, pixel_size_differences, size_text
 from evoseg.datasets.io.files import (
     decode_mask,
     decode_picture,
@@ -39,14 +39,18 @@ from evoseg.datasets.io.files import (
     write_labels,
     write_mask,
 )
-from evoseg.datasets.io.formats import FORMATS, ending_of, explain_errors, read_bytes
+from evoseg.datasets.io.formats import FORMATS, LIMITS, ending_of, explain_errors, read_bytes
 from evoseg.datasets.io.tiff_rows import HUGE, TiffRows, is_huge
 from evoseg.datasets.layouts.base import image_folders, is_clutter, stem_of
 from evoseg.datasets.layouts.subfolders import PLAIN_LAYOUT
 from evoseg.datasets.reading import ALL_PAGES, DEFAULT_OPTIONS, ReadOptions
 from evoseg.datasets.sources import FolderSource, channels_of, mismatches
-from evoseg.inference.measure import Objects, column_names, measure_objects
+from evoseg.inference import object_files
+from evoseg.inference.ledger import Ledger
 from evoseg.inference.multiclass import ClassPipeline, Others, read_others, read_program
+from evoseg.inference.object_files import COCO, COCO_FILE, LABELS, CocoFile, CocoPart, write_label_image
+from evoseg.inference.object_table import ObjectTable, TablePart, inert
+from evoseg.inference.objects import AnswerObjects, Layer
 from evoseg.inference.trust import Opinions, network_step, run_keeping
 from evoseg.pipeline import Pipeline
 from evoseg.pipeline.running import ArrayRows, run_in_bands, values_in_bands
@@ -116,8 +120,8 @@ class Applied:
         For the pipeline alone; of an image that is read in bands, reading included.
     fault : str
         Why there is no answer; "" if there is one.
-    objects : Objects or None
-        Measurements, if they were asked for.
+    table, coco : TablePart, CocoPart or None
+        What is to be added to the files about all images, if they were asked for.
     skipped : bool
         Whether its files were there already and were left as they are.
     differences : tuple of Difference
@@ -139,7 +143,8 @@ class Applied:
     pixels: int = 0
     seconds: float = 0.0
     fault: str = ""
-    objects: Objects | None = None
+    table: TablePart | None = None
+    coco: CocoPart | None = None
     skipped: bool = False
     differences: tuple[Difference, ...] = ()
     distance: float | None = None
@@ -171,6 +176,7 @@ def apply(
     page: int | str = "",
     channel: int | str = "",
     series: int | str = "",
+    formats: str | Sequence[str] = (),
     table: str | Path | None = None,
     image_table: str | Path | None = None,
     trust: bool = True,
@@ -205,8 +211,12 @@ def apply(
     axes, page, channel, series : optional
         As of `evoseg.search`. With page="all" every page of a stack gets an answer, called NAME_t0, NAME_t1 and so on,
         by its place along each axis.
+    formats : sequence of str, or str with commas
+        Further files with the objects of each image: "labels" (OUT/labels/NAME.ome.tif, a number for each object),
+        "rois" (OUT/rois/NAME.zip, for ImageJ), "geojson" (OUT/geojson/NAME.geojson, for QuPath), and "coco" (one file
+        for all images, OUT/coco.json). Points are written as "rois" and "geojson" only.
     table : path, optional
-        CSV file to write with the measurements of every object.
+        CSV file to write with the measurements of every object, among them scikit-image's region properties.
     image_table : path, optional
         CSV file to write with a line per image: how much was found, how far that can be trusted, and whether the image
         is unfamiliar.
@@ -218,7 +228,8 @@ def apply(
     doubt : path, optional
         Folder for a grey picture per image, NAME.png, that is bright where the answer is in doubt.
     skip_existing : bool
-        Whether images whose result and overlay exist are left as they are: continues an interrupted batch.
+        Whether images whose files all exist are left as they are: continues an interrupted batch. They must be by this
+        pipeline, and from images that have not changed since, as OUT/applied.jsonl tells.
     overwrite : bool
         Whether results, overlays and the table may be replaced.
     workers : int
@@ -242,9 +253,10 @@ def apply(
     SettingsError
         If the options cannot mean anything.
     FilesError
-        Before anything is written: if no image is found, an output exists, or the folders cannot be made.
+        Before anything is written: if no image is found, an output exists, results that are to be left as they are come
+        from another pipeline, or the folders cannot be made.
     PipelineError
-        If the pipeline gives nothing that can be written, or measured if that is asked for, or no image has the
+        If the pipeline gives nothing that can be written in the formats that are asked for, or no image has the
         channels that it was made for, or pictures of doubt are asked for and there is nothing to compare answers with.
 
     Warns
@@ -263,44 +275,145 @@ def apply(
         reading = reading.or_else(remembered)
         if trust and others is None:
             others = read_others(source, pipeline)
-    out, sheet = Path(out).expanduser(), None if table is None else Path(table)
-    per_image = None if image_table is None else Path(image_table).expanduser()
+    sheet, per_image = (None if path is None else Path(path).expanduser() for path in (table, image_table))
+    outputs = Outputs(
+        Path(out).expanduser(),
+        parse_formats(formats),
+        measured=sheet is not None,
+        doubt=None if doubt is None else Path(doubt).expanduser(),
+    )
     given = list_inputs(
         [images] if isinstance(images, str | Path) else images,
         reading,
         recursive=recursive,
-        besides=out,
+        besides=outputs.out,
     )
     on_listed(len(given))
-    refuse_existing([path for path in (sheet, per_image) if path], overwrite=overwrite)
-    results: list[Applied] = []
+    ledger = Ledger(outputs.out, pipeline.digest, str(reading.of_images))
+    summary = outputs.out / COCO_FILE if COCO in outputs.formats else None
+    whole = [path for path in (sheet, per_image, None if skip_existing else summary) if path]
+    refuse_existing(whole, overwrite=overwrite)
     started = apply_inputs(
         pipeline,
         given,
-        out,
+        outputs,
+        ledger=ledger,
         overwrite=overwrite,
         skip_existing=skip_existing,
         workers=workers,
-        measured=table is not None,
         others=(others or {}) if trust else None,
-        doubt=None if doubt is None else Path(doubt).expanduser(),
         on_progress=on_progress,
     )
     if pipeline.made_for is None:
         warnings.warn(UNKNOWN, ImageWarning, stacklevel=3)
-    with ObjectTable(sheet) as rows:
-        for result in started:
-            results.append(rows.taken(result))
-            on_result(result)
+    results: list[Applied] = []
+    classes = {part.value: part.name for part in pipeline.parts} if isinstance(pipeline, ClassPipeline) else {}
+    with ExitStack() as stack:
+        rows = None if sheet is None else stack.enter_context(ObjectTable(sheet, classes=bool(classes)))
+        coco = None if summary is None else stack.enter_context(CocoFile(summary, classes or {1: "object"}))
+        try:
+            for number, result in enumerate(started, 1):
+                if rows is not None and result.table is not None:
+                    rows.add_image(result.table)
+                if coco is not None and result.coco is not None:
+                    coco.add_image(number, result.name, result.coco)
+                results.append(replace(result, table=None, coco=None))
+                on_result(results[-1])
+        except KeyboardInterrupt as error:
+            error.add_note(
+                f"{len(results)} of {len(given)} images are done; --skip-existing (skip_existing=True) goes on"
+            )
+            raise
     _stack_bytes.cache_clear()
     if per_image is not None:
         write_image_table(results, per_image)
-    segmented = [result for result in results if not result.fault and not result.skipped]
-    points = _output(pipeline) is Kind.POINTS
-    shares = [0.5 * bool(result.count) if points else result.share for result in segmented]
-    for line in filter(None, [*describe_differences(results, refused=False), one_sided(shares)]):
+    for line in _warnings_of(pipeline, results, ledger):
         warnings.warn(line, ImageWarning, stacklevel=3)
     return results
+
+
+def _warnings_of(pipeline: Pipeline | ClassPipeline, results: Sequence[Applied], ledger: Ledger) -> Iterator[str]:
+    """Yield what should be said of all results together."""
+    yield from describe_differences(results, refused=False)
+    segmented = [result for result in results if not result.fault and not result.skipped]
+    points = _output(pipeline) is Kind.POINTS
+    if line := one_sided([0.5 * bool(result.count) if points else result.share for result in segmented]):
+        yield line
+    if unknown_ones := [result.name for result in results if result.skipped and not ledger.knows(result.stem)]:
+        more = f" and {len(unknown_ones) - 1} more" if len(unknown_ones) > 1 else ""
+        yield (
+            f"{unknown_ones[0]}{more}: skipped, but it is not known which pipeline the results are from. Use "
+            "--overwrite (overwrite=True) if in doubt."
+        )
+
+
+def parse_formats(formats: str | Sequence[str]) -> tuple[str, ...]:
+    """Return the formats that a list of names asks for, each once.
+
+    Raises
+    ------
+    SettingsError
+        If one is unknown.
+    """
+    names = formats.split(",") if isinstance(formats, str) else formats
+    found = tuple(dict.fromkeys(name.strip().lower() for name in names if name.strip()))
+    for name in found:
+        if name not in object_files.FORMATS:
+            raise SettingsError(unknown("format", name, object_files.FORMATS))
+    return found
+
+
+def further_places(formats: str | Sequence[str]) -> dict[str, str]:
+    """Return where in OUT the files of further formats are, by format."""
+    return {name: COCO_FILE if name == COCO else name for name in parse_formats(formats)}
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What is written for images, and where.
+
+    Attributes
+    ----------
+    out : Path
+        Folder of answers, overlays and files in further formats.
+    formats : tuple of str
+        Of `evoseg.inference.object_files.FORMATS`.
+    measured : bool
+        Whether the lines of a table are made.
+    doubt : Path or None
+        Folder of pictures of doubt.
+    """
+
+    out: Path
+    formats: tuple[str, ...] = ()
+    measured: bool = False
+    doubt: Path | None = None
+
+    def target(self, kind: Kind, image: Input) -> "Applied":
+        """Return the result of an image as far as it is known beforehand."""
+        folder, ending = _FILES[kind]
+        answer, overlay = (
+            self.out / place / f"{image.stem}.{end}" for place, end in ((folder, ending), ("overlays", "png"))
+        )
+        return Applied(image.stem, _name_of(image), answer, overlay)
+
+    def objects_file(self, name: str, stem: str) -> Path:
+        """Return the file of an image in a further format."""
+        return self.out / name / object_files.FILES[name].format(stem)
+
+    def doubt_file(self, stem: str) -> list[Path]:
+        """Return the picture of doubt of an image, if there are such."""
+        return [] if self.doubt is None else [self.doubt / f"{stem}.png"]
+
+    def files(self, target: "Applied") -> list[Path]:
+        """Return all files that are written for one image alone."""
+        further = [self.objects_file(name, target.stem) for name in self.formats if name in object_files.FILES]
+        return [target.answer, target.overlay, *further, *self.doubt_file(target.stem)]
+
+    @property
+    def whole(self) -> bool:
+        """Whether objects go into files about all images, too, for which skipped images are looked at again."""
+        return self.measured or COCO in self.formats
 
 
 def describe_differences(results: Sequence[Applied], *, refused: bool) -> tuple[str, ...]:
@@ -375,54 +488,65 @@ def list_inputs(
 def apply_inputs(
     pipeline: Pipeline | ClassPipeline,
     images: Sequence[Input],
-    out: Path,
+    outputs: Outputs,
     *,
+    ledger: Ledger | None = None,
     overwrite: bool = False,
     skip_existing: bool = False,
     workers: int = 1,
-    measured: bool = False,
     others: Others | None = None,
-    doubt: Path | None = None,
     on_progress: OnProgress = lambda stem, share: None,
 ) -> Iterator[Applied]:
     """Write the answer for each image, and its overlay, as they are asked for; parameters and errors as of `apply`.
 
-    Without `others`, nothing is said of trust.
+    Without `others`, nothing is said of trust; without a ledger, nothing is noted of what results were made of.
     """
-    output = _output(pipeline)
-    if output not in _FILES:
-        raise PipelineError(f"the pipeline returns a {output} value; only masks, objects and points can be written.")
-    if measured and isinstance(pipeline, ClassPipeline):
-        raise PipelineError("objects are measured class by class: apply the run of one class with --table.")
-    if measured and output is Kind.POINTS:
-        raise PipelineError("the pipeline gives points, which have nothing to measure. Leave out --table.")
-    if doubt is not None and not _is_comparable(pipeline, others):
+    kind = _output(pipeline)
+    _refuse_formats(kind, outputs)
+    if outputs.doubt is not None and not _is_comparable(pipeline, others):
         raise PipelineError(
             "there is nothing that shows doubt: the pipeline asks no network, and no result.json of its search lies "
             "beside it, with other pipelines. Name the run, or leave out --doubt."
         )
     grays_fit = _refuse_hopeless(pipeline, images)
-    name, ending = _FILES[output]
-    answers, overlays = out / name, out / "overlays"
-    targets = [Applied(i.stem, _name_of(i), answers / f"{i.stem}.{ending}", overlays / f"{i.stem}.png") for i in images]
+    targets = [outputs.target(kind, image) for image in images]
     if skip_existing:
-        targets = [replace(t, skipped=t.answer.exists() and t.overlay.exists()) for t in targets]
+        targets = [replace(t, skipped=all(path.exists() for path in outputs.files(t))) for t in targets]
+        _refuse_others(targets, ledger)
     else:
-        refuse_existing([path for t in targets for path in _files_of(t, doubt)], overwrite=overwrite)
-    for folder in dict.fromkeys(path.parent for t in targets for path in _files_of(t, doubt)):
+        refuse_existing([path for t in targets for path in outputs.files(t)], overwrite=overwrite)
+    for folder in dict.fromkeys(path.parent for t in targets for path in outputs.files(t)):
         make_folder(folder)
-    work = _Work(pipeline, measured, on_progress, grays_fit, others, doubt)
+    work = _Work(pipeline, outputs, on_progress, grays_fit, others, ledger)
     pairs = zip(images, targets, strict=True)
     return prefetch(lambda pair: work(*pair), pairs, workers) if workers > 1 else (work(*pair) for pair in pairs)
 
 
-def _files_of(target: Applied, doubt: Path | None) -> list[Path]:
-    """Return the files that become of one image."""
-    return [target.answer, target.overlay, *([] if doubt is None else [_picture_of_doubt(target, doubt)])]
+def _refuse_formats(kind: Kind, outputs: Outputs) -> None:
+    """Refuse what cannot be written of answers of a kind."""
+    if kind not in _FILES:
+        raise PipelineError(f"the pipeline returns a {kind} value; only masks, objects and points can be written.")
+    if kind is not Kind.POINTS:
+        return
+    if outputs.measured:
+        raise PipelineError("the pipeline gives points, which have nothing to measure. Leave out --table.")
+    if wrong := [name for name in outputs.formats if name not in object_files.WRITERS]:
+        raise PipelineError(
+            f"the pipeline gives points, which cannot be written as {wrong[0]}; "
+            f"{' and '.join(object_files.WRITERS)} hold points, as does OUT/points/."
+        )
 
 
-def _picture_of_doubt(target: Applied, doubt: Path) -> Path:
-    return doubt / f"{target.stem}.png"
+def _refuse_others(targets: Sequence[Applied], ledger: Ledger | None) -> None:
+    """Refuse to leave results as they are that another pipeline gave."""
+    if ledger is None:
+        return
+    if foreign := [target for target in targets if target.skipped and not ledger.is_current(target.stem)]:
+        more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
+        raise FilesError(
+            f"{foreign[0].answer}{more}: from another pipeline, or from images that were read in another way, as "
+            "applied.jsonl tells. Use another folder, or --overwrite (overwrite=True)."
+        )
 
 
 def _is_comparable(pipeline: Pipeline | ClassPipeline, others: Others | None) -> bool:
@@ -476,25 +600,27 @@ class _Work:
     def __init__(
         self,
         pipeline: Pipeline | ClassPipeline,
-        measured: bool,
+        outputs: Outputs,
         on_progress: OnProgress,
         grays_fit: bool,
         others: Others | None,
-        doubt: Path | None,
+        ledger: Ledger | None,
     ) -> None:
         self._compared = pipeline
         self._pipeline = pipeline.for_images(None)
-        self._measured = measured
+        self._outputs = outputs
         self._on_progress = on_progress
         self._grays_fit = grays_fit
         self._others = others
-        self._doubt = doubt
+        self._ledger = ledger
         self._one_at_a_time = Lock()
 
     def __call__(self, image: Input, target: Applied) -> Applied:
         try:
-            if target.skipped and not self._measured:
-                return target
+            if target.skipped:
+                self._check_unchanged(image, target)
+                if not self._outputs.whole:
+                    return target
             rows = image.read()
             image = replace(image, pixel_size=image.pixel_size or image.file_pixel_size())
             if isinstance(rows, ArrayRows):
@@ -502,19 +628,32 @@ class _Work:
             with self._one_at_a_time, closing(rows):
                 return self._answer(image, rows, target)
         except EvosegError as error:
-            return replace(target, fault=Note.of(error, image.path))
+            return replace(target, skipped=False, fault=Note.of(error, image.path))
         except OSError as error:
-            return replace(target, fault=str(error))
+            return replace(target, skipped=False, fault=str(error))
+
+    def _check_unchanged(self, image: Input, target: Applied) -> None:
+        """Refuse to leave a result as it is whose image has changed."""
+        if self._ledger is not None and not self._ledger.is_from(target.stem, image.path):
+            raise DatasetError(
+                f"{image.path}: has changed since its result was written. Delete {target.answer} to segment it again."
+            )
 
     def _answer(self, image: Input, rows: AnyRows, target: Applied) -> Applied:
         if target.skipped:
-            return replace(target, objects=measure_objects(_read_answer(self._pipeline, target.answer, rows), rows))
+            answer = _read_answer(self._pipeline, target.answer, rows)
+            return replace(
+                target, **self._objects(image, rows, answer, [COCO] if COCO in self._outputs.formats else [])
+            )
         found = self._differences(image, rows)
         if fatal := [difference for difference in found if difference[1]]:
             return replace(target, fault=notes_of([(str(image.path), fatal)])[0], differences=tuple(fatal[:1]))
         made_for = self._compared.made_for
         distance = None if made_for is None else made_for.distance(_middle(rows))
-        return replace(self._written(rows, replace(target, distance=distance)), differences=tuple(found))
+        done = replace(self._written(image, rows, replace(target, distance=distance)), differences=tuple(found))
+        if self._ledger is not None:
+            self._ledger.add(image.stem, image.path)
+        return done
 
     def _differences(self, image: Input, rows: AnyRows) -> list[Difference]:
         """Compare an image with those that the pipeline was made for."""
@@ -525,12 +664,13 @@ class _Work:
         names = image.names() if seen.shape[2] > 1 else ()
         return self._compared.differences(seen, names) + pixel_size_differences(made_for, image.pixel_size)
 
-    def _written(self, rows: AnyRows, target: Applied) -> Applied:
+    def _written(self, image: Input, rows: AnyRows, target: Applied) -> Applied:
         from evoseg.drawing import as_outlines, draw_overlay, save_png
 
         answer, seconds, doubts = self._answered(rows, target)
-        if doubts.picture is not None and self._doubt is not None:
-            write_image(_picture_of_doubt(target, self._doubt), doubts.picture, overwrite=True)
+        for path in self._outputs.doubt_file(target.stem):
+            if doubts.picture is not None:
+                write_image(path, doubts.picture, overwrite=True)
         kind = _output(self._pipeline)
         _write(kind, target.answer, answer)
         step = -(-max(rows.shape) // OVERLAY_PX)
@@ -538,19 +678,52 @@ class _Work:
         shown = answer / step if kind is Kind.POINTS else answer[::step, ::step]
         picture = _every(rows, step)
         save_png(draw_overlay(picture, as_outlines(shown, picture.shape)), target.overlay)
+        parts = self._objects(image, rows, answer, self._outputs.formats)
         return replace(
             target,
+            **parts,
             share=0.0 if kind is Kind.POINTS else share_of(kind, answer),
             count={Kind.LABELS: _highest, Kind.POINTS: len}[kind](answer) if kind is not Kind.MASK else None,
             pixels=rows.shape[0] * rows.shape[1],
             seconds=seconds,
-            objects=measure_objects(answer, rows) if self._measured else None,
             trust=doubts.trust,
         )
 
+    def _objects(self, image: Input, rows: AnyRows, answer: NDArray[Any], formats: Sequence[str]) -> dict[str, Any]:
+        """Write the objects of an answer in further formats, and return what goes into files about all images."""
+        files = {name: self._outputs.objects_file(name, image.stem) for name in formats if name in object_files.FILES}
+        with ExitStack() as stack:
+            writers = [
+                stack.enter_context(make(files[name])) for name, make in object_files.WRITERS.items() if name in files
+            ]
+            if _output(self._pipeline) is Kind.POINTS:
+                for writer in writers:
+                    writer.add_points(answer)
+                return {}
+            if not files and not self._outputs.whole:
+                return {}
+            measured = self._outputs.measured
+            objects = AnswerObjects(self._layers(answer), rows if measured else None)
+            pixel_um = in_um(image.pixel_size)
+            classes = isinstance(self._pipeline, ClassPipeline)
+            table = stack.enter_context(TablePart(image.stem, pixel_um, classes=classes)) if measured else None
+            coco = stack.enter_context(CocoPart(rows.shape)) if COCO in formats else None
+            takers = [taker for taker in (*writers, table, coco) if taker is not None]
+            for found in objects if takers else ():
+                for taker in takers:
+                    taker.add(found)
+            if LABELS in files:
+                write_label_image(files[LABELS], objects, pixel_um)
+            return {"table": table, "coco": coco}
+
+    def _layers(self, answer: NDArray[Any]) -> list[Layer]:
+        if isinstance(self._pipeline, ClassPipeline):
+            return [Layer(answer == part.value, part.value, part.name) for part in self._pipeline.parts]
+        return [Layer(answer)]
+
     def _answered(self, rows: AnyRows, target: Applied) -> tuple[NDArray[Any], float, "_Doubts"]:
         """Return the answer for an image, the time in s that the pipelines took, and what is in doubt."""
-        doubts = _Doubts(target.distance, pictured=self._doubt is not None)
+        doubts = _Doubts(target.distance, pictured=self._outputs.doubt is not None)
         seconds = 0.0
 
         def run(pipeline: Pipeline) -> NDArray[Any]:
@@ -671,14 +844,18 @@ def _middle(rows: AnyRows) -> NDArray[Any]:
 
 def _read_answer(pipeline: Pipeline | ClassPipeline, path: Path, image: AnyRows) -> NDArray[Any]:
     """Return a mask or labels that an earlier call has written for an image."""
-    values = decode_mask(path, read_bytes(path)).pixels
+    # A result of a huge image is as large: what an earlier call could write can be read.
+    limits = replace(LIMITS, pixels=max(LIMITS.pixels, image.shape[0] * image.shape[1]), array_bytes=HUGE.array_bytes)
+    values = decode_mask(path, read_bytes(path), limits).pixels
     if values.shape != image.shape[:2]:
         here, there = (" x ".join(map(str, shape)) for shape in (values.shape, image.shape[:2]))
         raise DatasetError(
             f"{path}: this result of an earlier call is {here}, but its image is {there}. Delete it, or use "
             "--overwrite (overwrite=True) instead of --skip-existing."
         )
-    return values.astype(np.int32) if _output(pipeline) is Kind.LABELS else values > 0
+    if isinstance(pipeline, ClassPipeline):
+        return values.astype(np.uint8)
+    return values.astype(np.int32) if pipeline.output is Kind.LABELS else values > 0
 
 
 def _in_folder(source: Path, reading: ReadOptions) -> list[Input]:
@@ -796,39 +973,6 @@ def _assembled(source: FolderSource, stem: str, channels: tuple[str, ...]) -> Ar
     return ArrayRows(assemble(stem, parts, channels).image)
 
 
-class ObjectTable:
-    """A CSV file with a line per object, which appears whole when the block ends; nothing without a path.
-
-    Images may differ in their channels, so lines are kept as text until the last is known.
-    """
-
-    def __init__(self, path: Path | None) -> None:
-        self._path = path.expanduser() if path else None
-        self._channels = 0
-
-    def __enter__(self) -> "ObjectTable":
-        self._lines = io.StringIO()
-        self._writer = csv.writer(self._lines, lineterminator="\n")
-        return self
-
-    def __exit__(self, kind: object, *error: object) -> None:
-        if self._path is None or kind is not None:
-            return
-        make_folder(self._path.absolute().parent)
-        header = ",".join(("image", "object", *column_names(self._channels))) + "\n"
-        with write_atomically(self._path) as file:
-            file.write((header + self._lines.getvalue()).encode("utf-8", "backslashreplace"))
-
-    def taken(self, result: Applied) -> Applied:
-        """Write the objects of one image and return the rest of the result."""
-        if result.objects is None:
-            return result
-        self._channels = max(self._channels, len(result.objects.columns) - len(column_names(0)))
-        for number, row in enumerate(result.objects.rows(), 1):
-            self._writer.writerow([_inert(result.stem), number, *row])
-        return replace(result, objects=None)
-
-
 def write_image_table(results: Sequence[Applied], path: Path) -> None:
     """Write a CSV file with a line per image; what is not known, and all of images left as they were, is empty."""
     lines = io.StringIO()
@@ -839,12 +983,7 @@ def write_image_table(results: Sequence[Applied], path: Path) -> None:
         trust, distance = ("" if value is None else f"{value:.4g}" for value in (one.trust, one.distance))
         share, count = (f"{one.share:.6g}", "" if one.count is None else one.count) if known else ("", "")
         unfamiliar = {None: "", True: "yes", False: "no"}[one.unfamiliar]
-        writer.writerow((_inert(one.stem), share, count, trust, unfamiliar, distance, _inert(one.fault)))
+        writer.writerow((inert(one.stem), share, count, trust, unfamiliar, distance, inert(one.fault)))
     make_folder(path.absolute().parent)
     with write_atomically(path) as file:
         file.write(lines.getvalue().encode("utf-8", "backslashreplace"))
-
-
-def _inert(name: str) -> str:
-    """Return a name with an apostrophe before it if a spreadsheet would run it as a formula."""
-    return f"'{name}" if name.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else name

@@ -1,7 +1,6 @@
 """Measurements of the objects in an answer, for a table."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -12,53 +11,42 @@ from evoseg.operators.labelling import component_labels
 from evoseg.operators.strips import TWO_PASS_STRIP, find_pieces, join_pieces, two_pass_height
 from evoseg.pipeline.running import Rows
 
-_COLUMNS = ("area_px", "centroid_row", "centroid_col", "first_row", "first_col", "last_row", "last_col")
+MEASURES = ("area_px", "centroid_row", "centroid_col", "first_row", "first_col", "last_row", "last_col")
+"""Columns that are known of every object."""
 
 
-@dataclass(frozen=True, eq=False)
-class Objects:
-    """Measurements of an image's objects: of a mask what is 8-connected, in the order of first pixels.
-
-    Attributes
-    ----------
-    columns : tuple of str
-        Areas in pixels, centroids, the bounding box (both ends belong to it), and the mean of each channel.
-    values : float64 array of shape (n_objects, n_columns)
-    """
-
-    columns: tuple[str, ...]
-    values: NDArray[np.float64]
-
-    def rows(self) -> list[list[str]]:
-        """Return the measurements as text: whole numbers as such, the others with up to 7 digits."""
-        return [[f"{value:.0f}" if value == int(value) else f"{value:.7g}" for value in row] for row in self.values]
-
-
-def column_names(n_channels: int) -> tuple[str, ...]:
-    """Return the names of the columns for images of some channels."""
-    return (*_COLUMNS, *(f"mean_{index}" for index in range(n_channels)))
-
-
-def measure_objects(mask: NDArray[Any], image: Rows, strip: int = TWO_PASS_STRIP) -> Objects:
+def measure_objects(mask: NDArray[Any], image: Rows | None, strip: int = TWO_PASS_STRIP) -> NDArray[np.float64]:
     """Measure the objects of a mask, large ones strip by strip with the same result, or those of a label image.
 
     Parameters
     ----------
     mask : bool array of shape (M, N), or int32 labels
         In labels, every number is one object; they come in the order of their numbers.
-    image : Rows
-        For the means; read once more, row by row.
+    image : Rows or None
+        For the means, if these are wanted; read once more, row by row.
     strip : int
         Pixels of a strip, about.
+
+    Returns
+    -------
+    float64 array of shape (n_objects, n_columns)
+        Objects of a mask, which are 8-connected, in the order of their first pixels. Columns are `MEASURES` (areas in
+        px, centroids, and the bounding box, to which both ends belong), then the mean of each channel.
     """
     height = two_pass_height(mask.shape[1], strip)
     strips = [mask[top : top + height] for top in range(0, mask.shape[0], height)]
-    parts = ((part, image.rows(i * height, i * height + len(part)), i * height) for i, part in enumerate(strips))
+    tops = range(0, mask.shape[0], height)
+    parts = ((part, _pixels(image, part, top), top) for part, top in zip(strips, tops, strict=True))
     if mask.dtype != np.bool_:
         numbers, tables = zip(*(_numbered(*part) for part in parts), strict=True)
         return _joined(np.concatenate(tables), np.concatenate(numbers))
     root = join_pieces([find_pieces(*component_labels(part)) for part in strips])
     return _joined(np.concatenate([_pieces(*part) for part in parts]), root[1:])
+
+
+def _pixels(image: Rows | None, part: NDArray[Any], top: int) -> NDArray[np.generic]:
+    """Return the rows of an image that a part of its answer covers; without one, no channels."""
+    return np.empty((*part.shape, 0), np.uint8) if image is None else image.rows(top, top + len(part))
 
 
 def _pieces(mask: NDArray[np.bool_], image: NDArray[np.generic], top: int) -> NDArray[np.float64]:
@@ -86,7 +74,7 @@ def _numbered(
     found, owner = np.unique(labels[row, col], return_inverse=True)
     pixels = image[row, col].astype(np.float64)
     row += top
-    table = np.zeros((found.size, len(_COLUMNS) + image.shape[2]))
+    table = np.zeros((found.size, len(MEASURES) + image.shape[2]))
     table[:, 0] = np.bincount(owner, minlength=found.size)
     for column, values in enumerate((row, col), 1):
         table[:, column] = np.bincount(owner, values, found.size)
@@ -94,11 +82,11 @@ def _numbered(
         np.minimum.at(table[:, column + 2], owner, values)
         np.maximum.at(table[:, column + 4], owner, values)
     for channel in range(image.shape[2]):
-        table[:, len(_COLUMNS) + channel] = np.bincount(owner, pixels[:, channel], found.size)
+        table[:, len(MEASURES) + channel] = np.bincount(owner, pixels[:, channel], found.size)
     return found.astype(np.int64), table
 
 
-def _joined(pieces: NDArray[np.float64], root: NDArray[np.int64]) -> Objects:
+def _joined(pieces: NDArray[np.float64], root: NDArray[np.int64]) -> NDArray[np.float64]:
     """Put the pieces of one object together."""
     found, owner = np.unique(root, return_inverse=True)
     values = np.zeros((found.size, pieces.shape[1]))
@@ -109,4 +97,4 @@ def _joined(pieces: NDArray[np.float64], root: NDArray[np.int64]) -> Objects:
     np.minimum.at(values[:, 3:5], owner, pieces[:, 3:5])
     np.maximum.at(values[:, 5:7], owner, pieces[:, 5:7])
     values[:, [1, 2, *range(7, pieces.shape[1])]] /= values[:, :1]
-    return Objects(column_names(pieces.shape[1] - len(_COLUMNS)), values)
+    return values

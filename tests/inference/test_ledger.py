@@ -1,0 +1,96 @@
+"""Batches that are continued: what is done is skipped, if it is by the same pipeline and from the same image."""
+
+import json
+
+import numpy as np
+import pytest
+
+import evoseg
+from evoseg.datasets.io.files import write_image
+from evoseg.inference.ledger import LEDGER, Ledger
+from evoseg.pipeline import read_text
+from evoseg.runs.run_folder import FilesError
+
+pytestmark = pytest.mark.filterwarnings("ignore:the pipeline does not say")
+
+BRIGHT = read_text("def pipeline(image):\n    return threshold(channel(image), level=100)\n")
+DARK = read_text("def pipeline(image):\n    return invert_mask(threshold(channel(image), level=100))\n")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for i in range(4):
+        plane = np.full((30, 40), 20, np.uint8)
+        plane[5 + i : 15, 4:20] = 200
+        (tmp_path / "in").mkdir(exist_ok=True)
+        write_image(tmp_path / "in" / f"{i}.png", plane)
+    return tmp_path / "in"
+
+
+def test_a_batch_that_goes_on_gives_the_files_of_one_that_did_not_stop(folder, tmp_path):
+    formats = {"formats": "geojson,coco"}
+    evoseg.apply(BRIGHT, folder, tmp_path / "whole", table=tmp_path / "whole.csv", **formats)
+
+    def stop(result):
+        if result.stem == "1":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        evoseg.apply(BRIGHT, folder, tmp_path / "out", on_result=stop, table=tmp_path / "t.csv", **formats)
+    assert "2 of 4 images are done; --skip-existing" in str(stopped.value.__notes__)
+    assert not (tmp_path / "t.csv").exists() and not (tmp_path / "out/coco.json").exists()
+    found = evoseg.apply(
+        BRIGHT, folder, tmp_path / "out", skip_existing=True, table=tmp_path / "t.csv", workers=3, **formats
+    )
+    assert [one.skipped for one in found] == [True, True, False, False]
+    for name in ("coco.json", "geojson/3.geojson", "masks/0.png"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert (tmp_path / "t.csv").read_text() == (tmp_path / "whole.csv").read_text()
+    # Other formats are made of images that are done, too.
+    found = evoseg.apply(BRIGHT, folder, tmp_path / "out", skip_existing=True, formats="rois,coco")
+    assert not any(one.skipped for one in found) and (tmp_path / "out/rois/0.zip").is_file()
+
+
+def test_results_of_another_pipeline_are_not_taken_for_done(folder, tmp_path):
+    evoseg.apply(BRIGHT, folder, tmp_path / "out")
+    with pytest.raises(
+        FilesError, match=r"0.png and 3 more: from another pipeline.*Use another folder, or --overwrite"
+    ):
+        evoseg.apply(DARK, folder, tmp_path / "out", skip_existing=True)
+    with pytest.raises(FilesError, match="read in another way"):
+        evoseg.apply(BRIGHT, folder, tmp_path / "out", skip_existing=True, channel=0)
+
+
+def test_an_image_that_has_changed_is_named_and_the_others_go_on(folder, tmp_path):
+    evoseg.apply(BRIGHT, folder, tmp_path / "out")
+    plane = np.full((30, 40), 20, np.uint8)
+    plane[9:12] = 200
+    write_image(folder / "2.png", plane, overwrite=True)
+    found = evoseg.apply(BRIGHT, folder, tmp_path / "out", skip_existing=True)
+    assert [one.skipped for one in found] == [True, True, False, True]
+    assert "2.png: has changed since its result was written. Delete" in found[2].fault
+    found[2].answer.unlink()
+    found = evoseg.apply(BRIGHT, folder, tmp_path / "out", skip_existing=True)
+    assert [(one.skipped, one.fault) for one in found] == [(True, ""), (True, ""), (False, ""), (True, "")]
+    assert evoseg.apply(BRIGHT, folder, tmp_path / "out", skip_existing=True)[2].skipped
+
+
+def test_results_of_unknown_origin_are_kept_with_a_warning(folder, tmp_path):
+    evoseg.apply(BRIGHT, folder, tmp_path / "out")
+    (tmp_path / "out" / LEDGER).unlink()
+    with pytest.warns(evoseg.ImageWarning, match=r"0.png and 3 more: skipped, but it is not known which pipeline"):
+        found = evoseg.apply(BRIGHT, folder, tmp_path / "out", skip_existing=True)
+    assert all(one.skipped for one in found)
+
+
+def test_a_line_that_a_kill_has_cut_short_is_no_obstacle(folder, tmp_path):
+    ledger = Ledger(tmp_path, "p", "r")
+    ledger.add("a", folder / "0.png")
+    whole = (tmp_path / LEDGER).read_text()
+    (tmp_path / LEDGER).write_text(whole + whole[: len(whole) // 2].replace('"a"', '"b"'))
+    again = Ledger(tmp_path, "p", "r")
+    assert again.knows("a") and not again.knows("b")
+    again.add("c", folder / "1.png")
+    last = Ledger(tmp_path, "p", "r")
+    assert last.knows("c") and last.is_from("c", folder / "1.png") and not last.is_from("c", folder / "2.png")
+    assert json.loads((tmp_path / LEDGER).read_text().splitlines()[-1])["name"] == "c"
