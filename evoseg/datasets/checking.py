@@ -106,8 +106,8 @@ def check(data: str | Path | Dataset, reading: ReadOptions = DEFAULT_OPTIONS) ->
     """
     if isinstance(data, Dataset):
         return report_on(data)
-    folder = scan(Path(data))
-    return _report(folder, survey(FolderSource(folder, reading)))
+    source = FolderSource(scan(Path(data)), reading)
+    return _report(source.folder, survey(source))
 
 
 def open_dataset(path: str | Path, reading: ReadOptions = DEFAULT_OPTIONS) -> Dataset:

@@ -126,10 +126,10 @@ class Dataset:
         """
         root = Path(path)
         reading = ReadOptions(axes, str(page), str(channel), series=str(series)).or_else(reading)
-        folder = scan(root)
-        if folder.problems:
-            raise DatasetError(summarise_problems(root, folder.problems))
-        self._set(root, FolderSource(folder, reading))
+        source = FolderSource(scan(root), reading)
+        if source.folder.problems:
+            raise DatasetError(summarise_problems(root, source.folder.problems))
+        self._set(root, source)
 
     @classmethod
     def from_source(cls, root: Path | None, source: Source) -> Self:

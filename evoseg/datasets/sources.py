@@ -24,6 +24,7 @@ from evoseg.datasets.io.formats import channel_names, read_bytes
 from evoseg.datasets.maskrules import decide
 from evoseg.datasets.maskstats import MaskStats, mask_stats
 from evoseg.datasets.meaning import INSTANCES, Decision, Meaning
+from evoseg.datasets.paging import split_stacks
 from evoseg.datasets.reading import DEFAULT_OPTIONS, ReadOptions
 
 
@@ -101,8 +102,9 @@ class FolderSource:
     """Parts from the files of a folder, read as is said, or else as its card says."""
 
     def __init__(self, folder: Folder, reading: ReadOptions = DEFAULT_OPTIONS) -> None:
-        self.folder = folder
         self.reading = replace(reading.or_else(folder.card.reading), value=0)
+        folder, self._pages = split_stacks(folder, self.reading)
+        self.folder = folder
         self.card = folder.card
         self.stems = tuple(sorted(folder.images))
         truths = folder.masks.keys() | folder.points.keys() | (folder.shifts.keys() & folder.moving.keys())
@@ -124,7 +126,7 @@ class FolderSource:
         if self.reading.masks:
             return Decision(Meaning.recorded(self.reading.masks))
         folder, reading = self.folder, self._reading("mask")
-        turned = [] if reading.exif else find_turned(folder.images, folder.masks, reading)
+        turned = [] if reading.exif or self._pages else find_turned(folder.images, folder.masks, reading)
         if wrong := check_turned_sizes(folder.root, turned):
             return Decision(Meaning(), unclear=wrong)
         stats = [
@@ -144,7 +146,7 @@ class FolderSource:
     def _stats(self, stem: str) -> list[MaskStats]:
         """Return what a mask holds; nothing if it cannot be read, which is said elsewhere."""
         try:
-            stored = self.folder.masks[stem].stored(self._reading("mask"))
+            stored = self.folder.masks[stem].stored(self._reading("mask", stem))
             known = self.read("known", stem).array > 0 if stored and self.has("known", stem) else None
         except DatasetError:
             return []
@@ -167,7 +169,7 @@ class FolderSource:
 
     def names(self, part: str, stem: str) -> tuple[str, ...]:
         """Return the channel names in the file's header."""
-        return read_header(self._files[part][stem], reading=self._reading(part)).names
+        return read_header(self._files[part][stem], reading=self._reading(part, stem)).names
 
     def read(self, part: str, stem: str) -> Part:
         """Read the file, once."""
@@ -176,13 +178,13 @@ class FolderSource:
             mask, decision = self.folder.masks[stem], self.decision
             if decision.unclear:
                 raise DatasetError(decision.unclear)
-            values = mask.read(self._reading(part), decision.meaning)
+            values = mask.read(self._reading(part, stem), decision.meaning)
             return Part(str(path), values.array, (), (), values.digest, strokes=isinstance(mask, Scribbles))
         if part == "shift":
             shift = np.array(self.folder.shifts[stem], np.float64)
             return Part(str(path), shift, (), (), sha256(shift.tobytes()).hexdigest())
         data = read_bytes(path)
-        reading = self._reading(part)
+        reading = self._reading(part, stem)
         if part == "points":
             return Part(str(path), read_points(path, data), (), (), sha256(data).hexdigest())
         if part == "known":
@@ -199,9 +201,10 @@ class FolderSource:
             pixel_size=size_text(found.pixel_size_um),
         )
 
-    def _reading(self, part: str) -> ReadOptions:
+    def _reading(self, part: str, stem: str = "") -> ReadOptions:
         """Return how to read a part: pages are those of all files, channels those of images alone."""
         reading = self.reading.of_images
+        reading = replace(reading, page=self._pages.get((part, stem), reading.page))
         return reading if part in ("image", "moving") else replace(reading, channel="")
 
 

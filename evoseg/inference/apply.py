@@ -954,10 +954,10 @@ def _with_planes(folder: Folder, reading: ReadOptions) -> list[Input]:
     return [
         Input(
             stem,
-            folder.images[stem],
+            source.folder.images[stem],
             partial(_assembled, source, stem, channels),
             lambda: channels,
-            file_pixel_size=partial(_pixel_size, folder.images[stem], reading),
+            file_pixel_size=partial(_pixel_size, source.folder.images[stem], reading),
         )
         for stem in source.stems
     ]

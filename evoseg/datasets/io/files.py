@@ -146,7 +146,9 @@ def list_pages(path: Path, reading: ReadOptions = DEFAULT_OPTIONS) -> dict[str, 
 def channel_places(
     path: Path, reading: ReadOptions = DEFAULT_OPTIONS
 ) -> tuple[int, tuple[tuple[int, int], ...]] | None:
-    """Return the number of pages of a file, and page and sample of each channel; None if they are laid out otherwise.
+    """Return the number of pages of a file, and page and sample of each channel.
+
+    None if they are laid out otherwise, or no page of a stack is chosen.
 
     Raises
     ------
@@ -157,6 +159,8 @@ def channel_places(
     indices = channel_indices(path, head.names, head.labels, reading)
     with explain_errors(path), path.open("rb") as file:
         found: tuple[int, list[tuple[int, int]]] | None = None
+        if reading.page == ALL_PAGES and head.pages:
+            return None
         if head.stored == "TIFF":
             found = tiff.channel_places(path, file, reading)
         elif head.stored in RASTER:
