@@ -230,8 +230,8 @@ def page_index(where: object, axes: str, shape: Sequence[int], reading: ReadOpti
         every = ",".join(f"{axis}=0" for axis in pages) if len(pages) > 1 else "0"
         raise DatasetError(
             f"{where}: several pages with axes {_sizes(axes, shape)}. Name the page to read, as in --page {every} "
-            "(page: in dataset.yaml), or take each page as an image: --page all. If its pages are channels, name its axes: "
-            "--axes CYX (axes:)."
+            "(page: in dataset.yaml), or take each page as an image: --page all. If its pages are channels, name its "
+            "axes: --axes CYX (axes:)."
         )
     if reading.page.isdigit() and len(pages) > 1:
         raise DatasetError(
