@@ -8,7 +8,7 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint
 PYTEST := $(BIN)/python -m pytest -q -n auto --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-minimum test-postgres test-browser test-cpp test-imagej lint docs bench bench-track seeds clean
+.PHONY: help demo test test-all test-minimum test-postgres test-browser test-cpp test-imagej test-napari lint docs bench bench-track seeds clean
 
 help:  ## show this list
 	@echo "make TARGET, where TARGET is one of"
@@ -41,6 +41,10 @@ test-cpp: $(VENV)/installed-dev  ## compile and compare (on Debian: apt-get inst
 
 test-imagej: $(VENV)/installed-dev  ## run macros in ImageJ and compare (on Debian: apt-get install imagej xvfb xauth)
 	$(BIN)/python -m pytest -q -rs -m imagej tests/exporters/test_imagej.py
+
+test-napari: $(VENV)/installed-dev  ## test the napari plug-in without a screen (on Debian: apt-get install libegl1)
+	$(INSTALL) --editable '.[dev,napari]'
+	$(BIN)/python -m pytest -q -rs -W default -m napari tests/napari
 
 lint: $(VENV)/installed-dev  ## check style and types only
 	$(BIN)/ruff check .

@@ -20,6 +20,7 @@ PACKAGE = ROOT / "evoseg"
 
 # From the top down. Packages and modules in one row do not import each other.
 ROWS = (
+    {"napari"},
     {"cli"},
     {"sklearn"},
     {"class_search"},
