@@ -102,7 +102,8 @@ def apply(
     A mask is written to OUT/masks/NAME.png (0 and 255; for several classes, the class of each pixel), objects to
     OUT/masks/NAME.tif (32 bits, one number per object), and points to OUT/points/NAME.csv. An overlay for viewing is
     written to OUT/overlays/NAME.png. --formats also writes the objects for other programs, to OUT/labels/NAME.ome.tif,
-    OUT/rois/NAME.zip, OUT/geojson/NAME.geojson and OUT/coco.json. A pipeline for registration takes folders with pairs/
+    OUT/rois/NAME.zip, OUT/geojson/NAME.geojson and OUT/coco.json. With --page all, the masks or objects of a stack are
+    also written as a stack, to OUT/stacks/NAME.tif. A pipeline for registration takes folders with pairs/
     and writes OUT/shifts.csv.
     Files are read as they were for the search, so page and channel need not be given again. The pipeline's parameters
     are used as they are; nothing is fitted. If images differ from those that the pipeline was made for, a warning or an
@@ -158,6 +159,8 @@ def apply(
         print(json.dumps({"pipeline": program.digest, "images": [_row(result) for result in found]}, indent=1))
     else:
         further = [(name, out / place) for name, place in applying.further_places(formats).items()]
+        stacks = out / applying.STACKS
+        further += [("stacks", stacks)] if reading.page == ALL_PAGES and stacks.expanduser().is_dir() else []
         written = [*further, ("table", table), ("images", image_table), ("doubt", doubt)]
         print(_applied_text(found, written, trust=trust))
     raise typer.Exit(1 if failed else 0)

@@ -51,6 +51,7 @@ from evoseg.inference.multiclass import ClassPipeline, Others, read_others, read
 from evoseg.inference.object_files import COCO, COCO_FILE, LABELS, CocoFile, CocoPart, write_label_image
 from evoseg.inference.object_table import ObjectTable, TablePart, inert
 from evoseg.inference.objects import AnswerObjects, Layer
+from evoseg.inference.result_stacks import Page, ResultStacks
 from evoseg.inference.trust import Opinions, network_step, run_keeping
 from evoseg.pipeline import Pipeline
 from evoseg.pipeline.running import ArrayRows, run_in_bands, values_in_bands
@@ -70,6 +71,8 @@ logger = logging.getLogger(__name__)
 
 AnyRows = ArrayRows | TiffRows
 
+STACKS = "stacks"
+"""Folder in OUT of the results of all pages of a stack in one file."""
 _FILES = {Kind.MASK: ("masks", "png"), Kind.LABELS: ("masks", "tif"), Kind.POINTS: ("points", "csv")}
 """Folder and ending of the results, by kind."""
 
@@ -90,6 +93,8 @@ class Input:
         As `dataset.yaml` has it; "" if it does not say it.
     file_pixel_size : callable () -> str
         The same, as the file says it.
+    page : Page or None
+        Where it is from, if it is one of all pages of a stack.
     """
 
     stem: str
@@ -98,6 +103,12 @@ class Input:
     names: Callable[[], tuple[str, ...]]
     pixel_size: str = ""
     file_pixel_size: Callable[[], str] = lambda: ""
+    page: Page | None = None
+
+    def below(self, start: str) -> "Input":
+        """Return the image with something before its names."""
+        page = None if self.page is None else replace(self.page, stack=start + self.page.stack)
+        return replace(self, stem=start + self.stem, page=page)
 
 
 @dataclass(frozen=True)
@@ -210,7 +221,7 @@ def apply(
         Whether to look into subfolders, which are kept below OUT/masks and OUT/overlays.
     axes, page, channel, series : optional
         As of `evoseg.search`. With page="all" every page of a stack gets an answer, called NAME_t0, NAME_t1 and so on,
-        by its place along each axis.
+        by its place along each axis; masks and labels of all pages also become the stack OUT/stacks/NAME.tif.
     formats : sequence of str, or str with commas
         Further files with the objects of each image: "labels" (OUT/labels/NAME.ome.tif, a number for each object),
         "rois" (OUT/rois/NAME.zip, for ImageJ), "geojson" (OUT/geojson/NAME.geojson, for QuPath), and "coco" (one file
@@ -291,8 +302,10 @@ def apply(
     on_listed(len(given))
     ledger = Ledger(outputs.out, pipeline.digest, str(reading.of_images))
     summary = outputs.out / COCO_FILE if COCO in outputs.formats else None
-    whole = [path for path in (sheet, per_image, None if skip_existing else summary) if path]
-    refuse_existing(whole, overwrite=overwrite)
+    pages = [] if _output(pipeline) is Kind.POINTS else [image.page for image in given if image.page]
+    stacks = ResultStacks(outputs.out / STACKS, pages)
+    late = [] if skip_existing else [summary, *stacks.paths.values()]
+    refuse_existing([path for path in (sheet, per_image, *late) if path], overwrite=overwrite)
     started = apply_inputs(
         pipeline,
         given,
@@ -312,11 +325,13 @@ def apply(
         rows = None if sheet is None else stack.enter_context(ObjectTable(sheet, classes=bool(classes)))
         coco = None if summary is None else stack.enter_context(CocoFile(summary, classes or {1: "object"}))
         try:
-            for number, result in enumerate(started, 1):
+            for number, (image, result) in enumerate(zip(given, started, strict=True), 1):
                 if rows is not None and result.table is not None:
                     rows.add_image(result.table)
                 if coco is not None and result.coco is not None:
                     coco.add_image(number, result.name, result.coco)
+                if pages and image.page:
+                    stacks.add(image.page, None if result.fault else result.answer, partial(_size_of_pixels, image))
                 results.append(replace(result, table=None, coco=None))
                 on_result(results[-1])
         except KeyboardInterrupt as error:
@@ -622,7 +637,7 @@ class _Work:
                 if not self._outputs.whole:
                     return target
             rows = image.read()
-            image = replace(image, pixel_size=image.pixel_size or image.file_pixel_size())
+            image = replace(image, pixel_size=_size_of_pixels(image))
             if isinstance(rows, ArrayRows):
                 return self._answer(image, rows, target)
             with self._one_at_a_time, closing(rows):
@@ -882,7 +897,7 @@ def _in_folder(source: Path, reading: ReadOptions) -> list[Input]:
 
 def _below(source: Path, start: str, reading: ReadOptions, besides: Path | None) -> list[Input]:
     """List the images of a folder and of all below it; `start` is what their names begin with."""
-    found = [replace(image, stem=start + image.stem) for image in _in_folder(source, reading)]
+    found = [image.below(start) for image in _in_folder(source, reading)]
     here = {image.path.parent.resolve() for image in found}
     if found and here != {source.resolve()}:
         return found  # a dataset: its other folders hold masks and the like
@@ -913,7 +928,10 @@ def _file(path: Path, reading: ReadOptions, stem: str = "") -> list[Input]:
             pages = list_pages(path, reading)
     if not pages:
         return [_input(stem, path, _read, reading)]
-    return [_input(f"{stem}_{ending}", path, _read_page, page) for ending, page in pages.items()]
+    return [
+        replace(_input(f"{stem}_{ending}", path, _read_page, page), page=Page(stem, page.page))
+        for ending, page in pages.items()
+    ]
 
 
 def _input(stem: str, path: Path, read: Callable[[Path, ReadOptions], AnyRows], reading: ReadOptions) -> Input:
@@ -925,6 +943,10 @@ def _names(path: Path, reading: ReadOptions) -> tuple[str, ...]:
     """Return what the channels of a file are called, by itself if it says so."""
     header = read_header(path, HUGE, reading)
     return header.labels or header.names
+
+
+def _size_of_pixels(image: Input) -> str:
+    return image.pixel_size or image.file_pixel_size()
 
 
 def _pixel_size(path: Path, reading: ReadOptions) -> str:

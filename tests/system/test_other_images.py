@@ -235,7 +235,27 @@ def test_every_page_of_a_stack_gets_an_answer(command, gray, tmp_path):
     assert names == sorted([*(f"film_t{t:02d}_z{z}" for t in range(11) for z in range(2)), "plain"])
     mask = read_mask(tmp_path / "out" / "masks" / "film_t03_z1.png")
     np.testing.assert_array_equal(mask, stack[3, 1] > 100)
+    # ... and the stack of them, which is written again where results were left as they are.
+    written = tmp_path / "out" / "stacks" / "film.tif"
+    with tifffile.TiffFile(written) as file:
+        assert file.series[0].axes == "TZYX" and file.is_ome
+        np.testing.assert_array_equal(file.asarray() > 0, stack > 100)
+    assert [path.name for path in written.parent.iterdir()] == ["film.tif"]
+    assert f"stacks    {written.parent}" in done.out
+    written.unlink()
+    again = ("apply", gray, folder, "--page", "all", "--out", tmp_path / "out")
+    assert command(*again, "--skip-existing").code == 0 and written.is_file()
+    assert command(*again).code == 1
     assert len(evoseg.apply(gray, folder, tmp_path / "o2", page="all", workers=2)) == 23
+
+
+def test_a_stack_of_which_a_page_has_no_result_is_not_written(command, gray, tmp_path):
+    stack = np.stack([scene(i) for i in range(3)]).astype(np.float32)
+    stack[1, 3, 4] = np.inf
+    tifffile.imwrite(tmp_path / "film.tif", stack, photometric="minisblack")
+    done = command("apply", gray, tmp_path / "film.tif", "--page", "all", "--out", tmp_path / "out")
+    assert done.code == 1 and len(list((tmp_path / "out" / "masks").iterdir())) == 2
+    assert not (tmp_path / "out" / "stacks").exists()
 
 
 def test_names_that_a_spreadsheet_would_run_are_quoted(command, tmp_path):

@@ -15,7 +15,7 @@ UM_PER = {
 }  # fmt: skip
 """Micrometres per unit of length, as files call it."""
 
-_UNKNOWN_AXES = "NQTZ"
+_UNKNOWN_AXES = "PQTZ"
 """What the axes of arrays are called that say nothing about them, from the innermost axis of pages outwards."""
 _MOST_CHANNELS = 16
 """Of an array without named axes: up to here, a short last axis is taken for channels."""
