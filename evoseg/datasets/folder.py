@@ -10,7 +10,16 @@ from evoseg.datasets.annotations import MaskSource
 from evoseg.datasets.card import DatasetCard, read_card
 from evoseg.datasets.layouts.base import IMAGE_FOLDERS, MASK_FOLDERS, Files, Layout, ScanReport, folders
 from evoseg.datasets.layouts.coco import COCO
-from evoseg.datasets.layouts.subfolders import BESIDE, DSB, MVTEC, PAIRS, PLAIN_LAYOUT, STARDIST, list_plain
+from evoseg.datasets.layouts.subfolders import (
+    BESIDE,
+    DSB,
+    MVTEC,
+    PAIRS,
+    PLAIN_LAYOUT,
+    SCRIBBLED,
+    STARDIST,
+    list_plain,
+)
 from evoseg.datasets.layouts.tools import CELLPOSE, MANIFEST, NNUNET
 from evoseg.datasets.layouts.unread import find_unread_outlines
 
@@ -25,6 +34,7 @@ LAYOUTS: tuple[Layout, ...] = (
     DSB,
     CELLPOSE,
     BESIDE,
+    SCRIBBLED,
 )
 """In the order in which they are tried: those with names of their own come before those with common ones."""
 

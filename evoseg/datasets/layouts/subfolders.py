@@ -1,4 +1,4 @@
-"""Layouts made of folders: images/ and masks/, pairs/, masks beside images, StarDist, DSB 2018 and MVTec AD."""
+"""Layouts made of folders: images/ and masks/, pairs/, masks or scribbles beside images, StarDist, DSB2018, MVTec."""
 
 from pathlib import Path
 
@@ -158,6 +158,23 @@ def _planes(report: ScanReport, images: dict[str, Path]) -> dict[str, dict[str, 
             report.add_problem(images[stem], f"has no plane in planes/{entry.name}/. Add it, or remove that folder.")
         report_lone(files, images, report, "plane")
     return planes
+
+
+def match_scribbled(root: Path) -> Match:
+    """Match folders with images beside scribbles/, as the studio leaves a folder of images that it is opened on."""
+    if not (root / SCRIBBLES).is_dir() or not any(map(is_image, entries_of(root))):
+        return Match(f"needs images beside {SCRIBBLES}/, with files of equal names")
+    return Match(f"images lie beside {SCRIBBLES}/", list_scribbled)
+
+
+def list_scribbled(report: ScanReport) -> Files:
+    """List the images in the folder itself, with their scribbles."""
+    images = list_images(report.root, report, lambda name: not is_image(Path(name)))
+    scribbles = pair_with_images(list_images(report.root / SCRIBBLES, report), images, report, "scribble")
+    return Files(images, {stem: Scribbles(path) for stem, path in scribbles.items()})
+
+
+SCRIBBLED = Layout("images beside scribbles", match_scribbled)
 
 
 def match_pairs(root: Path) -> Match:
