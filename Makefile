@@ -8,7 +8,7 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint
 PYTEST := $(BIN)/python -m pytest -q -n auto --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-minimum test-postgres test-browser test-cpp test-imagej test-napari lint docs bench bench-track seeds clean
+.PHONY: help demo test test-all test-minimum test-postgres test-browser test-cpp test-imagej test-napari test-studio studio lint docs bench bench-track seeds clean
 
 help:  ## show this list
 	@echo "make TARGET, where TARGET is one of"
@@ -35,6 +35,14 @@ test-postgres: $(VENV)/installed-dev  ## run the library's tests on a PostgreSQL
 
 test-browser: $(VENV)/installed-dev  ## look at the report in headless Chromium (on Debian: apt-get install chromium)
 	$(BIN)/python -m pytest -q -rs -m browser tests/browser
+
+studio: $(VENV)/installed  ## install the studio and open it: make studio FOLDER=plates
+	$(INSTALL) --quiet --editable '.[studio]'
+	$(BIN)/evoseg studio $(FOLDER)
+
+test-studio: $(VENV)/installed-dev  ## test the studio, in headless Chromium too (on Debian: apt-get install chromium-driver)
+	$(BIN)/python -m pytest -q -rs -m 'not slow' tests/studio
+	$(BIN)/python -m pytest -q -rs -m browser tests/browser/test_studio_in_chromium.py
 
 test-cpp: $(VENV)/installed-dev  ## compile and compare (on Debian: apt-get install g++ libopencv-dnn-dev)
 	$(BIN)/python -m pytest -q -rs -m cpp tests/exporters/test_cpp.py

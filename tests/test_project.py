@@ -22,6 +22,7 @@ PACKAGE = ROOT / "evoseg"
 ROWS = (
     {"napari"},
     {"cli"},
+    {"studio"},
     {"sklearn"},
     {"class_search"},
     {"api"},

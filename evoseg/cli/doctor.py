@@ -20,6 +20,7 @@ _OPTIONAL = {
     "langchain": ("langchain", "proposals by a language model"),
     "imagecodecs": ("imagecodecs", "compressed TIFF, and PNG in half the time"),
     "distributed": ("distributed", "searches on a cluster"),
+    "fastapi": ("fastapi", "the studio"),
 }
 """Packages by what is imported: what is installed, and what goes without it."""
 

@@ -26,6 +26,7 @@ from evoseg.cli.reuse import reuse
 from evoseg.cli.runs import runs
 from evoseg.cli.search import demo, search
 from evoseg.cli.show import export, operators, report, show
+from evoseg.cli.studio import studio
 from evoseg.core.deprecation import DeprecatedNameWarning
 from evoseg.core.errors import ImageWarning
 from evoseg.core.notes import escape_text
@@ -55,6 +56,7 @@ _EXAMPLES: dict[Callable[..., None], str] = {
     show: "evoseg show found/",
     critique: "evoseg critique found/ plates/ --agent openai:gpt-4.1-mini",
     report: "evoseg report found/",
+    studio: "evoseg studio plates/",
     doctor: "evoseg doctor",
     export: "evoseg export found/ --to python --out segment.py",
 }

@@ -44,12 +44,12 @@ class RunLock:
         try:
             self._lock.acquire(poll_interval=0.02)
         except Timeout:
-            owner = self._read_owner()
+            owner = read_owner(folder)
             who = f"process {owner['pid']} on {owner['host']}" if owner else "another process"
             raise StoreError(f"{folder}: {who} is using this run. Wait for it, or end it with Ctrl-C.") from None
         except OSError as error:
             raise StoreError(f"{folder / LOCK}: cannot be written ({error.strerror}).") from error
-        self.previous_owner = self._read_owner()
+        self.previous_owner = read_owner(folder)
         self.write_owner()
 
     def write_owner(self, **facts: Any) -> None:
@@ -72,14 +72,17 @@ class RunLock:
         """Give the lock back."""
         self.release()
 
-    def _read_owner(self) -> dict[str, Any]:
-        try:
-            # Anybody may have written the file, or put a pipe in its place.
-            text = self._owner.read_bytes()[: 1 << 16] if self._owner.is_file() else b""
-            found = json.loads(text)
-        except (OSError, ValueError):
-            return {}
-        return found if isinstance(found, dict) and {"pid", "host"} <= set(found) else {}
+
+def read_owner(folder: Path) -> dict[str, Any]:
+    """Return what the process that searches in a run, or did last, has noted: "pid", "host"; {} if there is none."""
+    file = folder / OWNER
+    try:
+        # Anybody may have written the file, or put a pipe in its place.
+        text = file.read_bytes()[: 1 << 16] if file.is_file() else b""
+        found = json.loads(text)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) and {"pid", "host"} <= set(found) else {}
 
 
 def is_locked(folder: Path) -> bool:

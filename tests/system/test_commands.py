@@ -32,6 +32,7 @@ COMMANDS = (
     "score",
     "show",
     "report",
+    "studio",
     "doctor",
     "export",
     "operators list",

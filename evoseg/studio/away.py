@@ -1,0 +1,222 @@
+"""Taking it away: apply a pipeline to a folder, look at the results, and export it as code."""
+
+import csv
+import io
+import subprocess
+from pathlib import Path
+from time import strftime
+from typing import Annotated, Any, final
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from evoseg.core.errors import EvosegError, unknown
+from evoseg.core.untrusted import read_file
+from evoseg.exporters.targets import ENDINGS, EXPORTERS
+from evoseg.inference.apply import list_inputs
+from evoseg.runs.pipeline_files import read_pipeline, write_pipeline
+from evoseg.runs.run_folder import FilesError, write_whole
+from evoseg.studio.live import Live, Model
+from evoseg.studio.project import LIVE, RESULTS, Project
+from evoseg.studio.searching import Command, Searches, last_words
+
+LIVE_SOURCE = "live"
+"""What the live answer is called among sources of pipelines; runs have their ids."""
+_TABLE, _LINE = "images.csv", ".line"
+_ROWS = 2000
+"""Lines of a table that are shown."""
+_MOST_BYTES = 2**26
+ENDING_OF = {form: ending for ending, form in ENDINGS.items() if form in EXPORTERS}
+"""Endings of files that are one text."""
+
+
+class ApplyRequest(BaseModel):
+    """What to apply to what.
+
+    Attributes
+    ----------
+    source : str
+        "live", or the id of a run, with #readable or #accurate for one of its two pipelines.
+    images : str
+        A folder or file; "" for the project's own images.
+    table : bool
+        Whether every object is measured.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    source: Annotated[str, Field(max_length=60)]
+    images: Annotated[str, Field(max_length=2000)] = ""
+    table: bool = False
+
+
+@final
+class Away:
+    """Results of a project.
+
+    Parameters
+    ----------
+    project : Project
+    searches : Searches
+    live : Live
+    """
+
+    def __init__(self, project: Project, searches: Searches, live: Live) -> None:
+        self._project, self._searches, self._live = project, searches, live
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._totals: dict[str, int] = {}
+
+    def save_live(self, model: Model) -> Path:
+        """Write the live answer as a pipeline into the project's folder, replacing an earlier one.
+
+        Raises
+        ------
+        FilesError
+            If it consists of several classes, or cannot be written.
+        """
+        programs = self._live.programs(model)
+        if len(programs) > 1:
+            raise FilesError(
+                "The live answer has several classes; it is a pipeline for each. Search to get one result for all: "
+                "evoseg search makes a run per class."
+            )
+        (program,) = programs.values()
+        path = self._project.root / LIVE
+        write_pipeline(program, path, overwrite=True)
+        return path
+
+    def path_of(self, source: str) -> str:
+        """Return what commands call the source of a pipeline: a file, or a run's folder, perhaps with #accurate.
+
+        Raises
+        ------
+        FilesError
+            If there is no such run.
+        """
+        if source == LIVE_SOURCE:
+            return str(self._project.root / LIVE)
+        key, mark, answer = source.partition("#")
+        if mark and answer not in ("readable", "accurate"):
+            raise FilesError(unknown("pipeline", answer, ("readable", "accurate")))
+        return f"{self._searches.folder(key)}{mark}{answer}"
+
+    def command(self, request: ApplyRequest, out: Path) -> Command:
+        """Return the command that applies a pipeline."""
+        images = str(Path(request.images).expanduser()) if request.images else str(self._project.root)
+        words = ["apply", self.path_of(request.source), images, "--out", str(out), "--image-table", str(out / _TABLE)]
+        return Command((*words, *(["--table", str(out / "objects.csv")] if request.table else [])))
+
+    def apply(self, request: ApplyRequest) -> str:
+        """Start to apply a pipeline and return the name of the results.
+
+        Raises
+        ------
+        EvosegError
+            If there is no such pipeline, or no image.
+        """
+        n_images = len(list_inputs([Path(request.images).expanduser() if request.images else self._project.root]))
+        out = self._project.place(RESULTS, strftime("%Y%m%d-%H%M%S"))
+        command = self.command(request, out)
+        out.mkdir()
+        write_whole(out / _LINE, command.line)
+        self._totals[out.name] = n_images
+        self._processes[out.name] = command.start(self._project.root / RESULTS / f"{out.name}.log")
+        return out.name
+
+    def stop(self, name: str) -> None:
+        """Stop applying; what is there stays, and the same command with --skip-existing goes on."""
+        process = self._processes.get(name)
+        if process is not None and process.poll() is None:
+            process.terminate()
+
+    def results(self) -> list[dict[str, Any]]:
+        """Return all results, the newest first, as values that JSON knows."""
+        folder = self._project.root / RESULTS
+        names = sorted((p.name for p in folder.iterdir() if p.is_dir()), reverse=True) if folder.is_dir() else []
+        return [self.result(name) for name in names]
+
+    def result(self, name: str) -> dict[str, Any]:
+        """Return how far a result is, and its table if it is done.
+
+        Raises
+        ------
+        FilesError
+            If there is none of this name.
+        """
+        folder = self._folder(name)
+        process = self._processes.get(name)
+        running = process is not None and process.poll() is None
+        n_done = len(self._overlays(name))
+        rows = self._table(folder)
+        return {
+            "name": name,
+            "folder": str(folder),
+            "running": running,
+            "done": n_done,
+            "total": self._totals.get(name, n_done),
+            "overlays": [path.stem for path in self._overlays(name)][:_ROWS],
+            "rows": rows[:_ROWS],
+            "line": _text(folder / _LINE),
+            "words": "" if running else last_words(folder.parent / f"{name}.log"),
+        }
+
+    def overlay(self, name: str, index: int) -> bytes:
+        """Return the picture of one result.
+
+        Raises
+        ------
+        FilesError
+            If there is none.
+        """
+        found = self._overlays(name)
+        if not 0 <= index < len(found):
+            raise FilesError(f"results {name} have no picture {index}.")
+        return read_file(found[index], _MOST_BYTES, inside=self._project.root, error=FilesError)
+
+    def _folder(self, name: str) -> Path:
+        folder = self._project.root / RESULTS
+        known = [p.name for p in folder.iterdir() if p.is_dir()] if folder.is_dir() else []
+        if name not in known:
+            raise FilesError(unknown("result", name, known))
+        return folder / name
+
+    def _overlays(self, name: str) -> list[Path]:
+        folder = self._folder(name) / "overlays"
+        return sorted(folder.rglob("*.png")) if folder.is_dir() else []
+
+    def _table(self, folder: Path) -> list[dict[str, str]]:
+        text = _text(folder / _TABLE)
+        return list(csv.DictReader(io.StringIO(text))) if text else []
+
+    def export(self, source: str, to: str) -> tuple[str, str, str]:
+        """Return a pipeline in another form: a name for the file, its text, and the command that does the same.
+
+        Raises
+        ------
+        EvosegError
+            If there is no such pipeline, or it cannot be written in this form.
+        """
+        from evoseg.api import export
+
+        if to not in ENDING_OF:
+            raise FilesError(unknown("form", to, ENDING_OF))
+        path = self.path_of(source)
+        name = f"segment{ENDING_OF[to]}"
+        line = Command(("export", path, "--to", to, "--out", name)).line
+        return name, export(path, to=to), line
+
+    def program(self, source: str) -> str:
+        """Return the text of a pipeline.
+
+        Raises
+        ------
+        EvosegError
+            If there is none.
+        """
+        return str(read_pipeline(self.path_of(source)))
+
+
+def _text(path: Path) -> str:
+    try:
+        return read_file(path, _MOST_BYTES, inside=path.parent, error=FilesError).decode("utf-8", "replace")
+    except (OSError, EvosegError):
+        return ""

@@ -1,0 +1,521 @@
+"""The live answer: sums of curves over filtered planes, fitted to the strokes after each of them.
+
+It is an ordinary pipeline of filters with a local receptive field, so an image is answered block by block, and what is
+seen is what `evoseg apply` gives. Its held-out score comes from fits without some of the strokes, or of the images.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from time import perf_counter
+from typing import Any, final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from evoseg.core.errors import DatasetError, EvosegError
+from evoseg.core.kinds import Gray
+from evoseg.core.streams import stream
+from evoseg.datasets.dataset import Dataset
+from evoseg.evolve.image_stats import measure_images
+from evoseg.evolve.ports import Failed, Floats
+from evoseg.evolve.proposers.classics import chain, intakes
+from evoseg.evolve.proposers.curve_sums import BANK, FeatureBank
+from evoseg.operators import registry
+from evoseg.pipeline import IMAGE, Pipeline
+from evoseg.pipeline.running import reaches, run_step
+from evoseg.studio.project import BytesCache, Crop, Project, StudioImage
+from evoseg.studio.strokes import LabelRaster, groups_of
+
+PLANE_BYTES = 2**29
+"""Filtered planes that are kept in memory, in all."""
+ANSWER_BYTES = 2**28
+"""Answers that are kept in memory, in all."""
+BLOCK = 1024
+"""About the side of the blocks that large images are worked on in, px."""
+GRID = 64
+"""Blocks begin at multiples of this, px: filters at reduced scale take means over squares whose side divides it."""
+INTAKES = 3
+"""Ways from an image to a plane that all filters are applied to, the most telling ones."""
+LEAVES = 8
+"""Planes of one sum, at most."""
+SAMPLES = 1200
+"""Pixels of each class that are sampled from each image, at most."""
+MOST_SAMPLES = 4000
+"""In all, of each class."""
+FOLDS = 4
+"""Groups of strokes, or of images, that are left out in turn."""
+MOST_BLOCKS = 4
+"""Blocks of an image that pixels are sampled from, at most: those with the most strokes."""
+_MEASURED = 6
+"""Images that intakes are chosen by."""
+_MEASURED_SIDE = 1024
+_PATCH = 512
+"""Side of the middle part by which images are compared that might be labelled next, px."""
+_COMPARED = 24
+"""Images that are compared, at most."""
+
+
+@dataclass(frozen=True, eq=False)
+class ClassModel:
+    """The sum of one class.
+
+    Attributes
+    ----------
+    label : int
+        2 for foreground, 3 and more for further classes.
+    plane : Pipeline
+        Bright where the class is.
+    leaves : tuple of Pipeline
+        The planes that it adds up.
+    level : int
+        Above which a pixel belongs to the class.
+    spread : float, level
+        Half the distance between the class and all others: what makes a value clear.
+    """
+
+    label: int
+    plane: Pipeline
+    leaves: tuple[Pipeline, ...]
+    level: int
+    spread: float
+
+    @cached_property
+    def pipeline(self) -> Pipeline:
+        """The program that marks the class."""
+        return chain(self.plane, [("level", {"level": self.level, "polarity": "bright"})])
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """How many pixels under strokes are right that the fit did not know.
+
+    Attributes
+    ----------
+    what : str
+        What was left out in turn: "strokes" or "images".
+    n : int
+        How many there are.
+    share : float
+        Of the pixels that are right: the mean over the labels, each counting alike; one half is chance for two.
+    """
+
+    what: str
+    n: int
+    share: float
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A fit to all strokes.
+
+    Attributes
+    ----------
+    number : int
+        Grows with each fit.
+    classes : tuple of ClassModel
+    n_strokes, n_images : int
+        That it was fitted to.
+    seconds : float, s
+        That it took.
+    """
+
+    number: int
+    classes: tuple[ClassModel, ...]
+    n_strokes: int
+    n_images: int
+    seconds: float = 0.0
+
+
+class NothingToFit(EvosegError, ValueError):
+    """Too few strokes for an answer."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Sample:
+    """Sampled pixels of one image: their places and labels, and the strokes that they are under."""
+
+    image: StudioImage
+    rows: NDArray[np.intp]
+    cols: NDArray[np.intp]
+    labels: NDArray[np.uint8]
+    strokes: NDArray[np.int32]
+
+
+@final
+class Live:
+    """Fits, answers and says where to go next, for a project.
+
+    Parameters
+    ----------
+    project : Project
+    """
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self._planes = BytesCache[tuple[str, Crop, bytes], Gray](PLANE_BYTES)
+        self._answers = BytesCache[tuple[int, str, Crop], "Answer"](ANSWER_BYTES)
+        self._number = 0
+
+    # Fitting
+
+    def fit(self) -> Model:
+        """Fit to all strokes.
+
+        Raises
+        ------
+        NothingToFit
+            Naming what is missing.
+        """
+        start = perf_counter()
+        samples = self._samples()
+        labels = np.unique(np.concatenate([s.labels for s in samples])) if samples else np.empty(0)
+        if not (len(labels) > 1 and labels[0] == 1):
+            wanted = "background" if len(labels) and labels[0] != 1 else "an object"
+            raise NothingToFit("Paint a stroke on an object and one on background." if not len(labels) else
+                               f"Paint a stroke on {wanted}, too.")  # fmt: skip
+        classes = tuple(self._fitted(samples, int(label)) for label in labels[1:])
+        self._number += 1
+        n_strokes = sum(len(np.unique(s.strokes)) for s in samples)
+        self._answers.drop(lambda key: key[0] < self._number - 1)
+        return Model(self._number, classes, n_strokes, len(samples), perf_counter() - start)
+
+    def held_out(self) -> list[HeldOut]:
+        """Return the held-out scores that can be had: by strokes left out, and by images left out."""
+        samples = self._samples()
+        found = []
+        strokes = [(i, int(stroke)) for i, s in enumerate(samples) for stroke in np.unique(s.strokes)]
+        images = [(i, -1) for i in range(len(samples))]
+        for what, units in (("strokes", strokes), ("images", images)):
+            if len(units) > 1 and (share := self._left_out(samples, units)) is not None:
+                found.append(HeldOut(what, len(units), share))
+        return found
+
+    def _left_out(self, samples: Sequence[_Sample], units: Sequence[tuple[int, int]]) -> float | None:
+        """Return the share of right pixels of units that were left out in turn; None if too few remain for any fit."""
+        right: dict[int, list[bool]] = {}
+        order = stream(0, "studio", "folds").permutation(len(units))
+        n_folds = min(FOLDS, len(units))
+        for fold in range(n_folds):
+            out = {units[i] for i in order[fold::n_folds]}
+            kept, judged = zip(*(_divided(i, s, out) for i, s in enumerate(samples)), strict=True)
+            known = np.unique(np.concatenate([s.labels for s in kept]))
+            wanted = np.concatenate([s.labels for s in judged])
+            if not (len(known) > 1 and known[0] == 1 and len(wanted)):
+                continue
+            fits = [self._fitted([s for s in kept if len(s.labels)], int(label)) for label in known[1:]]
+            given = np.concatenate([self._decide(fits, s) for s in judged if len(s.labels)])
+            for label in np.unique(wanted).tolist():
+                if label in known:
+                    right.setdefault(label, []).extend((given[wanted == label] == label).tolist())
+        if len(right) < 2:
+            return None
+        return float(np.mean([np.mean(values) for values in right.values()]))
+
+    def _decide(self, fits: Sequence[ClassModel], sample: _Sample) -> NDArray[np.uint8]:
+        """Return the labels that a fit gives sampled pixels."""
+        values = [self._values(fit.plane, fit.leaves, sample).astype(np.float32) for fit in fits]
+        margins = np.stack([(found - fit.level) / fit.spread for found, fit in zip(values, fits, strict=True)])
+        best = margins.argmax(axis=0)
+        labels = np.array([fit.label for fit in fits], np.uint8)[best]
+        return np.where(margins.max(axis=0) > 0, labels, np.uint8(1))
+
+    def _fitted(self, samples: Sequence[_Sample], label: int) -> ClassModel:
+        """Return the sum of curves for one class."""
+
+        def probe(programs: Sequence[Pipeline]) -> list[Floats | Failed | None]:
+            return [_probed([self._sampled(program, s) for s in samples], samples, label) for program in programs]
+
+        bank = FeatureBank(probe)
+        first = [chain(intake, BANK[1]) for intake in self._intakes]
+        bank.add(first)
+        telling = list(dict.fromkeys(plane.until(0) for plane in bank.most_telling()))[:INTAKES]
+        filtered = [chain(intake, filters) for intake in telling for filters in BANK]
+        planes = [*first, *filter(_is_local, filtered)]
+        bank.add(planes)
+        leaves = bank.choose(planes, LEAVES)
+        plane = bank.sum_of(leaves) or leaves[0]
+        of_class, others = [], []
+        for s in samples:
+            values = self._values(plane, leaves, s)
+            of_class.append(np.bincount(values[s.labels == label], minlength=256) / max(1, (s.labels == label).sum()))
+            others.append(np.bincount(values[s.labels != label], minlength=256) / max(1, (s.labels != label).sum()))
+        level, spread = choose_level(np.sum(of_class, axis=0), np.sum(others, axis=0))
+        return ClassModel(label, plane, tuple(leaves), level, spread)
+
+    @cached_property
+    def _intakes(self) -> list[Pipeline]:
+        """The ways from an image to a plane that need nothing but a pixel's surroundings."""
+        images = list(self._project.images.values())
+        some = images[:: -(-len(images) // _MEASURED)]
+        stats = measure_images([self._middle(image, _MEASURED_SIDE) for image in some])
+        return [program for program in intakes(stats) if _is_local(program)]
+
+    def _middle(self, image: StudioImage, side: int) -> NDArray[Any]:
+        height, width = self._project.rows(image).shape
+        top, left = max(0, (height - side) // 2), max(0, (width - side) // 2)
+        return self._project.crop(image, (top, left, min(height, top + side), min(width, left + side)))
+
+    def _samples(self) -> list[_Sample]:
+        """Return sampled pixels of every image with labels: from each stroke and label alike."""
+        found = []
+        for image in self._project.images.values():
+            labels = self._project.labels(image)
+            if labels is not None and (sample := self._sample(image, labels)) is not None:
+                found.append(sample)
+        return found
+
+    def _sample(self, image: StudioImage, labels: LabelRaster) -> _Sample | None:
+        if self._project.state(image) == "strokes":
+            strokes = self._project.strokes(image)
+            with strokes.lock:
+                labels = strokes.labels.copy()
+        blocks = blocks_of(labels.shape)
+        if len(blocks) > MOST_BLOCKS:
+            kept = sorted(blocks, key=lambda b: -np.count_nonzero(labels[b[0] : b[2], b[1] : b[3]]))[:MOST_BLOCKS]
+            only = np.zeros_like(labels)
+            for top, left, bottom, right in kept:
+                only[top:bottom, left:right] = labels[top:bottom, left:right]
+            labels = only
+        if not labels.any():
+            return None
+        rng = stream(0, "studio", "sample", image.id)
+        groups = groups_of(labels)
+        places = []
+        for label in np.unique(labels[labels > 0]).tolist():
+            at = np.flatnonzero(labels == label)
+            places.append(at if len(at) <= SAMPLES else rng.choice(at, SAMPLES, replace=False))
+        flat = np.sort(np.concatenate(places))
+        rows, cols = np.unravel_index(flat, labels.shape)
+        return _Sample(image, rows, cols, labels[rows, cols], groups[rows, cols])
+
+    # Planes
+
+    def _sampled(self, program: Pipeline, sample: _Sample) -> NDArray[np.uint8]:
+        """Return the values of a plane at sampled pixels."""
+        values = np.zeros(len(sample.labels), np.uint8)
+        for box in blocks_of(self._project.rows(sample.image).shape):
+            inside = _in_box(sample, box)
+            if inside.any():
+                plane = self._plane(sample.image, box, program)
+                values[inside] = plane[sample.rows[inside] - box[0], sample.cols[inside] - box[1]]
+        return values
+
+    def _values(self, plane: Pipeline, leaves: Sequence[Pipeline], sample: _Sample) -> NDArray[np.uint8]:
+        """Return the values of a sum at sampled pixels."""
+        return evaluate(plane, {leaf: self._sampled(leaf, sample)[None] for leaf in leaves}).ravel()
+
+    def _plane(self, image: StudioImage, box: Crop, program: Pipeline) -> Gray:
+        """Return a plane of a block, computed once."""
+        key = (image.id, box, program.digests[-1])
+        return self._planes.get(key, lambda: self._filtered(image, box, program), lambda plane: plane.nbytes)
+
+    def _filtered(self, image: StudioImage, box: Crop, program: Pipeline) -> Gray:
+        height, width = self._project.rows(image).shape
+        margin = _on_grid(reaches(program.steps)[-1])
+        top, left = max(0, box[0] - margin), max(0, box[1] - margin)
+        around = (top, left, min(height, box[2] + margin), min(width, box[3] + margin))
+        plane = program.for_images(None)(self._project.crop(image, around))
+        return np.ascontiguousarray(plane[box[0] - top :, box[1] - left :][: box[2] - box[0], : box[3] - box[1]])
+
+    # Answers
+
+    def answer(self, model: Model, image: StudioImage, box: Crop) -> "Answer":
+        """Return the answer for a block of an image, computed once."""
+        key = (model.number, image.id, box)
+        return self._answers.get(key, lambda: self._answered(model, image, box), lambda found: found.nbytes)
+
+    def _answered(self, model: Model, image: StudioImage, box: Crop) -> "Answer":
+        best = np.full((box[2] - box[0], box[3] - box[1]), -np.inf, np.float32)
+        labels = np.ones(best.shape, np.uint8)
+        for fit in model.classes:
+            plane = evaluate(fit.plane, {leaf: self._plane(image, box, leaf) for leaf in fit.leaves})
+            table = ((np.arange(256) - fit.level) / fit.spread).astype(np.float32)
+            margin = np.asarray(cv2.LUT(plane, table), np.float32)
+            labels[(margin > 0) & (margin > best)] = fit.label
+            best = np.maximum(best, margin)
+        return Answer(labels, np.asarray(cv2.convertScaleAbs(1 - np.abs(best).clip(0, 1), alpha=255), np.uint8))
+
+    def region(self, model: Model, image: StudioImage, box: Crop, most_px: int) -> "Answer | None":
+        """Return the answer for any box of an image; None if that is larger than some number of pixels."""
+        if (box[2] - box[0]) * (box[3] - box[1]) > most_px:
+            return None
+        shape = (box[2] - box[0], box[3] - box[1])
+        labels, doubt = np.ones(shape, np.uint8), np.zeros(shape, np.uint8)
+        for block in blocks_of(self._project.rows(image).shape):
+            top, left = max(box[0], block[0]), max(box[1], block[1])
+            bottom, right = min(box[2], block[2]), min(box[3], block[3])
+            if top < bottom and left < right:
+                found = self.answer(model, image, block)
+                here = slice(top - box[0], bottom - box[0]), slice(left - box[1], right - box[1])
+                there = slice(top - block[0], bottom - block[0]), slice(left - block[1], right - block[1])
+                labels[here], doubt[here] = found.labels[there], found.doubt[there]
+        return Answer(labels, doubt)
+
+    # Where to go next
+
+    def next_region(self, model: Model, image: StudioImage, skip: Collection[tuple[int, int]] = ()) -> Crop | None:
+        """Return the largest doubtful region of an image without strokes in it; None if there is none.
+
+        Parameters
+        ----------
+        skip : collection of (row, col)
+            Middles of regions that were shown before.
+        """
+        height, width = self._project.rows(image).shape
+        found = self.region(model, image, (0, 0, height, width), MOST_BLOCKS * BLOCK**2 * 2)
+        if found is None:
+            return None
+        labels = self._project.labels(image)
+        doubtful = cv2.blur(found.doubt, (5, 5)) > 128
+        n, places, stats, _ = cv2.connectedComponentsWithStats(doubtful.astype(np.uint8), connectivity=8)
+        touched = np.zeros(n, bool)
+        if labels is not None:
+            touched[np.unique(places[labels > 0])] = True
+        for i in np.argsort(-stats[:, cv2.CC_STAT_AREA]).tolist():
+            left, top, wide, high, _ = (int(v) for v in stats[i])
+            middle = (top + high // 2, left + wide // 2)
+            if i and not touched[i] and middle not in skip:
+                return top, left, top + high, left + wide
+        return None
+
+    def next_image(self, model: Model, now: StudioImage) -> tuple[StudioImage, float] | None:
+        """Return the unlabelled image that is most in doubt, with its mean doubt (0 to 1); None if all are labelled."""
+        images = list(self._project.images.values())
+        open_ones = [one for one in images if self._project.state(one) == "unlabelled" and one.id != now.id]
+        best: tuple[StudioImage, float] | None = None
+        for image in open_ones[:: max(1, -(-len(open_ones) // _COMPARED))]:
+            try:
+                doubt = self._mean_doubt(model, self._middle(image, _PATCH))
+            except EvosegError:
+                continue  # it cannot be read, which is said when it is opened
+            if best is None or doubt > best[1]:
+                best = image, doubt
+        return best
+
+    def _mean_doubt(self, model: Model, patch: NDArray[Any]) -> float:
+        margins = [
+            np.abs(fit.plane.for_images(None)(patch).astype(np.float32) - fit.level) / fit.spread
+            for fit in model.classes
+        ]
+        return float((1 - np.min(margins, axis=0).clip(0, 1)).mean())
+
+    def programs(self, model: Model) -> dict[int, Pipeline]:
+        """Return the program of each class, with the format of the images that it was fitted to.
+
+        Raises
+        ------
+        EvosegError
+            If the folder cannot be read as a dataset.
+        """
+        self._project.save()
+        dataset = Dataset(self._project.root)
+        made_for = dataset.image_format(dataset.labelled)
+        return {fit.label: fit.pipeline.for_images(made_for) for fit in model.classes}
+
+    @property
+    def held_bytes(self) -> int:
+        """Memory that planes and answers take."""
+        return self._planes.held + self._answers.held
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What a model says of a part of an image.
+
+    Attributes
+    ----------
+    labels : uint8 array of shape (M, N)
+        1 for background, 2 for foreground, 3 and more for classes.
+    doubt : uint8 array of shape (M, N)
+        255 at the boundary between labels, 0 where the sum is as clear as on a typical stroke.
+    """
+
+    labels: LabelRaster
+    doubt: NDArray[np.uint8]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes."""
+        return self.labels.nbytes + self.doubt.nbytes
+
+
+def evaluate(program: Pipeline, given: Mapping[Pipeline, Gray]) -> Gray:
+    """Return the value of a program whose sub-programs `given` are known."""
+    known = {leaf.digests[-1]: plane for leaf, plane in given.items()}
+
+    def value(i: int) -> NDArray[Any]:
+        digest = program.digests[i]
+        if digest not in known:
+            step = program.steps[i]
+            if IMAGE in step.inputs:
+                raise DatasetError("a plane of the live answer is missing. Reload the page.")
+            known[digest] = run_step(i, step, tuple(value(j) for j in step.inputs))
+        return known[digest]
+
+    return value(len(program) - 1)
+
+
+def choose_level(of_class: Floats, others: Floats) -> tuple[int, float]:
+    """Return the level between two histograms of 256 bins that tells most apart, and half the distance of medians.
+
+    Both count alike, whatever their totals. Of levels that are equally good, the middle one is taken.
+    """
+    above = 1 - np.cumsum(of_class) / max(of_class.sum(), 1e-12)
+    below = np.cumsum(others) / max(others.sum(), 1e-12)
+    gain = above + below
+    best = np.flatnonzero(gain >= gain.max() - 1e-9)
+    level = int(np.clip(best[len(best) // 2], 0, 254))
+    medians = [int(np.searchsorted(np.cumsum(h), h.sum() / 2)) for h in (of_class, others)]
+    return level, max(4.0, (medians[0] - medians[1]) / 2)
+
+
+def blocks_of(shape: Sequence[int]) -> list[Crop]:
+    """Return the blocks of an image, of about `BLOCK` px each way; they begin on the grid."""
+    edges = [[*range(0, max(1, n - BLOCK // 2), _on_grid(BLOCK)), n] for n in shape[:2]]
+    rows, cols = (list(pairwise(e)) for e in edges)
+    return [(top, left, bottom, right) for top, bottom in rows for left, right in cols]
+
+
+def _on_grid(n: int) -> int:
+    """Return the next multiple of `GRID`."""
+    return -(-n // GRID) * GRID
+
+
+def _is_local(program: Pipeline) -> bool:
+    return reaches(program.steps)[-1] != registry.WHOLE
+
+
+def _in_box(sample: _Sample, box: Crop) -> NDArray[np.bool_]:
+    inside: NDArray[np.bool_] = (
+        (sample.rows >= box[0]) & (sample.rows < box[2]) & (sample.cols >= box[1]) & (sample.cols < box[3])
+    )
+    return inside
+
+
+def _divided(i: int, sample: _Sample, out: Collection[tuple[int, int]]) -> tuple[_Sample, _Sample]:
+    """Return the pixels of a sample that are kept, and those that are left out."""
+    gone = {stroke for j, stroke in out if j == i}
+    left_out = np.full(len(sample.labels), True) if -1 in gone else np.isin(sample.strokes, list(gone))
+    return _picked(sample, ~left_out), _picked(sample, left_out)
+
+
+def _picked(sample: _Sample, chosen: NDArray[np.bool_]) -> _Sample:
+    return _Sample(
+        sample.image, sample.rows[chosen], sample.cols[chosen], sample.labels[chosen], sample.strokes[chosen]
+    )
+
+
+def _probed(values: Sequence[NDArray[np.uint8]], samples: Sequence[_Sample], label: int) -> Floats:
+    """Return sampled values as a `FeatureBank` takes them, (n_images, 2, n): the class first, padded by NaN."""
+    most = min(SAMPLES, -(-MOST_SAMPLES // len(samples)))
+    found = np.full((len(samples), 2, most), np.nan)
+    for i, (of_image, sample) in enumerate(zip(values, samples, strict=True)):
+        for k, chosen in enumerate((sample.labels == label, sample.labels != label)):
+            some = of_image[chosen]
+            # Evenly, so that each stroke keeps its share.
+            some = some[np.linspace(0, len(some) - 1, min(most, len(some))).astype(int)] if len(some) else some
+            found[i, k, : len(some)] = some
+    return found

@@ -1,0 +1,308 @@
+"""The folder that the studio is opened on: its images, what is known of each, and where things are put in it."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+from pathlib import Path
+from threading import Lock
+from typing import Any, Generic, TypeVar, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evoseg.core.errors import DatasetError, legible
+from evoseg.datasets.folder import Folder, scan
+from evoseg.datasets.io.formats import LIMITS
+from evoseg.datasets.io.tiff_rows import TiffRows
+from evoseg.datasets.layouts.base import image_folders
+from evoseg.datasets.layouts.subfolders import PLAIN_LAYOUT, SCRIBBLED, SCRIBBLES
+from evoseg.datasets.sources import FolderSource
+from evoseg.inference.apply import Input, list_inputs
+from evoseg.pipeline.running import ArrayRows
+from evoseg.runs.run_folder import make_folder
+from evoseg.studio.strokes import LabelRaster, Strokes
+
+OWN = ".evoseg"
+"""The studio's own folder in a dataset: histories of strokes."""
+RUNS, RESULTS, LIVE = "runs", "results", "live.evo"
+"""In the dataset: folders of runs and of results, and the live answer as a pipeline."""
+
+IMAGE_BYTES = 2**29
+"""Decoded images that are kept in memory, in all."""
+OPEN_STROKES = 64
+"""Images whose strokes are kept in memory; others are read again."""
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+@final
+class BytesCache(Generic[K, V]):
+    """Values within a budget of bytes, made when they are first asked for; those long unused go first. Thread-safe.
+
+    A value that alone exceeds the budget is kept until the next one comes.
+    """
+
+    def __init__(self, budget: int) -> None:
+        self._budget = budget
+        self._held = 0
+        self._values: OrderedDict[K, tuple[V, int]] = OrderedDict()
+        self._making: dict[K, Lock] = {}
+        self._lock = Lock()
+
+    def get(self, key: K, make: Callable[[], V], size: Callable[[V], int]) -> V:
+        """Return a value; threads that ask for the same one wait for the first."""
+        with self._lock:
+            if key in self._values:
+                self._values.move_to_end(key)
+                return self._values[key][0]
+            making = self._making.setdefault(key, Lock())
+        with making:
+            with self._lock:
+                if key in self._values:
+                    return self._values[key][0]
+            try:
+                value = make()
+            except BaseException:
+                with self._lock:
+                    self._making.pop(key, None)
+                raise
+            with self._lock:
+                self._making.pop(key, None)
+                self._values[key] = value, size(value)
+                self._held += self._values[key][1]
+                while self._held > self._budget and len(self._values) > 1:
+                    self._held -= self._values.popitem(last=False)[1][1]
+            return value
+
+    def drop(self, of: Callable[[K], bool]) -> None:
+        """Forget the values with some keys."""
+        with self._lock:
+            for key in [key for key in self._values if of(key)]:
+                self._held -= self._values.pop(key)[1]
+
+    @property
+    def held(self) -> int:
+        """Bytes that are kept."""
+        return self._held
+
+
+Crop = tuple[int, int, int, int]
+"""First row, first column, and the row and column after the last."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class StudioImage:
+    """One image of the project.
+
+    Attributes
+    ----------
+    id : str
+        What addresses call it: a checksum of its name, so that no name ever becomes a path.
+    stem : str
+    input : Input
+    """
+
+    id: str
+    stem: str
+    input: Input
+
+
+@final
+class Project:
+    """A folder that is open in the studio.
+
+    Attributes
+    ----------
+    root : Path
+    images : dict of str to StudioImage
+        By id, in the order of their names.
+    """
+
+    def __init__(self, root: Path) -> None:
+        """Open a folder of images, or a dataset.
+
+        Raises
+        ------
+        EvosegError
+            If there is no such folder, or no image in it.
+        """
+        self.root = root.expanduser().absolute()
+        if not self.root.is_dir():
+            raise DatasetError(f"{root}: no such folder. Name a folder of images, or a dataset.")
+        inputs = sorted(list_inputs([self.root]), key=lambda image: image.stem)
+        self.images = {(key := _id_of(image.stem)): StudioImage(key, image.stem, image) for image in inputs}
+        self._rows = BytesCache[str, ArrayRows | TiffRows](IMAGE_BYTES)
+        self._strokes: OrderedDict[str, Strokes] = OrderedDict()
+        self._lock = Lock()
+        self._huge = Lock()
+        self._masks = BytesCache[str, LabelRaster](IMAGE_BYTES // 4)
+
+    @cached_property
+    def folder(self) -> Folder:
+        """The files as every command sees them, before anything was painted."""
+        return scan(self.root)
+
+    @cached_property
+    def _masked(self) -> frozenset[str]:
+        strokes = self.root / SCRIBBLES
+        return frozenset(stem for stem, mask in self.folder.masks.items() if mask.path.parent != strokes)
+
+    @cached_property
+    def _tested(self) -> frozenset[str]:
+        return frozenset(self.folder.card.splits.get("test", ()))
+
+    @cached_property
+    def paintable(self) -> str:
+        """Why strokes cannot be saved in this folder; "" if they can."""
+        layout = self.folder.layout
+        if layout in (PLAIN_LAYOUT.name, SCRIBBLED.name) or (not layout and self._is_plain):
+            return ""
+        return (
+            f"Strokes are saved in scribbles/, which is not part of the layout of this folder ({layout or 'unknown'}). "
+            "Put the images into images/ to paint on them."
+        )
+
+    @property
+    def _is_plain(self) -> bool:
+        places = {image.input.path.parent for image in self.images.values()}
+        return places == {next(iter(image_folders(self.root)), self.root)}
+
+    def image(self, key: str) -> StudioImage:
+        """Return an image by its id.
+
+        Raises
+        ------
+        DatasetError
+        """
+        if key not in self.images:
+            raise DatasetError(f"there is no image {legible(key)}. Reload the page.")
+        return self.images[key]
+
+    def state(self, image: StudioImage) -> str:
+        """Return "mask", "test" (a mask that is kept for testing), "strokes" or "unlabelled"."""
+        if image.stem in self._masked:
+            return "test" if image.stem in self._tested else "mask"
+        opened = self._strokes.get(image.id)
+        drawn = opened.any if opened is not None else self._stroke_file(image).is_file() or self._log(image).is_file()
+        if drawn:
+            return "test" if image.stem in self._tested else "strokes"
+        return "unlabelled"
+
+    def rows(self, image: StudioImage) -> ArrayRows | TiffRows:
+        """Return an image, read if need be.
+
+        Raises
+        ------
+        DatasetError
+            If it cannot be read.
+        """
+        return self._rows.get(image.id, image.input.read, _size_of)
+
+    def crop(self, image: StudioImage, box: Crop) -> NDArray[Any]:
+        """Return the pixels of a box, shape (M, N, C)."""
+        rows = self.rows(image)
+        top, left, bottom, right = box
+        if isinstance(rows, ArrayRows):
+            return rows.array[top:bottom, left:right]
+        with self._huge:  # one file position
+            return rows.rows(top, bottom)[:, left:right]
+
+    def why_not_paint(self, image: StudioImage) -> str:
+        """Return why an image cannot be painted on; "" if it can."""
+        if image.stem in self._masked:
+            return "This image has a mask, which is used instead of strokes."
+        if image.stem in self.folder.known:
+            return "This image has a file in known/, which excludes strokes. Remove one of them."
+        shape = self.rows(image).shape
+        if shape[0] * shape[1] > LIMITS.pixels:
+            return (
+                f"Searches read images of up to {LIMITS.pixels / 1e6:.0f} megapixels; paint on a part of this one, "
+                "cut out as an image of its own."
+            )
+        return self.paintable
+
+    def strokes(self, image: StudioImage) -> Strokes:
+        """Return the strokes on an image.
+
+        Raises
+        ------
+        DatasetError
+            If it cannot be painted on, or what is stored cannot be read.
+        """
+        with self._lock:
+            if image.id in self._strokes:
+                self._strokes.move_to_end(image.id)
+                return self._strokes[image.id]
+        if reason := self.why_not_paint(image):
+            raise DatasetError(f"{image.stem}: {reason}")
+        opened = Strokes(self._stroke_file(image), self._log(image), self.rows(image).shape)
+        with self._lock:
+            # Another thread may have been quicker; there must be one writer.
+            kept = self._strokes.setdefault(image.id, opened)
+            closed = []
+            while len(self._strokes) > OPEN_STROKES:
+                closed.append(self._strokes.popitem(last=False)[1])
+        for one in closed:
+            one.save()
+        return kept
+
+    def labels(self, image: StudioImage) -> LabelRaster | None:
+        """Return what is known of an image for fitting: strokes, or 1 and 2 where its mask says so; None for nothing.
+
+        Images that are kept for testing tell nothing.
+        """
+        state = self.state(image)
+        if state == "strokes" and not self.why_not_paint(image):
+            return self.strokes(image).labels
+        return self.mask(image) if state == "mask" else None
+
+    def mask(self, image: StudioImage) -> LabelRaster:
+        """Return the mask of an image as labels: 2 where it marks something, 1 for background, 0 where it is unknown.
+
+        Raises
+        ------
+        DatasetError
+            If it cannot be read.
+        """
+        return self._masks.get(image.id, lambda: self._read_mask(image), lambda labels: labels.nbytes)
+
+    def _read_mask(self, image: StudioImage) -> LabelRaster:
+        values = self._source.read("mask", image.stem).array
+        return np.where(values < 0, 0, np.where(values > 0, 2, 1)).astype(np.uint8)
+
+    @cached_property
+    def _source(self) -> FolderSource:
+        return FolderSource(self.folder)
+
+    def save(self) -> None:
+        """Write all strokes that are not on disk as images yet, for the commands that read them."""
+        with self._lock:
+            opened = list(self._strokes.values())
+        for strokes in opened:
+            strokes.save()
+
+    def place(self, folder: str, name: str) -> Path:
+        """Return a new path in one of the dataset's folders, which is made if need be."""
+        make_folder(self.root / folder)
+        return self.root / folder / name
+
+    def _stroke_file(self, image: StudioImage) -> Path:
+        found = [mask.path for stem, mask in self.folder.masks.items() if stem == image.stem]
+        return next((path for path in found if path.parent == self.root / SCRIBBLES), None) or (
+            self.root / SCRIBBLES / f"{image.stem}.png"
+        )
+
+    def _log(self, image: StudioImage) -> Path:
+        return self.root / OWN / "strokes" / f"{image.id}.jsonl"
+
+
+def _id_of(stem: str) -> str:
+    return blake2b(stem.encode("utf-8", "surrogateescape"), digest_size=9).hexdigest()
+
+
+def _size_of(rows: ArrayRows | TiffRows) -> int:
+    return rows.array.nbytes if isinstance(rows, ArrayRows) else 0

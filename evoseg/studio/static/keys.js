@@ -1,0 +1,71 @@
+// The keyboard: everything can be done with it, and `?` says how.
+
+import { byId, element, showDialog } from "./api.js";
+
+const LIST = [
+  ["1 to 9", "choose a label"], ["B E P F", "brush, erase, polygon, fill"], ["[ ]", "smaller and larger brush"],
+  ["K", "leave other labels as they are"], ["Z or Ctrl+Z", "undo"], ["Y or Ctrl+Shift+Z", "redo"],
+  ["Enter", "close the polygon; lower or lift the brush at the crosshair"], ["Escape", "discard the polygon"],
+  ["N", "next doubtful place, or image"], ["J, Page Down", "next image"], ["I, Page Up", "previous image"],
+  ["S A D", "show strokes, answer, doubt"], ["L", "logarithmic brightness"], ["+ −", "zoom in and out"], ["0", "fit the image"],
+  ["Arrow keys", "move the crosshair (with Shift: by one pixel)"], ["Ctrl+arrow keys", "move the image"],
+  ["Wheel", "zoom at the pointer"], ["Right button, space", "drag the image"], ["T", "paint, search, apply"], ["?", "this list"],
+];
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+
+export function showKeys() {
+  const rows = LIST.map(([keys, what]) => element("div", {}, element("dt", {}, what), element("dd", {}, element("kbd", {}, keys))));
+  showDialog("Keys", element("dl", { class: "keys" }, ...rows));
+}
+
+export function listenToKeys(app) {
+  const { stage, paint, images } = app;
+  const plain = {
+    b: () => paint.setTool("brush"), e: () => paint.setTool("erase"), p: () => paint.setTool("polygon"), f: () => paint.setTool("fill"),
+    "[": () => paint.changeSize(-1), "]": () => paint.changeSize(1), "{": () => paint.changeSize(-8), "}": () => paint.changeSize(8),
+    k: () => byId("protect").click(), z: () => paint.undo(), y: () => paint.redo(), n: () => paint.next(),
+    j: () => images.step(1), i: () => images.step(-1), PageDown: () => images.step(1), PageUp: () => images.step(-1),
+    s: () => byId("show-strokes").click(), a: () => byId("show-answer").click(), d: () => byId("show-doubt").click(),
+    l: () => byId("log").click(), "+": () => stage.zoom(1.25), "=": () => stage.zoom(1.25), "-": () => stage.zoom(0.8), 0: () => stage.fit(),
+    t: () => app.nextTab(), "?": showKeys, Escape: () => paint.cancel(),
+  };
+
+  addEventListener("keydown", (event) => {
+    const typing = event.target.closest("input:not([type=checkbox]):not([type=range]), select, textarea");
+    if (typing || byId("dialog").open || event.altKey) return;
+    const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+    if (event.ctrlKey || event.metaKey) {
+      if (key === "z") { event.preventDefault(); (event.shiftKey ? paint.redo() : paint.undo()); }
+      if (ARROWS[key]) { event.preventDefault(); stage.pan(...ARROWS[key].map((v) => -60 * v)); }
+      return;
+    }
+    const onStage = document.activeElement === stage.root;
+    if (onStage && ARROWS[key]) { event.preventDefault(); return moveCrosshair(ARROWS[key], event.shiftKey); }
+    if (onStage && key === "Enter") { event.preventDefault(); return press(); }
+    if (key === " " && (onStage || document.activeElement === document.body)) { event.preventDefault(); stage.spaced = true; return; }
+    if (/^[1-9]$/.test(key)) return paint.setLabel(Number(key));
+    // Range inputs have arrow keys of their own; page keys belong to lists that scroll.
+    if (plain[key] && !(key.startsWith("Page") && event.target.closest("aside"))) { event.preventDefault(); plain[key](); }
+  });
+  addEventListener("keyup", (event) => { if (event.key === " ") stage.spaced = false; });
+
+  function moveCrosshair([dx, dy], fine) {
+    const by = fine ? 1 : 12 / stage.view.scale;
+    const place = stage.crosshair;
+    place.x = Math.min(stage.image.width - 0.5, Math.max(0.5, place.x + by * dx));
+    place.y = Math.min(stage.image.height - 0.5, Math.max(0.5, place.y + by * dy));
+    stage.pointer = null;
+    if (stage.draft?.tool === "brush") paint.drag(place);
+    const { x, y, scale } = stage.view;
+    if (place.x < x || place.y < y || place.x > x + stage.width / scale || place.y > y + stage.height / scale) stage.centre(place.x, place.y);
+    stage.redraw();
+  }
+
+  function press() {
+    if (stage.draft?.tool === "brush") return paint.up();
+    if (stage.draft?.tool === "polygon" && stage.pointer) return paint.closePolygon();
+    const last = stage.draft?.points.at(-1);
+    if (last && last[0] === stage.crosshair.y && last[1] === stage.crosshair.x) return paint.closePolygon();
+    paint.down({ ...stage.crosshair });
+  }
+}

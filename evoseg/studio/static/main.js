@@ -1,0 +1,125 @@
+// The page: opens images, and connects its parts with each other and with the server's events.
+
+import { Away } from "./away.js";
+import { attempt, byId, copyText, get, listen, say } from "./api.js";
+import { Stage } from "./canvas.js";
+import { Images } from "./images.js";
+import { listenToKeys, showKeys } from "./keys.js";
+import { Paint } from "./paint.js";
+import { Search } from "./search.js";
+
+const TABS = ["paint", "search", "away"];
+
+class App {
+  constructor(project) {
+    this.project = project;
+    this.facts = null;
+    this.doubt = false;
+    this.stage = new Stage(byId("stage"), project.tile);
+    this.paint = new Paint(this);
+    this.images = new Images(project.images);
+    this.search = new Search(this);
+    this.away = new Away(this);
+    this.images.addEventListener("chosen", (event) => this.open(event.detail));
+    this.stage.addEventListener("moved", () => this.showZoom());
+    this.stage.root.addEventListener("pointermove", () => this.showPlace());
+    this.listen();
+    listenToKeys(this);
+    this.paint.setLive(project.live);
+    const wanted = project.images.find((image) => image.id === location.hash.slice(1)) || project.images[0];
+    this.images.choose(wanted.id);
+    this.events = listen({
+      hello: attempt(() => this.connected()),
+      live: (live) => this.paint.setLive(live),
+      strokes: ({ image, ...done }) => this.paint.took(image, done),
+      runs: ({ runs }) => this.search.setRuns(runs),
+    });
+    this.paint.resend();
+  }
+
+  // The stream of events has begun, perhaps anew: what happened meanwhile is asked for.
+  async connected() {
+    const project = await get("/api/project");
+    for (const { id, state } of project.images) this.images.setState(id, state);
+    this.paint.setLive(project.live);
+    if (this.facts) {
+      const facts = await get(`/api/images/${this.facts.id}`);
+      if (facts.strokes && facts.id === this.facts.id) this.paint.took(facts.id, { ...facts.strokes, state: facts.state });
+    }
+  }
+
+  open(id) {
+    return attempt(async () => {
+      const facts = await get(`/api/images/${id}`);
+      if (id !== this.images.open) return;
+      this.facts = facts;
+      byId("image-name").textContent = `${facts.name}, ${facts.width} × ${facts.height}`;
+      history.replaceState(null, "", `#${id}`);
+      this.stage.open(facts);
+      this.paint.opened(facts);
+    })();
+  }
+
+  listen() {
+    byId("zoom-in").addEventListener("click", () => this.stage.zoom(1.25));
+    byId("zoom-out").addEventListener("click", () => this.stage.zoom(0.8));
+    byId("zoom-fit").addEventListener("click", () => this.stage.fit());
+    byId("show-strokes").addEventListener("click", () => this.toggle("show-strokes", (on) => { this.stage.shown.strokes = on; }));
+    byId("show-answer").addEventListener("click", () => this.toggle("show-answer", (on) => { this.stage.shown.answer = on; }));
+    byId("show-doubt").addEventListener("click", () => this.toggle("show-doubt", (on) => {
+      this.doubt = on;
+      if (on) this.showAnswer(true);
+      this.paint.setSource();
+    }));
+    byId("help-open").addEventListener("click", showKeys);
+    byId("dialog-close").addEventListener("click", () => byId("dialog").close());
+    for (const button of document.querySelectorAll("[data-copy]")) {
+      button.addEventListener("click", attempt(() => copyText(byId(button.dataset.copy).textContent)));
+    }
+    for (const tab of TABS) byId(`tab-${tab}`).addEventListener("click", () => this.showTab(tab));
+    document.querySelector("[role=tablist]").addEventListener("keydown", (event) => {
+      const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+      if (!by) return;
+      this.showTab(TABS[(TABS.indexOf(this.tab) + by + TABS.length) % TABS.length]);
+      byId(`tab-${this.tab}`).focus();
+    });
+    this.tab = "paint";
+  }
+
+  toggle(id, set) {
+    const on = byId(id).getAttribute("aria-pressed") !== "true";
+    byId(id).setAttribute("aria-pressed", String(on));
+    set(on);
+    this.stage.redraw();
+  }
+
+  showAnswer(on) {
+    if ((byId("show-answer").getAttribute("aria-pressed") === "true") !== on) byId("show-answer").click();
+  }
+
+  showTab(wanted) {
+    this.tab = wanted;
+    for (const tab of TABS) {
+      const chosen = tab === wanted;
+      byId(`tab-${tab}`).setAttribute("aria-selected", String(chosen));
+      byId(`tab-${tab}`).tabIndex = chosen ? 0 : -1;
+      byId(`panel-${tab}`).hidden = !chosen;
+    }
+    if (wanted === "away") this.away.refresh();
+  }
+
+  nextTab() { this.showTab(TABS[(TABS.indexOf(this.tab) + 1) % TABS.length]); }
+
+  showZoom() {
+    const percent = 100 * this.stage.view.scale;
+    byId("zoom").textContent = `${percent < 10 ? percent.toFixed(1) : percent.toFixed(0)} %`;
+  }
+
+  showPlace() {
+    const { pointer, image } = this.stage;
+    const inside = pointer && pointer.x >= 0 && pointer.y >= 0 && pointer.x < image.width && pointer.y < image.height;
+    byId("place").textContent = inside ? `row ${Math.floor(pointer.y)}, column ${Math.floor(pointer.x)}` : "";
+  }
+}
+
+get("/api/project").then((project) => { window.studio = new App(project); }).catch((error) => say(error.message, true));

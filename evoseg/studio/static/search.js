@@ -1,0 +1,151 @@
+// Searches: start, watch, stop and resume, and show what a run has found over the image.
+
+import { attempt, byId, element, get, post, say } from "./api.js";
+import { cloud, curve } from "./charts.js";
+
+const PROPOSERS = {
+  classic: "classic recipes", start: "given programs", warm: "solved tasks", random: "random programs",
+  vary: "mutation and crossover", tune: "tuning", fuse: "sums of curves", network: "networks", agent: "language model",
+};
+const GOING = ["running", "starting", "finishing"];
+const SHAPES = { iou: "IoU", dice: "Dice", ap50: "AP50" };
+
+const score = (value) => (value === null || value === undefined ? "-" : value.toFixed(3));
+
+export class Search {
+  constructor(app) {
+    this.app = app;
+    this.runs = [];
+    this.open = null;
+    byId("search-form").addEventListener("submit", (event) => { event.preventDefault(); this.start(); });
+    byId("search-form").addEventListener("input", () => this.showLine());
+    byId("answer-source").addEventListener("change", () => app.paint.setSource());
+    this.showLine();
+    attempt(async () => this.setRuns((await get("/api/runs")).runs))();
+  }
+
+  request() {
+    return {
+      seconds: Number(byId("seconds").value) || 60, task: byId("task").value, networks: byId("networks").checked,
+      live: byId("from-live").checked && !byId("from-live").disabled,
+    };
+  }
+
+  showLine() {
+    clearTimeout(this.asking);
+    this.asking = setTimeout(attempt(async () => {
+      byId("search-line").textContent = (await post("/api/runs/line", this.request())).line;
+    }), 150);
+  }
+
+  start() {
+    return attempt(async () => {
+      const { folder, runs } = await post("/api/runs", this.request());
+      say(`The search writes to ${folder}`);
+      this.setRuns(runs);
+      this.choose(runs.find((run) => run.folder === folder).id);
+    })();
+  }
+
+  versionOf(id) {
+    const run = this.runs.find((one) => one.id === id);
+    return run ? `${run.state}-${run.best}` : "";
+  }
+
+  setRuns(runs) {
+    const before = this.versionOf(this.shownRun());
+    this.runs = runs;
+    const list = [...runs].reverse().map((run) => {
+      const text = GOING.includes(run.state) ? `${run.state}${run.words ? `: ${run.words}` : ""}` : run.state;
+      return element("li", {}, element(
+        "button", { type: "button", "aria-current": String(run.id === this.open), onclick: () => this.choose(run.id) },
+        element("span", {}, run.name), element("span", { class: "score" }, run.best === undefined ? "" : score(run.best)),
+        element("span", { class: "faint" }, text),
+        element("span", { class: "faint" }, run.evaluations === undefined ? "" : `${run.evaluations} candidates`),
+      ));
+    });
+    byId("runs").replaceChildren(...(list.length ? list : [element("li", { class: "faint" }, "No search on this folder yet.")]));
+    this.drawSources();
+    if (this.open) this.refresh();
+    if (this.app.facts && this.versionOf(this.shownRun()) !== before) this.app.paint.setSource();
+    this.app.away?.sourcesChanged();
+  }
+
+  shownRun() { return byId("answer-source").value.split("#")[0]; }
+
+  drawSources() {
+    const select = byId("answer-source"), before = select.value;
+    const options = this.runs.filter((run) => run.evaluations).reverse().map((run) => element("option", { value: run.id }, `run ${run.name}`));
+    select.replaceChildren(element("option", { value: "live" }, "live answer"), ...options);
+    select.value = [...select.options].some((option) => option.value === before) ? before : "live";
+  }
+
+  choose(id) {
+    this.open = id;
+    this.setRuns(this.runs);
+  }
+
+  refresh() {
+    if (this.refreshing) return;
+    this.refreshing = attempt(async () => this.draw(await get(`/api/runs/${this.open}`)))().finally(() => { this.refreshing = null; });
+  }
+
+  act(action) {
+    return attempt(async () => this.setRuns((await post(`/api/runs/${this.open}`, { action })).runs))();
+  }
+
+  draw(run) {
+    const going = GOING.includes(run.state);
+    const box = byId("run");
+    box.hidden = false;
+    const parts = [element("h2", {}, `Run ${run.name}`)];
+    if (run.state === "failed") parts.push(element("pre", { tabindex: 0 }, run.words));
+    if (going && run.budget) {
+      const left = Math.max(0, run.budget - run.seconds);
+      parts.push(element("progress", { max: run.budget, value: Math.min(run.seconds, run.budget), "aria-label": "Time used" }));
+      parts.push(element("p", { class: "faint" }, run.words || `${left.toFixed(0)} s left`));
+    }
+    if (run.best !== undefined && run.best !== null) parts.push(this.scores(run));
+    const buttons = [];
+    if (going) buttons.push(element("button", { type: "button", onclick: () => this.act("stop") }, "Stop, and choose the best"));
+    if (run.state === "interrupted") buttons.push(element("button", { type: "button", onclick: () => this.act("resume") }, "Resume"));
+    if (run.best !== undefined && run.best !== null) buttons.push(element("button", { type: "button", onclick: () => this.show(run.id) }, "Show on the image"));
+    if (run.report) buttons.push(element("a", { href: `/api/runs/${run.id}/report`, target: "_blank", rel: "noopener", class: "button" }, "Report"));
+    parts.push(element("div", { class: "buttons" }, ...buttons));
+    if (run.curve?.length) {
+      parts.push(element("h2", {}, "Best score on the search images"), curve(run.curve, run.seconds));
+      parts.push(element("h2", {}, "Score and cost"), cloud(run.cloud));
+      parts.push(element("h2", {}, "Who proposed what"), this.proposers(run.proposers));
+      parts.push(element("details", {}, element("summary", {}, "Best program so far"), element("pre", { tabindex: 0 }, run.program)));
+    }
+    const opened = box.querySelector("details")?.open;
+    box.replaceChildren(...parts);
+    if (opened && box.querySelector("details")) box.querySelector("details").open = true;
+  }
+
+  scores(run) {
+    const name = SHAPES[run.metric] || run.metric;
+    const rows = [element("dt", {}, `${name} on the search images`), element("dd", {}, score(run.best))];
+    if (run.scores?.test !== undefined && run.scores.test !== null) {
+      rows.push(element("dt", {}, `${name} on ${run.splits.test} test images`), element("dd", {}, score(run.scores.test)));
+    } else if (run.scores) {
+      rows.push(element("dt", {}, `${name} expected on new images`), element("dd", {}, score(run.scores.selection)));
+    }
+    return element("dl", { class: "scores" }, ...rows);
+  }
+
+  proposers(rows) {
+    const head = ["", "candidates", "improved", "best"].map((name, i) => element("th", { class: i ? "number" : "", scope: "col" }, name));
+    const body = [...rows].sort((a, b) => b.improved - a.improved || b.best - a.best).map((row) => element(
+      "tr", {}, element("th", { scope: "row" }, PROPOSERS[row.name] || row.name),
+      ...[row.n, row.improved, score(row.best)].map((value) => element("td", { class: "number" }, String(value))),
+    ));
+    return element("table", {}, element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...body));
+  }
+
+  show(id) {
+    byId("answer-source").value = id;
+    this.app.showAnswer(true);
+    this.app.paint.setSource();
+  }
+}
