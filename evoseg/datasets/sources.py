@@ -19,7 +19,7 @@ from evoseg.datasets.card import DatasetCard
 from evoseg.datasets.documents import SHIFTS_FILE, read_points
 from evoseg.datasets.folder import Folder
 from evoseg.datasets.imageformat import size_text
-from evoseg.datasets.io.files import StoredMask, decode_mask, decode_picture, native, read_header
+from evoseg.datasets.io.files import FILLED, StoredMask, decode_mask, decode_picture, fill_unknown, native, read_header
 from evoseg.datasets.io.formats import channel_names, read_bytes
 from evoseg.datasets.maskrules import decide
 from evoseg.datasets.maskstats import MaskStats, mask_stats
@@ -52,6 +52,8 @@ class Part:
         What the file itself calls the channels; empty if it does not name each.
     pixel_size : str
         Of an image, as the file says it, in the form of `dataset.yaml`; "" if it does not.
+    unknown : bool array of shape (M, N) or None
+        Pixels of an image or plane that were NaN.
     """
 
     where: str
@@ -62,6 +64,7 @@ class Part:
     strokes: bool = False
     labels: tuple[str, ...] = ()
     pixel_size: str = ""
+    unknown: NDArray[np.bool_] | None = None
 
 
 class Source(Protocol):
@@ -199,6 +202,7 @@ class FolderSource:
             digest_of(data, reading),
             labels=found.labels,
             pixel_size=size_text(found.pixel_size_um),
+            unknown=found.unknown,
         )
 
     def _reading(self, part: str, stem: str = "") -> ReadOptions:
@@ -287,8 +291,10 @@ class ArraySource:
             return Part(where, values, (), (), meaning.signed(digest))
         if part in ("known", "points", "shift"):
             return Part(where, array, (), (), digest)
-        image = native(where, array if array.ndim == 3 else array[..., None])
-        return Part(where, np.ascontiguousarray(image), self.names(part, stem), (), digest)
+        image, unknown = fill_unknown(where, array if array.ndim == 3 else array[..., None])
+        image = np.ascontiguousarray(native(where, image))
+        notes = () if unknown is None else (FILLED,)
+        return Part(where, image, self.names(part, stem), notes, digest, unknown=unknown)
 
 
 _REMEDY = (
@@ -408,9 +414,13 @@ def _unequal(where: str, names: tuple[str, ...], other: str, others: tuple[str, 
 def known_of(parts: Mapping[str, Part]) -> NDArray[np.bool_] | None:
     """Return where the truth says anything, shape (M, N), None if everywhere.
 
-    That is where the known area is above 0, and a mask of whole numbers is not below 0. Parts agree in size.
+    That is where the known area is above 0, a mask of whole numbers is not below 0, and the image and its planes are
+    not NaN. Parts agree in size.
     """
     known: NDArray[np.bool_] | None = parts["known"].array > 0 if "known" in parts else None
+    for part in parts.values():
+        if part.unknown is not None:
+            known = ~part.unknown if known is None else known & ~part.unknown
     if "mask" in parts and parts["mask"].array.dtype.kind == "i":
         said = parts["mask"].array >= 0
         if not said.all():

@@ -34,7 +34,6 @@ from evoseg.datasets.io.files import (
     decode_picture,
     list_pages,
     read_header,
-    read_image,
     write_image,
     write_labels,
     write_mask,
@@ -70,6 +69,24 @@ _SOME_ROWS = 64
 logger = logging.getLogger(__name__)
 
 AnyRows = ArrayRows | TiffRows
+
+
+@dataclass(frozen=True, eq=False)
+class PartlyKnownRows(ArrayRows):
+    """An image in memory, and where, bool (M, N), it was NaN: there is nothing to be found."""
+
+    unknown: NDArray[np.bool_]
+
+
+def _found_in(rows: AnyRows, answer: NDArray[Any]) -> NDArray[Any]:
+    """Return an answer without what is at unknown pixels; points are rows and columns."""
+    if not isinstance(rows, PartlyKnownRows):
+        return answer
+    if answer.shape != rows.shape:
+        row, col = (np.clip(np.rint(answer[:, i]).astype(int), 0, rows.shape[i] - 1) for i in (0, 1))
+        return np.asarray(answer[~rows.unknown[row, col]])
+    return np.where(rows.unknown, answer.dtype.type(0), answer)
+
 
 STACKS = "stacks"
 """Folder in OUT of the results of all pages of a stack in one file."""
@@ -745,6 +762,7 @@ class _Work:
             nonlocal seconds
             start = perf_counter()
             answer, plane = self._run(pipeline, rows, target.stem)
+            answer = _found_in(rows, answer)
             seconds += perf_counter() - start
             if self._others is not None and _is_comparable(pipeline, self._others):
                 doubts.add(self._opinions(pipeline, answer, plane, rows))
@@ -773,7 +791,7 @@ class _Work:
         if plane is not None:
             opinions.add_plane(plane)
         for other in others.pipelines:
-            opinions.add(_run_whole_or_in_bands(other, rows))
+            opinions.add(_found_in(rows, _run_whole_or_in_bands(other, rows)))
         return opinions
 
 
@@ -954,14 +972,19 @@ def _pixel_size(path: Path, reading: ReadOptions) -> str:
 
 
 def _read(path: Path, reading: ReadOptions) -> AnyRows:
-    return TiffRows(path, reading) if is_huge(path, reading) else ArrayRows(read_image(path, reading))
+    return TiffRows(path, reading) if is_huge(path, reading) else _rows(path, read_bytes(path), reading)
 
 
 def _read_page(path: Path, reading: ReadOptions) -> AnyRows:
     """Return a page of a stack, whose bytes are kept for the next page."""
     with explain_errors(path):
         changed_ns = path.stat().st_mtime_ns
-    return ArrayRows(decode_picture(path, _stack_bytes(path, changed_ns), reading=reading).image)
+    return _rows(path, _stack_bytes(path, changed_ns), reading)
+
+
+def _rows(path: Path, data: bytes, reading: ReadOptions) -> ArrayRows:
+    found = decode_picture(path, data, reading=reading)
+    return ArrayRows(found.image) if found.unknown is None else PartlyKnownRows(found.image, found.unknown)
 
 
 @lru_cache(maxsize=1)
@@ -992,7 +1015,8 @@ def _assembled(source: FolderSource, stem: str, channels: tuple[str, ...]) -> Ar
     parts = {part: source.read(part, stem) for part in names}
     if faults := mismatches(source, stem, parts):
         raise DatasetError(faults[0])
-    return ArrayRows(assemble(stem, parts, channels).image)
+    sample = assemble(stem, parts, channels)
+    return ArrayRows(sample.image) if sample.known is None else PartlyKnownRows(sample.image, ~sample.known)
 
 
 def write_image_table(results: Sequence[Applied], path: Path) -> None:

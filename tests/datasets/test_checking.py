@@ -61,10 +61,10 @@ def test_every_fault_is_listed_at_once(tmp_path):
     put(masks / "s01.png", square()[:, :-1])
     (images / "s03.png").write_bytes(b"no image")
     put(images / "s04.tif", RNG.random(SHAPE, np.float32))
-    nan = RNG.random(SHAPE).astype(np.float32)
-    nan[2, 3] = np.nan
+    infinite = RNG.random(SHAPE).astype(np.float32)
+    infinite[2, 3] = np.inf
     (images / "s05.png").unlink()
-    put(images / "s05.tif", nan)
+    put(images / "s05.tif", infinite)
     put(images / "S06.png", square())
     put(masks / "lone.png", square())
     (images / "s07.gif").write_bytes(b"GIF89a")
@@ -81,7 +81,7 @@ def test_every_fault_is_listed_at_once(tmp_path):
         "masks/s01.png: mask is (23, 30) but s01.png is (23, 31)",
         "images/s03.png: not an image that can be read",
         "images/s04.tif: has the same name as s04.png",
-        "images/s05.tif: 1 NaN and 0 infinite",
+        "images/s05.tif: 0 NaN and 1 infinite",
         "case only from S06.png",
         "masks/lone.png: a mask without an image",
         "images/s07.gif: GIF files are not read",

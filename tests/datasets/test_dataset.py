@@ -288,11 +288,15 @@ def test_lists_of_arrays_are_numbered_or_named():
     assert Dataset.from_arrays(images, names=["x", "y"]).stems == ("x", "y")
 
 
-def test_float64_arrays_become_float32_and_nan_is_refused():
+def test_float64_arrays_become_float32_and_nan_is_not_known():
     values = RNG.random(SHAPE)
     assert Dataset.from_arrays([values]).load("000").image.dtype == np.float32
+    mask = values > 0.5
     values[0, 0] = np.nan
-    with pytest.raises(DatasetError, match="image '000': 1 NaN"):
+    sample = Dataset.from_arrays([values], [mask]).load("000")
+    assert np.isfinite(sample.image).all() and np.argwhere(~sample.known).tolist() == [[0, 0]]
+    values[0, 1] = np.inf
+    with pytest.raises(DatasetError, match="image '000': 0 NaN and 1 infinite"):
         Dataset.from_arrays([values])
 
 

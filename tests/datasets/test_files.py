@@ -15,6 +15,7 @@ from PIL import Image, ImageOps
 from evoseg.core.errors import DatasetError
 from evoseg.datasets.io.files import (
     decode_mask,
+    decode_picture,
     read_first_mask_values,
     read_header,
     read_image,
@@ -227,14 +228,37 @@ def test_a_jpeg_mask_is_read_at_half_of_its_highest_value(tmp_path):
     assert not read_mask(tmp_path / "flat.jpg").any()
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_values_that_are_no_numbers_are_counted_and_refused(tmp_path, bad):
+@pytest.mark.parametrize(("bad", "read"), [(np.nan, read_mask), (np.inf, read_image), (np.inf, read_mask)])
+def test_values_that_are_no_numbers_are_counted_and_refused(tmp_path, bad, read):
     values = FINE.copy()
     values[1, :3] = bad
     tifffile.imwrite(tmp_path / "a.tif", values)
-    for read in (read_image, read_mask):
-        with pytest.raises(DatasetError, match="3 NaN" if np.isnan(bad) else "3 infinite"):
-            read(tmp_path / "a.tif")
+    with pytest.raises(DatasetError, match="3 NaN" if np.isnan(bad) else "3 infinite"):
+        read(tmp_path / "a.tif")
+
+
+def test_nan_becomes_the_value_of_the_nearest_known_pixel(tmp_path):
+    values = np.repeat(np.arange(12, dtype=np.float32), 9).reshape(12, 9)
+    hole = np.dstack([values, values + 100])
+    hole[3:7, 2:6, 0] = hole[6, 7, 1] = np.nan
+    tifffile.imwrite(tmp_path / "a.tif", np.moveaxis(hole, -1, 0), photometric="minisblack", metadata={"axes": "CYX"})
+    found = decode_picture(tmp_path / "a.tif", (tmp_path / "a.tif").read_bytes())
+    expected = np.isnan(hole).any(axis=2)
+    np.testing.assert_array_equal(found.unknown, expected)
+    np.testing.assert_array_equal(found.image[~expected], hole[~expected])
+    known = np.argwhere(~expected)
+    for row, col in np.argwhere(expected):
+        distances = np.hypot(*(known - (row, col)).T)
+        nearest = known[distances < distances.min() + 0.1]
+        assert found.image[row, col, 0] in hole[tuple(nearest.T)][:, 0]
+    assert (found.image[..., 1] - found.image[..., 0] == 100).all()
+    assert found.notes == ("pixels that are NaN are filled from their neighbours, and never scored",)
+
+
+def test_an_image_of_nothing_but_nan_is_refused(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.full((5, 6), np.nan, np.float32))
+    with pytest.raises(DatasetError, match="every pixel is NaN"):
+        read_image(tmp_path / "a.tif")
 
 
 @pytest.mark.parametrize("ending", ["png", "jpg", "bmp", "tif"])

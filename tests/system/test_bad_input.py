@@ -47,9 +47,9 @@ def decompression_bomb(data: Path) -> None:
     (data / "images" / "nuclei_002.png").write_bytes(bomb + chunk(b"IEND", b""))
 
 
-def nan_tiff(data: Path) -> None:
+def infinite_tiff(data: Path) -> None:
     image = np.zeros((60, 84), np.float32)
-    image[3, 4] = np.nan
+    image[3, 4] = np.inf
     (data / "images" / "nuclei_002.png").unlink()
     tifffile.imwrite(data / "images" / "nuclei_002.tif", image)
 
@@ -62,7 +62,7 @@ FAULTS: dict[Callable[[Path], None], tuple[str, str]] = {
     all_masks_empty: ("", "masks are empty"),
     truncated_png: ("nuclei_002.png", ""),
     decompression_bomb: ("nuclei_002.png", "pixels"),
-    nan_tiff: ("nuclei_002.tif", "NaN"),
+    infinite_tiff: ("nuclei_002.tif", "infinite"),
 }
 
 

@@ -131,7 +131,7 @@ def plant_in_images(p: Planted) -> Iterator[str]:
     put(image, np.dstack([p.gray()] * 4))
     yield f"images/{image.name}: transparency varies"
     image = p.tiff()
-    tifffile.imwrite(image, np.where(p.gray() > 250, np.nan, 1).astype(np.float32))
+    tifffile.imwrite(image, np.where(p.gray() > 250, np.inf, 1).astype(np.float32))
     yield f"images/{image.name}: "
     image = p.tiff()
     tifffile.imwrite(image, p.gray().astype(np.int32) + 2**24)

@@ -344,3 +344,13 @@ def test_keeping_folders_apart_is_advised_only_where_names_clash_across_folders(
     assert "--recursive" not in str(within.value)
     with pytest.raises(EvosegError, match="keep the folders apart with --recursive"):
         evoseg.apply(gray, [tmp_path / "two", tmp_path / "three"], tmp_path / "out")
+
+
+def test_nothing_is_found_where_an_image_is_not_known(command, gray, tmp_path):
+    image = (scene(5) / 255).astype(np.float32)
+    image[8:14] = np.nan  # the square's upper rows, the lower of which are filled with what is below them
+    tifffile.imwrite(tmp_path / "a.tif", image)
+    assert command("apply", gray, tmp_path / "a.tif", "--out", tmp_path / "out").code == 0
+    expected = np.nan_to_num(image) > 0.5
+    assert expected.any()
+    np.testing.assert_array_equal(read_mask(tmp_path / "out" / "masks" / "a.png"), expected)

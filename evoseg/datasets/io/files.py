@@ -30,6 +30,8 @@ from evoseg.datasets.io.formats import (
 )
 from evoseg.datasets.reading import ALL_PAGES, DEFAULT_OPTIONS, ReadOptions, channel_indices, name_channels
 
+FILLED = "pixels that are NaN are filled from their neighbours, and never scored"
+"""Note about an image in which there were such pixels."""
 _EXACT = 2**24
 """Whole numbers up to here are exact in float32."""
 
@@ -63,6 +65,8 @@ class Picture:
         What the file itself calls the channels; empty if it does not name each.
     pixel_size_um : (float, float) or None, µm
         Height and width of a pixel; None if the file does not say it.
+    unknown : bool array of shape (M, N) or None
+        Pixels that were NaN in some channel, which `fill_unknown` has filled; None if there are none.
     """
 
     image: NDArray[Any]
@@ -70,13 +74,15 @@ class Picture:
     notes: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     pixel_size_um: tuple[float, float] | None = None
+    unknown: NDArray[np.bool_] | None = None
 
 
 def read_image(path: str | Path, reading: ReadOptions = DEFAULT_OPTIONS) -> NDArray[Any]:
     """Read an image with its native values.
 
     8-bit, 16-bit and 32-bit float samples are kept. Other integers and doubles become float32, integers only where
-    that is exact; 1-bit images become 0 and 255; a palette becomes its colours. A picture that says how viewers are to
+    that is exact; 1-bit images become 0 and 255; a palette becomes its colours; NaN becomes the value of the nearest
+    pixel that is known. A picture that says how viewers are to
     turn it (EXIF, or TIFF's own entry) is turned, and so is a mask: all arrays are upright.
 
     Parameters
@@ -93,7 +99,7 @@ def read_image(path: str | Path, reading: ReadOptions = DEFAULT_OPTIONS) -> NDAr
     ------
     DatasetError
         If the file is missing, empty, damaged, too large, of a format that is not read or against its ending; if it
-        holds several pages of which none is named, NaN, infinite values or transparency that varies.
+        holds several pages of which none is named, infinite values, nothing but NaN, or transparency that varies.
     """
     path = Path(path)
     return decode_picture(path, read_bytes(path), reading=reading).image
@@ -189,6 +195,7 @@ def decode_picture(path: Path, data: bytes, limits: Limits = LIMITS, reading: Re
         pixels = found.colours[pixels[..., 0]]
     if reading.channel:
         pixels = pixels[..., indices]
+    pixels, unknown = fill_unknown(path, pixels)
     pixels = native(path, pixels)
     if head.white_is_zero and pixels.dtype != np.float32:
         pixels = np.iinfo(pixels.dtype).max - pixels
@@ -199,7 +206,9 @@ def decode_picture(path: Path, data: bytes, limits: Limits = LIMITS, reading: Re
     size = head.pixel_size_um
     if size is not None and turn in _TURNED_ASIDE:
         size = size[::-1]
-    return Picture(upright(pixels, turn), names, notes, labels, size)
+    if unknown is not None:
+        notes, unknown = (*notes, FILLED), upright(unknown, turn)
+    return Picture(upright(pixels, turn), names, notes, labels, size, unknown)
 
 
 @dataclass(frozen=True)
@@ -365,6 +374,41 @@ def native(path: Path | str, pixels: NDArray[Any]) -> NDArray[Any]:
             "Rescale the image to 16 bits."
         )
     return pixels.astype(target, copy=False)
+
+
+def fill_unknown(path: Path | str, pixels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    """Fill pixels that are NaN with the values of the nearest pixel that is known.
+
+    Parameters
+    ----------
+    path : path
+        For messages.
+    pixels : array of shape (M, N, C)
+
+    Returns
+    -------
+    filled : array of shape (M, N, C)
+    unknown : bool array of shape (M, N) or None
+        Where some channel was NaN; None if nowhere.
+
+    Raises
+    ------
+    DatasetError
+        If no pixel is known.
+    """
+    unknown = np.isnan(pixels).any(axis=2) if pixels.dtype.kind == "f" else np.zeros((1, 1), bool)
+    if not unknown.any():
+        return pixels, None
+    if unknown.all():
+        raise DatasetError(f"{path}: every pixel is NaN in some channel. Export it again, or remove it.")
+    import cv2
+
+    # Each pixel that is known has a number, and each other one that of the nearest.
+    numbers = cv2.distanceTransformWithLabels(unknown.view(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)[1]
+    known = np.flatnonzero(~unknown)
+    owner = np.zeros(int(numbers.max()) + 1, np.intp)
+    owner[numbers.ravel()[known]] = known
+    return pixels.reshape(-1, pixels.shape[2])[owner[numbers.ravel()]].reshape(pixels.shape), unknown
 
 
 def _check_finite(path: Path | str, values: NDArray[Any]) -> None:
