@@ -123,7 +123,7 @@ def search_framed(data: Data, framing: Framing | None, options: SearchOptions) -
         raise SeveralClassesError(dataset)
     log_warnings(dataset)
     with open_executor(settings.executor) as make_executor:
-        plan = plan_run(settings, dataset)
+        plan = plan_run(settings, dataset, allow_code=options.flat["allow_code"])
         folder = plan.begin(options.flat["out"], overwrite=options.flat["overwrite"], drawn=options.report, log=log)
         session = Session(plan, folder, clock, make_executor=make_executor, agent=agent, progress=options.progress)
         with RunLock(folder.path) as lock:
@@ -135,8 +135,8 @@ def search_framed(data: Data, framing: Framing | None, options: SearchOptions) -
                 raise
 
 
-def plan_run(settings: RunSettings, dataset: Dataset) -> Plan:
-    """Decide what is open, and ask the library.
+def plan_run(settings: RunSettings, dataset: Dataset, *, allow_code: bool = False) -> Plan:
+    """Decide what is open, and ask the library; `allow_code` is for the Python operators of what that offers.
 
     Raises
     ------
@@ -152,7 +152,7 @@ def plan_run(settings: RunSettings, dataset: Dataset) -> Plan:
     for pipeline in () if kind.own else settings.start:
         check_channels(pipeline, len(dataset.channels), f"{dataset.title}, with a pipeline to start from")
     splits = split_to_search(dataset)
-    settings = find_warm_start(settings, dataset, splits)
+    settings = find_warm_start(settings, dataset, splits, allow_code=allow_code)
     settings = settings.with_code_of(offer.program for offer in settings.offers)
     if not choice.certain:
         logger.warning("the task is assumed to be %s, because %s; choose another with --task", choice.task, choice.why)
@@ -185,6 +185,7 @@ def resume(
     workers: int | str | None = None,
     task: str | Path | None = None,
     report: bool = True,
+    allow_code: bool = False,
     progress: ProgressCallback | None = None,
 ) -> SearchResult:
     """Go on with a run that was interrupted or killed, to the result that it would have had undisturbed.
@@ -205,6 +206,8 @@ def resume(
         The Python file of your own task, if the run has one: only files that you name are run.
     report : bool
         Whether to draw the report and the pictures.
+    allow_code : bool
+        Whether Python operators of the run may run that are neither from a search of yours nor allowed before.
     progress : callable, optional
         Called with a `Status` after each generation.
 
@@ -225,7 +228,7 @@ def resume(
         remove_scratch(lock.previous_owner)
         if read_run(folder.path).finished:
             return _add_to_library(folder)
-        settings = restore_settings(record, task, workers)
+        settings = restore_settings(record, task, workers, allow_code=allow_code)
         agent = open_agent(settings)
         clock = RecordedClock(settings.search_settings().budget, RESERVE_S)
         plan = restore_plan(record, data, settings)
@@ -274,6 +277,7 @@ def replay(
     *,
     workers: int | str | None = None,
     task: str | Path | None = None,
+    allow_code: bool = False,
     progress: ProgressCallback | None = None,
 ) -> Replay:
     """Search again as a run did, evaluate all candidates anew, and compare with the journal bit for bit.
@@ -282,7 +286,7 @@ def replay(
 
     Parameters
     ----------
-    run, data, workers, task, progress
+    run, data, workers, task, allow_code, progress
         As of `resume`.
 
     Raises
@@ -295,7 +299,7 @@ def replay(
     """
     folder = find_run_folder(run)
     record = read_run(folder.path)
-    settings = restore_settings(record, task, workers)
+    settings = restore_settings(record, task, workers, allow_code=allow_code)
     plan = restore_plan(record, data, settings)
     clock = RecordedClock(settings.search_settings().budget, RESERVE_S)
     with open_executor(settings.executor) as make_executor:
@@ -304,7 +308,9 @@ def replay(
         )
 
 
-def restore_settings(record: RunRecord, task: str | Path | None, workers: int | str | None) -> RunSettings:
+def restore_settings(
+    record: RunRecord, task: str | Path | None, workers: int | str | None, *, allow_code: bool
+) -> RunSettings:
     """Return the settings of a run, once it is sure that operators do the same as then.
 
     Raises
@@ -313,7 +319,7 @@ def restore_settings(record: RunRecord, task: str | Path | None, workers: int | 
         If they have changed.
     """
     refuse_other_operators(record)
-    return with_workers(read_settings(record, task), workers)
+    return with_workers(read_settings(record, task, allow_code=allow_code), workers)
 
 
 def restore_plan(record: RunRecord, data: Data | None, settings: RunSettings) -> Plan:

@@ -105,7 +105,8 @@ def search_classes_framed(data: Data, framing: Framing | None, options: SearchOp
         )
     open_agent(shared)  # a model or a cluster that cannot be used leaves no files
     with open_executor(shared.executor):
-        _begin(folder, dataset, parts, shared, overwrite=overwrite, log=None if framing is None else framing.log)
+        log, allow_code = None if framing is None else framing.log, options.flat["allow_code"]
+        _begin(folder, dataset, parts, shared, overwrite=overwrite, allow_code=allow_code, log=log)
     logger.warning(
         "a pipeline for each of %d classes, with equal shares of the budget: %s", len(parts), ", ".join(parts)
     )
@@ -119,6 +120,7 @@ def resume_classes(
     *,
     workers: int | str | None = None,
     report: bool = True,
+    allow_code: bool = False,
     progress: ProgressCallback | None = None,
 ) -> MulticlassResult:
     """Go on with a search for several classes that was interrupted or killed.
@@ -127,7 +129,7 @@ def resume_classes(
     ----------
     folder : path
         That holds classes.json.
-    data, workers, report, progress
+    data, workers, report, allow_code, progress
         As of `evoseg.resume`.
 
     Raises
@@ -143,7 +145,8 @@ def resume_classes(
         raise FilesError(f"{path / CLASSES}: does not name the dataset of the search ({error}).") from error
     if where is None:
         raise DatasetError(f"{path}: its images were arrays; pass them again, with evoseg.resume_classes.")
-    return _continue(path, open_data(where, reading), workers=workers, report=report, progress=progress)
+    how = {"workers": workers, "report": report, "allow_code": allow_code, "progress": progress}
+    return _continue(path, open_data(where, reading), **how)
 
 
 def _open_classes(dataset: Dataset) -> dict[str, Dataset]:
@@ -177,6 +180,7 @@ def _begin(
     shared: RunSettings,
     *,
     overwrite: bool,
+    allow_code: bool,
     log: MemoryCallLog | None,
 ) -> None:
     """Put a run of each class on record, or none; calls of a model before the search belong to the first.
@@ -184,7 +188,7 @@ def _begin(
     The document comes first: after a kill, it is known what the folder is, and `_finish_class` begins runs that are
     missing.
     """
-    plans = {name: plan_run(shared, part) for name, part in parts.items()}
+    plans = {name: plan_run(shared, part, allow_code=allow_code) for name, part in parts.items()}
     if (folder / CLASSES).exists():
         delete(folder)  # whole, so that no run of this search ever lies beside one of an earlier search
     make_folder(folder)
@@ -270,7 +274,7 @@ def _finish_class(
     """Return what the run of one class found, searching for the rest of its budget if there is some left."""
     path = folder / name
     if not (path / DATABASE).is_file():
-        _begin_late(folder, of_class(dataset, value), name)
+        _begin_late(folder, of_class(dataset, value), name, allow_code=how.get("allow_code", False))
     record = read_run(path)
     result = read_result(path) if record.finished else None
     if result is not None:
@@ -290,7 +294,7 @@ def _finish_class(
     return found
 
 
-def _begin_late(folder: Path, part: Dataset, name: str) -> None:
+def _begin_late(folder: Path, part: Dataset, name: str, *, allow_code: bool) -> None:
     """Put the run of one class on record as those of the others are: a kill came before it was, or it was deleted.
 
     Raises
@@ -304,5 +308,6 @@ def _begin_late(folder: Path, part: Dataset, name: str) -> None:
             f"{folder}: none of its runs had begun when the search was killed, so there is nothing to resume. Search "
             "again with --overwrite (out=evoseg.Output(folder, overwrite=True))."
         )
-    shared = read_settings(read_run(others[0].parent))
-    plan_run(replace(shared, offers=(), barred={}), part).begin(folder / name, overwrite=True)
+    shared = read_settings(read_run(others[0].parent), allow_code=allow_code)
+    plan = plan_run(replace(shared, offers=(), barred={}), part, allow_code=allow_code)
+    plan.begin(folder / name, overwrite=True)

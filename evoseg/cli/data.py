@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from evoseg.cli.shared import AXES, BASE_URL, CHANNEL, JSON, LIBRARY, PAGE, ROLES, SERIES, USD, chosen
+from evoseg.cli.shared import ALLOW_CODE, AXES, BASE_URL, CHANNEL, JSON, LIBRARY, PAGE, ROLES, SERIES, USD, chosen
 
 _DATASET = typer.Argument(metavar="DATASET", help="Folder with images/ and masks/.")
 
@@ -87,6 +87,7 @@ def critique(
     ] = None,
     llm_usd: Annotated[float, USD] = 2.0,
     roles: Annotated[Path | None, ROLES] = None,
+    allow_code: Annotated[bool, ALLOW_CODE] = False,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Ask a language model what a pipeline gets wrong.
@@ -100,7 +101,8 @@ def critique(
     from evoseg.runs.opening import open_data
     from evoseg.runs.pipeline_files import read_filters, reading_of
 
-    program, data = read_filters(pipeline), open_data(dataset, reading_of(pipeline))
+    program = read_filters(pipeline, allow_code=allow_code)
+    data = open_data(dataset, reading_of(pipeline))
     document = criticised(program, data, agent, metric, base_url=base_url, llm_usd=llm_usd, roles=roles)
     print(json.dumps(document, indent=1) if as_json else critique_text(document))
 

@@ -52,6 +52,7 @@ def show_task(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out if it exists.")] = False,
     url: Annotated[str, LIBRARY] = "default",
+    allow_code: Annotated[bool, ALLOW_CODE] = False,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Show a solved task: its data card, statistics and pipelines; with --json, also its vectors."""
@@ -63,7 +64,7 @@ def show_task(
     from evoseg.runs.run_folder import refuse_existing
 
     refuse_existing([out] if out else [], overwrite=overwrite)
-    with open_library(url) as shelf:
+    with open_library(url, allow_code=allow_code) as shelf:
         found = shelf.find(task)
     print(
         json.dumps({"id": found.id} | task_document(found), indent=1)
@@ -108,6 +109,7 @@ def remove_task(task: Annotated[str, _TASK], url: Annotated[str, LIBRARY] = "def
 def merge_library(
     other: Annotated[str, typer.Argument(metavar="OTHER", help="Another library: a file or a postgresql:// URL.")],
     url: Annotated[str, LIBRARY] = "default",
+    allow_code: Annotated[bool, ALLOW_CODE] = False,
 ) -> None:
     """Copy another library's tasks and transfer results into this one.
 
@@ -118,7 +120,7 @@ def merge_library(
 
     if "://" not in other and not Path(other).is_file():
         raise FilesError(f"{other}: no such file, so there is no library.")
-    with open_library(url) as shelf, open_library(other) as source:
+    with open_library(url) as shelf, open_library(other, allow_code=allow_code) as source:
         tasks, rows = shelf.merge(source)
         there = source.counts()
     print(_counted(tasks, "task", "added", there[0] - tasks))
@@ -133,13 +135,14 @@ def export_tasks(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
     url: Annotated[str, LIBRARY] = "default",
+    allow_code: Annotated[bool, ALLOW_CODE] = False,
 ) -> None:
     """Write your own tasks as YAML files that others can add; they contain pipelines and figures, but no images."""
     from evoseg.library.collection import open_library
     from evoseg.library.task_files import write_task
     from evoseg.runs.run_folder import make_folder, refuse_existing
 
-    with open_library(url) as shelf:
+    with open_library(url, allow_code=allow_code) as shelf:
         tasks = [shelf.find(name) for name in task] if task else shelf.own()
     paths = _paths(folder, tasks)
     make_folder(folder)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evoseg.cli.shared import JSON, parse_workers
+from evoseg.cli.shared import ALLOW_CODE, JSON, parse_workers
 
 if TYPE_CHECKING:
     from evoseg.report.results import MulticlassResult, SearchResult
@@ -82,6 +82,7 @@ def show_run(
         typer.Option(metavar="FILE", help="With --conversation: write it to FILE, with pictures.", show_default=False),
     ] = None,
     overwrite: Annotated[bool, _OVERWRITE] = False,
+    allow_code: Annotated[bool, ALLOW_CODE] = False,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Show a run: its state, its settings and its result.
@@ -96,10 +97,12 @@ def show_run(
     from evoseg.report.conversation import conversation_text, read_conversation, write_conversation
     from evoseg.report.results import SearchResult
     from evoseg.runs import stored
+    from evoseg.runs.code_files import load_codes
 
     if html is not None and (as_json or not conversation):
         raise SettingsError("--html writes the conversation with a language model: add --conversation, without --json.")
     found = stored.open_run(run)
+    load_codes("", found.folder.path, allow_code=allow_code)
     if html is not None:
         print(write_conversation(run, html.expanduser(), overwrite=overwrite))
         return
@@ -220,6 +223,7 @@ def show_tree(
     ] = False,
     dataset: Annotated[Path | None, _DATASET] = None,
     overwrite: Annotated[bool, _OVERWRITE] = False,
+    allow_code: Annotated[bool, ALLOW_CODE] = False,
 ) -> None:
     """Show how a run's pipeline came about: its ancestors, who proposed them, what changed, and what that gained.
 
@@ -227,7 +231,10 @@ def show_tree(
     those that were made from nothing. The page draws all candidates, and what the turning points mark in an image.
     """
     from evoseg.report.tree import read_ancestry, tree_text, write_tree
+    from evoseg.runs.code_files import load_codes
+    from evoseg.runs.run_folder import find_run_folder
 
+    load_codes("", find_run_folder(run.partition("#")[0]).path, allow_code=allow_code)
     ancestry = read_ancestry(run, everything=everything)
     if html is None:
         print(tree_text(ancestry))
@@ -272,6 +279,7 @@ def resume_run(
     executor: Annotated[str | None, _EXECUTOR] = None,
     dataset: Annotated[Path | None, _DATASET] = None,
     task: Annotated[Path | None, _TASK] = None,
+    allow_code: Annotated[bool, ALLOW_CODE] = False,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Continue a run that was interrupted or killed.
@@ -287,16 +295,17 @@ def resume_run(
     from evoseg.inference.multiclass import find_classes_file
 
     found: SearchResult | MulticlassResult
-    classes = find_classes_file(run)
+    classes, processes = find_classes_file(run), parse_workers(workers, executor)
     with show_progress() as watch:
         if classes is None:
-            found = resume(run, dataset, workers=parse_workers(workers, executor), task=task, progress=watch)
+            found = resume(run, dataset, workers=processes, task=task, allow_code=allow_code, progress=watch)
         elif task is not None:
             raise SettingsError(
                 f"{run}: is a search for several classes, which has no task of your own. Leave out --task."
             )
         else:
-            found = resume_classes(classes.parent, dataset, workers=parse_workers(workers, executor), progress=watch)
+            folder = classes.parent
+            found = resume_classes(folder, dataset, workers=processes, allow_code=allow_code, progress=watch)
     report(found, as_json=as_json)
     raise typer.Exit(exit_code(found, None))
 
@@ -308,6 +317,7 @@ def replay_run(
     executor: Annotated[str | None, _EXECUTOR] = None,
     dataset: Annotated[Path | None, _DATASET] = None,
     task: Annotated[Path | None, _TASK] = None,
+    allow_code: Annotated[bool, ALLOW_CODE] = False,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Evaluate all candidates of a run again, and compare the results bit by bit.
@@ -329,7 +339,8 @@ def replay_run(
             told = monotonic()
             print(f"{progress.evaluations} evaluations compared, all as recorded", file=sys.stderr, flush=True)
 
-    found = replay(run, dataset, workers=parse_workers(workers, executor), task=task, progress=tell)
+    processes = parse_workers(workers, executor)
+    found = replay(run, dataset, workers=processes, task=task, allow_code=allow_code, progress=tell)
     if as_json:
         print(json.dumps(found.as_json(), indent=1))
     elif found.difference is None:

@@ -80,6 +80,7 @@ def report(
             show_default=False,
         ),
     ] = None,
+    allow_code: Annotated[bool, ALLOW_CODE] = False,
 ) -> None:
     """Write the report of a search again.
 
@@ -88,7 +89,7 @@ def report(
     """
     from evoseg.report.page import write_report
 
-    print(write_report(run, dataset, out, overwrite=overwrite, task=task))
+    print(write_report(run, dataset, out, overwrite=overwrite, task=task, allow_code=allow_code))
 
 
 operators = typer.Typer(

@@ -1,6 +1,7 @@
 """All solved tasks together: those bundled with evoseg, and the user's or the lab's own tasks in a database."""
 
 import json
+import logging
 import shutil
 from collections import defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
@@ -29,9 +30,12 @@ from evoseg.library.task_files import (
     read_transfers,
     task_document,
 )
+from evoseg.runs.code_files import ConsentError
 from evoseg.runs.database import StoreError
 from evoseg.runs.options import DEFAULT, NONE
 from evoseg.runs.run_folder import home
+
+logger = logging.getLogger(__name__)
 
 SHRINK = 2.0
 """Targets that a pipeline must have been tried on for its popularity to count half."""
@@ -117,6 +121,9 @@ class Library:
         A SQLite file, or the URL of a PostgreSQL database.
     wait_s : float, s
         How long to wait for another process that is writing.
+    allow_code : bool
+        Whether Python operators of its tasks may run, should they neither be from a search of this user nor be allowed
+        before.
 
     Raises
     ------
@@ -124,8 +131,10 @@ class Library:
         If the database cannot be used.
     """
 
-    def __init__(self, where: Path | str, wait_s: float = WAIT_S) -> None:
+    def __init__(self, where: Path | str, wait_s: float = WAIT_S, *, allow_code: bool = False) -> None:
         self._store = LibraryStore(where, wait_s)
+        self._allow_code = allow_code
+        self._left_out: set[str] = set()
         self._bundled = {task.id: task for task in _with_own_vectors(bundled_tasks())}
         self._numbered = dict(enumerate(self._bundled.values(), -len(self._bundled)))
         self._indices: dict[tuple[str, Kind], VectorIndex] = {}
@@ -172,10 +181,21 @@ class Library:
         return len(self._bundled) + self._store.count()[0]
 
     def tasks(self, ids: Iterable[str]) -> dict[str, SolvedTask]:
-        """Return tasks by id; those that are not there are left out."""
+        """Return tasks by id; those that are not there are left out, and those with code that is not allowed."""
         wanted = list(dict.fromkeys(ids))
-        missing = [i for i in wanted if i not in self._bundled and i not in self._read]
-        self._read |= {i: self._task(text) for i, text in self._store.documents(missing).items()}
+        missing = [i for i in wanted if i not in self._bundled and i not in self._read and i not in self._left_out]
+        for i, text in self._store.documents(missing).items():
+            try:
+                self._read[i] = self._task(text)
+            except ConsentError:
+                self._left_out.add(i)
+                logger.warning(
+                    "the solved task %s is left out, since it has Python code that is not from a search of yours. To "
+                    "read it, and to allow it: evoseg library show %s --library %s",
+                    i,
+                    i,
+                    self._store.shown,
+                )
         return {i: task for i in wanted if (task := self._bundled.get(i) or self._read.get(i)) is not None}
 
     def find(self, name: str) -> SolvedTask:
@@ -185,6 +205,8 @@ class Library:
         ------
         SettingsError
             If there is none, or there are several.
+        ConsentError
+            If it has Python code that is not allowed.
         """
         entries = self.list_tasks()
         exact = [i for i, known, _, _ in entries if name in (i, known)]
@@ -195,7 +217,8 @@ class Library:
             rows = [(i, origin, added) for i, _, origin, added in entries if i in found]
             listed = ", ".join(f"{i} ({origin_words(origin, added)})" for i, origin, added in rows[:5])
             raise SettingsError(f"{len(found)} tasks are called {name}; name one by its id: {listed}.")
-        return self.tasks(found)[found[0]]
+        stored = self._store.documents(found)
+        return self._task(stored[found[0]]) if stored else self._bundled[found[0]]
 
     def add(self, tasks: Sequence[SolvedTask], origin: str = "") -> list[str]:
         """Add tasks; return the ids of those that are new. Tasks that are there already, or bundled, do not change."""
@@ -232,7 +255,7 @@ class Library:
         other._store.verify()
         names = other._store.names()
         documents = other._store.documents()
-        rows = [_row(other._task(documents[i]), origin or other._store.where) for i, _, origin, _ in names]
+        rows = [_row(other._task(documents[i]), origin or other._store.shown) for i, _, origin, _ in names]
         added = self._store.add([row for row in rows if row.id not in self._bundled])
         self._forget()
         return len(added), self.add_transfer_results(
@@ -240,8 +263,8 @@ class Library:
         )
 
     def own(self) -> list[SolvedTask]:
-        """Return the user's own tasks, oldest first."""
-        return [self._task(text) for text in self._store.documents().values()]
+        """Return the user's own tasks, oldest first; those with code that is not allowed are left out."""
+        return list(self.tasks(i for i, *_ in self._store.names()).values())
 
     def add_transfer_results(self, rows: Iterable[TransferResult]) -> int:
         """Add what stored pipelines scored on other tasks; return how many rows were new."""
@@ -318,10 +341,10 @@ class Library:
             If it cannot be read.
         """
         try:
-            return parse_task(json.loads(document))
+            return parse_task(json.loads(document), allow_code=self._allow_code)
         except (ValueError, RecursionError) as error:
             said = str(error) if isinstance(error, TaskError) else type(error).__name__
-            raise StoreError(f"{self._store.where}: damaged (a stored task cannot be read: {said}).") from error
+            raise StoreError(f"{self._store.shown}: damaged (a stored task cannot be read: {said}).") from error
 
     def _index(self, descriptor: str, kind: Kind) -> VectorIndex:
         """Return the index of one descriptor of all tasks of a kind; numbers of bundled tasks are negative."""
@@ -468,7 +491,7 @@ def image_folders(tasks: Iterable[str]) -> dict[str, Path]:
     return found
 
 
-def open_library(choice: str = DEFAULT, wait_s: float = WAIT_S) -> Library:
+def open_library(choice: str = DEFAULT, wait_s: float = WAIT_S, *, allow_code: bool = False) -> Library:
     """Open a library.
 
     Parameters
@@ -477,6 +500,8 @@ def open_library(choice: str = DEFAULT, wait_s: float = WAIT_S) -> Library:
         "default" for $EVOSEG_HOME/library.db, a SQLite file, or the URL of a PostgreSQL database.
     wait_s : float, s
         How long to wait for another process that is writing.
+    allow_code : bool
+        As of `Library`.
 
     Raises
     ------
@@ -488,7 +513,7 @@ def open_library(choice: str = DEFAULT, wait_s: float = WAIT_S) -> Library:
     where = locate_library(choice)
     if isinstance(where, Path) and where.suffix != ".db" and not where.is_file():
         raise SettingsError(f"library is '{choice}'; it must be a file ending in .db, a postgresql:// URL, or 'none'.")
-    return Library(where, wait_s)
+    return Library(where, wait_s, allow_code=allow_code)
 
 
 def locate_library(choice: str) -> Path | str:

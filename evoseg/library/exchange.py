@@ -29,6 +29,7 @@ from evoseg.library.task import METRICS, ROLES, TASKS, Card, SolvedTask, StoredP
 from evoseg.library.task_files import MAX_MACROS, MAX_TEXT, TransferResult, parse_task, task_document
 from evoseg.operators import registry
 from evoseg.pipeline import Pipeline
+from evoseg.runs.code_files import ConsentError
 from evoseg.runs.database import StoreError
 from evoseg.runs.opening import dataset_name
 from evoseg.runs.options import DEFAULT, NONE
@@ -124,7 +125,7 @@ class Pending:
         return record.id != self.run or record.finished is not None
 
 
-def find_warm_start(asked: RunSettings, dataset: Dataset, splits: Splits) -> RunSettings:
+def find_warm_start(asked: RunSettings, dataset: Dataset, splits: Splits, *, allow_code: bool = False) -> RunSettings:
     """Return the settings of a search with the programs that the library offers.
 
     Tasks are compared by their statistics only: networks that embed images would take seconds of the search, and most
@@ -141,7 +142,7 @@ def find_warm_start(asked: RunSettings, dataset: Dataset, splits: Splits) -> Run
         logger.warning("libraries hold no solved tasks of %s, so this search starts cold", asked.task)
         return asked
     add_pending(asked.library)
-    with closing(open_library(asked.library)) as library:
+    with closing(open_library(asked.library, allow_code=allow_code)) as library:
         found = retrieve(
             library,
             describe(dataset, splits.search),
@@ -343,7 +344,7 @@ def _read(path: Path) -> Pending | None:
         )
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ConsentError, OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise FilesError(
             f"{path}: cannot be read ({error}), so a solved task is not added to the library. Delete this file, and "
             "search again to solve the task anew."

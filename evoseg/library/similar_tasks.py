@@ -207,7 +207,9 @@ def _find_alike(
     on_same_images: dict[tuple[str, ...], list[SolvedTask]] = {}
     barred = {}
     for i in ranked:
-        task = library.tasks([i])[i]
+        task = library.tasks([i]).get(i)
+        if task is None:
+            continue
         images = task.hashes or (i,)
         if len(on_same_images) == k and images not in on_same_images:
             break

@@ -262,7 +262,7 @@ class LibraryStore:
             if connection.dialect.name != "sqlite":
                 return
             if (wrong := connection.execute(text("PRAGMA quick_check(1)")).scalar_one()) != "ok":
-                raise StoreError(f"{self._shown}: {_advice(str(wrong).splitlines()[0], self._wait_s)}")
+                raise StoreError(f"{self.shown}: {_advice(str(wrong).splitlines()[0], self._wait_s)}")
 
     def count(self) -> tuple[int, int]:
         """Return how many tasks and how many transfer results there are."""
@@ -284,7 +284,7 @@ class LibraryStore:
             there = _version(connection)
             if there > len(MIGRATIONS):
                 raise StoreError(
-                    f"{self._shown}: has version {there}, and this evoseg knows {len(MIGRATIONS)}. Use a later evoseg."
+                    f"{self.shown}: has version {there}, and this evoseg knows {len(MIGRATIONS)}. Use a later evoseg."
                 )
             for migration in MIGRATIONS[there:]:
                 migration(connection)
@@ -299,12 +299,12 @@ class LibraryStore:
         if application == 0 and empty:
             connection.execute(text(f"PRAGMA application_id = {APPLICATION}"))
         elif application != APPLICATION:
-            raise StoreError(f"{self._shown}: damaged, or not a library of evoseg.")
+            raise StoreError(f"{self.shown}: damaged, or not a library of evoseg.")
 
     def _check_schema(self, connection: Connection) -> None:
         """Refuse a SQLite file whose tables are not what a library's are, before anything is read from them."""
         if connection.dialect.name == "sqlite" and (wrong := check_schema(connection, list(_METADATA.tables.values()))):
-            raise StoreError(f"{self._shown}: damaged, or not a library of evoseg ({wrong}).")
+            raise StoreError(f"{self.shown}: damaged, or not a library of evoseg ({wrong}).")
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
@@ -332,14 +332,14 @@ class LibraryStore:
             yield
         except SQLAlchemyError as error:
             message = str(getattr(error, "orig", None) or error).splitlines()[0]
-            raise StoreError(f"{self._shown}: {_advice(message, self._wait_s)}") from error
+            raise StoreError(f"{self.shown}: {_advice(message, self._wait_s)}") from error
         except StoreError:
             raise
         except (TypeError, ValueError) as error:
-            raise StoreError(f"{self._shown}: {_advice(str(error), self._wait_s)}") from error
+            raise StoreError(f"{self.shown}: {_advice(str(error), self._wait_s)}") from error
 
     @property
-    def _shown(self) -> str:
+    def shown(self) -> str:
         """Where the library is, without a password."""
         return self._engine.url.render_as_string(hide_password=True) if "://" in self.where else self.where
 

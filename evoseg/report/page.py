@@ -227,6 +227,7 @@ def write_report(
     *,
     overwrite: bool = False,
     task: str | Path | None = None,
+    allow_code: bool = False,
 ) -> Path:
     """Write the report of a run anew and return its path.
 
@@ -242,21 +243,24 @@ def write_report(
         Whether `out` may exist.
     task : path, optional
         The file of a task of your own, if the run has one.
+    allow_code : bool
+        Whether Python operators of the run may run that are neither from a search of yours nor allowed before.
 
     Raises
     ------
     EvosegError
         If there is no such run or it has no result yet, its dataset is gone or has changed, or `out` exists.
     """
-    folder, result = find_run_folder(run), SearchResult.load(run)
+    folder = find_run_folder(run)
+    record = read_run(folder.path)
+    asked = read_settings(record, task, allow_code=allow_code)
+    result = SearchResult.load(run)
     path = folder.path / REPORT
     if out is not None:
         path = Path(out).expanduser()
         refuse_existing([path], overwrite=overwrite)
-    record = read_run(folder.path)
     dataset = open_data(find_data(record, data), read_options_of(folder.path))
     splits = find_splits(record, dataset)
-    asked = read_settings(record, task)
     stems = gallery_stems(result.scores_per_image)
     accurate = None if result.test_per_image else result.accurate
     planes = out_of_bag_planes(folder.path, accurate, splits.search)

@@ -83,12 +83,7 @@ def load_codes(text: str, *folders: Path, allow_code: bool = False) -> None:
         source = _read_source(found)
         if digest_of_source(source) != digest:
             raise PipelineError(f"{found}: damaged, since its content is not what its name says. Copy it again.")
-        if not allow_code:
-            raise ConsentError(
-                f"{found}: the pipeline runs this Python code, which is not from a search of yours. It would run in a "
-                "sandbox. Read it, and allow it with --allow-code, as in `evoseg show PIPELINE --allow-code`; in "
-                "Python with allow_code=True."
-            )
+        ask_for_consent(str(found), allow_code=allow_code)
         admit_file(found)
 
 
@@ -98,19 +93,32 @@ def load_source(source: str, *, allow_code: bool = False) -> None:
     Raises
     ------
     ConsentError
-        If it has not been allowed.
+        If it has not been allowed; the message holds the source, which may lie in no file.
     EvosegError
         If it may not be used, or nothing can run on this system.
     """
     digest = digest_of_source(source)
     if is_known_code(digest):
         return
+    ask_for_consent(f"the Python operator {digest}", source, allow_code=allow_code)
+    keep_allowed([admit_source(source)])
+
+
+def ask_for_consent(what: str, source: str = "", *, allow_code: bool) -> None:
+    """Refuse code that is not the user's own, unless the user has just allowed it.
+
+    This is the only question: all code that comes with pipelines, runs and solved tasks passes here before it first
+    runs, and is then kept as allowed.
+
+    Raises
+    ------
+    ConsentError
+    """
     if not allow_code:
         raise ConsentError(
-            f"a pipeline runs the Python operator {digest}, which is not from a search of yours. It would run in a "
-            "sandbox. Read it, and allow it with --allow-code, in Python with allow_code=True."
+            f"{what}: this Python code is not from a search of yours. It would run in a sandbox. Read it, and allow it "
+            f"with --allow-code, in Python with allow_code=True.{source and ' Its source:'}\n{source}".rstrip()
         )
-    keep_allowed([admit_source(source)])
 
 
 def is_known_code(digest: str) -> bool:
@@ -160,20 +168,21 @@ def write_sources(codes: Iterable[AdmittedCode], folder: Path) -> list[Path]:
     return files
 
 
-def restore_codes(codes: Iterable[AdmittedCode], run: str) -> None:
+def restore_codes(codes: Iterable[AdmittedCode], run: str, *, allow_code: bool = False) -> None:
     """Make the operators of a run known, with the costs that it has recorded.
 
     Raises
     ------
     ConsentError
         If one has not been allowed.
+    EvosegError
+        If one has been allowed only now, and may not be used.
     """
     for admitted in codes:
-        if _allowed(admitted.code.digest) is None:
-            raise ConsentError(
-                f"{run}: the run has a Python operator, {admitted.code.digest}.py in its folder 'code', which is not "
-                f"from a search of yours. Read it, and allow it with `evoseg show RUN --allow-code`."
-            )
+        digest = admitted.code.digest
+        if _allowed(digest) is None:
+            ask_for_consent(f"{run}: {CODE}/{digest}.py", allow_code=allow_code)
+            keep_allowed([admit_source(admitted.source)])
         add_code(admitted)
 
 

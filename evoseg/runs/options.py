@@ -260,6 +260,13 @@ class Goal:
         "none",
         python="A list of several will do, too.",
     )
+    allow_code: bool = option(
+        False,
+        "Whether Python operators may run, in a sandbox, that pipelines to start from have, if they are neither from a "
+        "search of yours nor allowed before; they stay allowed",
+        cli="Let Python operators run in a sandbox that pipelines to start from have, if they are not from a search of "
+        "yours. They stay allowed. Read them first",
+    )
 
 
 @_options()

@@ -56,13 +56,15 @@ def make_record(run: str, asked: RunSettings, dataset: Dataset, splits: Splits) 
     )
 
 
-def read_settings(record: RunRecord, task: str | Path | None = None) -> RunSettings:
+def read_settings(record: RunRecord, task: str | Path | None = None, *, allow_code: bool = False) -> RunSettings:
     """Return the settings that a run was started with.
 
     Parameters
     ----------
     task : path, optional
         The file of the run's own task, as the user names it: a record alone never makes a program run.
+    allow_code : bool
+        Whether its Python operators may run, should they neither be from a search of this user nor be allowed before.
 
     Raises
     ------
@@ -80,7 +82,7 @@ def read_settings(record: RunRecord, task: str | Path | None = None) -> RunSetti
         other = ", ".join(sorted((needed - recorded.keys()) | (recorded.keys() - known)))
         raise ChangedError(f"{record.id}: {_made_with(record)}, and its settings differ ({other}). Use that version.")
     code = tuple(AdmittedCode(**one) for one in recorded.get("code", []))
-    restore_codes(code, record.id)
+    restore_codes(code, record.id, allow_code=allow_code)
     as_written = partial(read_text, settled=False)
     start = tuple(as_written(text) for text in recorded["start"])
     offers = tuple(

@@ -207,7 +207,10 @@ def resolve_settings(options: SearchOptions) -> RunSettings:
         raise SettingsError(f"max_ms_per_mpx is {most:g}; it must be positive.")
     check_caps(flat["llm_calls"], flat["llm_tokens"], flat["llm_usd"])
     given = _list_start(flat["start"])
-    start = tuple(source if isinstance(source, Pipeline) else read_filters(source) for source in given)
+    allow_code = flat["allow_code"]
+    start = tuple(
+        source if isinstance(source, Pipeline) else read_filters(source, allow_code=allow_code) for source in given
+    )
     _check_start(start, None if task in (AUTO, CLASSES) else find_kind(task))
     if target in LANGUAGES:
         LANGUAGES[target].check(start)

@@ -99,7 +99,7 @@ def test_a_run_holds_the_source_and_asks_a_stranger_before_it_runs(found, tmp_pa
     (digest,) = found.pipeline.codes
     copy = Path(shutil.copytree(folder_of(found), tmp_path / "copy"))
     assert (copy / "code" / f"{digest}.py").read_text() == STABLE.read_text()
-    with pytest.raises(ConsentError, match="evoseg show .* --allow-code"):
+    with pytest.raises(ConsentError, match="not from a search of yours.*allow_code=True"):
         evoseg.replay(copy, data())
 
 
