@@ -45,7 +45,7 @@ ROWS = (
 ROW_OF = {name: row for row, names in enumerate(ROWS) for name in names}
 CORE = ("evolve", "pipeline", "sandbox", "synthetic", "operators", "metrics", "datasets", "drawing", "core")
 HEAVY = {"distributed", "langchain", "langchain_core", "openai", "sqlalchemy", "typer", "faiss", "torch"}
-READERS = {"czifile", "h5py", "nd2", "nibabel", "pydicom", "readlif", "tifffile", "zarr"}
+READERS = {"h5py", "nd2", "nibabel", "pydicom", "pylibCZIrw", "readlif", "tifffile", "zarr"}
 
 
 def modules() -> list[Path]:

@@ -38,9 +38,10 @@ from evoseg.datasets.io.files import (
     write_labels,
     write_mask,
 )
-from evoseg.datasets.io.formats import FORMATS, LIMITS, ending_of, explain_errors, read_bytes
+from evoseg.datasets.io.formats import FORMATS, LIMITS, explain_errors, is_image_folder, read_bytes
 from evoseg.datasets.io.tiff_rows import HUGE, TiffRows, is_huge
-from evoseg.datasets.layouts.base import image_folders, is_clutter, stem_of
+from evoseg.datasets.layouts.base import folders as inner_folders
+from evoseg.datasets.layouts.base import image_folders, is_image, stem_of
 from evoseg.datasets.layouts.subfolders import PLAIN_LAYOUT
 from evoseg.datasets.reading import ALL_PAGES, DEFAULT_OPTIONS, ReadOptions
 from evoseg.datasets.sources import FolderSource, channels_of, mismatches
@@ -487,7 +488,7 @@ def list_inputs(
         If a path does not exist, no image is found, or two images have the same name.
     """
     paths = [Path(source).expanduser() for source in sources]
-    folders = [path for path in paths if path.is_dir()]
+    folders = [path for path in paths if path.is_dir() and not is_image_folder(path)]
     found: list[Input] = []
     for path in paths:
         if not path.exists():
@@ -927,14 +928,13 @@ def _below(source: Path, start: str, reading: ReadOptions, besides: Path | None)
 def _subfolders(folder: Path, besides: Path | None) -> list[Path]:
     """Return the folders within a folder, links and hidden ones left out, so that there is an end to them."""
     left_out = None if besides is None else besides.resolve()
-    inner = (path for path in folder.iterdir() if path.is_dir() and not path.is_symlink() and not is_clutter(path.name))
+    inner = (path for path in inner_folders(folder) if not path.is_symlink())
     return sorted(path for path in inner if path.resolve() != left_out)
 
 
 def _image_files(folder: Path) -> list[Path]:
-    return sorted(
-        path for path in folder.iterdir() if path.is_file() and ending_of(path.name) and not path.name.startswith(".")
-    )
+    found = (path for path in folder.iterdir() if is_image(path))
+    return sorted(path for path in found if path.is_file() or is_image_folder(path))
 
 
 def _file(path: Path, reading: ReadOptions, stem: str = "") -> list[Input]:

@@ -7,6 +7,7 @@ from threading import Lock
 from typing import NamedTuple
 
 from evoseg.core.untrusted import read_file
+from evoseg.datasets.io.formats import is_image_folder, pack_folder
 from evoseg.runs.run_folder import FilesError
 
 LEDGER = "applied.jsonl"
@@ -82,13 +83,15 @@ class Ledger:
 
 
 def file_digest(path: Path) -> str:
-    """Return a checksum of a file's bytes.
+    """Return a checksum of a file's bytes; of an image that is a folder, of all its files.
 
     Raises
     ------
     OSError
         If it cannot be read.
     """
+    if is_image_folder(path):
+        return blake2b(pack_folder(path), digest_size=16).hexdigest()
     found = blake2b(digest_size=16)
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):

@@ -1,21 +1,26 @@
 """Image formats of the field: files written by the library that owns each are read to the same values."""
 
+import io
 import sys
+from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
 from numpy.random import default_rng
+from PIL import Image
 
 from evoseg.core.errors import DatasetError
 from evoseg.datasets.checking import check
 from evoseg.datasets.dataset import Dataset
+from evoseg.datasets.io import stacks
 from evoseg.datasets.io.files import list_pages, read_header, read_image
-from evoseg.datasets.io.formats import FILE_FORMATS, RASTER
-from evoseg.datasets.io.stacks import READERS
+from evoseg.datasets.io.formats import FILE_FORMATS, LIMITS, RASTER
 from evoseg.datasets.reading import ReadOptions
-from tests.datasets.written_formats import PIXEL_MM, WRITERS, dicom
+from tests.datasets.written_formats import PIXEL_MM, WRITERS, dicom, ome_zarr
 
-pytest.importorskip("nibabel"), pytest.importorskip("pydicom"), pytest.importorskip("h5py")
+for package in ("nibabel", "pydicom", "h5py", "zarr", "pylibCZIrw"):
+    pytest.importorskip(package)
 
 RNG = default_rng(20261129)
 SHAPE = (37, 53)  # Non-square on purpose: swapped axes must fail.
@@ -29,15 +34,20 @@ GRAYS = [
 ]
 VOLUME = RNG.integers(0, 65536, (4, *SHAPE), np.uint16)
 RGB = RNG.integers(0, 256, (*SHAPE, 3), np.uint8)
-HOLDS = {"nii": "uif", "nii.gz": "uif", "dcm": "ui"}
-"""Kinds of numbers that a format holds, where it does not hold all."""
+HOLDS_NOT = {"nii": ["bool"], "nii.gz": ["bool"], "dcm": ["bool", "float32"], "czi": ["bool", "int16"]}
+"""Types that a format does not hold."""
 
 
-@pytest.mark.parametrize("ending", list(WRITERS))
-@pytest.mark.parametrize("array", GRAYS, ids=lambda array: f"{array.dtype}-{array.max():.0f}")
+@pytest.mark.parametrize(
+    ("ending", "array"),
+    [
+        pytest.param(ending, array, id=f"{ending}-{array.dtype}-{array.max():.0f}")
+        for ending in WRITERS
+        for array in GRAYS
+        if array.dtype not in HOLDS_NOT.get(ending, ())
+    ],
+)
 def test_pixels_keep_their_values(tmp_path, ending, array):
-    if array.dtype.kind not in HOLDS.get(ending, "buif"):
-        pytest.skip(f"{ending} holds no {array.dtype}")
     WRITERS[ending](tmp_path / f"a.{ending}", array)
     image = read_image(tmp_path / f"a.{ending}")
     native = {"bool": np.uint8, "int16": np.float32}.get(str(array.dtype), array.dtype)
@@ -46,11 +56,12 @@ def test_pixels_keep_their_values(tmp_path, ending, array):
     np.testing.assert_array_equal(image[..., 0], expected)
 
 
-@pytest.mark.parametrize("ending", ["npy", "npz", "h5", "dcm"])
+@pytest.mark.parametrize("ending", ["npy", "npz", "h5", "dcm", "ome.zarr", "czi"])
 def test_colours_are_channels(tmp_path, ending):
     WRITERS[ending](tmp_path / f"a.{ending}", RGB)
     np.testing.assert_array_equal(read_image(tmp_path / f"a.{ending}"), RGB)
-    assert read_header(tmp_path / f"a.{ending}").names == ("R", "G", "B")
+    # OME-Zarr knows channels only.
+    assert read_header(tmp_path / f"a.{ending}").names == (("C1", "C2", "C3") if ending == "ome.zarr" else tuple("RGB"))
 
 
 def test_colours_of_a_nifti_file_are_channels(tmp_path):
@@ -160,7 +171,118 @@ def test_a_compressed_dicom_file_is_read_to_the_same_values(tmp_path):
     np.testing.assert_array_equal(read_image(tmp_path / "b.dcm")[..., 0], GRAYS[1])
 
 
-@pytest.mark.parametrize("ending", ["h5", "nii", "nii.gz", "dcm"])
+def test_a_scale_of_an_ome_zarr_image_is_named_and_the_first_is_the_default(tmp_path):
+    for zarr_format in (2, 3):
+        path = tmp_path / f"{zarr_format}.zarr"
+        ome_zarr(path, VOLUME, zarr_format=zarr_format)
+        np.testing.assert_array_equal(read_image(path, ReadOptions(page="1"))[..., 0], VOLUME[1])
+        coarse = ReadOptions(page="1", series="1")
+        np.testing.assert_array_equal(read_image(path, coarse)[..., 0], VOLUME[1, ::2, ::2])
+        assert read_header(path, reading=coarse).pixel_size_um == pytest.approx([2000 * mm for mm in PIXEL_MM])
+
+
+def test_a_zarr_folder_without_words_about_it_is_an_array(tmp_path):
+    import zarr
+
+    zarr.create_array(tmp_path / "a.zarr", data=VOLUME)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.zarr", ReadOptions(page="1"))[..., 0], VOLUME[1])
+    group = zarr.open_group(tmp_path / "b.zarr", mode="w")
+    for name, array in (("raw", GRAYS[1]), ("deep/smooth", GRAYS[0])):
+        group.create_array(name, data=array)
+    np.testing.assert_array_equal(read_image(tmp_path / "b.zarr", ReadOptions(series="deep/smooth"))[..., 0], GRAYS[0])
+    with pytest.raises(DatasetError, match="holds 2 images"):
+        read_image(tmp_path / "b.zarr")
+
+
+def test_a_zarr_folder_with_a_link_out_of_it_is_refused(tmp_path):
+    ome_zarr(tmp_path / "a.zarr", GRAYS[0])
+    chunk = next(path for path in sorted((tmp_path / "a.zarr" / "0").rglob("*")) if path.is_file())
+    (tmp_path / "outside").write_bytes(chunk.read_bytes())
+    chunk.unlink()
+    chunk.symlink_to(tmp_path / "outside")
+    with pytest.raises(DatasetError, match="a link out of the folder"):
+        read_image(tmp_path / "a.zarr")
+
+
+def test_channels_and_scenes_of_a_czi_file(tmp_path):
+    from pylibCZIrw import czi as zeiss
+
+    with zeiss.create_czi(str(tmp_path / "a.czi")) as file:
+        for c, plane in enumerate(VOLUME[:2]):
+            for scene in range(2):
+                place = (200 * scene, 0)
+                pixels = np.ascontiguousarray(plane[scene:, :, None])
+                file.write(pixels, plane={"C": c, "T": 0, "Z": 0}, scene=scene, location=place)
+        file.write_metadata("picture", channel_names={0: "DAPI", 1: "GFP"})
+    with pytest.raises(DatasetError, match=r"holds 2 images \(0, 1\)"):
+        read_image(tmp_path / "a.czi")
+    second = ReadOptions(series="1")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.czi", second), np.moveaxis(VOLUME[:2, 1:], 0, -1))
+    assert read_header(tmp_path / "a.czi", reading=second).labels == ("DAPI", "GFP")
+    green = ReadOptions(series="0", channel="GFP")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.czi", green)[..., 0], VOLUME[1])
+
+
+def through(monkeypatch, tmp_path, name, reading, **modules):
+    """Return what the reader of a file gives here, with stand-ins for the library that it asks."""
+    for module, content in modules.items():
+        monkeypatch.setitem(sys.modules, module.replace("_", "."), SimpleNamespace(**content))
+    monkeypatch.setattr(stacks, "format_of", lambda path, file: name)
+    found = stacks.decode(tmp_path / "a", io.BytesIO(b"content"), LIMITS, reading)
+    return found.pixels, found.header
+
+
+def test_a_nikon_file_is_read_frame_by_frame(monkeypatch, tmp_path):
+    # Positions, depth, channels: as nd2 0.12 gives it, without axes of length 1.
+    film = RNG.integers(0, 65536, (3, 4, 2, *SHAPE), np.uint16)
+
+    class File:
+        sizes: ClassVar = {"P": 3, "Z": 4, "C": 2, "Y": SHAPE[0], "X": SHAPE[1]}
+        dtype = film.dtype
+        metadata = SimpleNamespace(channels=[SimpleNamespace(channel=SimpleNamespace(name=n)) for n in ("DAPI", "GFP")])
+
+        def __init__(self, file):
+            assert file.read() == b"content"
+
+        def voxel_size(self):
+            return SimpleNamespace(x=0.25, y=0.5, z=1.0)
+
+        def read_frame(self, index):
+            return film.reshape(12, 2, *SHAPE)[index]
+
+    reading = ReadOptions(page="P=2,Z=1")
+    pixels, header = through(monkeypatch, tmp_path, "ND2", reading, nd2={"ND2File": File})
+    np.testing.assert_array_equal(pixels, np.moveaxis(film[2, 1], 0, -1))
+    assert header.labels == ("DAPI", "GFP") and header.pixel_size_um == (0.5, 0.25)
+    assert header.pages == (("P", 3), ("Z", 4))
+    stack = ReadOptions(axes="PCTYX", page="P=2,T=1")
+    pixels, _ = through(monkeypatch, tmp_path, "ND2", stack, nd2={"ND2File": File})
+    np.testing.assert_array_equal(pixels, np.moveaxis(film[2, :, 1], 0, -1))
+
+
+def test_a_leica_file_is_read_frame_by_frame(monkeypatch, tmp_path):
+    film = RNG.integers(0, 256, (2, 3, *SHAPE), np.uint8)  # time and channels
+
+    def series(name, factor):
+        def frame(z, t, c, m):
+            assert z == m == 0
+            return Image.fromarray(film[t, c] // factor)
+
+        dims = SimpleNamespace(x=SHAPE[1], y=SHAPE[0], z=1, t=2, m=1)
+        scale = (4.0, 2.0, None, None)
+        return SimpleNamespace(name=name, dims=dims, channels=3, scale=scale, bit_depth=(8, 8, 8), get_frame=frame)
+
+    images = [series("overview", 2), series("detail", 1)]
+    library = {"LifFile": lambda file: SimpleNamespace(get_iter_image=lambda: iter(images))}
+    reading = ReadOptions(series="detail", page="1")
+    pixels, header = through(monkeypatch, tmp_path, "LIF", reading, readlif_reader=library)
+    np.testing.assert_array_equal(pixels, np.moveaxis(film[1], 0, -1))
+    assert header.pixel_size_um == (0.5, 0.25) and header.dtype == np.uint8
+    with pytest.raises(DatasetError, match=r"holds 2 images \(overview, detail\)"):
+        through(monkeypatch, tmp_path, "LIF", ReadOptions(page="1"), readlif_reader=library)
+
+
+@pytest.mark.parametrize("ending", ["h5", "nii", "nii.gz", "dcm", "ome.zarr", "czi"])
 def test_the_size_of_pixels_is_read(tmp_path, ending):
     WRITERS[ending](tmp_path / f"a.{ending}", VOLUME)
     size = read_header(tmp_path / f"a.{ending}", reading=ReadOptions(page="1")).pixel_size_um
@@ -186,8 +308,6 @@ def test_a_dataset_is_that_of_png_files(tmp_path, ending):
             for part, array in (("images", np.roll(GRAYS[0], i, 0)), ("masks", mask.astype(np.uint8))):
                 path = folders[kind] / part / f"scan_{i}.{kind}"
                 if kind == "png":
-                    from PIL import Image
-
                     Image.fromarray(array).save(path)
                 else:
                     WRITERS[kind](path, array)
@@ -199,7 +319,10 @@ def test_a_dataset_is_that_of_png_files(tmp_path, ending):
             np.testing.assert_array_equal(getattr(plain.load(stem), part), getattr(other.load(stem), part))
 
 
-@pytest.mark.parametrize(("ending", "package"), [("h5", "h5py"), ("nii.gz", "nibabel"), ("dcm", "pydicom")])
+@pytest.mark.parametrize(
+    ("ending", "package"),
+    [("h5", "h5py"), ("nii.gz", "nibabel"), ("dcm", "pydicom"), ("ome.zarr", "zarr"), ("czi", "pylibCZIrw")],
+)
 def test_a_missing_package_is_one_sentence(tmp_path, monkeypatch, ending, package):
     path = tmp_path / f"a.{ending}"
     WRITERS[ending](path, GRAYS[0])
@@ -213,7 +336,7 @@ def test_a_missing_package_is_one_sentence(tmp_path, monkeypatch, ending, packag
 
 
 def test_each_format_has_one_reader():
-    assert {one.name for one in FILE_FORMATS} == {*RASTER, "TIFF", *READERS}
+    assert {one.name for one in FILE_FORMATS} == {*RASTER, "TIFF", *stacks.READERS}
 
 
 def mutations(data: bytes, n: int, seed: int):
@@ -246,8 +369,10 @@ def test_a_damaged_file_is_read_or_refused_with_one_clear_error(tmp_path, ending
     path = tmp_path / f"a.{ending}"
     WRITERS[ending](path, VOLUME[:2, :9, :11])
     said = []
-    for bad in mutations(path.read_bytes(), 10, seed=len(ending)):
-        path.write_bytes(bad)
+    # Of a folder, a file that describes an array.
+    file = path if path.is_file() else path / "0" / ".zarray"
+    for bad in mutations(file.read_bytes(), 8, seed=len(ending)):
+        file.write_bytes(bad)
         said.append(refusal(path))
     assert any(said)
     assert all(one.startswith(f"{path}: ") and "\n" not in one for one in filter(None, said))
@@ -257,6 +382,7 @@ def test_a_damaged_file_is_read_or_refused_with_one_clear_error(tmp_path, ending
 def test_a_file_that_breaks_off_is_refused(tmp_path, ending):
     path = tmp_path / f"a.{ending}"
     WRITERS[ending](path, VOLUME)
-    path.write_bytes(path.read_bytes()[:-2000])
+    file = path if path.is_file() else path / "0" / "0.0.0"
+    file.write_bytes(file.read_bytes()[: -min(2000, file.stat().st_size // 2)])
     with pytest.raises(DatasetError, match=rf"a\.{ending}: the file is damaged or cut off"):
         read_image(path, ReadOptions(page="3"))

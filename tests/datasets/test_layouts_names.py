@@ -192,10 +192,8 @@ def test_other_text_and_json_is_not_taken_for_outlines(tmp_path):
 @pytest.mark.parametrize(
     ("ending", "how"),
     [
-        ("nrrd", "SimpleITK"), ("mat", "numpy.save"), ("czi", "Bio-Formats"),
-        ("nd2", "Bio-Formats"),
-        ("lif", "Bio-Formats"), ("zarr", "napari"), ("webp", "magick"),
-        ("jp2", "magick"), ("gif", "magick"), ("svs", "QuPath"), ("ndpi", "QuPath"),
+        ("nrrd", "SimpleITK"), ("mat", "numpy.save"), ("vsi", "Bio-Formats"), ("lsm", "Bio-Formats"),
+        ("webp", "magick"), ("jp2", "magick"), ("gif", "magick"), ("svs", "QuPath"), ("ndpi", "QuPath"),
     ],
 )  # fmt: skip
 def test_images_in_other_formats_are_named_with_what_converts_them(ending, how, tmp_path):

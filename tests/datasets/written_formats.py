@@ -59,5 +59,46 @@ def dicom(path, array, **more):
     data.save_as(path, enforce_file_format=True)
 
 
-WRITERS = {"npy": npy, "npz": npz, "h5": hdf5, "nii": nifti, "nii.gz": nifti, "dcm": dicom}
+def ome_zarr(path, array, *, zarr_format=2):
+    """Write an image of two scales, with axes ZYX or YX, or YXC if there are three channels."""
+    import zarr
+
+    axes = "yxc" if array.ndim == 3 and array.shape[-1] == 3 else "zyx"[-array.ndim :]
+    step = tuple(1 if axis in "zc" else 2 for axis in axes)
+    words = [{"name": axis, "type": "channel"} if axis == "c" else {"name": axis, "type": "space"} for axis in axes]
+    for word in words:
+        word |= {"unit": "millimeter"} if word["type"] == "space" else {}
+    sizes = {"y": PIXEL_MM[0], "x": PIXEL_MM[1]}
+    group = zarr.open_group(path, mode="w", zarr_format=zarr_format)
+    datasets = []
+    for level, scaled in enumerate((array, array[tuple(slice(None, None, n) for n in step)])):
+        group.create_array(str(level), data=scaled, chunks=(8,) * array.ndim)
+        scale = [sizes.get(axis, 1.0) * n**level for axis, n in zip(axes, step, strict=True)]
+        datasets.append({"path": str(level), "coordinateTransformations": [{"type": "scale", "scale": scale}]})
+    multiscales = {"multiscales": [{"axes": words, "datasets": datasets}]}
+    group.attrs.update(multiscales if zarr_format == 2 else {"ome": {"version": "0.5", **multiscales}})
+
+
+def czi(path, array):
+    """Write grey planes (M, N) or (Z, M, N), or colours (M, N, 3), by the library of Zeiss."""
+    from pylibCZIrw import czi as zeiss
+
+    colours = array.ndim == 3 and array.shape[-1] == 3
+    planes = [array[..., ::-1]] if colours else [plane[..., None] for plane in array.reshape(-1, *array.shape[-2:])]
+    with zeiss.create_czi(str(path), exist_ok=True) as file:
+        for z, plane in enumerate(planes):
+            file.write(np.ascontiguousarray(plane), plane={"Z": z, "C": 0, "T": 0})
+        file.write_metadata("picture", scale_y=PIXEL_MM[0] / 1e3, scale_x=PIXEL_MM[1] / 1e3)
+
+
+WRITERS = {
+    "npy": npy,
+    "npz": npz,
+    "h5": hdf5,
+    "nii": nifti,
+    "nii.gz": nifti,
+    "dcm": dicom,
+    "ome.zarr": ome_zarr,
+    "czi": czi,
+}
 """By ending."""

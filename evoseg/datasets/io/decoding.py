@@ -40,15 +40,23 @@ _lock = threading.Lock()
 _idle: list["_Child"] = []
 
 
-def read_header_in_child(path: Path, limits: Limits, reading: ReadOptions) -> Header:
+def read_header_in_child(path: Path, limits: Limits, reading: ReadOptions, packed: bytes = b"") -> Header:
     """Return what a file says about its pixels, as `tiff.header` or `stacks.header` does.
+
+    Parameters
+    ----------
+    path : Path
+    limits : Limits
+    reading : ReadOptions
+    packed : bytes
+        Of a folder that is one image, the files that describe it.
 
     Raises
     ------
     DatasetError
         As these; and if the child uses up its limits or crashes.
     """
-    return _ask_child(path, b"", limits, reading).header
+    return _ask_child(path, packed, limits, reading, pixels=False).header
 
 
 def decode_in_child(path: Path, data: bytes, limits: Limits, reading: ReadOptions) -> Decoded:
@@ -59,13 +67,13 @@ def decode_in_child(path: Path, data: bytes, limits: Limits, reading: ReadOption
     DatasetError
         As these; and if the child uses up its limits or crashes.
     """
-    return _ask_child(path, data, limits, reading)
+    return _ask_child(path, data, limits, reading, pixels=True)
 
 
-def _ask_child(path: Path, data: bytes, limits: Limits, reading: ReadOptions) -> Decoded:
+def _ask_child(path: Path, data: bytes, limits: Limits, reading: ReadOptions, *, pixels: bool) -> Decoded:
     child = _take_child()
     try:
-        found = child.ask(path, data, limits, reading)
+        found = child.ask(path, data, limits, reading, pixels=pixels)
     except BaseException:
         child.kill()
         raise
@@ -116,11 +124,12 @@ class _Child:
             start_new_session=True,  # Ctrl-C is the parent's to handle
         )
 
-    def ask(self, path: Path, data: bytes, limits: Limits, reading: ReadOptions) -> Decoded | str:
-        """Return what is in a file, or the child's message about what is wrong with it."""
+    def ask(self, path: Path, data: bytes, limits: Limits, reading: ReadOptions, *, pixels: bool) -> Decoded | str:
+        """Return what is in a file, its header alone or also its pixels, or the child's message about it."""
         question: dict[str, Any] = {
             "path": str(path),
             "size": len(data),
+            "pixels": pixels,
             "limits": asdict(limits),
             "reading": asdict(reading),
         }
@@ -187,8 +196,8 @@ def main() -> None:
         path, limits = Path(question["path"]), Limits(**question["limits"])
         arrays: Sequence[Any] = (None, None, None)
         try:
-            found = answer(path, data, limits, ReadOptions(**question["reading"]))
-            arrays = (found.pixels, found.alpha, found.colours) if data else arrays
+            found = answer(path, data, limits, ReadOptions(**question["reading"]), pixels=question["pixels"])
+            arrays = (found.pixels, found.alpha, found.colours) if question["pixels"] else arrays
             head = asdict(replace(found.header, dtype=cast(Any, found.header.dtype.str)))
             about = [None if a is None else {"shape": a.shape, "dtype": a.dtype.str} for a in arrays]
             reply: dict[str, Any] = {"header": head, "arrays": about}
@@ -201,8 +210,8 @@ def main() -> None:
         answers.flush()
 
 
-def answer(path: Path, data: bytes, limits: Limits, reading: ReadOptions) -> Decoded:
-    """Return the pixels in a file's bytes, or with no bytes only the header of the file itself.
+def answer(path: Path, data: bytes, limits: Limits, reading: ReadOptions, *, pixels: bool = True) -> Decoded:
+    """Return the pixels in a file's bytes, or only the header; without bytes, that of the file itself.
 
     Raises
     ------
@@ -213,7 +222,7 @@ def answer(path: Path, data: bytes, limits: Limits, reading: ReadOptions) -> Dec
         reader: Any = tiff
         if format_of(path, file) != "TIFF":
             from evoseg.datasets.io import stacks as reader
-        if data:
+        if pixels:
             return cast(Decoded, reader.decode(path, file, limits, reading))
         return Decoded(reader.header(path, file, reading), np.empty(0))
 

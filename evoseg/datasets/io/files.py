@@ -25,6 +25,8 @@ from evoseg.datasets.io.formats import (
     decode_raster,
     explain_errors,
     format_of,
+    is_image_folder,
+    pack_folder,
     read_bytes,
     read_raster_header,
 )
@@ -115,14 +117,18 @@ def read_header(path: Path, limits: Limits = LIMITS, reading: ReadOptions = DEFA
     DatasetError
         As `read_image`, as far as the header tells.
     """
-    with explain_errors(path), open_file(path) as file:
+    packed = b""
+    with explain_errors(path):
+        if is_image_folder(path):
+            packed = pack_folder(path, about=True)
+    with explain_errors(path), io.BytesIO(packed) if packed else open_file(path) as file:
         stored = format_of(path, file)
         if stored in RASTER:
             found = read_raster_header(path, file, stored)
         elif stored == "TIFF" and tiff.is_plain(path, file):
             found = tiff.header(path, file, reading)
         else:
-            found = read_header_in_child(path, limits, reading)
+            found = read_header_in_child(path, limits, reading, packed)
         check_size(path, found, limits)
         indices = channel_indices(path, found.names, found.labels, reading)
         labels = tuple(found.labels[i] for i in indices if found.labels)
@@ -163,12 +169,13 @@ def channel_places(
     """
     head = read_header(path, reading=replace(reading, channel=""))
     indices = channel_indices(path, head.names, head.labels, reading)
-    with explain_errors(path), path.open("rb") as file:
+    with explain_errors(path):
         found: tuple[int, list[tuple[int, int]]] | None = None
         if reading.page == ALL_PAGES and head.pages:
             return None
         if head.stored == "TIFF":
-            found = tiff.channel_places(path, file, reading)
+            with open_file(path) as file:
+                found = tiff.channel_places(path, file, reading)
         elif head.stored in RASTER:
             found = 1, [(0, sample) for sample in range(len(head.names))]
     return None if found is None else (found[0], tuple(found[1][i] for i in indices))

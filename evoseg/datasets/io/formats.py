@@ -1,7 +1,9 @@
 """What an image file is and says: the formats that are read, header, limits and errors; PNG, JPEG and BMP."""
 
+import io
 import math
 import warnings
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -51,6 +53,10 @@ FILE_FORMATS = (
     FileFormat("HDF5", ("h5", "hdf5", "hdf"), "h5py"),
     FileFormat("NIfTI", ("nii", "nii.gz"), "nibabel"),
     FileFormat("DICOM", ("dcm", "dicom"), "pydicom"),
+    FileFormat("Zarr", ("zarr", "ome.zarr"), "zarr"),
+    FileFormat("CZI", ("czi",), "pylibCZIrw"),
+    FileFormat("ND2", ("nd2",), "nd2"),
+    FileFormat("LIF", ("lif",), "readlif", "readlif"),  # under the GPL, so that it is in no extra of evoseg
 )
 """All formats; `evoseg.datasets.io.stacks.READERS` has the readers of those that are neither TIFF nor Pillow's."""
 
@@ -73,9 +79,8 @@ _FOREIGN = (
     ("svg pdf", "Export them as PNG from Inkscape."),
     ("mat", _NUMPY),
     ("n5", "Fiji's HDF5 reader or ilastik export them as TIFF; in Python, zarr and tifffile.imwrite."),
-    ("zarr", "Fiji or napari export them as TIFF; in Python, zarr and tifffile.imwrite."),
     ("nrrd mha mhd mrc", "Fiji opens such volumes and saves slices as TIFF; in Python, SimpleITK writes NIfTI."),
-    ("czi nd2 lif lsm oib oif vsi stk ims dv", _FIJI),
+    ("lsm oib oif vsi stk ims dv", _FIJI),
     ("svs ndpi scn mrxs bif", _SLIDE),
     ("dm3 dm4 emd ser spm", "Fiji or HyperSpy exports them as TIFF."),
     ("exr hdr fits fit", "Fiji exports FITS as 32-bit TIFF; ImageMagick converts EXR and HDR."),
@@ -104,13 +109,15 @@ _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"PK\x03\x04", "zip"),
     (0, b"\x1f\x8b", "gzip"),
     (0, b"ZISRAWFILE", "CZI"),
+    (0, b"\xda\xce\xbe\n", "ND2"),
+    (0, b"p\0\0\0", "LIF"),
     (0, b"SIMPLE  =", "FITS"),
     (128, b"DICM", "DICOM"),
     (344, b"n+1\0", "NIfTI"),
     (4, b"n+2\0", "NIfTI"),
     (0, b"<svg", "SVG"),
 )
-_CONTAINERS = {"zip": ("NPZ",), "gzip": ("NIfTI",)}
+_CONTAINERS = {"zip": ("NPZ", "Zarr"), "gzip": ("NIfTI",)}
 """Formats that others are wrapped in; then the name says which."""
 
 
@@ -193,9 +200,55 @@ class Decoded:
 
 
 def read_bytes(path: Path, limits: Limits = LIMITS, inside: Path | None = None) -> bytes:
-    """Return the content of a file, which must not lead out of the folder `inside`; or say why it cannot be had."""
+    """Return the content of a file, or say why it cannot be had.
+
+    Parameters
+    ----------
+    path : Path
+    limits : Limits
+    inside : Path, optional
+        Folder that the file must not lead out of.
+    """
     with explain_errors(path):
+        if is_image_folder(path):
+            return pack_folder(path, limits)
         return read_file(path, limits.file_bytes, inside=inside, advice="Cut the image into tiles.")
+
+
+def is_image_folder(path: Path) -> bool:
+    """Return whether a path is a folder that is one image."""
+    return SUFFIXES.get(ending_of(path.name)) == "Zarr" and path.is_dir()
+
+
+def pack_folder(folder: Path, limits: Limits = LIMITS, *, about: bool = False) -> bytes:
+    """Return a folder that is one image as the bytes of a zip without compression, always the same for the same files.
+
+    Parameters
+    ----------
+    folder : Path
+    limits : Limits
+        For all files together.
+    about : bool
+        Whether only files that describe arrays are needed.
+
+    Raises
+    ------
+    DatasetError
+        If it is too large, or has links out of the folder.
+    """
+    packed, left = io.BytesIO(), limits.file_bytes
+    with zipfile.ZipFile(packed, "w") as archive:
+        for path in sorted(folder.rglob("*")):
+            if path.is_dir() or (about and path.name not in _ABOUT_ARRAYS):
+                continue
+            advice = "Take a smaller scale as a folder of its own."
+            data = read_file(path, left, inside=folder, advice=advice)
+            left -= len(data)
+            archive.writestr(zipfile.ZipInfo(path.relative_to(folder).as_posix()), data)
+    return packed.getvalue()
+
+
+_ABOUT_ARRAYS = (".zattrs", ".zgroup", ".zarray", ".zmetadata", "zarr.json")
 
 
 class _Quiet:

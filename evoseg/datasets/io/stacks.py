@@ -13,8 +13,9 @@ import numpy as np
 
 from evoseg.core.errors import DatasetError
 from evoseg.datasets.io.formats import Decoded, Header, Limits, channel_names, check_size, damaged, format_of
-from evoseg.datasets.io.readers.arrays import open_hdf5, open_npy, open_npz
+from evoseg.datasets.io.readers.arrays import open_hdf5, open_npy, open_npz, open_zarr
 from evoseg.datasets.io.readers.medical import open_dicom, open_nifti
+from evoseg.datasets.io.readers.microscopes import open_czi, open_lif, open_nd2
 from evoseg.datasets.io.readers.stack import Stack
 from evoseg.datasets.reading import PixelLayout, ReadOptions, lay_out
 
@@ -24,6 +25,10 @@ READERS: dict[str, Callable[[Path, BinaryIO, ReadOptions], Stack]] = {
     "HDF5": open_hdf5,
     "NIfTI": open_nifti,
     "DICOM": open_dicom,
+    "Zarr": open_zarr,
+    "CZI": open_czi,
+    "ND2": open_nd2,
+    "LIF": open_lif,
 }
 """By the name of the format in `formats.FILE_FORMATS`."""
 

@@ -8,7 +8,7 @@ from evoseg.core.notes import Note, place_of_caller
 from evoseg.core.untrusted import within
 from evoseg.datasets.annotations import MaskSource
 from evoseg.datasets.card import clean_stem
-from evoseg.datasets.io.formats import FOREIGN_SUFFIXES, FORMATS, ending_of, foreign_ending
+from evoseg.datasets.io.formats import FOREIGN_SUFFIXES, FORMATS, ending_of, foreign_ending, is_image_folder
 from evoseg.datasets.pairing import nearest_name, pair_names, why_not
 
 _CLUTTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
@@ -79,7 +79,7 @@ def list_images(folder: Path, report: ScanReport, skip: Callable[[str], bool] = 
         elif foreign:
             said = f"{foreign.upper()} files are not read; {FORMATS} are. {FOREIGN_SUFFIXES[foreign]}"
             report.add_problem(entry, said, foreign)
-        elif entry.is_dir():
+        elif entry.is_dir() and not is_image_folder(entry):
             report.add_warning(entry, f"a folder inside {folder.name}/ is not read.")
         elif not ending_of(entry.name):
             report.add_warning(entry, f"not read, since its ending is not that of {FORMATS}.")
@@ -324,8 +324,8 @@ def images_below(root: Path) -> str:
 
 
 def folders(root: Path) -> list[Path]:
-    """Return the folders in a folder, sorted; none if it is missing."""
-    return [entry for entry in entries_of(root) if entry.is_dir()]
+    """Return the folders in a folder, sorted, without those that are images; none if it is missing."""
+    return [entry for entry in entries_of(root) if entry.is_dir() and not is_image_folder(entry)]
 
 
 def entries_of(root: Path) -> list[Path]:

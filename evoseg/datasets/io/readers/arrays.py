@@ -1,9 +1,10 @@
-"""Arrays in files that may hold anything: NumPy's own, HDF5."""
+"""Arrays in files that may hold anything: NumPy's own, HDF5, Zarr."""
 
 import json
 import math
 import zipfile
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -12,7 +13,7 @@ from numpy.lib import format as npy
 
 from evoseg.core.errors import DatasetError
 from evoseg.datasets.io.formats import damaged
-from evoseg.datasets.io.readers.stack import Stack, guess_axes
+from evoseg.datasets.io.readers.stack import UM_PER, Stack, guess_axes
 from evoseg.datasets.reading import ReadOptions, choose_series
 
 if TYPE_CHECKING:
@@ -111,3 +112,59 @@ def _named_axes(data: "h5py.Dataset") -> str:
     named = (named or "".join(dimension.label for dimension in data.dims)).upper()
     fits = len(named) == data.ndim == len(set(named)) and named.isalpha() and named.isascii() and {"Y", "X"} <= {*named}
     return named if fits and not {"C", "S"} <= {*named} else ""
+
+
+def open_zarr(path: Path, file: BinaryIO, reading: ReadOptions) -> Stack:
+    """Open a level of an OME-Zarr image, the largest if none is named, or one of the arrays in another Zarr folder.
+
+    The folder comes as a zip of its files (`formats.pack_folder`).
+    """
+    import zarr
+    from zarr.core.buffer import cpu
+    from zarr.storage import MemoryStore
+
+    archive = zipfile.ZipFile(file)
+    files = {name: cpu.Buffer.from_bytes(archive.read(name)) for name in archive.namelist()}
+    root: Any = zarr.open(MemoryStore(files), mode="r")
+    if isinstance(root, zarr.Array):
+        return _array_of_zarr(root)
+    image = next((group for group in (root, root.get("0")) if _multiscales(group)), None)
+    if image is None:
+        members = root.members(max_depth=None)
+        arrays = {name: item for name, item in members if isinstance(item, zarr.Array) and len(item.shape) > 1}
+        return _array_of_zarr([*arrays.values()][choose_series(path, [*arrays], reading)])
+    pyramid = _multiscales(image)[0]
+    levels = [str(level["path"]) for level in pyramid["datasets"]]
+    level = choose_series(path, levels, reading) if reading.series else 0
+    array = image[levels[level]]
+    named = [axis if isinstance(axis, dict) else {"name": axis} for axis in pyramid.get("axes", "tczyx"[-array.ndim :])]
+    axes = "".join("C" if axis.get("type") == "channel" else str(axis["name"]).upper() for axis in named)
+    spacing = np.array([UM_PER.get(str(axis.get("unit")), 0.0) for axis in named])
+    for place in (pyramid, pyramid["datasets"][level]):
+        for change in place.get("coordinateTransformations", ()):
+            if change.get("type") == "scale":
+                spacing = spacing * np.array(change["scale"], float)
+    channels = _ome_attributes(image).get("omero", {}).get("channels", ())
+    return replace(
+        _array_of_zarr(array),
+        axes=axes,
+        labels=tuple(str(channel.get("label", "")) for channel in channels),
+        spacing_um=tuple(spacing.tolist()),
+        guessed=False,
+    )
+
+
+def _ome_attributes(group: Any) -> dict[str, Any]:
+    """Return what OME says about a group: in its attributes until version 0.4, below "ome" since then."""
+    attributes = {} if group is None else dict(group.attrs)
+    ome = attributes.get("ome", attributes)
+    return ome if isinstance(ome, dict) else {}
+
+
+def _multiscales(group: Any) -> list[Any]:
+    found = _ome_attributes(group).get("multiscales", [])
+    return found if isinstance(found, list) else []
+
+
+def _array_of_zarr(array: Any) -> Stack:
+    return Stack(guess_axes(array.shape), array.shape, array.dtype, lambda index: array[index], guessed=True)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from evoseg.core.errors import DatasetError
 from evoseg.datasets.io.formats import damaged
-from evoseg.datasets.io.readers.stack import UM_PER, Stack
+from evoseg.datasets.io.readers.stack import UM_PER, Stack, read_planes
 from evoseg.datasets.reading import ReadOptions
 
 if TYPE_CHECKING:
@@ -73,6 +73,8 @@ def open_dicom(path: Path, file: BinaryIO, reading: ReadOptions) -> Stack:
     data = pydicom.dcmread(file)
     if not {"PixelData", "FloatPixelData", "DoubleFloatPixelData"} & {*data.dir()} or "Rows" not in data:
         raise DatasetError(f"{path}: holds no image ({data.get('Modality', 'of no modality')}). Is it the right file?")
+    if data.get("PhotometricInterpretation") == "PALETTE COLOR":
+        raise DatasetError(f"{path}: palette colours in DICOM files are not read. Export it as PNG or TIFF.")
     n_frames, n_samples = int(data.get("NumberOfFrames", 1) or 1), int(data.get("SamplesPerPixel", 1))
     colours = n_samples > 1
     shape = (n_frames, int(data.Rows), int(data.Columns), *([n_samples] if colours else []))
@@ -82,10 +84,9 @@ def open_dicom(path: Path, file: BinaryIO, reading: ReadOptions) -> Stack:
     top = (1 << int(data.get("BitsStored", 8))) - 1 if dtype.kind == "u" else -1
     inverted = data.get("PhotometricInterpretation") == "MONOCHROME1" and dtype.kind in "ui"
 
-    def read(index: tuple[int | slice, ...]) -> NDArray[Any]:
-        frame = index[0] if isinstance(index[0], int) else None
+    def plane(place: tuple[int, ...]) -> NDArray[Any]:
         try:
-            values = pixel_array(data, index=frame)
+            values = pixel_array(data, index=place[0])
         except RuntimeError as error:
             if "plugin" not in str(error) and "decompress" not in str(error):
                 raise
@@ -93,19 +94,16 @@ def open_dicom(path: Path, file: BinaryIO, reading: ReadOptions) -> Stack:
                 f"{path}: its compression ({data.file_meta.TransferSyntaxUID.name}) is not read by the packages that "
                 "are installed. Decompress it, as with dcmdjpeg or gdcmconv --raw, or try pip install pylibjpeg[all]."
             ) from error
-        values = values.reshape(shape if frame is None else shape[1:])
         if inverted:
             values = top - values
-        if rescaled is not None:
-            values = apply_rescale(values, rescaled)
-        return np.asarray(values[index if frame is None else index[1:]])
+        return values if rescaled is None else np.asarray(apply_rescale(values, rescaled))
 
     spacing = _pixel_spacing(data)
     return Stack(
         axes,
         shape,
         np.dtype(np.float64) if rescaled is not None else dtype,
-        read,
+        lambda index: read_planes(shape[:1], index, plane),
         spacing_um=(0.0, *spacing, 0.0) if colours else (0.0, *spacing),
     )
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -71,9 +72,25 @@ class Stack:
         )
 
 
-def stack_of(array: NDArray[Any], axes: str, **more: Any) -> Stack:
-    """Return an array in memory as a stack."""
-    return Stack(axes, array.shape, array.dtype, lambda index: array[index], **more)
+def read_planes(
+    loops: Sequence[int], index: tuple[int | slice, ...], plane: Callable[[tuple[int, ...]], NDArray[Any]]
+) -> NDArray[Any]:
+    """Return the part of a stack that an index picks, of a file that is read plane by plane.
+
+    Parameters
+    ----------
+    loops : sequence of int
+        Sizes of the axes before those of a plane.
+    index : tuple of int or slice
+        As `Stack.read` takes it.
+    plane : callable (place along each of the loops) -> array
+        Reads a plane.
+    """
+    outer, inner = index[: len(loops)], index[len(loops) :]
+    places = [range(n)[i] if isinstance(i, slice) else range(i, i + 1) for n, i in zip(loops, outer, strict=True)]
+    planes = [plane(place)[inner] for place in product(*places)]
+    kept = [len(some) for some, i in zip(places, outer, strict=True) if isinstance(i, slice)]
+    return np.stack(planes).reshape(*kept, *planes[0].shape)
 
 
 def guess_axes(shape: Sequence[int]) -> str:
