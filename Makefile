@@ -20,7 +20,7 @@ demo: $(VENV)/installed  ## install, search on a drawn dataset, save pictures
 test: lint  ## check style and types, and run the default tests on all cores
 	$(PYTEST)
 
-test-all: test  ## run the tests of whole systems as well (kills, a cluster, the wheel, all pages, compilers)
+test-all: test $(VENV)-bioimageio/installed  ## run the tests of whole systems as well (kills, a cluster, the wheel, all pages, compilers)
 	$(PYTEST) -m '(e2e or browser or cpp or imagej) and not slow and not gpu and not network'
 
 test-minimum: $(VENV)/created  ## run the default tests with the lowest versions that pyproject.toml allows
@@ -81,8 +81,14 @@ seeds: $(VENV)/installed  ## solve all of DATASETS anew for pipelines_db, with E
 	rm -rf build/study && mkdir -p build
 	$(BIN)/python experiments/seeds.py $(DATASETS) --ledger build/study
 
+# The validator of bioimage.io's packages pins what evoseg does not, so it has an environment of its own.
+$(VENV)-bioimageio/installed: Makefile | $(VENV)/created
+	$(BIN)/python -m venv --clear $(VENV)-bioimageio
+	$(VENV)-bioimageio/bin/python -m pip install --quiet bioimageio.core==0.11.0 onnxruntime==1.32.0 pydantic==2.12.5
+	@touch $@
+
 clean:  ## delete what was installed and built
-	rm -rf $(VENV) $(VENV)-minimum build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-minimum $(VENV)-bioimageio build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # Stamps: a later `make` installs again only when one of these files has changed. The virtual environment has a
 # stamp of its own, because a failed `python3 -m venv` leaves a folder that looks complete.

@@ -17,7 +17,7 @@ from evoseg.datasets.splits import split_to_search
 from evoseg.evolve.context import RESERVE_S
 from evoseg.evolve.journal import Difference, RecordedClock
 from evoseg.evolve.tasks.task_kinds import TASKS, choose_radius, decide_task, resolve_task, try_out, wants_classes
-from evoseg.exporters.targets import BUNDLE, ENDINGS, FORMS, exported
+from evoseg.exporters.targets import ENDINGS, FORMS, READS_IMAGES, exported
 from evoseg.inference import score as scoring
 from evoseg.inference.score import Scores
 from evoseg.library.exchange import add_solved, find_warm_start, read_pending
@@ -35,7 +35,7 @@ from evoseg.runs.run_file import RunRecord, read_run
 from evoseg.runs.run_folder import FilesError, RunFolder, find_run_folder, remove_scratch
 from evoseg.runs.settings import RunSettings, resolve_settings, with_workers
 from evoseg.runs.status import ProgressCallback
-from evoseg.runs.stored import list_source_images, read_radius, read_result
+from evoseg.runs.stored import list_source_images, read_held_out, read_radius, read_result
 from evoseg.session import Plan, Session
 
 logger = logging.getLogger(__name__)
@@ -457,10 +457,11 @@ def export(
         A pipeline; or a result, a pipeline file, or the folder or id of a run.
     path : path, optional
         File to write (default: none; the code is returned).
-    to : {"python", "cpp", "imagej", "json", "bundle"}, optional
+    to : {"python", "cpp", "imagej", "json", "bundle", "bioimageio"}, optional
         Form (default: by the ending of the file's name, .py, .cpp, .ijm, .json or .zip; Python without a file). Python
-        needs numpy and OpenCV, C++ needs OpenCV; a bundle holds the Python file with all that it needs. The networks of
-        a pipeline stand in the Python file, and beside one in C++ or JSON.
+        needs numpy and OpenCV, C++ needs OpenCV; a bundle holds the Python file with all that it needs, and a package
+        of bioimage.io a description, too. The networks of a pipeline stand in the Python file, and beside one in C++ or
+        JSON.
     overwrite : bool
         Whether an existing file may be replaced.
     allow_code : bool
@@ -488,13 +489,14 @@ def export(
             raise SettingsError(f"{target}: its ending does not say which language to write. Name it with {hint}.")
     to = to or "python"
     if isinstance(pipeline, Pipeline):
-        program, reading, images = pipeline, DEFAULT_OPTIONS, []
+        program, reading, images, held_out = pipeline, DEFAULT_OPTIONS, [], None
     else:
         program, reading = read_pipeline(pipeline, allow_code=allow_code), reading_of(pipeline)
-        images = [*list_source_images(str(pipeline))] if to in ("python", BUNDLE) else []
+        images = [*list_source_images(str(pipeline))] if to in READS_IMAGES else []
+        held_out = read_held_out(str(pipeline), program)
     if target is None:
         return exported(program, to, reading, images)
-    write_export(program, to, target, reading, images, overwrite=overwrite)
+    write_export(program, to, target, reading, images, held_out, overwrite=overwrite)
     return target
 
 

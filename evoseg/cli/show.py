@@ -37,8 +37,9 @@ def export(
     to: Annotated[
         str,
         typer.Option(
-            help="Form: python (one file for NumPy and OpenCV), cpp (one file for OpenCV), imagej (a macro), json, or "
-            "bundle (a .zip with the pipeline, its networks, the Python file and test images)."
+            help="Form: python (one file for NumPy and OpenCV), cpp (one file for OpenCV), imagej (a macro), json, "
+            "bundle (a .zip with the pipeline, its networks, the Python file and test images), or bioimageio (a .zip "
+            "for bioimage.io: a model in ONNX if there is a network, else an application)."
         ),
     ],
     out: Annotated[Path | None, typer.Option(help="File to write (default: stdout).", show_default=False)] = None,
@@ -48,17 +49,18 @@ def export(
     """Export a pipeline as code that runs without evoseg."""
     import sys
 
-    from evoseg.exporters.targets import BUNDLE, exported
+    from evoseg.exporters.targets import READS_IMAGES, exported
     from evoseg.runs.exports import write_export
     from evoseg.runs.pipeline_files import read_pipeline, reading_of
-    from evoseg.runs.stored import list_source_images
+    from evoseg.runs.stored import list_source_images, read_held_out
 
     program, reading = read_pipeline(pipeline, allow_code=allow_code), reading_of(pipeline)
-    images = list_source_images(pipeline) if to in ("python", BUNDLE) else ()
+    images = list_source_images(pipeline) if to in READS_IMAGES else ()
     if out is None:
         sys.stdout.write(exported(program, to, reading, images))
         return
-    write_export(program, to, out.expanduser(), reading, images, overwrite=overwrite)
+    held_out = read_held_out(pipeline, program)
+    write_export(program, to, out.expanduser(), reading, images, held_out, overwrite=overwrite)
     print(out)
 
 

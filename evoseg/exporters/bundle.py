@@ -2,7 +2,7 @@
 
 import io
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import cv2
@@ -76,19 +76,29 @@ def export_bundle(
     ExportError
         As `export_python`.
     """
+    files = program_files(pipeline, places, reading)
+    return zipped({CARD: _card(pipeline).encode(), **files, **dict(_test_files(pipeline))})
+
+
+def program_files(
+    pipeline: Pipeline, places: standalone.Places | None, reading: ReadOptions | None
+) -> dict[str, bytes]:
+    """Return the pipeline as text and as a Python program, and the networks and operators that they need, by path."""
     first, rest = print_text(pipeline).split("\n", 1)
-    files = {
-        CARD: _card(pipeline).encode(),
+    return {
         TEXT: f"{first}\n{reading.mark() if reading else ''}{rest}".encode(),
         PROGRAM: export_python(pipeline, places, networks_beside=True).encode(),
         **{f"code/{digest}.py": admitted_code(digest).source.encode() for digest in pipeline.codes},
         **{f"{weights}.onnx": network_bytes(weights) for weights in pipeline.networks},
-        **dict(_test_files(pipeline)),
     }
+
+
+def zipped(files: Mapping[str, bytes]) -> bytes:
+    """Return files, by path, as a .zip; equal files give equal bytes."""
     written = io.BytesIO()
-    with zipfile.ZipFile(written, "w", zipfile.ZIP_DEFLATED) as bundle:
+    with zipfile.ZipFile(written, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in files.items():
-            bundle.writestr(zipfile.ZipInfo(name, _WRITTEN), data, zipfile.ZIP_DEFLATED)
+            archive.writestr(zipfile.ZipInfo(name, _WRITTEN), data, zipfile.ZIP_DEFLATED)
     return written.getvalue()
 
 

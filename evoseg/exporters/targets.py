@@ -15,6 +15,7 @@ from evoseg.datasets.io.files import channel_places as places_in
 from evoseg.datasets.io.files import read_image as evoseg_reads
 from evoseg.datasets.reading import DEFAULT_OPTIONS, ReadOptions
 from evoseg.exporters import cpp, imagej
+from evoseg.exporters.bioimageio import HeldOutScore, export_bioimageio
 from evoseg.exporters.blocks import Filters
 from evoseg.exporters.bundle import export_bundle
 from evoseg.exporters.python import export_python
@@ -27,9 +28,13 @@ EXPORTERS: dict[str, Callable[[Pipeline, Places | None], str]] = {
     "imagej": lambda pipeline, places: imagej.export_imagej(pipeline),
     "json": lambda pipeline, places: write_json(pipeline) + "\n",
 }
-BUNDLE = "bundle"
-FORMS = (*EXPORTERS, BUNDLE)
+BUNDLE, BIOIMAGEIO = "bundle", "bioimageio"
+ARCHIVES = (BUNDLE, BIOIMAGEIO)
+"""Forms that are a .zip of several files."""
+FORMS = (*EXPORTERS, *ARCHIVES)
 ENDINGS = {".py": "python", ".cpp": "cpp", ".ijm": "imagej", ".json": "json", ".zip": BUNDLE}
+READS_IMAGES = ("python", *ARCHIVES)
+"""Forms with a Python file that reads images itself."""
 NETWORKS_BESIDE = ("cpp", "json")
 """Forms that name the networks which a pipeline asks, so that their files have to lie beside."""
 LANGUAGES: dict[str, Filters] = {filters.target: filters for filters in (cpp.FILTERS, imagej.FILTERS)}
@@ -43,7 +48,7 @@ def exported(pipeline: Pipeline, to: str, reading: ReadOptions = DEFAULT_OPTIONS
     ----------
     pipeline : Pipeline
     to : str
-        One of `FORMS`, but no bundle.
+        One of `FORMS`, but none of `ARCHIVES`.
     reading : ReadOptions
         How the images were read that it was made for; the text says so.
     images : sequence of Path
@@ -52,7 +57,7 @@ def exported(pipeline: Pipeline, to: str, reading: ReadOptions = DEFAULT_OPTIONS
     Raises
     ------
     SettingsError
-        If the form is unknown, or a bundle, which is no text.
+        If the form is unknown, or a .zip, which is no text.
     ExportError
         If the pipeline cannot be written in it.
 
@@ -62,8 +67,8 @@ def exported(pipeline: Pipeline, to: str, reading: ReadOptions = DEFAULT_OPTIONS
         If a Python file cannot read some of the images, or reads other pixels.
     """
     _check_form(to)
-    if to == BUNDLE:
-        raise SettingsError("a bundle is a .zip, not a text. Name the file to write, with --out (path=).")
+    if to in ARCHIVES:
+        raise SettingsError(f"a {to} package is a .zip, not a text. Name the file to write, with --out (path=).")
     places = _places(images, reading) if to == "python" else None
     text = EXPORTERS[to](pipeline, places)
     if to == "python":
@@ -78,12 +83,27 @@ def exported(pipeline: Pipeline, to: str, reading: ReadOptions = DEFAULT_OPTIONS
     return text
 
 
-def bundled(pipeline: Pipeline, reading: ReadOptions = DEFAULT_OPTIONS, images: Sequence[Path] = ()) -> bytes:
-    """Return the pipeline as a bundle; parameters, errors and warnings as of `exported`."""
+def packed(
+    pipeline: Pipeline,
+    to: str,
+    reading: ReadOptions = DEFAULT_OPTIONS,
+    images: Sequence[Path] = (),
+    held_out: HeldOutScore | None = None,
+) -> bytes:
+    """Return the pipeline as one of `ARCHIVES`; parameters, errors and warnings as of `exported`.
+
+    Parameters
+    ----------
+    held_out : HeldOutScore, optional
+        What a package of bioimage.io says of the pipeline's score.
+    """
     places = _places(images, reading)
-    bundle = export_bundle(pipeline, places, reading)
+    if to == BIOIMAGEIO:
+        archive = export_bioimageio(pipeline, places, reading, held_out)
+    else:
+        archive = export_bundle(pipeline, places, reading)
     _warn_of_unread(pipeline, images, reading, places)
-    return bundle
+    return archive
 
 
 def _check_form(to: str) -> None:

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 OPSET = 10
 """An early one, so that OpenCV 4.6, which Debian and Ubuntu have for C++, knows all its operators."""
+IMAGE, PLANES = "image", "planes"
+"""What networks call their input and their output."""
 _SIDE = 64
 _IR_VERSION = 7
 _FLOAT, _INT64 = 1, 7
@@ -35,19 +37,22 @@ class Graph:
     ----------
     channels : int
         Of the input, float32 of shape (1, channels, H, W), for any H and W that are multiples of 16.
+    input, output : str
+        Their names.
+    prefix : str
+        What the names of all other values begin with.
     """
 
-    input = "image"
-    output = "planes"
-
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, input: str = IMAGE, output: str = PLANES, prefix: str = "") -> None:
+        self.input, self.output = input, output
         self._channels = channels
+        self._prefix = prefix
         self._nodes: list[bytes] = []
         self._constants: list[bytes] = []
 
     def constant(self, values: NDArray[Any]) -> str:
         """Add a tensor of float32 or int64 and return its name."""
-        name = f"w{len(self._constants)}"
+        name = f"{self._prefix}w{len(self._constants)}"
         kind = _INT64 if values.dtype == np.int64 else _FLOAT
         raw = np.ascontiguousarray(values, "<i8" if kind == _INT64 else "<f4").tobytes()
         shape = b"".join(_int(1, n) for n in values.shape)
@@ -56,7 +61,7 @@ class Graph:
 
     def add(self, op: str, inputs: Sequence[str], **attributes: float | str | Sequence[int]) -> str:
         """Add a node with one output and return that output's name."""
-        name = f"v{len(self._nodes)}"
+        name = f"{self._prefix}v{len(self._nodes)}"
         self._nodes.append(self._node(op, inputs, name, attributes))
         return name
 
@@ -84,15 +89,28 @@ class Graph:
             mode="nearest",
         )
 
-    def finish(self, planes: str, n_planes: int, metadata: Mapping[str, Any]) -> bytes:
-        """Return the file of the network that ends in `planes`, of shape (1, n_planes, H, W)."""
+    def rename(self, x: str, name: str) -> None:
+        """Give a value another name."""
+        self._nodes.append(self._node("Identity", [x], name, {}))
+
+    def include(self, nodes: Sequence[bytes], constants: Sequence[bytes]) -> None:
+        """Add the nodes and constants of another graph, as its file has them; their names must differ from these."""
+        self._nodes += nodes
+        self._constants += constants
+
+    def finish(self, planes: str, n_planes: int, metadata: Mapping[str, Any], *, any_size: bool = False) -> bytes:
+        """Return the file of the network that ends in `planes`, of shape (1, n_planes, H, W).
+
+        With `any_size`, the file says that height and width may be any, which OpenCV before 5 does not read.
+        """
         nodes = [*self._nodes, self._node("Identity", [planes], self.output, {})]
+        sides = (_text(2, "height"), _text(2, "width")) if any_size else (_int(1, _SIDE), _int(1, _SIDE))
         graph = (
             b"".join(_bytes(1, node) for node in nodes)
             + _text(2, "evoseg")
             + b"".join(_bytes(5, tensor) for tensor in self._constants)
-            + _bytes(11, _value_info(self.input, self._channels))
-            + _bytes(12, _value_info(self.output, n_planes))
+            + _bytes(11, _value_info(self.input, self._channels, sides))
+            + _bytes(12, _value_info(self.output, n_planes, sides))
         )
         note = _text(1, "evoseg") + _text(2, json.dumps(metadata, sort_keys=True))
         opset = _text(1, "") + _int(2, OPSET)
@@ -119,10 +137,10 @@ def _attribute(name: str, value: float | str | Sequence[int]) -> bytes:
     return _text(1, name) + b"".join(_int(8, n) for n in value) + _int(20, _AN_INTS)
 
 
-def _value_info(name: str, channels: int) -> bytes:
-    """Describe float32 of shape (1, channels, 64, 64)."""
-    # OpenCV before 5 needs a height and a width here; it takes any size all the same.
-    shape = b"".join(_bytes(1, _int(1, n)) for n in (1, channels, _SIDE, _SIDE))
+def _value_info(name: str, channels: int, sides: tuple[bytes, bytes]) -> bytes:
+    """Describe float32 of shape (1, channels, H, W)."""
+    # OpenCV before 5 needs numbers for height and width here; it takes any size all the same.
+    shape = b"".join(_bytes(1, one) for one in (_int(1, 1), _int(1, channels), *sides))
     return _text(1, name) + _bytes(2, _bytes(1, _int(1, _FLOAT) + _bytes(2, shape)))
 
 

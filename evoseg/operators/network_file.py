@@ -113,6 +113,12 @@ def _read_model(data: bytes) -> NetworkFacts:
     return NetworkFacts(channels, reduction, tuple(outputs), reach, macs, graph.n_weights, brightness, rest)
 
 
+def graph_parts(data: bytes) -> tuple[list[bytes], list[bytes]]:
+    """Return the nodes and the constants of a network's file that has been checked, each as the file has it."""
+    graph = _Message(_Message(data, _MODEL).one("graph"), _GRAPH)
+    return graph.every("node"), graph.every("initializer")
+
+
 def _read_notes(model: "_Message") -> dict[str, Any]:
     """Return what the model says about itself."""
     for part in model.every("metadata_props"):

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evoseg.datasets.reading import DEFAULT_OPTIONS, ReadOptions
-from evoseg.exporters.targets import BUNDLE, NETWORKS_BESIDE, bundled, exported
+from evoseg.exporters.bioimageio import HeldOutScore
+from evoseg.exporters.targets import ARCHIVES, NETWORKS_BESIDE, exported, packed
 from evoseg.pipeline import Pipeline
 from evoseg.runs.code_files import save_codes
 from evoseg.runs.network_folders import save_networks
@@ -17,10 +18,11 @@ def write_export(
     target: Path,
     reading: ReadOptions = DEFAULT_OPTIONS,
     images: Sequence[Path] = (),
+    held_out: HeldOutScore | None = None,
     *,
     overwrite: bool = False,
 ) -> None:
-    """Write a pipeline to a file, as `evoseg.exporters.targets.exported` or `bundled` gives it.
+    """Write a pipeline to a file, as `evoseg.exporters.targets.exported` or `packed` gives it.
 
     Raises
     ------
@@ -30,7 +32,8 @@ def write_export(
         If the file exists and `overwrite` is False, a network's file holds something else, or one cannot be written.
     """
     refuse_existing([target], overwrite=overwrite)
-    content = bundled(pipeline, reading, images) if to == BUNDLE else exported(pipeline, to, reading, images)
+    archive = to in ARCHIVES
+    content = packed(pipeline, to, reading, images, held_out) if archive else exported(pipeline, to, reading, images)
     make_folder(target.absolute().parent)
     if to in NETWORKS_BESIDE:
         save_networks(pipeline, target.absolute().parent)

@@ -18,7 +18,9 @@ from evoseg.evolve.evaluation.evaluator import evenly_spaced
 from evoseg.evolve.ports import Scored
 from evoseg.evolve.selection import Front
 from evoseg.evolve.solve import READABLE
-from evoseg.pipeline import print_text, read_text
+from evoseg.exporters.bioimageio import HeldOutScore
+from evoseg.metrics import METRIC_LABELS
+from evoseg.pipeline import Pipeline, print_text, read_text
 from evoseg.runs.control import RunLock, is_locked
 from evoseg.runs.database import StoreError
 from evoseg.runs.run_file import (
@@ -405,6 +407,24 @@ def read_metric(source: str) -> str | None:
     """Return the metric of the run that a pipeline is named by; None if it is no such run."""
     found = _read_result_of(source).get("metric")
     return found if isinstance(found, str) else None
+
+
+def read_held_out(source: str, pipeline: Pipeline) -> HeldOutScore | None:
+    """Return how a pipeline scored on the test images of the run that it is named by; None if that is not known."""
+    found = _read_result_of(source)
+    try:
+        answers = [one for one in found.get("answers", {}).values() if one["pipeline"] == print_text(pipeline)]
+        scored = found if found.get("digest") == pipeline.digest else answers[0]
+        interval = scored["interval_test"]
+        return HeldOutScore(
+            metric=METRIC_LABELS.get(found["metric"], found["metric"]),
+            score=float(scored["scores"]["test"]),
+            interval=None if interval is None else (float(interval[0]), float(interval[1])),
+            n_images=len(found["test_per_image"]),
+            dataset=str(found["dataset"]),
+        )
+    except (LookupError, TypeError, ValueError, AttributeError):
+        return None  # there were no test images, or it is the result of an early version
 
 
 def _read_result_of(source: str) -> dict[str, Any]:

@@ -8,8 +8,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tifffile
 
+import evoseg
 from evoseg.core.kinds import Kind
+from evoseg.datasets.io.files import write_image
 from evoseg.evolve.proposers.random_programs import select_usable
 from evoseg.exporters import imagej, standalone
 from evoseg.exporters.excerpts import ExportError
@@ -18,6 +21,7 @@ from evoseg.metrics.mask_scores import confusion, iou
 from evoseg.operators.registry import operators
 from evoseg.pipeline import read_text
 from tests.exporters.test_cpp import on_drawing
+from tests.inference.test_object_files import BRIGHT, same_objects, scene, truth
 from tests.operators.test_conformance import choices
 
 SIMPLE = "def pipeline(image):\n    return remove_small(threshold(flatten(channel(image))), area=30)\n"
@@ -165,3 +169,30 @@ def test_every_operator_gives_the_same_masks_at_both_ends_of_its_ranges(tmp_path
             if not agrees:
                 apart[op.name] = (values, depth)
     assert apart == {}
+
+
+FILL = """
+names = split(getArgument(), "|");
+setBatchMode(true);
+newImage("labels", "16-bit black", 120, 90, 1);
+roiManager("Open", names[0]);
+for (i = 0; i < roiManager("count"); i++) {
+    roiManager("select", i);
+    setColor(i + 1);
+    fill();
+}
+run("Select None");
+saveAs("Tiff", names[1]);
+print("filled");
+"""
+
+
+@pytest.mark.imagej
+@pytest.mark.filterwarnings("ignore:the pipeline does not say")
+def test_the_roi_manager_opens_the_regions_that_apply_writes(tmp_path):
+    write_image(tmp_path / "a.png", scene())
+    evoseg.apply(read_text(BRIGHT), tmp_path / "a.png", tmp_path / "out", formats="rois")
+    (tmp_path / "fill.ijm").write_text(FILL)
+    said = said_by_imagej(tmp_path / "fill.ijm", f"{tmp_path}/out/rois/a.zip|{tmp_path}/labels.tif")
+    assert "filled" in said
+    assert same_objects(tifffile.imread(tmp_path / "labels.tif").astype(int), truth(0))
