@@ -5,7 +5,20 @@ from typing import Annotated
 
 import typer
 
-from evoseg.cli.shared import ALLOW_CODE, AXES, BASE_URL, CHANNEL, JSON, LIBRARY, PAGE, ROLES, SERIES, USD, chosen
+from evoseg.cli.shared import (
+    ALLOW_CODE,
+    AXES,
+    BASE_URL,
+    CHANNEL,
+    CLASSES,
+    JSON,
+    LIBRARY,
+    PAGE,
+    ROLES,
+    SERIES,
+    USD,
+    chosen,
+)
 
 _DATASET = typer.Argument(metavar="DATASET", help="Folder with images/ and masks/.")
 
@@ -16,6 +29,7 @@ def check(
     page: Annotated[str, PAGE] = "",
     channel: Annotated[str, CHANNEL] = "",
     series: Annotated[str, SERIES] = "",
+    classes: Annotated[str, CLASSES] = "",
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Check a dataset, and list all errors at once.
@@ -26,7 +40,7 @@ def check(
 
     from evoseg.datasets.checking import check as check_folder
 
-    found = check_folder(dataset.expanduser(), chosen(axes, page, channel, series))
+    found = check_folder(dataset.expanduser(), chosen(axes, page, channel, series, classes))
     print(json.dumps(found.as_json(), indent=1) if as_json else found)
     raise typer.Exit(0 if found.ok else 1)
 
@@ -48,6 +62,7 @@ def describe(
     page: Annotated[str, PAGE] = "",
     channel: Annotated[str, CHANNEL] = "",
     series: Annotated[str, SERIES] = "",
+    classes: Annotated[str, CLASSES] = "",
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Describe a dataset: the sizes of its objects, and how they stand out in each plane.
@@ -61,7 +76,7 @@ def describe(
     from evoseg.runs.opening import open_data
 
     model = None if agent == "none" else agent
-    data = open_data(dataset, chosen(axes, page, channel, series))
+    data = open_data(dataset, chosen(axes, page, channel, series, classes))
     document = described(data, model, base_url=base_url, llm_usd=llm_usd, roles=roles)
     print(json.dumps(document, indent=1) if as_json else card_text(document))
 
@@ -119,6 +134,7 @@ def similar(
     page: Annotated[str, PAGE] = "",
     channel: Annotated[str, CHANNEL] = "",
     series: Annotated[str, SERIES] = "",
+    classes: Annotated[str, CLASSES] = "",
     out: Annotated[
         Path | None,
         typer.Option(
@@ -144,7 +160,8 @@ def similar(
     from evoseg.runs.run_folder import refuse_existing
 
     refuse_existing([out] if out else [], overwrite=overwrite)
-    found = find_similar(dataset, k, task=task, library=library, reading=chosen(axes, page, channel, series))
+    reading = chosen(axes, page, channel, series, classes)
+    found = find_similar(dataset, k, task=task, library=library, reading=reading)
     print(json.dumps(found.as_json(), indent=1) if as_json else found)
     if out:
         found.save(out)

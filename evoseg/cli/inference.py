@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evoseg.cli.shared import ALLOW_CODE, AXES, CHANNEL, PAGE, SERIES, chosen
+from evoseg.cli.shared import ALLOW_CODE, AXES, CHANNEL, CLASSES, PAGE, SERIES, chosen
 from evoseg.core.notes import NotePrinter
 
 if TYPE_CHECKING:
@@ -355,6 +355,7 @@ def score(
     page: Annotated[str, PAGE] = "",
     channel: Annotated[str, CHANNEL] = "",
     series: Annotated[str, SERIES] = "",
+    classes: Annotated[str, CLASSES] = "",
     allow_code: Annotated[bool, ALLOW_CODE] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
@@ -380,7 +381,7 @@ def score(
     metric = None if metric is None else metric_name(metric)
     check_names(own or "auto", metric)
     program, reading = read_program(pipeline, allow_code=allow_code)
-    data = open_data(dataset, chosen(axes, page, channel, series).or_else(reading))
+    data = open_data(dataset, chosen(axes, page, channel, series, classes).or_else(reading))
     if isinstance(program, ClassPipeline):
         if own is not None or radius is not None:
             raise SettingsError("classes are scored as foreground. Leave out --task and --radius.")

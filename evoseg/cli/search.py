@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evoseg.cli.shared import AXES, CHANNEL, JSON, PAGE, SERIES, chosen, parse_workers
+from evoseg.cli.shared import AXES, CHANNEL, CLASSES, JSON, PAGE, SERIES, chosen, parse_workers
 
 if TYPE_CHECKING:
     from evoseg.llm.framing import Framing
@@ -37,6 +37,7 @@ def search(
     page: Annotated[str, PAGE] = "",
     channel: Annotated[str, CHANNEL] = "",
     series: Annotated[str, SERIES] = "",
+    classes: Annotated[str, CLASSES] = "",
     yes: Annotated[
         bool, typer.Option("--yes", help="Accept what the language model proposes for --goal without a question.")
     ] = False,
@@ -65,7 +66,7 @@ def search(
         limits = (flat["llm_calls"], flat["llm_tokens"], flat["llm_usd"])
         print(estimate_cost(flat["agent"], flat["base_url"], *limits, flat["roles"]), file=sys.stderr)
     found: SearchResult | MulticlassResult
-    reading = chosen(axes, page, channel, series)
+    reading = chosen(axes, page, channel, series, classes)
     data, framing = frame(open_data(dataset, reading) if reading else dataset, options)
     if framing is not None:
         confirm(framing, yes=yes)

@@ -34,6 +34,11 @@ SERIES = typer.Option(
     help="Image of files that hold several, such as a dataset in HDF5, by name or counted from 0; a scale of OME-Zarr.",
     show_default=False,
 )
+CLASSES = typer.Option(
+    metavar="NAMES",
+    help="Classes of annotated outlines that are objects, by name with commas; evoseg check lists them (default: all).",
+    show_default=False,
+)
 BASE_URL = typer.Option(metavar="URL", help="Endpoint of the language model (default: OpenAI's).", show_default=False)
 USD = typer.Option(help="Maximum cost of the model in US dollars, if its price is known.")
 ROLES = typer.Option(
@@ -68,7 +73,7 @@ _METAVARS = {
 }
 
 
-def chosen(axes: str, page: str, channel: str, series: str) -> "ReadOptions":
+def chosen(axes: str, page: str, channel: str, series: str, classes: str = "") -> "ReadOptions":
     """Return what the options say.
 
     Raises
@@ -78,7 +83,7 @@ def chosen(axes: str, page: str, channel: str, series: str) -> "ReadOptions":
     """
     from evoseg.datasets.reading import ReadOptions
 
-    return ReadOptions(axes, page, channel, series=series)
+    return ReadOptions(axes, page, channel, series=series, classes=classes)
 
 
 def parse_workers(workers: str | None, executor: str | None) -> int | str | None:

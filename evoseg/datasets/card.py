@@ -97,8 +97,11 @@ class DatasetCard:
         Names of the values of the masks, if these tell several classes; colours are numbered from 1 in their order.
     masks : MaskKeys
         What the values or colours of the masks mean, as far as it is said.
+    outlines : str
+        What whole numbers are in the outlines of annotation tools: "pixels" of the object, or "edges" of pixels.
     reading : ReadOptions
-        How image files are to be read: "axes", "page", "channel", "series" and "exif".
+        How image files are to be read: "axes", "page", "channel", "series" and "exif"; and "classes", if that is a list
+        of names: which classes of outlines are objects.
     other_keys : tuple of str
         Keys that mean nothing to evoseg.
     """
@@ -119,6 +122,7 @@ class DatasetCard:
     splits_drawn: bool = False
     classes: dict[int, str] = field(default_factory=dict)
     masks: MaskKeys = MaskKeys()
+    outlines: str = ""
     reading: ReadOptions = DEFAULT_OPTIONS
     other_keys: tuple[str, ...] = ()
 
@@ -275,10 +279,15 @@ def _check_number(value: Any, info: ValidationInfo) -> float:
     return found
 
 
-def _check_classes(value: Any) -> dict[MaskValue, str] | None:
-    """Read `value: name` or `colour: name`."""
+def _check_classes(value: Any) -> dict[MaskValue, str] | tuple[str, ...] | None:
+    """Read `value: name` or `colour: name`, or a list of names, which chooses classes of outlines."""
     if _empty(value):
         return None
+    if isinstance(value, list):
+        names = tuple(_text(name, "classes", i).strip() for i, name in enumerate(value))
+        if wrong := [i for i, name in enumerate(names) if not name or "," in name or name in names[:i]]:
+            raise _WrongEntry("classes lists names of classes, each once and without commas.", wrong[0])
+        return names
     classes: dict[MaskValue, str] = {}
     for key, entry in _mapping(value, "classes").items():
         number = _mask_value(key)
@@ -298,6 +307,15 @@ def _check_classes(value: Any) -> dict[MaskValue, str] | None:
     if len({isinstance(key, Colour) for key in classes}) > 1:
         raise _WrongEntry("classes names both values and colours. Keep one kind.")
     return classes
+
+
+def _check_outlines(value: Any) -> str:
+    text = _text(value, "outlines")
+    if text not in ("", "pixels", "edges"):
+        raise _WrongEntry(
+            f"outlines is {legible(text)}; it must be pixels or edges: what whole numbers are in outlines."
+        )
+    return text
 
 
 def _check_groups(value: Any) -> dict[str, str]:
@@ -353,6 +371,7 @@ class _Entries(BaseModel):
     channel: _Text = ""
     series: _Text = ""
     exif: _Text = ""
+    outlines: Annotated[str, BeforeValidator(_check_outlines)] = ""
     radius: Annotated[float | None, BeforeValidator(_check_length)] = None
     background: _Values = None
     foreground: _Values = None
@@ -365,7 +384,7 @@ class _Entries(BaseModel):
     def _said(self) -> dict[str, Any]:
         """Return what is said of the values of masks."""
         said = {key: getattr(self, key) for key in ("background", "foreground", "ignore", "threshold")}
-        said["classes"] = None if self.classes is None else tuple(self.classes)
+        said["classes"] = tuple(self.classes) if isinstance(self.classes, dict) else None
         return {key: value for key, value in said.items() if value is not None and not isinstance(value, str)}
 
     @model_validator(mode="after")
@@ -384,12 +403,13 @@ class _Entries(BaseModel):
     def card(self, lines: Mapping[tuple[str | int, ...], int]) -> DatasetCard:
         """Return them as a card; `lines` are those of the file."""
         said = self._said()
+        named, chosen = (self.classes, ()) if isinstance(self.classes, dict) else ({}, self.classes or ())
         try:
-            reading = ReadOptions(**{key: getattr(self, key) for key in _READING})
+            reading = ReadOptions(**{key: getattr(self, key) for key in _READING}, classes=",".join(chosen))
         except SettingsError as error:
             raise _WrongEntry(str(error), next(key for key in _READING if getattr(self, key))) from error
         words = ("title", "modality", "domain", "task", "family", "source", "license", "pixel_size", "notes")
-        numbers = (key if isinstance(key, int) else i for i, key in enumerate(self.classes or (), 1))
+        numbers = (key if isinstance(key, int) else i for i, key in enumerate(named, 1))
         return DatasetCard(
             **{word: getattr(self, word) for word in words},
             foreground=self.foreground if isinstance(self.foreground, str) else "",
@@ -397,8 +417,9 @@ class _Entries(BaseModel):
             groups=self.groups,
             splits=self.splits or {},
             splits_drawn=self.splits is None,
-            classes=dict(zip(numbers, (self.classes or {}).values(), strict=True)),
+            classes=dict(zip(numbers, named.values(), strict=True)),
             masks=MaskKeys(**said, lines={key: lines[(key,)] for key in said}),
+            outlines=self.outlines,
             reading=reading,
             other_keys=tuple(self.model_extra or ()),
         )

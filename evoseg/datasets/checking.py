@@ -17,6 +17,7 @@ from evoseg.datasets.dataset import Dataset, summarise_problems
 from evoseg.datasets.folder import Folder, scan
 from evoseg.datasets.imageformat import in_um
 from evoseg.datasets.meaning import BINARY
+from evoseg.datasets.outlines.annotated import count_classes
 from evoseg.datasets.reading import DEFAULT_OPTIONS, ReadOptions
 from evoseg.datasets.sources import FolderSource
 from evoseg.datasets.splits import Splits, near_duplicates, split_facts, straddling, strokes_among
@@ -107,7 +108,7 @@ def check(data: str | Path | Dataset, reading: ReadOptions = DEFAULT_OPTIONS) ->
     if isinstance(data, Dataset):
         return report_on(data)
     source = FolderSource(scan(Path(data)), reading)
-    return _report(source.folder, survey(source))
+    return _report(source, survey(source))
 
 
 def open_dataset(path: str | Path, reading: ReadOptions = DEFAULT_OPTIONS) -> Dataset:
@@ -137,10 +138,11 @@ def report_on(dataset: Dataset) -> Report:
         raise DatasetError(
             "only datasets in folders can be checked; arrays are checked when the dataset is built from them."
         )
-    return _report(dataset.source.folder, dataset.survey)
+    return _report(dataset.source, dataset.survey)
 
 
-def _report(folder: Folder, found: Survey) -> Report:
+def _report(source: FolderSource, found: Survey) -> Report:
+    folder = source.folder
     labelled = [fact for fact in found.facts.values() if fact.labelled]
     unclear = bool(found.decision.unclear)
     problems = [*folder.problems, *found.problems, *([] if unclear else _mask_problems(folder, labelled))]
@@ -158,7 +160,7 @@ def _report(folder: Folder, found: Survey) -> Report:
         folder.root,
         group_notes(problems, folder.root),
         group_notes(warnings, folder.root),
-        _card(folder.card, found, labelled, len(folder.images)),
+        _card(folder.card, found, labelled, len(folder.images)) | _classes(source),
         splits,
         folder.layout,
         folder.because,
@@ -290,6 +292,14 @@ def _card(words: DatasetCard, found: Survey, labelled: Sequence[ImageFacts], n_f
     return card
 
 
+def _classes(source: FolderSource) -> dict[str, Any]:
+    """Return the classes of outlines, with their numbers of objects and whether they are read."""
+    counts = count_classes(source.folder.masks)
+    chosen = source.reading.class_names or counts
+    listed = [{"name": name, "n_objects": n, "read": name in chosen} for name, n in counts.items()]
+    return {"outline_classes": listed} if listed else {}
+
+
 def _mask_figures(labelled: Sequence[ImageFacts]) -> dict[str, Any]:
     shares = [fact.n_foreground / max(fact.n_known, 1) for fact in labelled]
     areas = np.concatenate([fact.areas for fact in labelled])
@@ -341,6 +351,11 @@ def _lines(report: Report) -> list[str]:
         each = f", pixels of {card['pixel_size']}" if "pixel_size" in card else ""
         lines.append(f"  {size} pixels, {' and '.join(card['dtypes'])}, values {low:g} to {high:g}{legible(each)}")
     lines += _table(card.get("mask_values", ()))
+    if classes := card.get("outline_classes"):
+        listed = [
+            f"{c['name']} ({_counted(c['n_objects'], 'object')}{', not read' * (not c['read'])})" for c in classes
+        ]
+        lines.append(f"  classes: {_some(listed)}")
     if "foreground_share" in card:
         share = card["foreground_share"]
         line = f"  foreground {100 * share['mean']:.1f} % of an image on average, from {100 * share['min']:.1f} to "

@@ -107,6 +107,7 @@ class Dataset:
         page: str | int = "",
         channel: str | int = "",
         series: str | int = "",
+        classes: str = "",
     ) -> None:
         """Open a folder; no pixels are read yet.
 
@@ -118,6 +119,8 @@ class Dataset:
         axes, page, channel, series : str
             The same, one by one: the axes of a stack such as "CYX", its page such as 3, "T=0,Z=3" or "all", the
             channels of an image such as 0 or "DAPI,actin", and the image of a file that holds several.
+        classes : str
+            Which classes of outlines are objects, such as "nucleus,mitosis"; all if empty.
 
         Raises
         ------
@@ -125,7 +128,7 @@ class Dataset:
             If the folder is missing, or for problems of its names, pairs and card, the first few of them.
         """
         root = Path(path)
-        reading = ReadOptions(axes, str(page), str(channel), series=str(series)).or_else(reading)
+        reading = ReadOptions(axes, str(page), str(channel), series=str(series), classes=classes).or_else(reading)
         source = FolderSource(scan(root), reading)
         if source.folder.problems:
             raise DatasetError(summarise_problems(root, source.folder.problems))

@@ -22,16 +22,34 @@ _MOST_PARTS = 2_000_000
 _MOST_COLUMNS = 1000
 
 
+MOST_BYTES = 256 * 2**20
+"""Bytes of a file of annotations."""
+
+
 def read_json(path: Path, most_bytes: int, inside: Path) -> dict[str, Any]:
     """Return the object that a JSON file in the folder `inside` holds.
 
     Raises
     ------
     DatasetError
-        If the file is missing, larger than `most_bytes`, not JSON in UTF-8, holds too many values or too deeply nested
-        ones, or another value than an object.
+        As `read_json_value`, and if it holds another value than an object.
     """
-    text = _text(path, most_bytes, inside)
+    found = read_json_value(path, most_bytes, inside)
+    if not isinstance(found, dict):
+        raise DatasetError(f"{path}: holds a {kind(found)}; an object {{...}} is needed.")
+    return found
+
+
+def read_json_value(path: Path, most_bytes: int, inside: Path) -> Any:
+    """Return the value that a JSON file in the folder `inside` holds.
+
+    Raises
+    ------
+    DatasetError
+        If the file is missing, larger than `most_bytes`, not JSON in UTF-8, or holds too many values or too deeply
+        nested ones.
+    """
+    text = read_text(path, most_bytes, inside)
     n_parts = text.count("{") + text.count("[")
     if n_parts > _MOST_PARTS or text.count(",") + n_parts > _MOST_VALUES:
         raise DatasetError(
@@ -39,14 +57,11 @@ def read_json(path: Path, most_bytes: int, inside: Path) -> dict[str, Any]:
             f"{_MOST_PARTS // 10**6} million lists and objects. Cut the dataset into several."
         )
     try:
-        found = json.loads(text, parse_constant=_no_constant)
+        return json.loads(text, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
         raise DatasetError(f"{path}: line {error.lineno} is not JSON ({error.msg}). Export the file again.") from error
     except (ValueError, RecursionError) as error:
         raise DatasetError(f"{path}: not JSON that can be read ({error}). Export the file again.") from error
-    if not isinstance(found, dict):
-        raise DatasetError(f"{path}: holds a {kind(found)}; an object {{...}} is needed.")
-    return found
 
 
 def read_table(path: Path, most_bytes: int, inside: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
@@ -61,7 +76,7 @@ def read_table(path: Path, most_bytes: int, inside: Path) -> tuple[list[str], li
     DatasetError
         If the file is missing, too large, not CSV in UTF-8, or a line is longer than the first.
     """
-    lines = _text(path, most_bytes, inside).splitlines()
+    lines = read_text(path, most_bytes, inside).splitlines()
     first = lines[0] if lines else ""
     reader = csv.reader(lines, delimiter=max(",;\t", key=first.count))
     found: list[tuple[int, dict[str, str]]] = []
@@ -102,7 +117,14 @@ def kind(value: object) -> str:
     return words.get(type(value), "number")
 
 
-def _text(path: Path, most_bytes: int, inside: Path) -> str:
+def read_text(path: Path, most_bytes: int, inside: Path) -> str:
+    """Return a text file in the folder `inside`.
+
+    Raises
+    ------
+    DatasetError
+        If the file is missing, larger than `most_bytes`, or not UTF-8.
+    """
     with explain_errors(path):
         data = read_file(path, most_bytes, inside=inside)
         try:

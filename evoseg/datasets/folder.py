@@ -10,6 +10,7 @@ from evoseg.datasets.annotations import MaskSource
 from evoseg.datasets.card import DatasetCard, read_card
 from evoseg.datasets.layouts.base import IMAGE_FOLDERS, MASK_FOLDERS, Files, Layout, ScanReport, folders
 from evoseg.datasets.layouts.coco import COCO
+from evoseg.datasets.layouts.outlined import LAYOUTS_OF_TOOLS
 from evoseg.datasets.layouts.subfolders import (
     BESIDE,
     DSB,
@@ -35,8 +36,10 @@ LAYOUTS: tuple[Layout, ...] = (
     CELLPOSE,
     BESIDE,
     SCRIBBLED,
+    *LAYOUTS_OF_TOOLS,
 )
-"""In the order in which they are tried: those with names of their own come before those with common ones."""
+"""In the order in which they are tried: those with names of their own come before those with common ones,
+and masks before outlines."""
 
 
 @dataclass(frozen=True)

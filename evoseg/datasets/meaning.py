@@ -50,6 +50,8 @@ class Meaning:
         The task that the masks suggest.
     names : tuple of str
         Of the classes 1, 2 ..., if colours tell them.
+    traced : bool
+        Outlines run through the centres of pixels that belong to their objects, instead of along their edges.
     """
 
     first: bool = False
@@ -63,6 +65,7 @@ class Meaning:
     part_from: int | None = None
     task: str = BINARY
     names: tuple[str, ...] = ()
+    traced: bool = False
 
     def __post_init__(self) -> None:
         """Bring keys and numbers to the types that a record gives them."""

@@ -49,6 +49,8 @@ class ReadOptions:
     exif : str
         "ignore" reads pictures as they are stored; "turn" reads them turned upright, which is also the default, but
         records that it was chosen.
+    classes : str
+        Which classes of annotated outlines are objects, by name, with commas between; all if empty.
     masks : str
         What the values of the masks mean, as `evoseg.datasets.meaning.Meaning.text` has it; "" until that is decided. A
         run records it, so that later rules do not move it; one that recorded nothing is read by `FIRST_RULES`.
@@ -59,6 +61,7 @@ class ReadOptions:
     channel: str = ""
     value: int = 0
     exif: str = ""
+    classes: str = ""
     masks: str = ""
     series: str = ""
 
@@ -96,7 +99,12 @@ class ReadOptions:
     @property
     def of_images(self) -> "ReadOptions":
         """This without what is said of the masks of one dataset: how other images are to be read."""
-        return replace(self, masks="")
+        return replace(self, masks="", classes="")
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The chosen classes."""
+        return tuple(name.strip() for name in self.classes.split(",") if name.strip())
 
     @classmethod
     def recorded(cls, words: Mapping[str, Any]) -> "ReadOptions":
@@ -127,6 +135,7 @@ class ReadOptions:
         words = {"series": self.series, "axes": self.axes, "page": self.page, "channel": self.channel}
         said = [f"{name} {value}" for name, value in words.items() if value]
         said += ["turns by EXIF ignored"] if self.exif == "ignore" else []
+        said += [f"classes {self.classes}"] if self.classes else []
         return ", ".join([*said, *([f"masks equal to {self.value}"] if self.value else [])])
 
 

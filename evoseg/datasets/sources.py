@@ -12,9 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evoseg.core.disk import prefetch
-from evoseg.core.errors import DatasetError
+from evoseg.core.errors import DatasetError, unknown
 from evoseg.core.notes import Note
-from evoseg.datasets.annotations import Scribbles, check_turned_edges, check_turned_sizes, digest_of, find_turned
+from evoseg.datasets.annotations import (
+    MaskSource,
+    Scribbles,
+    check_turned_edges,
+    check_turned_sizes,
+    digest_of,
+    find_turned,
+)
 from evoseg.datasets.card import DatasetCard
 from evoseg.datasets.documents import SHIFTS_FILE, read_points
 from evoseg.datasets.folder import Folder
@@ -24,6 +31,7 @@ from evoseg.datasets.io.formats import channel_names, read_bytes
 from evoseg.datasets.maskrules import decide
 from evoseg.datasets.maskstats import MaskStats, mask_stats
 from evoseg.datasets.meaning import INSTANCES, Decision, Meaning
+from evoseg.datasets.outlines.annotated import Outlines, are_traced, count_classes
 from evoseg.datasets.paging import split_stacks
 from evoseg.datasets.reading import DEFAULT_OPTIONS, ReadOptions
 
@@ -109,6 +117,7 @@ class FolderSource:
         folder, self._pages = split_stacks(folder, self.reading)
         self.folder = folder
         self.card = folder.card
+        self._masks, self._unknown_class = _of_classes(folder, self.reading.class_names)
         self.stems = tuple(sorted(folder.images))
         truths = folder.masks.keys() | folder.points.keys() | (folder.shifts.keys() & folder.moving.keys())
         self.labelled = tuple(stem for stem in self.stems if stem in truths)
@@ -128,28 +137,31 @@ class FolderSource:
         """What the masks mean; the first use reads all of them, unless `reading` says it."""
         if self.reading.masks:
             return Decision(Meaning.recorded(self.reading.masks))
-        folder, reading = self.folder, self._reading("mask")
-        turned = [] if reading.exif or self._pages else find_turned(folder.images, folder.masks, reading)
+        if self._unknown_class:
+            return Decision(Meaning(), unclear=self._unknown_class)
+        folder, masks, reading = self.folder, self._masks, self._reading("mask")
+        turned = [] if reading.exif or self._pages else find_turned(folder.images, masks, reading)
         if wrong := check_turned_sizes(folder.root, turned):
             return Decision(Meaning(), unclear=wrong)
-        stats = [
-            one for some in prefetch(self._stats, sorted(folder.masks.keys() & folder.images.keys())) for one in some
-        ]
+        stats = [one for some in prefetch(self._stats, sorted(masks.keys() & folder.images.keys())) for one in some]
         decision = decide(stats, self.card, str(folder.root))
         if turned and not decision.unclear:
-            wrong, doubt = check_turned_edges(folder.root, turned, folder.masks, reading, decision.meaning)
+            wrong, doubt = check_turned_edges(folder.root, turned, masks, reading, decision.meaning)
             warnings = (*decision.warnings, *([doubt] if doubt else []))
             decision = replace(decision, unclear=wrong, warnings=warnings)
-        if not (several := [mask for mask in self.folder.masks.values() if mask.n_objects > 1]):
+        if self.card.outlines == "pixels" or (not self.card.outlines and are_traced(masks, reading)):
+            warnings = (*decision.warnings, *([] if self.card.outlines else [_TRACED]))
+            decision = replace(decision, meaning=replace(decision.meaning, traced=True), warnings=warnings)
+        if not (several := [mask for mask in masks.values() if mask.n_objects > 1]):
             return decision
         task = self.card.task or INSTANCES
-        why = f"in {len(several)} of {len(self.folder.masks)} masks each value is one object"
+        why = f"in {len(several)} of {len(masks)} masks each value is one object"
         return replace(decision, meaning=replace(decision.meaning, task=task), why=why, certain=False)
 
     def _stats(self, stem: str) -> list[MaskStats]:
         """Return what a mask holds; nothing if it cannot be read, which is said elsewhere."""
         try:
-            stored = self.folder.masks[stem].stored(self._reading("mask", stem))
+            stored = self._masks[stem].stored(self._reading("mask", stem))
             known = self.read("known", stem).array > 0 if stored and self.has("known", stem) else None
         except DatasetError:
             return []
@@ -178,7 +190,7 @@ class FolderSource:
         """Read the file, once."""
         path = self._files[part][stem]
         if part == "mask":
-            mask, decision = self.folder.masks[stem], self.decision
+            mask, decision = self._masks[stem], self.decision
             if decision.unclear:
                 raise DatasetError(decision.unclear)
             values = mask.read(self._reading(part, stem), decision.meaning)
@@ -210,6 +222,28 @@ class FolderSource:
         reading = self.reading.of_images
         reading = replace(reading, page=self._pages.get((part, stem), reading.page))
         return reading if part in ("image", "moving") else replace(reading, channel="")
+
+
+_TRACED = (
+    "all outlines run from pixel to pixel, as findContours of OpenCV traces objects, so the pixels on them are read as "
+    "parts of the objects. If whole numbers are edges of pixels instead, write `outlines: edges` into dataset.yaml."
+)
+
+
+def _of_classes(folder: Folder, names: Sequence[str]) -> tuple[Mapping[str, MaskSource], str]:
+    """Return the masks of the objects of some classes, of all if none is named, and what is wrong with the names."""
+    if not names:
+        return folder.masks, ""
+    known = count_classes(folder.masks)
+    if not known:
+        listed = ", ".join(names)
+        return folder.masks, (
+            f"{folder.root}: there are no outlines with classes from which to choose {listed}. If masks have values, "
+            "foreground: in dataset.yaml says which are foreground."
+        )
+    if unknown_names := [name for name in names if name not in known]:
+        return folder.masks, f"{folder.root}: {unknown('class', unknown_names[0], known)}"
+    return {s: m.of_classes(names) if isinstance(m, Outlines) else m for s, m in folder.masks.items()}, ""
 
 
 def known_pixels(stored: StoredMask) -> NDArray[np.bool_]:

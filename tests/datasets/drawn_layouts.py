@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from evoseg.datasets import check
+from tests.datasets.drawn_outlines import OUTLINE_WRITERS
 
 SHAPE = (48, 62)  # Non-square on purpose: swapped axes must fail.
 
@@ -156,6 +157,7 @@ WRITERS = {
     "manifest": manifest,
     "COCO": coco_runs,
     "COCO, packed": coco_packed,
+    **OUTLINE_WRITERS,
 }
 """By the layout's name, and, after a comma, the form in it."""
 

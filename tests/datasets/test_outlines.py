@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from evoseg.datasets.layouts.coco import draw_region
+from evoseg.datasets.outlines.areas import draw_region
 from tests.datasets.drawn_layouts import packed, runs
 
 

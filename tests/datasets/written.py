@@ -11,3 +11,4 @@ def put(path, array):
         tifffile.imwrite(path, array)
     else:
         Image.fromarray(array).save(path)
+    return path

@@ -1,23 +1,15 @@
 """COCO: images, and one JSON file (or one per split) with the objects' outlines."""
 
-import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from hashlib import sha256
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeGuard
 
-import numpy as np
-from numpy.typing import NDArray
-
 from evoseg.core.errors import DatasetError, legible
 from evoseg.core.untrusted import within
-from evoseg.datasets.annotations import Region, Values, paint, paint_labels, read_shape, region
-from evoseg.datasets.documents import find_file, kind, read_json
-from evoseg.datasets.io.files import StoredMask
+from evoseg.datasets.documents import MOST_BYTES, find_file, kind, read_json
 from evoseg.datasets.io.formats import LIMITS
 from evoseg.datasets.layouts.base import (
     SIDE_OF,
@@ -33,199 +25,14 @@ from evoseg.datasets.layouts.base import (
     sides,
     stem_of,
 )
-from evoseg.datasets.layouts.unread import format_of_outlines
-from evoseg.datasets.meaning import IGNORED, Meaning
-from evoseg.datasets.reading import ReadOptions
+from evoseg.datasets.layouts.outlined import READABLE_FORMATS
+from evoseg.datasets.layouts.unread import UNREAD_FORMATS
+from evoseg.datasets.outlines.annotated import Annotated, Outline, Outlines
+from evoseg.datasets.outlines.recognising import Format, recognise
 
-_MOST_CORNERS = 20_000
-_HELD = 1 << 22
-"""Crossings of edges and rows that are computed at a time."""
+_OTHERS: tuple[Format, ...] = (*READABLE_FORMATS, *UNREAD_FORMATS)
 
-
-def draw_region(segmentation: Any, shape: tuple[int, int]) -> Region:
-    """Return the pixels of an object.
-
-    Parameters
-    ----------
-    segmentation : list of polygons, or object with `size` and `counts`
-        As in the JSON; anything may be in it.
-    shape : (M, N)
-
-    Raises
-    ------
-    DatasetError
-        If it is neither; the message begins with what is wrong.
-    """
-    if isinstance(segmentation, list) and segmentation:
-        return _joined([_corners(polygon) for polygon in segmentation], shape)
-    if isinstance(segmentation, dict):
-        size = segmentation.get("size")
-        if size != list(shape):
-            raise DatasetError(f"the run lengths are for the size {legible(str(size))}, the image is {list(shape)}")
-        return _from_runs(_counts(segmentation.get("counts")), shape)
-    raise DatasetError("has no outline, only a box at best; a polygon or run lengths are needed")
-
-
-def _corners(polygon: Any) -> NDArray[np.float64]:
-    """Return the corners of a polygon, shape (n, 2), (row, col)."""
-    if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
-        raise DatasetError("a polygon is a list of x, y, x, y, ... with three corners at least")
-    if len(polygon) > 2 * _MOST_CORNERS:
-        raise DatasetError(f"a polygon has {len(polygon) // 2} corners; at most {_MOST_CORNERS} are read")
-    if wrong := [value for value in polygon if isinstance(value, bool) or not isinstance(value, int | float)]:
-        raise DatasetError(f"a polygon holds a {kind(wrong[0])} among its numbers")
-    # Far outside it makes no difference how far, and whole numbers may be too large for a float.
-    return np.array([min(max(value, -1e6), 1e6) for value in polygon], np.float64).reshape(-1, 2)[:, ::-1]
-
-
-def _joined(polygons: Sequence[NDArray[np.float64]], shape: tuple[int, int]) -> Region:
-    """Return the pixels inside any of some polygons."""
-    every = np.concatenate(polygons)
-    top, left = np.clip(np.floor(every.min(axis=0)), 0, shape).astype(int).tolist()
-    bottom, right = np.clip(np.ceil(every.max(axis=0)), 0, shape).astype(int).tolist()
-    inside = np.zeros((bottom - top, right - left), bool)
-    for corners in polygons:
-        inside |= _filled(corners - np.array([top, left]), (bottom - top, right - left))
-    found = region(inside)
-    return Region(found.top + top, found.left + left, found.inside)
-
-
-def _filled(corners: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """Return the pixels whose centres lie inside a polygon, by the even-odd rule."""
-    toggles = np.zeros((shape[0], shape[1] + 1), np.int32)
-    start, end = corners, np.roll(corners, -1, axis=0)
-    low, high = np.minimum(start[:, 0], end[:, 0]), np.maximum(start[:, 0], end[:, 0])
-    # An edge crosses the rows whose middles lie in [low, high).
-    first = np.clip(np.ceil(low - 0.5), 0, shape[0]).astype(np.int64)
-    count = np.clip(np.ceil(high - 0.5), 0, shape[0]).astype(np.int64) - first
-    for some in _batches(count):
-        edge = np.repeat(np.arange(len(count))[some], count[some])
-        rows = np.arange(len(edge)) - np.repeat(np.cumsum(count[some]) - count[some], count[some]) + first[edge]
-        share = (rows + 0.5 - start[edge, 0]) / (end[edge, 0] - start[edge, 0])
-        x = start[edge, 1] + share * (end[edge, 1] - start[edge, 1])
-        np.add.at(toggles, (rows, np.clip(np.ceil(x - 0.5), 0, shape[1]).astype(np.int64)), 1)
-    return (np.cumsum(toggles[:, :-1], axis=1) % 2).astype(bool)
-
-
-def _batches(count: NDArray[np.int64]) -> list[slice]:
-    """Cut edges into runs of bounded numbers of crossings."""
-    ends = np.flatnonzero(np.diff(np.cumsum(count) // _HELD)) + 1
-    cuts = [0, *ends.tolist(), len(count)]
-    return [slice(a, b) for a, b in pairwise(cuts)]
-
-
-def _counts(counts: Any) -> NDArray[np.int64]:
-    """Return run lengths, background first."""
-    if isinstance(counts, str):
-        return np.array(_unpacked(counts), np.int64)
-    if not isinstance(counts, list) or not all(type(n) is int and 0 <= n < 1 << 40 for n in counts):
-        raise DatasetError("run lengths are a list of whole numbers from 0 on, or their text")
-    return np.array(counts, np.int64)
-
-
-def _unpacked(text: str) -> Sequence[int]:
-    """Decode run lengths: five bits a letter, lowest first; from the fourth on, differences to the last but one."""
-    found: list[int] = []
-    value = shift = 0
-    for letter in text:
-        bits = ord(letter) - 48
-        if not 0 <= bits < 64 or shift > 40:
-            raise DatasetError(f"'{legible(letter)}' does not belong into the text of run lengths")
-        value |= (bits & 31) << shift
-        shift += 5
-        if bits & 32:
-            continue
-        if bits & 16:
-            value -= 1 << shift
-        if len(found) > 2:
-            value += found[-2]
-        if not 0 <= value < 1 << 40:
-            raise DatasetError("a run length is below 0 or beyond all images")
-        found.append(value)
-        value = shift = 0
-    if shift:
-        raise DatasetError("the text of run lengths breaks off")
-    return found
-
-
-def _from_runs(counts: NDArray[np.int64], shape: tuple[int, int]) -> Region:
-    """Return the pixels of every second run, counted down the columns."""
-    rows, cols = shape
-    ends = np.cumsum(counts)
-    total = int(ends[-1]) if len(ends) else 0
-    if total != rows * cols or (ends < 0).any():
-        raise DatasetError(f"the run lengths add up to {total} pixels, the image has {rows * cols}")
-    used = counts[1::2] > 0
-    begin, end = (ends - counts)[1::2][used], ends[1::2][used]
-    if not len(begin):
-        return region(np.zeros((0, 0), bool))
-    left, right = int(begin[0]) // rows, (int(end[-1]) - 1) // rows + 1
-    steps = np.zeros((right - left) * rows + 1, np.int8)
-    # Runs of length 0 let one run end where the next begins.
-    np.add.at(steps, begin - left * rows, 1)
-    np.add.at(steps, end - left * rows, -1)
-    found = region(np.cumsum(steps[:-1], dtype=np.int8).astype(bool).reshape(-1, rows).T)
-    return Region(found.top, found.left + left, found.inside)
-
-
-_MOST_COCO_BYTES = 256 * 2**20
 _MOST_FAULTS = 1000
-
-
-@dataclass(frozen=True)
-class Outlines:
-    """A mask drawn from the annotations of one image; those of crowds are left out of every score.
-
-    Attributes
-    ----------
-    path : Path
-        The JSON file.
-    image : Path
-        The image's file.
-    shape : tuple of int
-        (M, N).
-    objects, crowds : tuple of dict
-        Annotations, in the order of the file.
-    """
-
-    path: Path
-    image: Path
-    shape: tuple[int, int]
-    objects: tuple[dict[str, Any], ...] = field(repr=False)
-    crowds: tuple[dict[str, Any], ...] = field(repr=False)
-
-    @property
-    def n_objects(self) -> int:
-        """How many outlines there are."""
-        return len(self.objects)
-
-    def stored(self, reading: ReadOptions) -> list[StoredMask]:
-        """Return nothing: outlines are objects."""
-        return []
-
-    def read(self, reading: ReadOptions, meaning: Meaning) -> Values:
-        """Draw the objects, numbered in the order of the file, if the image is as large as the file says."""
-        if (shape := read_shape(self.image, replace(reading, channel=""))) != self.shape:
-            raise DatasetError(
-                f"{self.image}: the image is {shape}, but {self.path.name} says {self.shape} (height, width). Export "
-                "the outlines again, for these images."
-            )
-        labels = paint_labels(self.shape, [self._region(one) for one in self.objects])
-        crowds = np.zeros(self.shape, np.int32)
-        for crowd in self.crowds:
-            paint(crowds, self._region(crowd), IGNORED)
-        outlines = [[one.get("segmentation") for one in some] for some in (self.objects, self.crowds)]
-        digest = sha256(json.dumps([self.shape, outlines], sort_keys=True).encode()).hexdigest()
-        return Values(np.where(labels > 0, labels, crowds), digest)
-
-    def _region(self, annotation: dict[str, Any]) -> Region:
-        try:
-            return draw_region(annotation.get("segmentation"), self.shape)
-        except DatasetError as error:
-            number = legible(str(annotation.get("id")))
-            raise DatasetError(
-                f"{self.path}: annotation {number} of {self.image.name}: {error}. Correct it."
-            ) from error
 
 
 @dataclass(frozen=True)
@@ -236,6 +43,7 @@ class _Document:
     split: str
     images: list[Any]
     annotations: list[Any]
+    categories: Any
 
 
 def match_coco(root: Path) -> Match:
@@ -243,16 +51,16 @@ def match_coco(root: Path) -> Match:
     found: list[_Document] = []
     refused: list[str] = []
     for path, split in _candidates(root):
-        if format_of_outlines(path, root) is not None:
+        if recognise(path, root, _OTHERS) is not None:
             continue
         try:
-            document = read_json(path, _MOST_COCO_BYTES, root)
+            document = read_json(path, MOST_BYTES, root)
         except DatasetError as error:
             refused.append(str(error).removeprefix(f"{root}/"))
             continue
         images, annotations = document.get("images"), document.get("annotations")
         if isinstance(images, list) and isinstance(annotations, list):
-            found.append(_Document(path, split, images, annotations))
+            found.append(_Document(path, split, images, annotations, document.get("categories")))
         else:
             refused.append(f"{path.relative_to(root)}: has no lists called images and annotations")
     if found:
@@ -287,7 +95,7 @@ def _read(documents: Sequence[_Document], report: ScanReport) -> Files:
 def _entries(document: _Document, report: ScanReport) -> list[Entry]:
     """List the images of one document that can be used."""
     entries: list[Entry] = []
-    owned = _by_image(document, report)
+    owned, names = _by_image(document, report), _categories(document.categories)
     first: dict[int | str | Path, int] = {}
     for number, image in enumerate(document.images):
         if _given_up(document, report):
@@ -303,17 +111,15 @@ def _entries(document: _Document, report: ScanReport) -> list[Entry]:
         if before != number:
             report.add_problem(where, f"{file.name} has the id or the file of images[{before}]. Correct or remove it.")
         elif check_inside(file, report):
-            annotations = owned.get(identity, [])
-            objects = tuple(one for one in annotations if not one.get("iscrowd"))
-            crowds = tuple(one for one in annotations if one.get("iscrowd"))
-            mask = Outlines(document.path, file, shape, objects, crowds)
+            outlines = tuple(_outline(one, names) for one in owned.get(identity, []))
+            mask = Outlines(document.path, file, Annotated(outlines, shape=shape))
             entries.append(Entry(stem_of(file.name), file, mask, split=document.split))
     _check_owners(document, owned, report)
     return entries
 
 
 def _check_owners(document: _Document, owned: dict[int | str, list[dict[str, Any]]], report: ScanReport) -> None:
-    """Note annotations of images that are not listed, and say if there are several categories."""
+    """Note annotations of images that are not listed."""
     listed = {image.get("id") for image in document.images if isinstance(image, dict) and _is_id(image.get("id"))}
     for identity in sorted(owned.keys() - listed, key=str)[:_MOST_FAULTS]:
         report.add_problem(
@@ -321,9 +127,23 @@ def _check_owners(document: _Document, owned: dict[int | str, list[dict[str, Any
             f"{len(owned[identity])} annotations belong to the image {legible(str(identity))}, which "
             "is not listed. Correct image_id.",
         )
-    categories = {str(one.get("category_id")) for some in owned.values() for one in some}
-    if len(categories) > 1:
-        report.add_warning(document.path, f"objects of {len(categories)} categories; all categories are treated alike.")
+
+
+def _categories(listed: Any) -> dict[str, str]:
+    """Return the names of categories by their ids."""
+    some = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+    return {str(one.get("id")): name for one in some if isinstance(name := one.get("name"), str)}
+
+
+def _outline(annotation: dict[str, Any], names: Mapping[str, str]) -> Outline:
+    """Return an annotation; those of crowds are left out of every score."""
+    category = annotation.get("category_id")
+    return Outline(
+        f"annotation {legible(str(annotation.get('id')))}",
+        annotation.get("segmentation"),
+        "" if category is None else names.get(str(category), legible(str(category))),
+        bool(annotation.get("iscrowd")),
+    )
 
 
 def _by_image(document: _Document, report: ScanReport) -> dict[int | str, list[dict[str, Any]]]:
