@@ -117,6 +117,12 @@ def kind(value: object) -> str:
     return words.get(type(value), "number")
 
 
+def a_kind(value: object) -> str:
+    """Return the word for a JSON value with its article, if it has one."""
+    word = kind(value)
+    return word if word in ("text", "null") else f"{'an' if word == 'object' else 'a'} {word}"
+
+
 def read_text(path: Path, most_bytes: int, inside: Path) -> str:
     """Return a text file in the folder `inside`.
 

@@ -22,7 +22,7 @@ from evoseg.datasets.layouts.subfolders import (
     list_plain,
 )
 from evoseg.datasets.layouts.tools import CELLPOSE, MANIFEST, NNUNET
-from evoseg.datasets.layouts.unread import find_unread_outlines
+from evoseg.datasets.layouts.unread import find_broken_json, find_unread_outlines
 
 LAYOUTS: tuple[Layout, ...] = (
     MANIFEST,
@@ -66,7 +66,7 @@ class Detection:
 def detect(report: ScanReport) -> Detection:
     """Find the layout of a folder and list its files.
 
-    Where none fits, the errors name what is there and is not read, or else are those of the plain layout.
+    Where none fits, the errors name what is there and cannot be read, or else are those of the plain layout.
     """
     lacking: dict[str, str] = {}
     for layout in LAYOUTS:
@@ -74,7 +74,7 @@ def detect(report: ScanReport) -> Detection:
         if found.read is not None:
             return Detection(layout.name, found.why, {}, found.read(report))
         lacking[layout.name] = found.why
-    if unread := find_unread_outlines(report.root):
+    if unread := find_unread_outlines(report.root) or find_broken_json(report.root):
         report.problems += unread
         return Detection("", "no layout fits", lacking, list_plain(ScanReport(report.root)))
     return Detection("", "no layout fits", lacking, list_plain(report))

@@ -150,4 +150,5 @@ class TestCoco:
         put(tmp_path / "images" / "a.png", gray())
         (tmp_path / "annotations.json").write_text("{nonsense")
         report = check(tmp_path)
-        assert "annotations.json: line 1 is not JSON" in report.lacking["COCO"] and not report.ok
+        assert "annotations.json: line 1 is not JSON" in report.lacking["COCO"]
+        assert [said.partition(" (")[0] for said in report.problems] == ["annotations.json: line 1 is not JSON"]

@@ -237,7 +237,7 @@ class TestLabelMe:
             ({"label": None}, "shapes[0]: label is null, not text"),
             ({"shape_type": "star"}, "shape_type is 'star', which is not known"),
             ({"shape_type": "circle"}, "a circle has two points, not 4"),
-            ({"shape_type": "mask", "points": [[1, 2], [3, 4]]}, "a bitmap is a null, not the text of a PNG"),
+            ({"shape_type": "mask", "points": [[1, 2], [3, 4]]}, "a bitmap is null, not the text of a PNG"),
             ({"shape_type": "mask", "points": [[1, 2], [3, 4]], "mask": "AAAA"}, "a bitmap is not a PNG in base64"),
         ],
     )

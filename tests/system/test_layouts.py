@@ -14,6 +14,7 @@ from PIL import Image
 
 import evoseg
 from tests.datasets.drawn_layouts import SHAPE, WRITERS, draw, put
+from tests.datasets.drawn_outlines import OUTLINE_WRITERS
 
 EVALUATIONS = 90
 
@@ -33,6 +34,8 @@ def searched(root: Path, out: Path, metric: str) -> dict[str, object]:
 def test_one_dataset_gives_one_search_history_in_every_layout(metric, tmp_path):
     drawn, found = draw(8), {}
     for name, write in WRITERS.items():
+        if metric == "iou" and name in OUTLINE_WRITERS:
+            continue  # the same objects, which pq has compared
         root = tmp_path / name
         root.mkdir()
         write(root, drawn)

@@ -2,11 +2,16 @@
 
 import re
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
+from evoseg.core.errors import DatasetError
 from evoseg.core.notes import Note
+from evoseg.datasets.documents import MOST_BYTES, read_json_value
 from evoseg.datasets.outlines.recognising import Format, files_by_ending, recognise, with_words
 
+_TRIED_JSON = 20
+"""Number of JSON files that are read to see whether they are JSON."""
 _TRIED = 3
 """Number of files per ending and folder that are examined; the others are assumed to be alike."""
 
@@ -86,4 +91,16 @@ def find_unread_outlines(root: Path) -> list[Note]:
         found = next((f for path in paths[:_TRIED] if (f := recognise(path, root, UNREAD_FORMATS)) is not None), None)
         if found is not None:
             notes += [Note(path, f"{found.name} not read. {found.how}", (found.name, ending)) for path in paths]
+    return notes
+
+
+def find_broken_json(root: Path) -> list[Note]:
+    """Return a note for each JSON file in a folder, or up to two folders deeper, that cannot be read at all."""
+    paths = (path for ending, some in files_by_ending(root) if ending in ("json", "geojson") for path in some)
+    notes = []
+    for path in islice(paths, _TRIED_JSON):
+        try:
+            read_json_value(path, MOST_BYTES, root)
+        except DatasetError as error:
+            notes.append(Note.of(error, path))
     return notes

@@ -13,7 +13,7 @@ import numpy as np
 
 from evoseg.core.errors import DatasetError, legible
 from evoseg.datasets.annotations import Region, Values, paint, paint_labels, read_shape
-from evoseg.datasets.documents import kind
+from evoseg.datasets.documents import a_kind
 from evoseg.datasets.io.files import StoredMask
 from evoseg.datasets.meaning import IGNORED, Meaning
 from evoseg.datasets.outlines.areas import draw_region, is_traced
@@ -207,10 +207,10 @@ def member(value: Any, key: str, form: type[_T]) -> _T:
         If it is no object, or what is there is of another form; the message does not name the file.
     """
     if not isinstance(value, dict):
-        raise DatasetError(f"is a {kind(value)}, not an object")
+        raise DatasetError(f"is {a_kind(value)}, not an object")
     found = value.get(key)
     if not isinstance(found, form):
-        raise DatasetError(f"{key} is {_a(kind(found))}, not {_a(kind(form()))}")
+        raise DatasetError(f"{key} is {a_kind(found)}, not {a_kind(form())}")
     return found
 
 
@@ -238,7 +238,3 @@ def member_or(value: Any, key: str, default: Any) -> Any:
 def no_area(form: str) -> str:
     """Return the words for an annotation that is not read."""
     return f"{legible(form)} without an area"
-
-
-def _a(word: str) -> str:
-    return f"{'an' if word[0] in 'aeiou' else 'a'} {word}" if word not in ("text", "null") else word

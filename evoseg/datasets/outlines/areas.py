@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from evoseg.core.errors import DatasetError, legible
 from evoseg.datasets.annotations import Region, region
-from evoseg.datasets.documents import kind
+from evoseg.datasets.documents import a_kind, kind
 from evoseg.datasets.io.formats import LIMITS
 
 _MOST_CORNERS = 20_000
@@ -273,7 +273,7 @@ def number(value: Any, what: str) -> float:
         If it is anything else; the message begins with `what`.
     """
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e15:
-        raise DatasetError(f"{what} is {kind(value) if not isinstance(value, float) else value}; a number is needed")
+        raise DatasetError(f"{what} is {value if isinstance(value, float) else a_kind(value)}; a number is needed")
     return float(value)
 
 
@@ -288,7 +288,7 @@ def decode_bitmap(text: Any, top: int, left: int) -> Region:
     from PIL import Image
 
     if not isinstance(text, str):
-        raise DatasetError(f"a bitmap is a {kind(text)}, not the text of a PNG")
+        raise DatasetError(f"a bitmap is {a_kind(text)}, not the text of a PNG")
     try:
         with Image.open(BytesIO(b64decode(text, validate=True)), formats=["PNG"]) as image:
             if image.width * image.height > LIMITS.pixels:

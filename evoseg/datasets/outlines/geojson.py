@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from evoseg.core.errors import DatasetError, legible
-from evoseg.datasets.documents import MOST_BYTES, kind, read_json_value
+from evoseg.datasets.documents import MOST_BYTES, a_kind, read_json_value
 from evoseg.datasets.outlines.annotated import Annotated, Outline, member, naming, no_area
 from evoseg.datasets.outlines.areas import flatten
 from evoseg.datasets.outlines.recognising import ReadableFormat
@@ -52,7 +52,7 @@ def _features(path: Path, root: Path) -> list[Any]:
         return value
     with naming(path, "the file"):
         if not isinstance(value, dict):
-            raise DatasetError(f"holds a {kind(value)}, not a collection of features")
+            raise DatasetError(f"holds {a_kind(value)}, not a collection of features")
         return [value] if value.get("type") == "Feature" else member(value, "features", list)
 
 

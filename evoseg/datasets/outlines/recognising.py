@@ -72,19 +72,22 @@ def recognise(path: Path, root: Path, formats: Sequence[_F]) -> _F | None:
         if not known:
             return None
         with open_file(path, inside=root) as file:
-            head = _names(file) if ending == "zip" else file.read(_HEAD)
+            head = (_names(file) if ending == "zip" else b"") or file.read(_HEAD)
     except (OSError, DatasetError):
         return None
     return next((one for one in known if one.is_it(head)), None)
 
 
 def _names(file: BinaryIO) -> bytes:
+    """Return the names in an archive; nothing if it is damaged or too large."""
     if file.seek(0, os.SEEK_END) > _MOST_ZIP_BYTES:
+        file.seek(0)
         return b""
     try:
         with ZipFile(file) as archive:
             return "\n".join(islice(archive.namelist(), 10)).encode(errors="replace")
     except (BadZipFile, NotImplementedError, ValueError):
+        file.seek(0)
         return b""
 
 

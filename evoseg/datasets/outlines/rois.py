@@ -101,6 +101,6 @@ def _files(path: Path, root: Path) -> list[tuple[str, bytes]]:
 ROIS = ReadableFormat(
     "ImageJ ROI",
     ("roi", "zip"),
-    lambda head: head.startswith(b"Iout") or b".roi" in head.lower(),
+    lambda head: head.startswith(b"Iout") or b".roi" in head,
     lambda root: partial(read_rois, root=root),
 )

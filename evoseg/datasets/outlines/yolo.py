@@ -12,8 +12,9 @@ from evoseg.datasets.documents import MOST_BYTES, read_text
 from evoseg.datasets.outlines.annotated import Annotated, Outline, naming
 from evoseg.datasets.outlines.recognising import ReadableFormat
 
-_NUMBER = rb"[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?"
-_FIRST_LINE = re.compile(rb"\s*\d{1,4}(?:[ \t]+" + _NUMBER + rb"){4,}[ \t]*(?:\r?\n|$)")
+_NUMBER = re.compile(r"[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?")
+_SHARE = rb"-?(?:[01](?:\.\d*)?|\.\d+|\d(?:\.\d*)?[eE]-\d+)"
+_LINE = re.compile(rb"^[ \t]*\d{1,4}(?:[ \t]+" + _SHARE + rb"){4,}[ \t]*\r?$", re.MULTILINE)
 _NAME_FILES = ("data.yaml", "data.yml", "dataset.yaml")
 _MOST_NAME_BYTES = 2**20
 _SLACK = 0.1
@@ -48,7 +49,7 @@ def _corners(words: list[str]) -> list[float]:
     try:
         corners = [float(word) for word in words]
     except ValueError:
-        wrong = next(word for word in words if not re.fullmatch(_NUMBER.decode(), word))
+        wrong = next(word for word in words if not _NUMBER.fullmatch(word))
         raise DatasetError(f"'{legible(wrong)}' is not a number") from None
     if len(corners) == 4:
         raise DatasetError("only a box; outlines (class x y x y x y ...) are needed, so export for segmentation")
@@ -90,6 +91,6 @@ def _numbered(names: Any) -> dict[str, str]:
 YOLO = ReadableFormat(
     "YOLO",
     ("txt",),
-    lambda head: _FIRST_LINE.match(head) is not None,
+    lambda head: _LINE.search(head) is not None,
     lambda root: partial(read_yolo, root=root, names=class_names(root)),
 )
