@@ -228,6 +228,7 @@ def through(monkeypatch, tmp_path, name, reading, **modules):
     for module, content in modules.items():
         monkeypatch.setitem(sys.modules, module.replace("_", "."), SimpleNamespace(**content))
     monkeypatch.setattr(stacks, "format_of", lambda path, file: name)
+    stacks._stack_in.cache_clear()
     found = stacks.decode(tmp_path / "a", io.BytesIO(b"content"), LIMITS, reading)
     return found.pixels, found.header
 

@@ -5,7 +5,10 @@ libraries that it asks were not made for hostile files. A new format takes a lin
 `READERS`, and its function.
 """
 
+import io
 from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -49,9 +52,19 @@ def decode(path: Path, file: BinaryIO, limits: Limits, reading: ReadOptions) -> 
     return Decoded(head, np.ascontiguousarray(layout.arrange(pixels)))
 
 
+@lru_cache(maxsize=2)
+def _stack_in(path: Path, stored: str, data: bytes, reading: ReadOptions) -> Stack:
+    """Open the bytes of a file; an image and its mask are kept for their next pages, behind these in a gzip file."""
+    return READERS[stored](path, io.BytesIO(data), reading)
+
+
 def _open(path: Path, file: BinaryIO, reading: ReadOptions) -> tuple[Stack, PixelLayout, Header]:
     stored = format_of(path, file)
-    stack = READERS[stored](path, file, reading)
+    chosen = replace(reading, page="", channel="")
+    if isinstance(file, io.BytesIO):
+        stack = _stack_in(path, stored, file.getvalue(), chosen)
+    else:
+        stack = READERS[stored](path, file, chosen)
     if len(stack.axes) != len(stack.shape):
         shape = " x ".join(map(str, stack.shape))
         raise DatasetError(f"{path}: {shape} are {len(stack.shape)} axes, which is too many. Save one image per file.")

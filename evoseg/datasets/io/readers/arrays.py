@@ -5,6 +5,7 @@ import math
 import zipfile
 from contextlib import suppress
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -47,11 +48,12 @@ def _saved_array(path: Path, name: str, file: Any) -> Stack:
     if len(shape) < 2:
         raise DatasetError(f"{path}: {name} is {dtype} of shape {shape}; an image has rows and columns.")
 
-    def read(index: tuple[int | slice, ...]) -> Any:
+    @cache
+    def array() -> Any:
         file.seek(start)
-        return npy.read_array(file, allow_pickle=False)[index]
+        return npy.read_array(file, allow_pickle=False)
 
-    return Stack(guess_axes(shape), shape, dtype, read, guessed=True)
+    return Stack(guess_axes(shape), shape, dtype, lambda index: array()[index], guessed=True)
 
 
 def _npy_header(path: Path, name: str, file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
