@@ -25,6 +25,7 @@ from evoseg.llm.agent_session import open_agent
 from evoseg.llm.framing import Framing, frame_task
 from evoseg.pipeline import Pipeline
 from evoseg.report.results import SearchResult
+from evoseg.runs.code_files import load_codes
 from evoseg.runs.control import RunLock
 from evoseg.runs.exports import write_export
 from evoseg.runs.opening import Data, open_data
@@ -228,6 +229,7 @@ def resume(
         remove_scratch(lock.previous_owner)
         if read_run(folder.path).finished:
             return _add_to_library(folder)
+        load_codes("", folder.path, allow_code=allow_code)  # those that a model wrote, too
         settings = restore_settings(record, task, workers, allow_code=allow_code)
         agent = open_agent(settings)
         clock = RecordedClock(settings.search_settings().budget, RESERVE_S)
@@ -299,6 +301,7 @@ def replay(
     """
     folder = find_run_folder(run)
     record = read_run(folder.path)
+    load_codes("", folder.path, allow_code=allow_code)
     settings = restore_settings(record, task, workers, allow_code=allow_code)
     plan = restore_plan(record, data, settings)
     clock = RecordedClock(settings.search_settings().budget, RESERVE_S)

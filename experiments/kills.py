@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
-"""Kill searches that train networks, again and again, and see whether they end as if nothing had happened.
+"""Kill searches that train networks or run Python code, and see whether they end as if nothing had happened.
 
-    python experiments/kills.py --out rows.jsonl [--continue] [--kills 50] [--evaluations 200]
+    python experiments/kills.py --out rows.jsonl [--continue] [--kills 50] [--evaluations 200] [--operator FILE.py]
 
 A search on a drawn dataset is killed (kill -9) at a random moment, resumed, killed again, and so on until it ends; then
-its result is compared with that of a search that nobody killed. A row is written for each search.
+its result is compared with that of a search that nobody killed, and it is replayed. A row is written for each search.
+
+With --operator, the search has this Python operator and no networks, and is killed only while the operator is running
+in its sandbox; the row counts processes that are still there 10 s after a kill, too.
 """
 
 import argparse
@@ -36,11 +39,12 @@ TIMED = {
 }
 
 
-def search(data: Path, out: Path, evaluations: int) -> list[str]:
+def search(data: Path, out: Path, evaluations: int, operator: Path | None) -> list[str]:
     """Return the command of a search."""
+    goal = f"evoseg.Goal(networks=False, operator={str(operator)!r})" if operator else "None"
     program = (
         f"import evoseg; evoseg.search({str(data)!r}, task='binary', evaluations={evaluations}, workers=1, "
-        f"library='none', out=evoseg.Output({str(out)!r}, overwrite=True), report=False)"
+        f"library='none', goal={goal}, out=evoseg.Output({str(out)!r}, overwrite=True), report=False)"
     )
     return [sys.executable, "-c", program]
 
@@ -57,20 +61,66 @@ def result(out: Path) -> dict[str, Any]:
     return kept | {"history": [(n, score) for n, _, score in document["history"]]}
 
 
-def killed(data: Path, folder: Path, evaluations: int, longest_s: float, rng: random.Random) -> tuple[int, Path]:
-    """Search, killed at random moments, and return how often, and where the run is."""
-    out, kills = folder / "run", 0
-    command = search(data, out, evaluations)
+def children(process: int) -> list[int]:
+    """Return the processes that a process has started, and those that these have started."""
+    try:
+        tasks = list(Path(f"/proc/{process}/task").iterdir())
+        found = [int(child) for task in tasks for child in (task / "children").read_text("ascii").split()]
+    except OSError:
+        return []
+    return [*found, *(further for child in found for further in children(child))]
+
+
+def runs_code(process: int) -> bool:
+    """Return whether an operator is running: whether a sandbox has started a process."""
+    for child in children(process):
+        try:
+            if b"evoseg.sandbox.zygote" in Path(f"/proc/{child}/cmdline").read_bytes() and children(child):
+                return True
+        except OSError:
+            pass
+    return False
+
+
+def is_alive(process: int) -> bool:
+    """Return whether a process has not ended."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def wait_to_kill(process: subprocess.Popen[bytes], seconds: float, *, in_code: bool) -> bool:
+    """Wait some seconds, and until code runs if that is asked for; return whether the process is still there."""
+    try:
+        process.wait(seconds)
+        return False
+    except subprocess.TimeoutExpired:
+        pass
+    while in_code and process.poll() is None and not runs_code(process.pid):
+        time.sleep(0.0005)
+    return process.poll() is None
+
+
+def killed(
+    data: Path, folder: Path, evaluations: int, operator: Path | None, longest_s: float, rng: random.Random
+) -> tuple[int, int, Path]:
+    """Search, killed at random moments; return how often, how many processes were left behind, and the run's place."""
+    out, kills, left = folder / "run", 0, 0
+    command = search(data, out, evaluations, operator)
     while True:
         process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
-        try:
-            process.wait(rng.uniform(0.5, longest_s))
-            return kills, out
-        except subprocess.TimeoutExpired:
-            os.kill(process.pid, signal.SIGKILL)
-            process.wait()
-            kills += 1
-        command = resume(out) if (out / "run.db").is_file() else search(data, out, evaluations)
+        if not wait_to_kill(process, rng.uniform(0.5, longest_s), in_code=operator is not None):
+            return kills, left, out
+        started = children(process.pid)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        kills += 1
+        end = time.monotonic() + 10
+        while any(map(is_alive, started)) and time.monotonic() < end:
+            time.sleep(0.05)
+        left += sum(map(is_alive, started))
+        command = resume(out) if (out / "run.db").is_file() else search(data, out, evaluations, operator)
 
 
 def main() -> int:
@@ -80,29 +130,41 @@ def main() -> int:
     ask.add_argument("--continue", dest="go_on", action="store_true")
     ask.add_argument("--kills", type=int, default=50)
     ask.add_argument("--evaluations", type=int, default=200)
+    ask.add_argument("--operator", type=Path)
     asked = ask.parse_args()
     if asked.out.exists() and not asked.go_on:
         ask.error(f"{asked.out} exists; add --continue to go on with it, or name another file")
-    done = rows_in(asked.out)
+    done, operator = rows_in(asked.out), asked.operator and asked.operator.absolute()
     rng = random.Random(len(done))
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         data = draw_dataset("nuclei", folder / "nuclei", 12, (60, 84), seed=3)
         began = time.monotonic()
-        subprocess.run(search(data, folder / "whole", asked.evaluations), check=True, stderr=subprocess.DEVNULL)
+        command = search(data, folder / "whole", asked.evaluations, operator)
+        subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
         whole_s, whole = time.monotonic() - began, result(folder / "whole")
         n_kills = sum(row["kills"] for row in done)
         while n_kills < asked.kills:
-            kills, out = killed(data, folder, asked.evaluations, 1.2 * whole_s, rng)
+            longest_s = whole_s * (0.4 if operator else 1.2)  # most of a search is over once no code runs any more
+            kills, left, out = killed(data, folder, asked.evaluations, operator, longest_s, rng)
             n_kills += kills
-            row = {"kills": kills, "same": result(out) == whole, "evoseg": evoseg.__version__}
+            row = {
+                "kills": kills,
+                "left": left,
+                "same": result(out) == whole,
+                "replayed": evoseg.replay(out).difference is None,
+                "operator": operator.name if operator else None,
+                "evoseg": evoseg.__version__,
+            }
             add_row(asked.out, row)
             print(
-                f"{n_kills} kills; after {kills} the result is {'the same' if row['same'] else 'ANOTHER'}", flush=True
+                f"{n_kills} kills; after {kills} the result is {'the same' if row['same'] else 'ANOTHER'}, a replay "
+                f"{'agrees' if row['replayed'] else 'DIFFERS'}, and {left} processes were left",
+                flush=True,
             )
     rows = rows_in(asked.out)
     print(f"{sum(r['kills'] for r in rows)} kills in {len(rows)} searches; {sum(r['same'] for r in rows)} end the same")
-    return 0 if all(row["same"] for row in rows) else 1
+    return 0 if all(row["same"] and row.get("replayed", True) and not row.get("left") for row in rows) else 1
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from evoseg.core.disk import write_atomically
 from evoseg.core.errors import EvosegError, PipelineError
+from evoseg.core.notes import escape_text
 from evoseg.core.untrusted import read_file
 from evoseg.operators import registry
 from evoseg.pipeline import Pipeline
@@ -115,9 +116,10 @@ def ask_for_consent(what: str, source: str = "", *, allow_code: bool) -> None:
     ConsentError
     """
     if not allow_code:
+        shown = f" Its source:\n{escape_text(source.rstrip())}" if source else ""
         raise ConsentError(
             f"{what}: this Python code is not from a search of yours. It would run in a sandbox. Read it, and allow it "
-            f"with --allow-code, in Python with allow_code=True.{source and ' Its source:'}\n{source}".rstrip()
+            f"with --allow-code, in Python with allow_code=True.{shown}"
         )
 
 

@@ -81,7 +81,7 @@ def read_settings(record: RunRecord, task: str | Path | None = None, *, allow_co
     if not needed <= recorded.keys() <= known:
         other = ", ".join(sorted((needed - recorded.keys()) | (recorded.keys() - known)))
         raise ChangedError(f"{record.id}: {_made_with(record)}, and its settings differ ({other}). Use that version.")
-    code = tuple(AdmittedCode(**one) for one in recorded.get("code", []))
+    code = _read_codes(record)
     restore_codes(code, record.id, allow_code=allow_code)
     as_written = partial(read_text, settled=False)
     start = tuple(as_written(text) for text in recorded["start"])
@@ -95,6 +95,17 @@ def read_settings(record: RunRecord, task: str | Path | None = None, *, allow_co
     if settings.kind.digest != settings.task_digest:
         raise ChangedError(f"{record.id}: its task was {recorded['task']}, and {task} is a different program.")
     return settings
+
+
+def _read_codes(record: RunRecord) -> tuple[AdmittedCode, ...]:
+    """Return the Python operators of a run, which is a file that anybody may have written."""
+    try:
+        code = tuple(AdmittedCode(str(one["source"]), float(one["cost"])) for one in record.settings.get("code", ()))
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise ChangedError(f"{record.id}: damaged (its Python operators cannot be read). Start anew.") from error
+    if not all(0 <= admitted.cost < float("inf") for admitted in code):
+        raise ChangedError(f"{record.id}: damaged (the cost of a Python operator is no number). Start anew.")
+    return code
 
 
 def refuse_other_operators(record: RunRecord) -> None:

@@ -10,16 +10,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
+from math import ceil, floor
 from typing import Any, Literal, get_args
 
 from evoseg.core.errors import EvosegError, PipelineError, legible
 from evoseg.core.kinds import Kind
-from evoseg.operators.parameters import Parameter, Range, Unit
+from evoseg.operators.parameters import Parameter, Range, Unit, on_grid
 
 MAX_BYTES = 16 * 1024
 """Longest source."""
 MAX_INPUTS = 4
 MAX_PARAMETERS = 8
+MAX_FINDINGS = 10
+"""What is said of one source; further faults are counted."""
+MAX_DOTS = 4
+"""More than the names have that mean something here."""
 COMMON_MODULES = frozenset(
     name
     for names in (
@@ -168,8 +173,10 @@ class _Reading:
             self._read_function(tree)
 
     def sentences(self) -> list[str]:
-        """Return the findings in the order of their lines."""
-        return [f"Line {line}: {what}" for line, what in sorted(self.findings)]
+        """Return the findings in the order of their lines, the first few."""
+        found = [f"Line {line}: {what}" for line, what in sorted(self.findings)]
+        more = len(found) - MAX_FINDINGS
+        return [*found[:MAX_FINDINGS], f"And {more} more."] if more > 0 else found
 
     def _add(self, node: ast.AST, what: str) -> None:
         self.findings.append((getattr(node, "lineno", 1), what))
@@ -240,8 +247,9 @@ class _Reading:
 
     def _dotted(self, node: ast.expr) -> str:
         """Return the full name of something in a module, "" if it is nothing of the kind."""
-        parts = []
-        while isinstance(node, ast.Attribute):
+        parts: list[str] = []
+        # A chain of thousands is looked at from each of its links, so each look is short.
+        while isinstance(node, ast.Attribute) and len(parts) < MAX_DOTS:
             parts.append(node.attr)
             node = node.value
         if not isinstance(node, ast.Name):
@@ -289,6 +297,9 @@ class _Reading:
 
     def _read_parameter(self, argument: ast.arg, default: ast.expr | None) -> None:
         name = legible(argument.arg)
+        if argument.arg == "code":
+            self._add(argument, "a parameter cannot be called code, which stands for the operator in a pipeline.")
+            return
         try:
             integer, domain = _read_annotation(argument.annotation)
         except ValueError as error:
@@ -298,6 +309,7 @@ class _Reading:
         if type(value) is not int and (integer or type(value) is not float):
             self._add(argument, f"{name} needs {'a whole number' if integer else 'a number'} as its default.")
             return
+        value = value if integer or not -1e9 <= value <= 1e9 else on_grid(value)
         parameter = Parameter(argument.arg, domain, value, integer, False)
         try:
             self.parameters.append(replace(parameter, default=parameter.check(value)))
@@ -328,6 +340,10 @@ def _read_annotation(note: ast.expr | None) -> tuple[bool, Range]:
     low, high = map(_literal, call.args)
     if type(low) not in (int, float) or type(high) not in (int, float) or not -1e9 <= low < high <= 1e9:
         raise ValueError("needs two numbers as its range, the smaller one first")
+    # Values are whole, or on a grid of 3 digits, so that texts are read back as they were written.
+    low, high = (ceil(low), floor(high)) if integer else (on_grid(low), on_grid(high))
+    if low >= high:
+        raise ValueError(f"needs a range with more than one {'whole number' if integer else 'number of 3 digits'}")
     options: dict[Any, Any] = {word.arg: _literal(word.value) for word in call.keywords}
     if options.keys() - {"unit", "log", "odd"} or options.get("unit", "one") not in get_args(Unit):
         raise ValueError(f"may say unit (one of {', '.join(get_args(Unit))}), log and odd besides its range")
@@ -342,8 +358,13 @@ def _read_annotation(note: ast.expr | None) -> tuple[bool, Range]:
 
 def _literal(node: ast.expr | None) -> Any:
     """Return a number, text or truth value that is written out, None for anything else."""
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and type(_literal(node.operand)) in (int, float):
-        return -_literal(node.operand)
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        number = _constant(node.operand)
+        return -number if type(number) in (int, float) else None
+    return _constant(node)
+
+
+def _constant(node: ast.expr | None) -> Any:
     return node.value if isinstance(node, ast.Constant) and type(node.value) in (int, float, str, bool) else None
 
 

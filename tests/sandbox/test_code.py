@@ -1,6 +1,8 @@
 """What an operator declares is read from its source, and each fault is one sentence with its line."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -113,6 +115,10 @@ def test_unusual_but_honest_code_has_no_faults(body):
         ("def operator(plane, *, r: Annotated[int, Range(1, 3, unit='m')] = 2) -> Gray:\n    0", 1, "may say unit"),
         ("def operator(plane, *, r: Annotated[float, Range(1, 3, odd=True)] = 2) -> Gray:\n    0", 1, "odd only if"),
         ("def operator(plane, *, r: Annotated[int, Range(0, 3, log=True)] = 2) -> Gray:\n    0", 1, "log=True only if"),
+        ("def operator(plane, *, r: Annotated[int, Range(1, 3)] = --2) -> Gray:\n    0", 1, "a whole number as its"),
+        ("def operator(plane, *, r: Annotated[int, Range(1.2, 1.9)] = 1) -> Gray:\n    0", 1, "more than one whole"),
+        ("def operator(plane, *, r: Annotated[float, Range(123.4, 123.44)] = 123.4) -> Gray:\n    0", 1, "of 3 digits"),
+        ("def operator(plane, *, code: Annotated[int, Range(1, 3)] = 2) -> Gray:\n    0", 1, "cannot be called code"),
         ("x = (\n" + HEAD, 1, "not Python"),
         (HEAD + "    return '\u202e'", 2, "cannot be seen"),
         (HEAD + "    return plane\0", 2, "cannot be seen"),
@@ -130,6 +136,44 @@ def test_a_fault_is_one_sentence_with_its_line(source, line, words):
 def test_all_faults_are_found_at_once_in_the_order_of_their_lines():
     sentences = lint("import os\nimport sys\ndef operator(plane, r=1):\n    return open(r)\n")
     assert [sentence[:7] for sentence in sentences] == ["Line 1:", "Line 2:", "Line 3:", "Line 3:", "Line 4:"]
+
+
+def test_of_very_many_faults_the_first_few_are_told():
+    sentences = lint("import os\n" * 1000 + HEAD + "    return plane\n")
+    assert sentences[9].startswith("Line 10: ") and sentences[10:] == ["And 990 more."]
+
+
+NUMBER = st.floats(-2e9, 2e9) | st.floats(-1, 1) | st.integers(-(10**9), 10**9)
+
+
+@given(NUMBER, NUMBER, st.floats(0, 1), st.booleans())
+def test_values_of_a_range_that_is_read_are_read_again_as_they_are_written(low, high, at, whole):
+    """A pipeline's text holds them, and journals hold texts."""
+    middle = low + at * (high - low)
+    default = round(middle) if whole else float(middle)
+    note = f"Annotated[{'int' if whole else 'float'}, Range({low!r}, {high!r})] = {default!r}"
+    source = f"def operator(plane, *, r: {note}) -> Gray:\n    return plane\n"
+    if lint(source):
+        return
+    (parameter,) = read_code(source).parameters
+    for value in (parameter.default, low, high, middle, parameter.domain.low, parameter.domain.high):
+        drawn = parameter.nearest(value)
+        assert parameter.check(drawn) == drawn
+
+
+def test_sources_that_are_made_to_take_long_are_read_at_once():
+    program = f"""
+import resource
+from evoseg.sandbox.code import lint
+resource.setrlimit(resource.RLIMIT_CPU, (30, 30))
+head = {HEAD.replace("plane)", "plane, *, r: Annotated[int, Range(1, 3)] = DEFAULT)")!r}
+long = ("-" * 500 + "2", "plane" + ".a" * 2500, "f(" * 150 + ")" * 150, "plane" + "[0]" * 2500, "not " * 2000 + "0")
+for text in long:
+    for default, returned in ((text, "plane"), ("2", text)):
+        lint(head.replace("DEFAULT", default) + "    return " + returned)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @given(st.text() | st.text(alphabet="()[]{}-+:=\\\"'# \ndefoperator0,*@_lambda"))

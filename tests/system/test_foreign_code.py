@@ -1,6 +1,8 @@
 """Python code of another person asks before it runs, by whichever way it comes in, and is allowed in the same way."""
 
+import json
 import shutil
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from evoseg.library.task import StoredPipeline
 from evoseg.library.task_files import write_task
 from evoseg.operators import registry
 from evoseg.runs.code_files import keep_allowed
+from evoseg.runs.record import ChangedError
 from evoseg.runs.run_folder import home as home_folder
 from evoseg.sandbox import operators as code_operators
 from evoseg.synthetic import draw_dataset
@@ -133,6 +136,17 @@ def test_python_asks_in_the_same_words(place):
         with pytest.raises(evoseg.EvosegError, match=rf"{SAYS}.*allow_code=True"):
             call()
     assert not has_run()
+
+
+@pytest.mark.parametrize(
+    "code", ["x", [1], [{"source": "x"}], [{"source": "x", "cost": "y"}], [{"source": "x", "cost": -1}]]
+)
+def test_a_record_whose_code_is_damaged_is_refused(code, place):
+    with sqlite3.connect("run/run.db") as connection:
+        connection.execute("UPDATE run SET settings = json_set(settings, '$.code', json(?))", (json.dumps(code),))
+    connection.close()
+    with pytest.raises(ChangedError, match="damaged"):
+        evoseg.replay("run")
 
 
 @pytest.mark.e2e

@@ -1,19 +1,30 @@
 """A search with Python operators: it finds use for a good one, repeats bit for bit, and no hostile one touches it."""
 
+import json
+import os
 import shutil
+import subprocess
+import sys
+from contextlib import suppress
 from functools import cache
+from itertools import cycle
 from pathlib import Path
+from threading import Event, Thread
 
 import numpy as np
 import pytest
 
 import evoseg
 from evoseg.core.errors import PipelineError, SettingsError
+from evoseg.core.kinds import Kind
 from evoseg.core.streams import stream
 from evoseg.pipeline import print_text
 from evoseg.report.page import write_report
 from evoseg.runs.code_files import ConsentError, keep_allowed
 from evoseg.runs.run_file import iterate_scored
+from evoseg.sandbox import operators as code_operators
+from evoseg.sandbox.admission import Admission
+from evoseg.sandbox.code import Code, CodeError, read_code
 from evoseg.sandbox.operators import admitted_code
 from tests.sandbox.conftest import skip_without_landlock
 from tests.system.interrupted import cut
@@ -120,6 +131,59 @@ def test_hostile_operators_change_nothing(found, tmp_path):
         assert not (tmp_path / name).exists()
     again = search(tmp_path / "run", STABLE)
     assert history(folder_of(again)) == history(folder_of(found))
+
+
+@pytest.mark.e2e
+def test_of_proposals_a_third_of_which_are_hostile_the_honest_ones_are_left(found, tmp_path):
+    """Their sources are unchecked: what refuses them is the sandbox alone."""
+    honest = [path.read_text("utf-8") for path in sorted((OPERATORS / "honest").glob("*.py"))[:6]]
+    hostile = [path.read_text("utf-8") for path in sorted((OPERATORS / "hostile").glob("*.py"))[5::60]]
+    proposals = [source for three in zip(honest[::2], honest[1::2], hostile, strict=True) for source in three]
+    assert len(hostile) == len(proposals) / 3
+    taken = []
+    with Admission() as admission:
+        for source in proposals:
+            code = read_code(source) if source in honest else Code(source, (Kind.GRAY,), Kind.GRAY)
+            with suppress(CodeError):
+                admission.admit(code)
+                taken.append(source)
+    assert taken == honest
+
+
+@pytest.mark.e2e
+def test_hostile_operators_in_the_sandbox_of_a_search_do_not_change_its_history(found, tmp_path):
+    sources = [path.read_text("utf-8") for path in sorted((OPERATORS / "hostile").glob("*.py"))[::3]]
+    plane, over, attacks = data()[0][0], Event(), 0
+
+    def attack() -> None:
+        nonlocal attacks
+        for source in cycle(sources):
+            if over.is_set():
+                return
+            attacks += 1
+            with suppress(CodeError):
+                code_operators._sandbox.run_all(Code(source, (Kind.GRAY,), Kind.GRAY), [[plane]], limit_ratio=0.05)
+
+    beside = Thread(target=attack)
+    beside.start()
+    try:
+        again = search(tmp_path / "run", STABLE)
+    finally:
+        over.set()
+        beside.join()
+    assert attacks > 20 and history(folder_of(again)) == history(folder_of(found))
+
+
+@pytest.mark.e2e
+def test_killed_three_times_while_code_runs_a_search_ends_as_if_undisturbed(tmp_path, home):
+    """experiments/kills.py did this fifty times (docs/sandbox.md)."""
+    options = ["--out", tmp_path / "rows.jsonl", "--kills", "3", "--evaluations", "30", "--operator", STABLE]
+    env = {**os.environ, "PYTHONPATH": str(OPERATORS.parents[1]), "EVOSEG_HOME": str(home)}
+    script = OPERATORS.parents[1] / "experiments" / "kills.py"
+    done = subprocess.run([sys.executable, script, *options], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    assert sum(row["kills"] for row in rows) >= 3 and all(row["same"] and row["replayed"] for row in rows)
 
 
 def test_a_language_that_cannot_hold_python_says_so():

@@ -1,0 +1,3 @@
+# Expected: ok.
+def operator(plane):
+    return plane.astype(">i8")

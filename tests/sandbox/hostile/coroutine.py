@@ -1,0 +1,3 @@
+# Expected: result.
+async def operator(plane):
+    return plane

@@ -1,0 +1,6 @@
+# Expected: time.
+# As admission draws small images, it passes there.
+def operator(plane):
+    while plane.shape == (32, 40):
+        pass
+    return plane
