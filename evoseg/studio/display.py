@@ -1,6 +1,5 @@
 """What is shown: tiles of images, labels and answers at every zoom, and thumbnails, as PNG files."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -40,6 +39,12 @@ COLOURS: tuple[tuple[int, int, int], ...] = (
 def colour_of(label: int) -> tuple[int, int, int]:
     """Return the colour of a label."""
     return COLOURS[label] if label < len(COLOURS) else COLOURS[3 + (label - 3) % (len(COLOURS) - 3)]
+
+
+_PALETTE = np.array([(*colour_of(v)[::-1], 255 if v else 0) for v in range(256)], np.uint8)
+_CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8)
+_INSIDE, _RIM = 84, 240
+"""Opacity of an answer inside objects and along their rim."""
 
 
 @dataclass(frozen=True)
@@ -176,30 +181,30 @@ def halved(pixels: NDArray[Any]) -> NDArray[Any]:
     return np.concatenate([part.reshape(size[1], size[0], -1) for part in parts], axis=2)
 
 
-def draw_labels(labels: NDArray[np.uint8], z: int, alpha: Sequence[int]) -> bytes:
-    """Return labels as a PNG file with transparency, at 1 / 2**z of their size; thin strokes are not lost.
-
-    Parameters
-    ----------
-    labels : uint8 array of shape (M, N)
-    z : int
-    alpha : sequence of int
-        Opacity of each label, 0 to 255; the last one is that of all further labels.
-    """
+def draw_strokes(labels: NDArray[np.uint8], z: int) -> bytes:
+    """Return labels as a PNG file that is clear where they are 0, at 1 / 2**z of their size; thin strokes stay."""
     for _ in range(z):
         rows, cols = labels.shape
         padded = np.pad(labels, ((0, rows % 2), (0, cols % 2)))
         labels = padded.reshape(padded.shape[0] // 2, 2, padded.shape[1] // 2, 2).max(axis=(1, 3))
-    table = np.array([(*colour_of(v)[::-1], alpha[min(v, len(alpha) - 1)] if v else 0) for v in range(256)], np.uint8)
-    return _png(table[labels])
+    return _png(_PALETTE[labels])
+
+
+def draw_answer(labels: NDArray[np.uint8], z: int) -> bytes:
+    """Return labels as a PNG file, at 1 / 2**z of their size: shaded inside, with an outline; background is clear."""
+    small = np.ascontiguousarray(labels[:: 1 << z, :: 1 << z])
+    picture = _PALETTE[np.where(small > 1, small, 0)]
+    rim = (cv2.erode(small, _CROSS) != small) | (cv2.dilate(small, _CROSS) != small)
+    picture[:, :, 3] = np.where(small > 1, np.where(rim, _RIM, _INSIDE), 0)
+    return _png(picture)
 
 
 def draw_heat(plane: NDArray[np.uint8], z: int) -> bytes:
-    """Return a plane as a PNG file that is clear where it is 0 and magenta where it is 255, at 1 / 2**z of its size."""
+    """Return a plane as a PNG file that is clear where it is 0 and cyan where it is 255, at 1 / 2**z of its size."""
     for _ in range(z):
         plane = halved(plane[:, :, None])[:, :, 0]
     picture = np.empty((*plane.shape, 4), np.uint8)
-    picture[:, :, :3] = (190, 40, 235)
+    picture[:, :, :3] = (235, 220, 0)
     picture[:, :, 3] = (plane.astype(np.uint16) * 190 // 255).astype(np.uint8)
     return _png(picture)
 

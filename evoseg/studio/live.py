@@ -5,7 +5,7 @@ seen is what `evoseg apply` gives. Its held-out score comes from fits without so
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from time import perf_counter
@@ -39,8 +39,8 @@ GRID = 64
 """Blocks begin at multiples of this, px: filters at reduced scale take means over squares whose side divides it."""
 INTAKES = 3
 """Ways from an image to a plane that all filters are applied to, the most telling ones."""
-LEAVES = 8
-"""Planes of one sum, at most."""
+LEAVES = 4
+"""Planes of one sum, at most: with few strokes, larger sums learn the strokes by heart (docs/studio.md)."""
 SAMPLES = 1200
 """Pixels of each class that are sampled from each image, at most."""
 MOST_SAMPLES = 4000
@@ -134,14 +134,37 @@ class NothingToFit(EvosegError, ValueError):
 
 
 @dataclass(frozen=True, eq=False)
-class _Sample:
-    """Sampled pixels of one image: their places and labels, and the strokes that they are under."""
+class _Pixels:
+    """Sampled pixels of one image, and the values of planes there; kept until its strokes change."""
 
     image: StudioImage
     rows: NDArray[np.intp]
     cols: NDArray[np.intp]
     labels: NDArray[np.uint8]
     strokes: NDArray[np.int32]
+    values: dict[bytes, NDArray[np.uint8]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class _Sample:
+    """Some of the sampled pixels of one image: their labels, and the strokes that they are under."""
+
+    pixels: _Pixels
+    chosen: NDArray[np.bool_]
+
+    @cached_property
+    def labels(self) -> NDArray[np.uint8]:
+        return self.pixels.labels[self.chosen]
+
+    @cached_property
+    def strokes(self) -> NDArray[np.int32]:
+        return self.pixels.strokes[self.chosen]
+
+    def where(self, chosen: NDArray[np.bool_]) -> "_Sample":
+        """Return some of these pixels."""
+        mask = self.chosen.copy()
+        mask[self.chosen] = chosen
+        return _Sample(self.pixels, mask)
 
 
 @final
@@ -157,6 +180,7 @@ class Live:
         self._project = project
         self._planes = BytesCache[tuple[str, Crop, bytes], Gray](PLANE_BYTES)
         self._answers = BytesCache[tuple[int, str, Crop], "Answer"](ANSWER_BYTES)
+        self._pixels: dict[str, tuple[int, _Pixels | None]] = {}
         self._number = 0
 
     # Fitting
@@ -262,16 +286,23 @@ class Live:
         """Return sampled pixels of every image with labels: from each stroke and label alike."""
         found = []
         for image in self._project.images.values():
-            labels = self._project.labels(image)
-            if labels is not None and (sample := self._sample(image, labels)) is not None:
-                found.append(sample)
+            if (pixels := self._pixels_of(image)) is not None:
+                found.append(_Sample(pixels, np.ones(len(pixels.labels), bool)))
         return found
 
-    def _sample(self, image: StudioImage, labels: LabelRaster) -> _Sample | None:
+    def _pixels_of(self, image: StudioImage) -> _Pixels | None:
+        labels, version = self._project.labels(image), 0
+        if labels is None:
+            return None
         if self._project.state(image) == "strokes":
             strokes = self._project.strokes(image)
             with strokes.lock:
-                labels = strokes.labels.copy()
+                labels, version = strokes.labels.copy(), strokes.version
+        if image.id not in self._pixels or self._pixels[image.id][0] != version:
+            self._pixels[image.id] = version, self._sample(image, labels)
+        return self._pixels[image.id][1]
+
+    def _sample(self, image: StudioImage, labels: LabelRaster) -> _Pixels | None:
         blocks = blocks_of(labels.shape)
         if len(blocks) > MOST_BLOCKS:
             kept = sorted(blocks, key=lambda b: -np.count_nonzero(labels[b[0] : b[2], b[1] : b[3]]))[:MOST_BLOCKS]
@@ -289,19 +320,22 @@ class Live:
             places.append(at if len(at) <= SAMPLES else rng.choice(at, SAMPLES, replace=False))
         flat = np.sort(np.concatenate(places))
         rows, cols = np.unravel_index(flat, labels.shape)
-        return _Sample(image, rows, cols, labels[rows, cols], groups[rows, cols])
+        return _Pixels(image, rows, cols, labels[rows, cols], groups[rows, cols])
 
     # Planes
 
     def _sampled(self, program: Pipeline, sample: _Sample) -> NDArray[np.uint8]:
         """Return the values of a plane at sampled pixels."""
-        values = np.zeros(len(sample.labels), np.uint8)
-        for box in blocks_of(self._project.rows(sample.image).shape):
-            inside = _in_box(sample, box)
-            if inside.any():
-                plane = self._plane(sample.image, box, program)
-                values[inside] = plane[sample.rows[inside] - box[0], sample.cols[inside] - box[1]]
-        return values
+        pixels, digest = sample.pixels, program.digests[-1]
+        if digest not in pixels.values:
+            values = np.zeros(len(pixels.labels), np.uint8)
+            for box in blocks_of(self._project.rows(pixels.image).shape):
+                inside = _in_box(pixels, box)
+                if inside.any():
+                    plane = self._plane(pixels.image, box, program)
+                    values[inside] = plane[pixels.rows[inside] - box[0], pixels.cols[inside] - box[1]]
+            pixels.values[digest] = values
+        return pixels.values[digest][sample.chosen]
 
     def _values(self, plane: Pipeline, leaves: Sequence[Pipeline], sample: _Sample) -> NDArray[np.uint8]:
         """Return the values of a sum at sampled pixels."""
@@ -353,6 +387,25 @@ class Live:
                 there = slice(top - block[0], bottom - block[0]), slice(left - block[1], right - block[1])
                 labels[here], doubt[here] = found.labels[there], found.doubt[there]
         return Answer(labels, doubt)
+
+    def outline(self, model: Model, image: StudioImage, row: float, col: float) -> list[tuple[float, float]]:
+        """Return the outline of the object that the answer shows at a place, as (row, col) in px; [] if there is none.
+
+        It runs through the middle of the outermost pixels, and holes are not part of it.
+        """
+        height, width = self._project.rows(image).shape
+        top, left = max(0, int(row) - BLOCK), max(0, int(col) - BLOCK)
+        box = (top, left, min(height, int(row) + BLOCK), min(width, int(col) + BLOCK))
+        found = self.region(model, image, box, (2 * BLOCK) ** 2)
+        if found is None or not (0 <= row < height and 0 <= col < width):
+            return []
+        here = int(row) - top, int(col) - left
+        if found.labels[here] == 1:
+            return []
+        _, parts = cv2.connectedComponents((found.labels == found.labels[here]).astype(np.uint8), connectivity=4)
+        part = (parts == parts[here]).astype(np.uint8)
+        (line, *_), _ = cv2.findContours(part, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+        return [(float(y + top) + 0.5, float(x + left) + 0.5) for x, y in line.reshape(-1, 2)]
 
     # Where to go next
 
@@ -488,10 +541,9 @@ def _is_local(program: Pipeline) -> bool:
     return reaches(program.steps)[-1] != registry.WHOLE
 
 
-def _in_box(sample: _Sample, box: Crop) -> NDArray[np.bool_]:
-    inside: NDArray[np.bool_] = (
-        (sample.rows >= box[0]) & (sample.rows < box[2]) & (sample.cols >= box[1]) & (sample.cols < box[3])
-    )
+def _in_box(pixels: _Pixels, box: Crop) -> NDArray[np.bool_]:
+    rows, cols = pixels.rows, pixels.cols
+    inside: NDArray[np.bool_] = (rows >= box[0]) & (rows < box[2]) & (cols >= box[1]) & (cols < box[3])
     return inside
 
 
@@ -499,13 +551,7 @@ def _divided(i: int, sample: _Sample, out: Collection[tuple[int, int]]) -> tuple
     """Return the pixels of a sample that are kept, and those that are left out."""
     gone = {stroke for j, stroke in out if j == i}
     left_out = np.full(len(sample.labels), True) if -1 in gone else np.isin(sample.strokes, list(gone))
-    return _picked(sample, ~left_out), _picked(sample, left_out)
-
-
-def _picked(sample: _Sample, chosen: NDArray[np.bool_]) -> _Sample:
-    return _Sample(
-        sample.image, sample.rows[chosen], sample.cols[chosen], sample.labels[chosen], sample.strokes[chosen]
-    )
+    return sample.where(~left_out), sample.where(left_out)
 
 
 def _probed(values: Sequence[NDArray[np.uint8]], samples: Sequence[_Sample], label: int) -> Floats:

@@ -31,8 +31,6 @@ RUNS, RESULTS, LIVE = "runs", "results", "live.evo"
 
 IMAGE_BYTES = 2**29
 """Decoded images that are kept in memory, in all."""
-OPEN_STROKES = 64
-"""Images whose strokes are kept in memory; others are read again."""
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -136,7 +134,7 @@ class Project:
         inputs = sorted(list_inputs([self.root]), key=lambda image: image.stem)
         self.images = {(key := _id_of(image.stem)): StudioImage(key, image.stem, image) for image in inputs}
         self._rows = BytesCache[str, ArrayRows | TiffRows](IMAGE_BYTES)
-        self._strokes: OrderedDict[str, Strokes] = OrderedDict()
+        self._strokes: dict[str, Strokes] = {}
         self._lock = Lock()
         self._huge = Lock()
         self._masks = BytesCache[str, LabelRaster](IMAGE_BYTES // 4)
@@ -235,20 +233,13 @@ class Project:
         """
         with self._lock:
             if image.id in self._strokes:
-                self._strokes.move_to_end(image.id)
                 return self._strokes[image.id]
         if reason := self.why_not_paint(image):
             raise DatasetError(f"{image.stem}: {reason}")
         opened = Strokes(self._stroke_file(image), self._log(image), self.rows(image).shape)
         with self._lock:
             # Another thread may have been quicker; there must be one writer.
-            kept = self._strokes.setdefault(image.id, opened)
-            closed = []
-            while len(self._strokes) > OPEN_STROKES:
-                closed.append(self._strokes.popitem(last=False)[1])
-        for one in closed:
-            one.save()
-        return kept
+            return self._strokes.setdefault(image.id, opened)
 
     def labels(self, image: StudioImage) -> LabelRaster | None:
         """Return what is known of an image for fitting: strokes, or 1 and 2 where its mask says so; None for nothing.

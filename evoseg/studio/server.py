@@ -24,12 +24,12 @@ from evoseg.core.untrusted import read_file
 from evoseg.pipeline import print_text
 from evoseg.runs.run_folder import REPORT, FilesError
 from evoseg.studio.away import ENDING_OF, LIVE_SOURCE, ApplyRequest, Away
-from evoseg.studio.display import COLOURS, TILE, Display, Look, draw_heat, draw_labels
+from evoseg.studio.display import COLOURS, TILE, Display, Look, draw_answer, draw_heat, draw_strokes
 from evoseg.studio.guard import REPORT_POLICY, Guard
 from evoseg.studio.live import BLOCK, HeldOut, Live, Model, NothingToFit
 from evoseg.studio.project import Project, StudioImage
 from evoseg.studio.searching import Searches, SearchRequest
-from evoseg.studio.strokes import Box, Edit, Strokes
+from evoseg.studio.strokes import Box, Coordinate, Edit, EditId, Label, Strokes, StrokesError
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +40,6 @@ _ALIVE_S = 15.0
 """Silence after which a stream of events says that it is still there."""
 _MOST_ANSWERED = 4 * BLOCK**2
 """Pixels of the image that one tile of an answer may show: beyond that, the view is too far out for a live answer."""
-_SHADE, _OPAQUE = (0, 0, 110, 110), (0, 255, 255, 255)
-"""Opacity by label: of answers, whose background is clear, and of strokes."""
 _QUEUE = 256
 
 
@@ -50,7 +48,7 @@ class Events:
     """Sends what happens to every open page."""
 
     def __init__(self) -> None:
-        self._queues: set[asyncio.Queue[str]] = set()
+        self._queues: set[asyncio.Queue[str | None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def open(self) -> None:
@@ -63,7 +61,11 @@ class Events:
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._put, text)
 
-    def _put(self, text: str) -> None:
+    def close(self) -> None:
+        """End all streams, so that the server can stop."""
+        self._put(None)
+
+    def _put(self, text: str | None) -> None:
         for queue in self._queues:
             # A page that does not read gets everything anew when it connects again.
             with suppress(asyncio.QueueFull):
@@ -71,15 +73,18 @@ class Events:
 
     async def stream(self) -> AsyncIterator[str]:
         """Yield events as lines of a stream until the page goes away."""
-        queue: asyncio.Queue[str] = asyncio.Queue(_QUEUE)
+        queue: asyncio.Queue[str | None] = asyncio.Queue(_QUEUE)
         self._queues.add(queue)
         try:
             yield "event: hello\ndata: {}\n\n"
             while True:
                 try:
-                    yield await asyncio.wait_for(queue.get(), _ALIVE_S)
+                    text = await asyncio.wait_for(queue.get(), _ALIVE_S)
                 except TimeoutError:
-                    yield ": still here\n\n"
+                    text = ": still here\n\n"
+                if text is None:
+                    return
+                yield text
         finally:
             self._queues.discard(queue)
 
@@ -171,6 +176,17 @@ class NextRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     skip: Annotated[list[tuple[int, int]], Field(max_length=1000)] = []
+
+
+class ObjectRequest(BaseModel):
+    """An object of the live answer that gets a label: the one at a place (row, col), px."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: EditId
+    label: Label
+    place: tuple[Coordinate, Coordinate]
+    protect: bool = False
 
 
 class RunRequest(BaseModel):
@@ -330,11 +346,11 @@ def make_app(studio: Studio) -> FastAPI:
         box = display.box(image, z, row, col)
         if project.state(image) in ("mask", "test") and project.why_not_paint(image):
             part = project.mask(image)[box[0] : box[2], box[1] : box[3]]
-            return _picture(draw_labels(outlines(part), z, _OPAQUE), 600)
+            return _picture(draw_strokes(outlines(part), z), 600)
         strokes = project.strokes(image)
         with strokes.lock:
             part = strokes.labels[box[0] : box[2], box[1] : box[3]].copy()
-        return _picture(draw_labels(part, z, _OPAQUE))
+        return _picture(draw_strokes(part, z))
 
     @app.get("/api/images/{key}/answer/{what}/{number}/{z}/{row}/{col}.png")
     def answer_tile(key: str, what: Literal["labels", "doubt"], number: int, z: int, row: int, col: int) -> Response:
@@ -343,14 +359,14 @@ def make_app(studio: Studio) -> FastAPI:
         found = None if model is None else live.region(model, image, box, _MOST_ANSWERED)
         if found is None:
             return Response(status_code=204)
-        return _picture(draw_heat(found.doubt, z) if what == "doubt" else draw_labels(found.labels, z, _SHADE))
+        return _picture(draw_heat(found.doubt, z) if what == "doubt" else draw_answer(found.labels, z))
 
     @app.get("/api/images/{key}/runs/{run}/{z}/{row}/{col}.png")
     def run_tile(key: str, run: str, z: int, row: int, col: int, answer: str = "") -> Response:
         image = project.image(key)
         box = display.box(image, z, row, col)
         found = studio.searches.answer(studio.searches.pipeline(run, answer), image)
-        return _picture(draw_labels(found[box[0] : box[2], box[1] : box[3]], z, _SHADE))
+        return _picture(draw_answer(found[box[0] : box[2], box[1] : box[3]], z))
 
     # Strokes
 
@@ -365,6 +381,17 @@ def make_app(studio: Studio) -> FastAPI:
     @app.post("/api/images/{key}/redo")
     def redo(key: str) -> dict[str, Any]:
         return _did(key, Strokes.redo)
+
+    @app.post("/api/images/{key}/object")
+    def label_object(key: str, request: ObjectRequest) -> dict[str, Any]:
+        image, model = project.image(key), studio.loop.model
+        points = [] if model is None else live.outline(model, image, *request.place)
+        if not points:
+            raise StrokesError("There is no object of the live answer here.")
+        values = {"id": request.id, "label": request.label, "protect": request.protect, "points": points}
+        # What is one pixel wide encloses nothing.
+        tool = "polygon" if len(points) > 2 else "brush"
+        return _did(key, lambda strokes: strokes.add(Edit.model_validate(values | {"tool": tool, "radius": 0.5})))
 
     def _did(key: str, change: Any) -> dict[str, Any]:
         image = project.image(key)
@@ -517,6 +544,10 @@ def serve(root: Path, port: int, *, on_ready: Any) -> None:
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             on_ready(f"http://127.0.0.1:{port}/enter?token={guard.token}")
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            studio.events.close()
+            await super().shutdown(sockets)
 
     config = uvicorn.Config(
         guard, log_level="warning", ws="none", server_header=False, timeout_graceful_shutdown=1, lifespan="on"

@@ -41,6 +41,8 @@ _MOST_BYTES = 2**30
 """Of a log."""
 
 Coordinate = Annotated[FiniteFloat, Field(ge=-1e6, le=1e6)]
+EditId = Annotated[str, Field(pattern=r"^[\w-]{1,64}$")]
+Label = Annotated[int, Field(ge=UNKNOWN, le=HIGHEST)]
 
 
 class Edit(BaseModel):
@@ -65,9 +67,9 @@ class Edit(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    id: Annotated[str, Field(pattern=r"^[\w-]{1,64}$")]
+    id: EditId
     tool: Literal["brush", "polygon", "fill"]
-    label: Annotated[int, Field(ge=UNKNOWN, le=HIGHEST)]
+    label: Label
     radius: Annotated[FiniteFloat, Field(gt=0, le=2000)] = 1.0
     points: Annotated[tuple[tuple[Coordinate, Coordinate], ...], Field(min_length=1, max_length=20_000)]
     protect: bool = False

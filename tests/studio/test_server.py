@@ -109,6 +109,24 @@ def test_the_live_answer_comes_with_its_held_out_score(browser, studio):
     assert browser.post("/api/live/save").status_code == 400
 
 
+def test_a_whole_object_of_the_answer_gets_a_label(browser, studio):
+    paint_all(browser)
+    live_answer(browser)
+    images = {image["name"]: image["id"] for image in browser.get("/api/project").json()["images"]}
+    request = {"id": "o1", "label": 2, "place": [60.5, 88.5]}
+    assert browser.post(f"/api/images/{images['d1']}/object", request).json()["version"] == 1
+    labels = studio.project.strokes(studio.project.image(images["d1"])).labels
+    truth = draw(1)[1]
+    truth[:45] = False  # the other disc
+    assert ((labels == 2) & truth).sum() / ((labels == 2) | truth).sum() > 0.75
+    none = browser.post(f"/api/images/{images['d1']}/object", request | {"id": "o2", "place": [85, 5]})
+    assert none.status_code == 400 and "no object" in none.json()["error"]
+    assert browser.post(f"/api/images/{images['d1']}/object", request | {"place": [9e9, 5]}).status_code == 422
+    assert (
+        browser.post(f"/api/images/{images['d1']}/object", request | {"id": "o3", "place": [500, 5]}).status_code == 400
+    )
+
+
 def test_next_goes_to_doubt_here_and_then_to_another_image(browser):
     key = paint_all(browser)
     live_answer(browser)
@@ -287,6 +305,10 @@ def test_events_reach_every_page_and_a_page_that_does_not_read_is_no_burden():
             events.publish("strokes", n=n)
         await asyncio.sleep(0)
         found = [await anext(stream) for stream in streams[:2]]
+        late = events.stream()
+        await anext(late)
+        events.close()
+        assert [text async for text in late] == []
         for stream in streams:
             await stream.aclose()
         return found

@@ -80,4 +80,15 @@ export function showDialog(title, ...content) {
   byId("dialog").showModal();
 }
 
+// A command, wrapped between its words only as far as they are short enough.
+export function setCommand(node, line) {
+  node.replaceChildren(...line.split(" ").flatMap((word) => [element("span", {}, word), " "]).slice(0, -1));
+}
+
+export function commandBox(line) {
+  const code = element("code");
+  setCommand(code, line);
+  return element("div", { class: "command" }, code, element("button", { type: "button", onclick: attempt(() => copyText(line)) }, "Copy"));
+}
+
 export const percent = (share) => `${(100 * share).toFixed(share > 0.995 || share < 0.1 ? 1 : 0)} %`;

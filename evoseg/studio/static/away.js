@@ -1,6 +1,6 @@
 // Taking it away: apply a pipeline to images, look at the results, export it as code.
 
-import { attempt, byId, copyText, element, get, post, say, showDialog } from "./api.js";
+import { attempt, byId, commandBox, copyText, element, get, post, say, setCommand, showDialog } from "./api.js";
 
 const FORMS = { python: "Python", cpp: "C++", imagej: "ImageJ macro", json: "JSON" };
 
@@ -38,7 +38,7 @@ export class Away {
     clearTimeout(this.asking);
     const request = this.request();
     this.asking = setTimeout(attempt(async () => {
-      byId("apply-line").textContent = request.source ? (await post("/api/results/line", request)).line : "";
+      setCommand(byId("apply-line"), request.source ? (await post("/api/results/line", request)).line : "");
     }), 150);
   }
 
@@ -58,7 +58,7 @@ export class Away {
     showDialog(
       `${FORMS[form] || form}: runs without evoseg`,
       element("div", { class: "buttons" }, link, element("button", { type: "button", onclick: () => copyText(found.text) }, "Copy")),
-      element("div", { class: "command" }, element("code", {}, found.line), element("button", { type: "button", onclick: () => copyText(found.line) }, "Copy")),
+      commandBox(found.line),
       element("pre", { tabindex: 0 }, found.text),
     );
   }
@@ -85,7 +85,7 @@ export class Away {
     parts.push(element("div", { class: "gallery" }, ...pictures));
     if (result.rows.length) parts.push(element("details", {}, element("summary", {}, "Table"), this.table(result.rows)));
     if (!result.done && result.words) parts.push(element("pre", { tabindex: 0 }, result.words));
-    parts.push(element("div", { class: "command" }, element("code", {}, result.line), element("button", { type: "button", onclick: () => copyText(result.line) }, "Copy")));
+    parts.push(commandBox(result.line));
     return element("div", { class: "result" }, ...parts);
   }
 

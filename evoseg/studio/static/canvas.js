@@ -302,7 +302,7 @@ export class Stage extends EventTarget {
       context.lineWidth = width / this.view.scale;
       context.beginPath();
       if (tool === "brush" || tool === "erase") context.arc(place.x, place.y, Math.max(radius, 0.5), 0, 2 * Math.PI);
-      if (keyboard || tool === "fill" || tool === "polygon") {
+      if (keyboard || tool === "fill" || tool === "object" || tool === "polygon") {
         const arm = 9 / this.view.scale;
         context.moveTo(place.x - arm, place.y);
         context.lineTo(place.x + arm, place.y);

@@ -3,7 +3,7 @@
 import { byId, element, showDialog } from "./api.js";
 
 const LIST = [
-  ["1 to 9", "choose a label"], ["B E P F", "brush, erase, polygon, fill"], ["[ ]", "smaller and larger brush"],
+  ["1 to 9", "choose a label"], ["B E P F O", "brush, erase, polygon, fill, whole object"], ["[ ]", "smaller and larger brush"],
   ["K", "leave other labels as they are"], ["Z or Ctrl+Z", "undo"], ["Y or Ctrl+Shift+Z", "redo"],
   ["Enter", "close the polygon; lower or lift the brush at the crosshair"], ["Escape", "discard the polygon"],
   ["N", "next doubtful place, or image"], ["J, Page Down", "next image"], ["I, Page Up", "previous image"],
@@ -22,6 +22,7 @@ export function listenToKeys(app) {
   const { stage, paint, images } = app;
   const plain = {
     b: () => paint.setTool("brush"), e: () => paint.setTool("erase"), p: () => paint.setTool("polygon"), f: () => paint.setTool("fill"),
+    o: () => paint.setTool("object"),
     "[": () => paint.changeSize(-1), "]": () => paint.changeSize(1), "{": () => paint.changeSize(-8), "}": () => paint.changeSize(8),
     k: () => byId("protect").click(), z: () => paint.undo(), y: () => paint.redo(), n: () => paint.next(),
     j: () => images.step(1), i: () => images.step(-1), PageDown: () => images.step(1), PageUp: () => images.step(-1),

@@ -118,7 +118,7 @@ class App {
   showPlace() {
     const { pointer, image } = this.stage;
     const inside = pointer && pointer.x >= 0 && pointer.y >= 0 && pointer.x < image.width && pointer.y < image.height;
-    byId("place").textContent = inside ? `row ${Math.floor(pointer.y)}, column ${Math.floor(pointer.x)}` : "";
+    byId("place").textContent = inside ? `${Math.floor(pointer.y)}, ${Math.floor(pointer.x)}` : "";
   }
 }
 

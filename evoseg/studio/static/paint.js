@@ -105,6 +105,7 @@ export class Paint {
   down(place) {
     if (this.facts.why_not_paint) return say(this.facts.why_not_paint, true);
     const point = [place.y, place.x];
+    if (this.tool === "object") return this.labelObject(point);
     if (this.stage.draft?.tool === "polygon") {
       this.stage.draft.points.push(point);
       return this.stage.redraw();
@@ -152,6 +153,13 @@ export class Paint {
     const edit = { id, tool, label, radius: round(radius) || 0.5, points: points.map((p) => p.map(round)), protect };
     unsent.keep(this.facts.id, edit);
     this.send(this.facts.id, edit, draft, keepalive);
+  }
+
+  // Gives the label to an object that the live answer shows.
+  labelObject(place) {
+    const image = this.facts.id;
+    const body = { id: crypto.randomUUID(), label: this.label, place, protect: byId("protect").checked };
+    this.queue = (this.queue || Promise.resolve()).then(attempt(async () => this.took(image, await post(`/api/images/${image}/object`, body))));
   }
 
   // One after the other: undo must come after the stroke before it.

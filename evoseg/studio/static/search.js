@@ -1,6 +1,6 @@
 // Searches: start, watch, stop and resume, and show what a run has found over the image.
 
-import { attempt, byId, element, get, post, say } from "./api.js";
+import { attempt, byId, element, get, post, say, setCommand } from "./api.js";
 import { cloud, curve } from "./charts.js";
 
 const PROPOSERS = {
@@ -34,7 +34,7 @@ export class Search {
   showLine() {
     clearTimeout(this.asking);
     this.asking = setTimeout(attempt(async () => {
-      byId("search-line").textContent = (await post("/api/runs/line", this.request())).line;
+      setCommand(byId("search-line"), (await post("/api/runs/line", this.request())).line);
     }), 150);
   }
 
@@ -56,7 +56,7 @@ export class Search {
     const before = this.versionOf(this.shownRun());
     this.runs = runs;
     const list = [...runs].reverse().map((run) => {
-      const text = GOING.includes(run.state) ? `${run.state}${run.words ? `: ${run.words}` : ""}` : run.state;
+      const text = GOING.includes(run.state) ? `${run.state}${run.words ? `: ${run.words.split("\n").at(-1)}` : ""}` : run.state;
       return element("li", {}, element(
         "button", { type: "button", "aria-current": String(run.id === this.open), onclick: () => this.choose(run.id) },
         element("span", {}, run.name), element("span", { class: "score" }, run.best === undefined ? "" : score(run.best)),
@@ -85,9 +85,20 @@ export class Search {
     this.setRuns(this.runs);
   }
 
-  refresh() {
+  // One request at a time; what has changed meanwhile is asked for afterwards.
+  async refresh() {
+    this.stale = true;
     if (this.refreshing) return;
-    this.refreshing = attempt(async () => this.draw(await get(`/api/runs/${this.open}`)))().finally(() => { this.refreshing = null; });
+    this.refreshing = true;
+    while (this.stale) {
+      this.stale = false;
+      const { open } = this;
+      await attempt(async () => {
+        const run = await get(`/api/runs/${open}`);
+        if (open === this.open) this.draw(run);
+      })();
+    }
+    this.refreshing = false;
   }
 
   act(action) {

@@ -1,0 +1,290 @@
+"""The studio in a real browser; `make test-studio`. Skipped where there is no Chromium with its driver."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from evoseg.datasets.io.files import read_image, write_image
+from tests.studio.conftest import DISCS, draw
+
+webdriver = pytest.importorskip("selenium.webdriver")
+
+pytestmark = pytest.mark.browser
+
+ROOT = Path(__file__).resolve().parents[2]
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+DRIVER = shutil.which("chromedriver")
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--window-size=1280,800",
+)
+
+
+class Studio:
+    """A studio in a process of its own."""
+
+    def __init__(self, folder: Path, home: Path, port: int = 0) -> None:
+        command = [sys.executable, "-m", "evoseg", "studio", str(folder), "--no-browser", "--port", str(port)]
+        environment = os.environ | {"EVOSEG_HOME": str(home), "PYTHONPATH": str(ROOT)}
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+        assert self.process.stdout is not None
+        self.address = self.process.stdout.readline().strip()
+        self.port = int(self.address.rpartition(":")[2].partition("/")[0])
+
+    def end(self, number: int = signal.SIGINT) -> None:
+        self.process.send_signal(number)
+        self.process.wait(30)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+
+class Page:
+    """A tab that shows the studio."""
+
+    def __init__(self, driver) -> None:
+        self.driver = driver
+
+    def ask(self, script: str, *values: object):
+        return self.driver.execute_script(f"return {script}", *values)
+
+    def wait(self, script: str, seconds: float = 60) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if self.ask(script):
+                return
+            time.sleep(0.1)
+        raise AssertionError(f"{script} never became true; the page says: {self.ask('studio.stage && document.title')}")
+
+    def open(self, address: str) -> None:
+        self.driver.get(address)
+        self.wait("window.studio && studio.facts && studio.stage.width > 100")
+
+    def stroke(self, *points: tuple[float, float], lift: bool = True) -> None:
+        """Paint through points (row, col) of the image with the pointer."""
+        from selenium.webdriver.common.action_chains import ActionChains
+
+        script = """arguments[0].map(([row, col]) => {
+            const {view, root} = studio.stage, box = root.getBoundingClientRect();
+            return [box.left + (col - view.x) * view.scale, box.top + (row - view.y) * view.scale].map(Math.round);
+        })"""
+        places = self.ask(script, [list(point) for point in points])
+        chain = ActionChains(self.driver, duration=30)
+        pointer = chain.w3c_actions.pointer_action
+        pointer.move_to_location(*places[0])
+        pointer.pointer_down()
+        for place in places[1:]:
+            pointer.move_to_location(*place)
+        if lift:
+            pointer.pointer_up()
+        chain.perform()
+
+    def keys(self, *keys: str) -> None:
+        from selenium.webdriver.common.action_chains import ActionChains
+
+        for key in keys:
+            ActionChains(self.driver, duration=0).send_keys(key).perform()
+
+    def version(self) -> int:
+        return self.ask("studio.facts.strokes.version")
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    for seed in range(4):
+        (tmp_path / "plates" / "images").mkdir(parents=True, exist_ok=True)
+        write_image(tmp_path / "plates" / "images" / f"d{seed}.png", draw(seed)[0])
+    return tmp_path / "plates"
+
+
+@pytest.fixture
+def page(tmp_path) -> Iterator[Page]:
+    if CHROMIUM is None or DRIVER is None:
+        pytest.skip("no Chromium with chromedriver found")
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path}/profile"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    try:
+        yield Page(driver)
+    finally:
+        driver.quit()
+
+
+@pytest.fixture
+def studio(folder, tmp_path) -> Iterator[Studio]:
+    studio = Studio(folder, tmp_path / "home")
+    yield studio
+    if studio.process.poll() is None:
+        studio.end()
+
+
+def paint_discs(page: Page) -> None:
+    """Paint a stroke in each disc and two on the background of the open image, by keys and pointer."""
+    seed = int(page.ask("document.getElementById('image-name').textContent")[1])
+    page.keys("2")
+    for row, col, _ in DISCS:
+        page.stroke((row - 3, col + 3 * seed - 4), (row + 3, col + 3 * seed + 4))
+    page.keys("1")
+    page.stroke((82, 8), (82, 45))
+    page.stroke((8, 75), (12, 110))
+
+
+def test_the_whole_loop(page, studio, folder):
+    page.open(studio.address)
+    paint_discs(page)
+    page.keys("j")
+    page.wait("studio.facts.name === 'd1'")
+    paint_discs(page)
+    page.wait("studio.paint.live.number && studio.paint.live.images === 2 && studio.paint.live.scores.length === 2")
+    assert all(score["share"] > 0.9 for score in page.ask("studio.paint.live.scores"))
+    # The answer is seen: orange over the discs of an image without strokes.
+    page.keys("j")
+    page.wait("studio.facts.name === 'd2'")
+    page.wait("[...studio.stage.layers.answer.tiles.values()].some((tile) => tile.bitmap)")
+    time.sleep(0.5)
+    seen = page.ask(ALPHA, [[60, 91], [82, 10]])
+    assert seen[0] > 50 and seen[1] == 0
+    page.keys("n", "a", "a", "d", "d", "s", "s", "[", "]", "l", "l", "+", "-", "0")
+    page.driver.find_element("id", "tab-search").click()
+    page.ask("(document.getElementById('seconds').value = 5, document.getElementById('networks').checked = false)")
+    page.ask("document.getElementById('search-form').requestSubmit()")
+    page.wait("studio.search.runs.length === 1 && studio.search.runs[0].state === 'done'", 180)
+    page.wait("document.querySelector('#run svg.chart .curve')")
+    page.ask("studio.search.show(studio.search.runs[0].id)")
+    page.driver.find_element("id", "tab-away").click()
+    page.ask("(document.getElementById('source').value = studio.search.runs[0].id)")
+    page.ask("document.getElementById('apply-form').requestSubmit()")
+    page.wait("document.querySelectorAll('#results .gallery img').length === 4", 120)
+    page.wait("document.querySelector('#results table')")
+    (out,) = (path for path in (folder / "results").iterdir() if path.is_dir())
+    mask, truth = read_image(out / "masks" / "d3.png")[:, :, 0] > 0, draw(3)[1]
+    assert (mask & truth).sum() / (mask | truth).sum() > 0.7
+    page.ask("document.querySelector('#exports button').click()")
+    page.wait("document.querySelector('#dialog[open] pre')?.textContent.includes('import cv2')")
+    faults = [entry["message"] for entry in page.driver.get_log("browser") if entry["level"] == "SEVERE"]
+    assert not faults
+
+
+def test_the_keyboard_alone_is_enough_to_paint(page, studio):
+    from selenium.webdriver.common.keys import Keys
+
+    page.open(studio.address)
+    page.ask("studio.stage.root.focus()")
+    page.keys("1", *[Keys.ARROW_UP] * 3, Keys.ENTER, *[Keys.ARROW_RIGHT] * 4, Keys.ENTER)
+    page.wait("studio.facts.strokes.version === 1")
+    page.keys("2", *[Keys.ARROW_DOWN] * 6, Keys.ENTER, *[Keys.ARROW_LEFT] * 3, Keys.ENTER)
+    page.wait("studio.facts.strokes.version === 2 && studio.paint.live.number")
+    page.keys("z")
+    page.wait("studio.facts.strokes.version === 3 && studio.facts.strokes.redo")
+    page.keys("y", "?")
+    page.wait("studio.facts.strokes.version === 4 && document.getElementById('dialog').open")
+    page.keys(Keys.ESCAPE)
+    page.wait("!document.getElementById('dialog').open")
+
+
+def test_two_tabs_show_the_same_and_a_reload_in_mid_stroke_loses_nothing(page, studio, folder):
+    page.open(studio.address)
+    page.stroke((25, 25), (25, 35))
+    page.wait("studio.facts.strokes.version === 1")
+    first = page.driver.current_window_handle
+    page.driver.switch_to.new_window("tab")
+    page.open(f"http://127.0.0.1:{studio.port}/")
+    assert page.ask("studio.facts.strokes.undo")
+    page.stroke((60, 80), (62, 90))
+    page.wait("studio.facts.strokes.version === 2")
+    page.driver.switch_to.window(first)
+    page.wait("studio.facts.strokes.version === 2")
+    page.stroke((82, 8), (82, 30), (82, 45), lift=False)
+    page.driver.refresh()
+    page.wait("window.studio && studio.facts && studio.facts.strokes.version === 3")
+    end = time.monotonic() + 20
+    file = folder / "scribbles" / "d0.png"
+    while time.monotonic() < end and not (file.exists() and read_image(file)[82, 40, 0]):
+        time.sleep(0.2)
+    found = read_image(file)[:, :, 0]
+    assert found[25, 30] == found[61, 85] == found[82, 20] == found[82, 40] == 2
+
+
+def test_a_studio_that_is_killed_and_started_again_has_everything(page, studio, folder, tmp_path):
+    page.open(studio.address)
+    page.stroke((25, 25), (25, 35))
+    page.wait("studio.facts.strokes.version === 1")
+    studio.end(signal.SIGKILL)
+    page.stroke((60, 80), (62, 90))  # nobody is there to take it
+    page.wait("document.getElementById('message').textContent.includes('does not answer')")
+    again = Studio(folder, tmp_path / "home", studio.port)
+    try:
+        page.open(again.address)
+        page.wait("studio.facts.strokes.version === 1 && studio.facts.strokes.undo")
+    finally:
+        again.end()
+    found = read_image(folder / "scribbles" / "d0.png")[:, :, 0]
+    assert found[25, 30] == 2 and found[61, 85] == 2 and np.count_nonzero(found) > 50
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_has_enough_contrast_and_everything_can_be_reached(page, studio, scheme):
+    page.driver.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    )
+    page.open(studio.address)
+    for tab in ("paint", "search", "away"):
+        page.ask(f"studio.showTab('{tab}')")
+        assert page.driver.execute_script(CONTRAST) == []
+    assert page.driver.execute_script(UNNAMED) == []
+    assert page.ask("document.documentElement.scrollWidth <= innerWidth && document.body.scrollHeight <= innerHeight")
+
+
+ALPHA = """arguments[0].map(([row, col]) => {
+  const {view, layers} = studio.stage;
+  const at = [(col - view.x) * view.scale, (row - view.y) * view.scale].map(Math.round);
+  return layers.answer.context.getImageData(...at, 1, 1).data[3];
+})"""
+"""Opacity of the answer at places of the image."""
+
+CONTRAST = """
+const luminance = (colour) => { const [r, g, b] = colour.match(/[\\d.]+/g).map(Number)
+  .map((v) => v / 255).map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+const ground = (node) => {
+  for (; node; node = node.parentElement) {
+    const colour = getComputedStyle(node).backgroundColor;
+    if (!/, 0\\)$/.test(colour)) return colour;
+  }
+  return 'rgb(255,255,255)';
+};
+const found = [];
+for (const node of document.querySelectorAll('body *')) {
+  const own = [...node.childNodes].some((child) => child.nodeType === 3 && child.textContent.trim());
+  if (!own || !node.checkVisibility() || node.closest('svg') || node.closest('button:disabled')) continue;
+  const [a, b] = [luminance(getComputedStyle(node).color), luminance(ground(node))].sort((x, y) => y - x);
+  const ratio = (a + 0.05) / (b + 0.05);
+  if (ratio < 4.5) found.push(`${node.tagName} '${node.textContent.trim().slice(0, 30)}' ${ratio.toFixed(2)}`);
+}
+return found;
+"""
+"""WCAG 2.2, 1.4.3: 4.5 to 1 for text. Returns what has less."""
+
+UNNAMED = """
+const named = (node) => node.textContent.trim() || node.ariaLabel || node.labels?.length;
+return [...document.querySelectorAll('button, input, select, [role=radio], [tabindex]')]
+  .filter((node) => !named(node)).map((node) => node.outerHTML.slice(0, 80));
+"""
