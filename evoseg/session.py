@@ -13,6 +13,7 @@ import numpy as np
 from evoseg.core.errors import EvosegError
 from evoseg.datasets.dataset import Dataset
 from evoseg.datasets.splits import Splits
+from evoseg.evolve.advising import Adviser
 from evoseg.evolve.context import ExecutorFactory
 from evoseg.evolve.evaluation.evaluator import Evaluator
 from evoseg.evolve.journal import (
@@ -24,7 +25,7 @@ from evoseg.evolve.journal import (
     ReplayChecker,
 )
 from evoseg.evolve.loop import Candidate, Progress
-from evoseg.evolve.ports import KnownPlanes, Proposer
+from evoseg.evolve.ports import KnownPlanes
 from evoseg.evolve.proposers.warm_start import WarmStart
 from evoseg.evolve.solve import Solution, solve
 from evoseg.evolve.strategy import Strategy
@@ -187,7 +188,7 @@ class Session:
             At the first Ctrl-C.
         """
         # What the model has said is in the journal; nobody is asked.
-        external = [replay_agent(self._clock)] if self._settings.agent else []
+        advisers = [replay_agent(self._clock)] if self._settings.agent else []
         difference = None
         with (
             open_journal(self._folder.path) as journal,
@@ -196,7 +197,7 @@ class Session:
         ):
             self._clock.follow(journal, extend=False)
             try:
-                self._solve(Path(packs), ReplayChecker, external, lambda candidates: None)
+                self._solve(Path(packs), ReplayChecker, advisers, lambda candidates: None)
             except EndOfJournal:
                 pass
             except DiffersError as error:
@@ -213,7 +214,7 @@ class Session:
         self,
         packs: Path,
         witness: type[RecordedEvaluator] | type[ReplayChecker],
-        external: Sequence[Proposer],
+        advisers: Sequence[Adviser],
         on_decided: Callable[[Sequence[Candidate]], None],
     ) -> Solution:
         """Search, choose and test; `witness` records what is evaluated, or compares it with the journal."""
@@ -235,15 +236,15 @@ class Session:
                 on_chosen=self._on_chosen if witness is RecordedEvaluator else lambda answers, recommended: None,
                 wrap_evaluator=wrap_evaluator,
                 strategy=Strategy(self._warm, tuple(dict.fromkeys(admitted.name for admitted in self._settings.code))),
-                external=external,
+                advisers=advisers,
                 trainer=RunTrainer(self._folder.path, self._settings, self._clock) if self._settings.networks else None,
                 make_executor=self._make_executor,
             )
 
     def _search(self, journal: RunFile, packs: Path) -> SearchResult:
         try:
-            external = self._agent.external if self._agent is not None else ()
-            solution = self._solve(packs, RecordedEvaluator, external, journal.add_candidates)
+            advisers = self._agent.advisers if self._agent is not None else ()
+            solution = self._solve(packs, RecordedEvaluator, advisers, journal.add_candidates)
         except EvosegError as error:
             if self._stopped.is_set() and not self._seen.best:
                 raise KeyboardInterrupt from error

@@ -7,7 +7,7 @@ from typing import Any
 
 def expert(request: dict[str, Any]) -> str:
     """Return the answer to a request, as JSON."""
-    told = _told(request)
+    told = data_of(request)
     system = str(request["messages"][0]["content"])
     if "Answer with: `summary`" in system:
         return json.dumps(_description(told.get("card", {})))
@@ -24,24 +24,20 @@ def expert(request: dict[str, Any]) -> str:
         task = rules["task"] if rules["task"] in choices else next(iter(choices))
         reason = f"By rules, since {rules['why']}."
         return json.dumps({"task": task, "metric": choices[task][0], "radius_px": 0, "reason": reason})
-    texts = _crossed(told) if "by crossing and changing" in system else []
-    tried = {_form(entry["program"]) for entry in told.get("tried", [])}
-    fresh = [(name, text) for name, text in [*texts, *_recipes(told["card"])] if _form(text) not in tried]
+    lines = [*told.get("tried", []), *told.get("last_round", {}).get("outcomes", [])]
+    tried = {re.sub(r"^p[0-9]+ ", "", line).rpartition(": ")[0] for line in lines}
+    recipes = [*(_crossed() if lines and told.get("others") else []), *_recipes(told["card"])]
+    fresh = [(name, text) for name, text in recipes if not any(known.startswith(name) for known in tried)]
     found = [{"name": name, "idea": name, "program": text} for name, text in fresh[:4]]
     return json.dumps({"programs": found or [{"name": "plain", "idea": "", "program": _plain(told["card"])}]})
 
 
-def _told(request: dict[str, Any]) -> dict[str, Any]:
+def data_of(request: dict[str, Any]) -> dict[str, Any]:
     """Return the JSON document of the first message from the user."""
     content = next(m["content"] for m in request["messages"] if m["role"] == "user")
     text = content if isinstance(content, str) else content[0]["text"]
     document: dict[str, Any] = json.loads(text[text.index("\n\n{") :])
     return document
-
-
-def _form(text: str) -> str:
-    """Return the operators of a program in their order: what the rules differ in."""
-    return " ".join(re.findall(r"([a-z_0-9]+)\(", text))
 
 
 def _description(card: dict[str, Any]) -> dict[str, Any]:
@@ -138,24 +134,9 @@ def _pairs(card: dict[str, Any], one: Any, other: Any, tails: list[str]) -> list
     ]
 
 
-def _crossed(told: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return programs that join the first two parents' masks."""
-    parents = [entry["program"] for entry in told.get("parents", [])][:3]
-    found = []
-    for i, one in enumerate(parents):
-        for other in parents[i + 1 :]:
-            for how in ("mask_and", "mask_or", "reconstruct_mask"):
-                first, a = _body(one, "u")
-                second, b = _body(other, "v")
-                found.append((f"{how} of two parents", _program(*first, *second, f"return {how}({a}, {b})")))
-    return found[:2]
-
-
-def _body(text: str, prefix: str) -> tuple[list[str], str]:
-    """Return the lines of a program with names of their own, and the name of its result."""
-    lines = [line.strip() for line in text.splitlines() if line.startswith("    ")]
-    names = [line.partition(" = ")[0] for line in lines[:-1]]
-    lines[-1] = lines[-1].replace("return ", "result = ", 1)
-    for name in sorted([*names, "result"], key=len, reverse=True):
-        lines = [re.sub(rf"\b{re.escape(name)}\b(?!\()", f"{prefix}_{name}", line) for line in lines]
-    return lines, f"{prefix}_result"
+def _crossed() -> list[tuple[str, str]]:
+    """Return programs that join the masks of the leader and of a program that is unlike it."""
+    return [
+        (f"{how} of two programs", _program(f"return {how}(leader(image), other1(image))"))
+        for how in ("mask_and", "reconstruct_mask")
+    ]

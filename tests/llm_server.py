@@ -5,7 +5,8 @@
 
 It answers from a script: a list of acts, one per request, of which the last goes on for ever. `expert` reads the data
 card and writes sensible programs by rules; the other acts misbehave (`--list` names them). `--script a,b,c` gives the
-acts, `--latency S` the time that each answer takes.
+acts, `--latency S` the time that each answer takes. With `--folder DIR` a person is the model: each request becomes a
+folder DIR/0001, 0002, ... with prompt.txt, schema.json and its pictures, and is answered by a file answer.json in it.
 """
 
 import argparse
@@ -13,11 +14,13 @@ import json
 import sys
 import threading
 import time
+from base64 import b64decode
 from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
-from tests.llm_expert import expert
+from tests.llm_expert import data_of, expert
 
 PATIENCE_S = 60.0
 """Longest that a hanging or dripping answer lasts."""
@@ -33,9 +36,14 @@ class Server:
     port : int
         0 for any.
     latency_s : float, s
+    folder : Path, optional
+        Where a person finds requests and leaves answers; for the act "by hand".
     """
 
-    def __init__(self, acts: Sequence[str] = ("expert",), port: int = 0, latency_s: float = 0.0) -> None:
+    def __init__(
+        self, acts: Sequence[str] = ("expert",), port: int = 0, latency_s: float = 0.0, folder: Path | None = None
+    ) -> None:
+        self.folder = folder
         self.acts = list(acts)
         for act in self.acts:
             if act not in ACTS:
@@ -67,6 +75,33 @@ class Server:
             self.closing.set()
             self._http.shutdown()
             self._http.server_close()
+
+    def write_request(self, request: dict[str, Any]) -> Path:
+        """Write a request into a folder of its own, for a person to read, and return the folder."""
+        assert self.folder is not None
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self._lock:
+            last = max((int(path.name) for path in self.folder.iterdir() if path.name.isdigit()), default=0)
+            place = self.folder / f"{last + 1:04d}"
+            place.mkdir()
+        said, n_pictures = [], 0
+        for message in request["messages"]:
+            said.append(f"===== {message['role']}")
+            parts = message["content"]
+            for part in [{"type": "text", "text": parts}] if isinstance(parts, str) else parts:
+                if part["type"] == "text":
+                    said.append(part["text"])
+                    continue
+                n_pictures += 1
+                head, _, data = part["image_url"]["url"].partition(",")
+                name = f"picture_{n_pictures}.{'jpg' if 'jpeg' in head else 'png'}"
+                (place / name).write_bytes(b64decode(data))
+                said.append(f"[{name}]")
+        schema = request.get("response_format") or request.get("tools") or "any text with JSON in it"
+        (place / "schema.json").write_text(json.dumps(schema, indent=1), "utf-8")
+        (place / "prompt.txt").write_text("\n".join(said), "utf-8")
+        print(f"request {place}: write {place / ANSWER}", file=sys.stderr, flush=True)
+        return place
 
     def act(self, request: dict[str, Any], key: str) -> str:
         """Note a request and return the name of what happens now."""
@@ -236,10 +271,95 @@ def _fails(status: int, code: str, **headers: str) -> Callable[..., None]:
     return lambda handler, request: handler.error(status, code, **headers)
 
 
+OPERATOR = '''
+import numpy as np
+from scipy import ndimage
+
+
+def operator(plane: Gray, *, size: Annotated[int, Range(3, 41, unit="px", odd=True)] = 9) -> Gray:
+    """Local range of grey levels, against the whole scale."""
+    x = plane.astype(np.float32)
+    return (ndimage.maximum_filter(x, size) - ndimage.minimum_filter(x, size)) / 255
+'''
+"""An operator that a model might write."""
+
+
+def _explore(handler: _Handler, request: dict[str, Any]) -> None:
+    """Write an operator and make experiments with it in the first round; then propose in every way there is."""
+    if "Answer with: `summary`" in str(request["messages"][0]["content"]):
+        return _expert(handler, request)
+    gray = "channel(image)"
+    if "What came of the experiments" in json.dumps(request["messages"]):
+        return handler.say(
+            request,
+            json.dumps(
+                {
+                    "findings": "soft objects are missed",
+                    "plane_lists": [
+                        {"name": "cues", "idea": "", "planes": [gray, f"spread({gray})", f"gaussian({gray})"]}
+                    ],
+                    "edits": [
+                        {
+                            "name": "edit",
+                            "idea": "",
+                            "of": "leader",
+                            "replace": "return",
+                            "by": "open_mask(leader(image))",
+                        }
+                    ],
+                    "programs": [{"name": "own", "idea": "", "program": f"threshold(spread({gray}, size=5))"}],
+                }
+            ),
+        )
+    told = data_of(request)
+    answer: dict[str, Any] = {
+        "experiments": [
+            {"kind": "try", "program": f"threshold(spread({gray}))"},
+            {"kind": "try", "planes": [gray, f"spread({gray})"]},
+            {"kind": "stats", "program": f"spread({gray}, size=7)"},
+            {"kind": "show", "image": "img_001", "program": "leader(image)", "window": [2, 3, 20, 30]},
+        ]
+    }
+    if not told.get("operators"):
+        answer["operators"] = [{"name": "spread", "source": OPERATOR}]
+    return handler.say(request, json.dumps(answer))
+
+
+def _try_first(handler: _Handler, request: dict[str, Any]) -> None:
+    """Try a program before proposing it."""
+    content = request["messages"][-1]["content"]
+    if "Answer with: `summary`" in str(request["messages"][0]["content"]):
+        return _expert(handler, request)
+    if str(content).startswith("What came"):
+        return handler.say(request, programs("fill_holes(threshold(gaussian(channel(image))))"))
+    tried = {"kind": "try", "program": "threshold(gaussian(channel(image), sigma=3))"}
+    return handler.say(request, json.dumps({"experiments": [tried]}))
+
+
+ANSWER = "answer.json"
+
+
+def _by_hand(handler: _Handler, request: dict[str, Any]) -> None:
+    """Put a request into a folder and wait until somebody has put an answer beside it."""
+    place = handler.owner.write_request(request)
+    before = -1
+    while not handler.owner.closing.wait(0.3):
+        answer = place / ANSWER
+        size = answer.stat().st_size if answer.exists() else -1
+        if size > 0 and size == before:  # it is not being written any more
+            return handler.say(request, answer.read_text("utf-8"))
+        before = size
+    handler.close_connection = True
+    return None
+
+
 MACRO = "def spots(a):\n    return white_tophat(a, radius=4)"
 
 ACTS: dict[str, Callable[..., None]] = {
     "expert": _expert,
+    "by hand": _by_hand,
+    "explorer": _explore,
+    "trier": _try_first,
     "macro": _says(programs(f"{MACRO}\n\ndef pipeline(image):\n    return threshold(spots(channel(image)))")),
     "only text": _only_text,
     "only tools": _only_tools,
@@ -283,12 +403,14 @@ def main() -> int:
     ask.add_argument("--port", type=int, default=8377)
     ask.add_argument("--script", default="expert")
     ask.add_argument("--latency", type=float, default=0.0)
+    ask.add_argument("--folder", type=Path)
     ask.add_argument("--list", action="store_true")
     asked = ask.parse_args()
     if asked.list:
         print("\n".join(ACTS))
         return 0
-    with Server([act.strip() for act in asked.script.split(",")], asked.port, asked.latency) as server:
+    script = "by hand" if asked.folder else asked.script
+    with Server([act.strip() for act in script.split(",")], asked.port, asked.latency, asked.folder) as server:
         print(f"{server.url} answers: {', '.join(server.acts)}; Ctrl-C ends it", file=sys.stderr, flush=True)
         try:
             while True:

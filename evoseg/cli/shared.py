@@ -154,7 +154,9 @@ def _parameter(leaf: "FlatOption") -> Parameter:
         kind, default = list[str], None
     if leaf.flat == "workers":
         kind = str
-    if kind is bool:
+    if kind is bool and default is None:
+        flag = f"{flag}/--no-{flag.removeprefix('--')}"
+    elif kind is bool:
         default = False  # --no-remember turns off what is on by default
     help, metavar = write_help(leaf.info, cli=True), _METAVARS.get(leaf.flat)
     told = typer.Option(flag, help=help, metavar=metavar, show_default=False)

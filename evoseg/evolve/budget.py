@@ -94,8 +94,17 @@ class Clock:
 
     @property
     def seconds(self) -> float:
-        """Time since the start, s."""
+        """Time since the start without pauses, s."""
         return monotonic() - self._start
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Context manager whose duration does not count."""
+        began = monotonic()
+        try:
+            yield
+        finally:
+            self._start += monotonic() - began
 
     def stop(self) -> None:
         """Ask the search to end at once; safe to call from a signal handler."""

@@ -18,6 +18,7 @@ from evoseg.datasets.dataset import Dataset
 from evoseg.datasets.jitter import jitter
 from evoseg.datasets.memmap import Pack, write_pack
 from evoseg.datasets.splits import Splits
+from evoseg.evolve.advising import Adviser
 from evoseg.evolve.budget import USUAL_S, Budget, Clock
 from evoseg.evolve.comparing import Comparison, compare_finished
 from evoseg.evolve.evaluation.evaluator import HANG_LIMIT_S, Evaluator, JobEvaluator, evenly_spaced
@@ -35,9 +36,10 @@ from evoseg.evolve.networks import (
     plain_programs,
     typical_length,
 )
-from evoseg.evolve.ports import Floats, Item, KnownPlanes, Proposer, Scored, Task, inputs_of
+from evoseg.evolve.ports import Floats, Item, KnownPlanes, Scored, Task, inputs_of
 from evoseg.evolve.proposers.classics import Classics, constants, intakes
 from evoseg.evolve.proposers.curve_sums import LEADERS, CurveSums, cut_to_last_plane
+from evoseg.evolve.proposers.random_programs import Vocabulary
 from evoseg.evolve.proposers.tuning import Tuner
 from evoseg.evolve.proposers.variation import Variation
 from evoseg.evolve.proposers.warm_start import FINALISTS, WarmStart, telling_images
@@ -236,6 +238,7 @@ class SearchContext:
         n = len(self._sizes)
         self._reserve_s = self._time_to_test(sum(self._sizes.values()) / n, (clock.seconds - started) / n)
         clock.keep_back(self._reserve_s)
+        self._vocabulary: Vocabulary | None = None
 
     def _items(self) -> Iterator[tuple[str, dict[str, NDArray[Any]]]]:
         """Yield the search images, jittered copies of some, and the selection images."""
@@ -371,7 +374,8 @@ class SearchContext:
         programs = [*self._plain_programs(networks), *cleaned_programs(networks, output)]
         leaders = [s.pipeline for s in leading(progress.best, LEADERS)]
         planes = [plane for leader in leaders if (plane := cut_to_last_plane(leader)) is not None]
-        vocabulary = self._strategy.make_vocabulary(self._stats, output, without=self._settings.without)
+        vocabulary = self._vocabulary  # with what advisers have added
+        assert vocabulary is not None
         shares = [
             Share(StartPrograms(programs, NETWORK), GENERATION_SIZE),
             Share(Tuner(vocabulary), TUNED),
@@ -388,6 +392,7 @@ class SearchContext:
             self._evaluator("search", self._task, executor, images),
             self._evaluator("taught copies" if taught else "copies", self._task, executor, [*copies, *taught]),
             self._evaluator("probes", self._task, executor, [*images, *copies]),
+            self._cross_fitting(self._task, executor),
             len(taught),
         )
 
@@ -418,7 +423,7 @@ class SearchContext:
         progress: Progress,
         *,
         prefix: str = "",
-        external: Sequence[Proposer] = (),
+        advisers: Sequence[Adviser] = (),
     ) -> Search:
         """Return a search of filters, for which the pipelines that a library offers have raced."""
         if progress.stage != FOREGROUND and self._strategy.warm is not None:
@@ -427,7 +432,8 @@ class SearchContext:
         vocabulary = strategy.make_vocabulary(stats, task.output, without=self._settings.without)
         propose = strategy.proposers if progress.stage != FOREGROUND else usual_proposers
         shares = [*start, *propose(vocabulary, stats, task.output)]
-        return self._search(task, executor, shares, progress, prefix=prefix, external=external)
+        self._vocabulary = vocabulary
+        return self._search(task, executor, shares, progress, prefix=prefix, advisers=advisers)
 
     def _race(self, warm: WarmStart, task: Task, executor: Executor, progress: Progress) -> None:
         """Let a library's pipelines race against classic recipes, in a bounded time."""
@@ -458,7 +464,7 @@ class SearchContext:
         progress: Progress,
         *,
         prefix: str,
-        external: Sequence[Proposer] = (),
+        advisers: Sequence[Adviser] = (),
     ) -> Search:
         strategy, stats = self._strategy, self._stats
         images, copies, _ = self._places
@@ -477,9 +483,21 @@ class SearchContext:
             max_cost=self._settings.max_cost,
             on_progress=self._on_progress,
             on_decided=self._on_decided,
-            external=external,
+            advisers=advisers,
+            vocabulary=self._vocabulary,
+            cross_fit=self._cross_fitting(task, executor),
             progress=progress,
         )
+
+    def _cross_fitting(self, task: Task, executor: Executor) -> Callable[[Scored], Floats]:
+        """Return how a candidate is scored on each search image with curves and levels fitted to the others."""
+        sizes = {i: self._sizes[i] for i in range(self._n_search)}
+        evaluator, pixels, seconds = JobEvaluator(task, executor, sizes), sum(sizes.values()), self._cross_fit_s
+
+        def cross_fit_one(scored: Scored) -> Floats:
+            return cross_fit(scored, scored.left_out, evaluator, pixels, seconds, FEWEST)
+
+        return cross_fit_one
 
     def run(self, search: Search) -> Progress:
         """Search until the budget is spent; Ctrl-C ends it with the best so far."""

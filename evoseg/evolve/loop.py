@@ -10,10 +10,12 @@ from numpy.random import Generator
 
 from evoseg.core.errors import EvosegError
 from evoseg.core.streams import stream
+from evoseg.evolve.advising import Adviser, AdviserView
 from evoseg.evolve.budget import Clock
 from evoseg.evolve.evaluation.evaluator import EVERYTHING, Effort, Evaluator
 from evoseg.evolve.image_stats import ImageStats
 from evoseg.evolve.ports import Evaluation, Failed, Floats, Proposer, Pruned, Scored, SearchView, Task
+from evoseg.evolve.proposers.random_programs import Vocabulary
 from evoseg.evolve.selection import Front, distinct_answers, leading, penalised_score, select, survivors
 from evoseg.pipeline import Pipeline
 from evoseg.pipeline.structure import Structure, structure_of, substructures
@@ -102,7 +104,7 @@ class Progress:
     variants : dict
         Robust and left-out scores of all variants of a structure, by its skeleton.
     origins : dict
-        Who first brought the structure of a sub-program into the search; kept only where there are external.
+        Who first brought the structure of a sub-program into the search; kept only where there are advisers.
     history : list of (evaluations, seconds, best score)
         One entry whenever the best improved; never decreases.
     records : list of Scored
@@ -245,8 +247,12 @@ class Search:
         Called with the progress after each generation.
     on_decided : callable
         Called with the candidates of each generation.
-    external : sequence of Proposer
-        Asked before all others, and drawing from streams of their own: one with nothing to say changes nothing.
+    advisers : sequence of Adviser
+        Asked before each generation, and drawing from streams of their own: one with nothing to say changes nothing.
+    vocabulary : Vocabulary, optional
+        Of the proposers, for advisers to add to.
+    cross_fit : callable (Scored) -> array
+        As an `AdviserView` has it.
     progress : Progress, optional
         What was done before.
     """
@@ -267,7 +273,9 @@ class Search:
         max_cost: float = float("inf"),
         on_progress: Callable[[Progress], None] = lambda progress: None,
         on_decided: Callable[[Sequence[Candidate]], None] = lambda candidates: None,
-        external: Sequence[Proposer] = (),
+        advisers: Sequence[Adviser] = (),
+        vocabulary: Vocabulary | None = None,
+        cross_fit: Callable[[Scored], Floats] = lambda scored: scored.left_out,
         progress: Progress | None = None,
     ) -> None:
         self._task = task
@@ -276,7 +284,9 @@ class Search:
         self._copied = list(copied)
         self._sampler = sampler
         self._shares = shares
-        self._external = external
+        self._advisers = advisers
+        self._vocabulary = vocabulary
+        self._cross_fit = cross_fit
         self._stats = stats
         self._clock = clock
         self._seed = seed
@@ -293,9 +303,16 @@ class Search:
         self._n_taught = 0
         self.progress = Progress() if progress is None else progress
 
-    def move(self, evaluator: Evaluator, copies: Evaluator, sampler: Evaluator, n_taught: int) -> None:
+    def move(
+        self,
+        evaluator: Evaluator,
+        copies: Evaluator,
+        sampler: Evaluator,
+        cross_fit: Callable[[Scored], Floats],
+        n_taught: int,
+    ) -> None:
         """Go on with other evaluators of the same images; networks have labelled the last ones of the copies."""
-        self._evaluator, self._copies, self._sampler = evaluator, copies, sampler
+        self._evaluator, self._copies, self._sampler, self._cross_fit = evaluator, copies, sampler, cross_fit
         self._n_taught = n_taught
         self.progress.forget_taught(n_taught)
         self._epoch_best = _forget_taught(self._epoch_best, n_taught)
@@ -318,10 +335,39 @@ class Search:
     def _generation(self) -> None:
         state = self.progress
         state.generation += 1
+        for adviser in self._advisers:
+            rng = stream(self._seed, "generation", state.generation, adviser.name)
+            adviser.advise(self._adviser_view(adviser.name), rng)
         proposals = self._propose()
+        self._score([(proposer.name, pipelines) for proposer, pipelines in proposals], self._effort())
+        for proposer, pipelines in proposals:
+            heard = [self._known[p.form] for p in pipelines if p.form in self._known]
+            if len(heard) == len(pipelines):  # a generation cut short teaches nobody
+                proposer.learn(heard)
+
+    def _adviser_view(self, name: str) -> AdviserView:
+        state, clock = self.progress, self._clock
+
+        def evaluate(programs: Sequence[Pipeline]) -> list[Evaluation | None]:
+            self._score([(name, programs)], EVERYTHING)
+            return [self._known.get(program.form) for program in programs]
+
+        return AdviserView(
+            **vars(self._view()),
+            evaluate=evaluate,
+            cross_fit=self._cross_fit,
+            vocabulary=self._vocabulary,
+            evaluations=state.evaluations,
+            evaluations_left=clock.evaluations_left(state.evaluations),
+            seconds_left=clock.seconds_left,
+        )
+
+    def _score(self, proposals: Sequence[tuple[str, Sequence[Pipeline]]], effort: Effort) -> None:
+        """Evaluate what is new among the proposals, given with their proposers' names, and take it in."""
+        state = self.progress
         fresh = self._fresh(proposals)
         candidates = [pipeline for _, pipeline in fresh.values()]
-        evaluations = self._evaluator.evaluate(candidates, self._clock.late, self._effort())
+        evaluations = self._evaluator.evaluate(candidates, self._clock.late, effort)
         scored: list[Scored] = []
         decided: dict[str, int] = {}
         for (form, (name, _)), evaluation in zip(fresh.items(), evaluations, strict=True):
@@ -347,10 +393,6 @@ class Search:
         self._known |= {s.pipeline.form: replace(s, statistics=NOTHING) for s in scored}
         self._on_decided([self._candidate(form, fresh[form][0], number) for form, number in decided.items()])
         self._take_in(scored)
-        for proposer, pipelines in proposals:
-            heard = [self._known[p.form] for p in pipelines if p.form in self._known]
-            if len(heard) == len(pipelines):  # a generation cut short teaches nobody
-                proposer.learn(heard)
 
     def _candidate(self, form: str, proposer: str, evaluations: int) -> Candidate:
         state = self.progress
@@ -366,10 +408,10 @@ class Search:
             self._clock.seconds,
         )
 
-    def _fresh(self, proposals: list[tuple[Proposer, list[Pipeline]]]) -> dict[str, tuple[str, Pipeline]]:
+    def _fresh(self, proposals: Sequence[tuple[str, Sequence[Pipeline]]]) -> dict[str, tuple[str, Pipeline]]:
         """Return proposals that are neither repeats nor too costly, by form, with their proposers' names."""
         fresh: dict[str, tuple[str, Pipeline]] = {}
-        for proposer, pipelines in proposals:
+        for name, pipelines in proposals:
             for pipeline in pipelines:
                 if pipeline.form in self._known or pipeline.form in fresh:
                     continue
@@ -377,23 +419,21 @@ class Search:
                     self._known[pipeline.form] = Failed(pipeline, f"costs more than {self._max_cost:g} ms/Mpx")
                     self.progress.too_costly += 1
                     continue
-                fresh[pipeline.form] = (proposer.name, pipeline)
+                fresh[pipeline.form] = (name, pipeline)
         return dict(islice(fresh.items(), self._clock.evaluations_left(self.progress.evaluations)))
 
     def _propose(self) -> list[tuple[Proposer, list[Pipeline]]]:
-        state = self.progress
-        view = SearchView(state.population, state.best, self._select, self._stats, self._probe, self._descend)
-        proposals = []
-        free = GENERATION_SIZE
-        invited: list[tuple[int | str, Share]] = [
-            (external.name, Share(external, GENERATION_SIZE)) for external in self._external
-        ]
-        for key, share in [*invited, *enumerate(self._shares)]:
-            rng = stream(self._seed, "generation", state.generation, key)
+        view, proposals, free = self._view(), [], GENERATION_SIZE
+        for key, share in enumerate(self._shares):
+            rng = stream(self._seed, "generation", self.progress.generation, key)
             pipelines = share.proposer.ready(view, min(share.quota, free), rng)
             free -= len(pipelines)
             proposals.append((share.proposer, pipelines))
         return proposals
+
+    def _view(self) -> SearchView:
+        state = self.progress
+        return SearchView(state.population, state.best, self._select, self._stats, self._probe, self._descend)
 
     def _descend(self, child: Pipeline, parents: Sequence[Pipeline], request: int | None = None) -> None:
         if child.form not in self._known:
@@ -483,5 +523,5 @@ class Search:
         state.variants = {key: kept for key, kept in state.variants.items() if key in alive}
         for s in scored:
             state.variants.setdefault(structure_of(s.pipeline), []).append((s.robust, s.left_out))
-            for structure in substructures(s.pipeline) if self._external else ():
+            for structure in substructures(s.pipeline) if self._advisers else ():
                 state.origins.setdefault(structure, s.proposer)

@@ -247,7 +247,7 @@ class SearchView:
 
 
 class Proposer(Protocol):
-    """A source of candidates: variation, tuning, a warm start, a language model."""
+    """A source of candidates: variation, tuning, a warm start."""
 
     name: str
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from evoseg.datasets.dataset import Dataset
 from evoseg.datasets.memmap import Pack
 from evoseg.datasets.splits import Splits
+from evoseg.evolve.advising import Adviser
 from evoseg.evolve.budget import Clock
 from evoseg.evolve.comparing import Comparison
 from evoseg.evolve.context import (
@@ -23,7 +24,7 @@ from evoseg.evolve.evaluation.jobs import Executor
 from evoseg.evolve.finalists import Finalist, champion, network_champion, prefers_network
 from evoseg.evolve.loop import GENERATION_SIZE, Candidate, Descent, Progress, Share
 from evoseg.evolve.networks import Networks, Trainer
-from evoseg.evolve.ports import Floats, KnownPlanes, Proposer, Scored, Task
+from evoseg.evolve.ports import Floats, KnownPlanes, Scored, Task
 from evoseg.evolve.strategy import StartPrograms, Strategy
 from evoseg.evolve.tasks.object_tasks import make_objects
 from evoseg.pipeline import Pipeline
@@ -127,7 +128,7 @@ def solve(
     on_chosen: Callable[[Mapping[str, Pipeline], str], None] = lambda answers, recommended: None,
     wrap_evaluator: EvaluatorWrapper = lambda name, evaluator: evaluator,
     strategy: Strategy | None = None,
-    external: Sequence[Proposer] = (),
+    advisers: Sequence[Adviser] = (),
     trainer: Trainer | None = None,
     make_executor: ExecutorFactory | None = None,
 ) -> Solution:
@@ -151,8 +152,8 @@ def solve(
         May put something between the search and its evaluators, such as a journal.
     strategy : Strategy, optional
         What the search is made of.
-    external : sequence of Proposer
-        Further proposers, such as a language model.
+    advisers : sequence of Adviser
+        Asked before each generation, such as a language model.
     trainer : Trainer, optional
         Trains networks; without it, there are filters only.
     make_executor : callable, optional
@@ -183,7 +184,7 @@ def solve(
             objects = {} if masks is None else make_objects(masks.best, task.output)
             before = Progress() if masks is None else masks.next_stage()
             executor = open_executor(context.pack)
-            search = context.begin(task, executor, _start_shares(settings, objects), before, external=external)
+            search = context.begin(task, executor, _start_shares(settings, objects), before, advisers=advisers)
             progress = context.run(search)
         reproducible = not getattr(executor, "n_given_up", 0)
         networks = why_none or context.train(trainer, progress, on_training)

@@ -5,40 +5,38 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
-from functools import partial
 from inspect import getdoc
 from pathlib import Path
 from threading import Event
 from typing import Any
 
-import numpy as np
-
 from evoseg.core.disk import data_folder
+from evoseg.core.errors import EvosegError
 from evoseg.core.kinds import Kind
-from evoseg.datasets.dataset import Dataset, Sample
+from evoseg.datasets.dataset import Dataset
 from evoseg.datasets.splits import Splits
-from evoseg.drawing import Rgb, as_outlines
-from evoseg.evolve.evaluation.evaluator import evenly_spaced
 from evoseg.evolve.journal import RecordedClock
 from evoseg.evolve.loop import Progress
 from evoseg.evolve.proposers.random_programs import select_usable
 from evoseg.evolve.solve import Solution
 from evoseg.evolve.tasks.task_kinds import TaskKind
-from evoseg.inference.score import truth_as_kind
 from evoseg.llm.agent import Agent, AgentThread
 from evoseg.llm.calls import RESERVED, open_calls
 from evoseg.llm.client import INTERRUPTED, Client, Endpoint, endpoint, key_variable, split_name
 from evoseg.llm.limits import UsageLimits, UsageTracker, effective_limits
-from evoseg.llm.prompts import MOST_IMAGES, data_url, messages, panels, quote_text
+from evoseg.llm.prompts import messages, quote_text
+from evoseg.llm.proposals import shown_text
 from evoseg.llm.roles import ModelFacts, RoleSet, read_roles
-from evoseg.llm.rounds import RoundRunner, TaskContext
+from evoseg.llm.rounds import RoundRunner
 from evoseg.llm.structured import StructuredClient
+from evoseg.llm.workshop import TaskContext, Workshop
 from evoseg.operators import registry
 from evoseg.operators.registry import Operator
-from evoseg.pipeline import Pipeline, print_text
 from evoseg.pipeline.structure import origin_shares
+from evoseg.runs.code_files import admit_own, restore_codes, write_sources
 from evoseg.runs.settings import RunSettings, check_caps
 from evoseg.runs.status import AgentStatus
+from evoseg.sandbox.operators import AdmittedCode
 
 SIMILAR = 5
 """Solved tasks whose programs a model is shown, and whose macros it may use."""
@@ -86,24 +84,37 @@ class AgentSession:
         stop = Event()
         with open_calls(folder) as log:
             facts = self.role_set.models.get(self.endpoint.model)
-            self.tracker = UsageTracker(limits_of(settings), log, facts)
-            client = StructuredClient(self.client, self.tracker, self.role_set.schedule, stop)
+            tracker = self.tracker = UsageTracker(limits_of(settings), log, facts)
+            client = StructuredClient(self.client, tracker, self.role_set.schedule, stop, settings.llm_deadline)
             output = settings.kind.output
             operators = select_usable([op for op in registry.operators(retired=True) if settings.proposes(op)], output)
             context = replace(
                 task_context(dataset, splits.search, settings.kind, settings.score, settings.goal),
-                similar=lambda: [print_text(offer.program) for offer in settings.offers[:SIMILAR]],
+                similar=lambda: [shown_text(offer.program) for offer in settings.offers[:SIMILAR]],
             )
-            sees = facts is not None and facts.pictures
-            runner = RoundRunner(self.role_set, client, context, operators, output, sees=sees)
+            runner = RoundRunner(self.role_set, client, operators, output, context.n_images)
 
             def end() -> None:
                 stop.set()
                 self.client.close()
 
-            thread = AgentThread(runner, end, self.client.release)
+            def admit(source: str) -> AdmittedCode:
+                admitted = admit_own(source)
+                if not settings.allows(registry.get(admitted.name)):
+                    raise EvosegError(f"pipelines for {settings.operators} cannot hold Python operators.")
+                write_sources([admitted], folder)
+                return admitted
+
             self.agent = Agent(
-                self.role_set, clock.external_event, lambda: not clock.replaying, thread, offered_macros(settings)
+                self.role_set,
+                clock,
+                restore,
+                workshop=Workshop(context, sees=facts is not None and facts.pictures),
+                thread=AgentThread(runner, end, self.client.release),
+                admit=admit,
+                wait=settings.llm_wait,
+                calls_left=lambda: tracker.limits.calls - tracker.usage.calls,
+                given_macros=offered_macros(settings),
             )
             try:
                 yield
@@ -111,8 +122,8 @@ class AgentSession:
                 self.close()
 
     @property
-    def external(self) -> list[Agent]:
-        """The proposer that joins those of the search."""
+    def advisers(self) -> list[Agent]:
+        """Who advises the search."""
         return [] if self.agent is None else [self.agent]
 
     def status(self, seen: Progress) -> AgentStatus | None:
@@ -163,6 +174,8 @@ class AgentSession:
             "duplicates": tally.duplicates,
             "scored": tally.scored,
             "leading": tally.leading,
+            "operators": tally.operators,
+            "experiments": tally.experiments,
             "stopped_by": tally.over,
             "credit": self._share(solution.credit),
             "champion_proposed": solution.champion.scored.proposer == self.agent.name,
@@ -200,18 +213,25 @@ def run_agent(
 
 
 def replay_agent(clock: RecordedClock) -> Agent:
-    """Return a proposer that repeats what a journal says a model has proposed."""
-    return Agent(load_roles(None), clock.external_event)
+    """Return an adviser that repeats what a journal says a model has proposed."""
+    return Agent(load_roles(None), clock, restore)
+
+
+def restore(admitted: AdmittedCode) -> None:
+    """Make an operator known that a run's model has written.
+
+    Raises
+    ------
+    ConsentError
+        If it has not been allowed.
+    """
+    restore_codes([admitted], "this run")
 
 
 def task_context(
     dataset: Dataset, stems: Sequence[str], kind: TaskKind, metric: str, goal: str | None = None
 ) -> TaskContext:
-    """Return what a model may be told of a task and of some images of its dataset; a goal is the user's words."""
-
-    def samples() -> list[Sample]:
-        return [dataset.load(stems[i]) for i in evenly_spaced(len(stems), MOST_IMAGES)]
-
+    """Return what a model may be told of a task and of its images; a goal is the user's words."""
     words = {name: value for name, value in vars(dataset.card).items() if isinstance(value, str)}
     name = "the user's own" if kind.own else kind.name
     task = {"name": name, "metric": metric, "returns": str(kind.output)}
@@ -221,31 +241,7 @@ def task_context(
         task["defined_by"] = PAIRS
     if goal is not None:
         task["goal"] = goal
-    return TaskContext(words, len(stems), samples, partial(_pictures, dataset, stems, kind.output), task=task)
-
-
-def _pictures(dataset: Dataset, stems: Sequence[str], output: Kind, shown: Mapping[int, Pipeline | None]) -> list[str]:
-    """Return search images made for eyes as data URLs."""
-    urls = []
-    for i, program in shown.items():
-        sample = dataset.load(stems[i])
-        if output is Kind.GRAY:
-            urls.append(data_url(_plane_panels(sample, program)))
-            continue
-        answer = None if program is None else as_outlines(program(sample.image), sample.image.shape)
-        truth = truth_as_kind(sample, output)
-        truth = None if truth is None else as_outlines(truth, sample.image.shape)
-        urls.append(data_url(panels(sample.image, truth, answer)))
-    return urls
-
-
-def _plane_panels(sample: Sample, program: Pipeline | None) -> Rgb:
-    """Return an image, or both of a pair, and below each the plane that a program makes of it."""
-    images = [sample.image] if sample.moving is None else [sample.image, sample.moving]
-    rows = [images] if program is None else [images, [program(image)[:, :, None] for image in images]]
-    shown = [np.concatenate([panels(image, None, None) for image in row], axis=1) for row in rows]
-    width = max(row.shape[1] for row in shown)
-    return np.concatenate([np.pad(r, ((0, 0), (0, width - r.shape[1]), (0, 0)), constant_values=255) for r in shown])
+    return TaskContext(words, len(stems), lambda i: dataset.load(stems[i]), kind.output, task=task)
 
 
 def load_roles(roles: str | Path | None) -> RoleSet:
@@ -326,8 +322,8 @@ def _price_text(facts: ModelFacts | None, calls: int, read: int, written: int) -
 
 
 def _typical_tokens(role_set: RoleSet, operators: list[Operator]) -> tuple[int, int]:
-    """Return about how many tokens a call reads and writes: four bytes each, and half of what an answer may hold."""
-    role = role_set.roles[role_set.schedule.otherwise]
-    data = 6000
+    """Return about how many tokens a call reads and writes: four bytes each, and an eighth of what it may write."""
+    role = role_set.roles[role_set.schedule.role]
+    data = 3000
     n_bytes = sum(len(m.text.encode()) for m in messages(role, role_set, operators, {}, ())) + data
-    return 100 * round(n_bytes / 400), role.max_tokens // 2
+    return 100 * round(n_bytes / 400), role.max_tokens // 8

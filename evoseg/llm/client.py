@@ -128,6 +128,8 @@ class Exchange:
     fault : str
         "" for an answer.
     seconds : float, s
+    unsent : bool
+        Whether the endpoint certainly never got the request.
     """
 
     status: int = 0
@@ -135,6 +137,7 @@ class Exchange:
     retry_after_s: float | None = None
     fault: str = ""
     seconds: float = 0.0
+    unsent: bool = False
 
 
 @dataclass(frozen=True)
@@ -260,6 +263,7 @@ class Client:
         """Have the answer put into the exchange; return the fault, "" if there is none."""
         self._task = asyncio.current_task()
         if self._closed:
+            self._exchange.unsent = True
             return INTERRUPTED
         try:
             if method != "text":
@@ -304,6 +308,7 @@ class Client:
         if exchange.status:
             return "not a completion"  # something came that LangChain cannot read
         if "Connection" in name or "Connect" in name or "Timeout" in name:
+            exchange.unsent = _never_connected(error)
             return "connection"
         # LangChain refuses to send, as it does where an old variable of its tracing is set; or a method is unknown.
         logger.warning("the client of the agent cannot send: %s", name)
@@ -349,6 +354,16 @@ class Client:
             exchange.fault = "packed"
             raise ValueError("the body is packed")
         response.stream = Counted()
+
+
+def _never_connected(error: BaseException) -> bool:
+    """Return whether an error stems from a connection that was never made, so that nothing was sent."""
+    causes: list[str] = []
+    cause = error.__cause__ or error.__context__
+    while cause is not None and len(causes) < 9:
+        causes.append(type(cause).__name__)
+        cause = cause.__cause__ or cause.__context__
+    return bool({"ConnectError", "ConnectTimeout"} & set(causes))
 
 
 def _as_dict(message: Message) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -13,6 +12,7 @@ from evoseg.core.errors import EvosegError, SettingsError
 from evoseg.core.kinds import Kind
 from evoseg.core.notes import one_line
 from evoseg.datasets.splits import split_to_search
+from evoseg.evolve.evaluation.evaluator import evenly_spaced
 from evoseg.evolve.image_stats import measure_images
 from evoseg.evolve.proposers.random_programs import select_usable
 from evoseg.evolve.tasks.task_kinds import AUTO, BINARY, check_names, choose_radius, decide_task, wants_classes
@@ -21,10 +21,10 @@ from evoseg.llm.agent_session import load_roles, read_endpoint, task_context
 from evoseg.llm.calls import MemoryCallLog
 from evoseg.llm.client import Client
 from evoseg.llm.limits import UsageLimits, UsageTracker
-from evoseg.llm.prompts import MOST_IMAGES, data_card, image_id, messages, program_text
+from evoseg.llm.prompts import MOST_IMAGES, image_id, messages, per_image, program_text, round_score
 from evoseg.llm.roles import Role
-from evoseg.llm.rounds import TaskContext
 from evoseg.llm.structured import Answer, Review, StructuredClient, Verdict, Verdicts
+from evoseg.llm.workshop import TaskContext, Workshop
 from evoseg.metrics import METRIC_LABELS
 from evoseg.operators import registry
 from evoseg.pipeline import Pipeline
@@ -110,18 +110,18 @@ def critique(
     kind, metric, _ = decide_task(find_task_kind(pipeline).name, metric, dataset)
     check_channels(pipeline, len(dataset.channels), dataset.title)
     stems = split_to_search(dataset).search
-    task = task_context(dataset, stems, kind, metric)
+    workshop = Workshop(task_context(dataset, stems, kind, metric), sees=True)
     seen = judge_images(pipeline, dataset, stems, kind=kind, radius=choose_radius(kind, None, dataset))
     scores = np.array([found.scores[metric] for found in seen])
     worst = [int(i) for i in scores.argsort(kind="stable")[:SHOWN]]
-    best = {
+    leader = {
         "program": program_text(pipeline),
-        "score": round(float(scores.mean()), 4),
-        "score_per_image": {image_id(i): round(float(score), 4) for i, score in enumerate(scores)},
+        "score": round_score(float(scores.mean())),
+        "score_per_image": per_image(scores),
     }
-    context = {"card": make_card(task), "best": best}
-    pictures = partial(task.pictures, dict.fromkeys(worst, pipeline))
-    answer, cost = _ask(agent, base_url, llm_usd, roles, Question("critique", context, pictures, kind.output))
+    context = {"card": make_card(workshop.task), "leader": leader}
+    question = Question("critique", context, lambda: [workshop.draw(i, pipeline) for i in worst], kind.output)
+    answer, cost = _ask(agent, base_url, llm_usd, roles, question)
     names = {image_id(i): stem for i, stem in enumerate(stems)}
     worst_scores = {stems[i]: float(scores[i]) for i in worst}
     shown = {"dataset": dataset_name(dataset), "metric": metric, "worst": worst_scores, "images": names}
@@ -130,13 +130,14 @@ def critique(
 
 def show_first(task: TaskContext) -> Sequence[str]:
     """Return pictures of the first few search images."""
-    return task.pictures(dict.fromkeys(range(min(SHOWN, task.n_images))))
+    workshop = Workshop(task, sees=True)
+    return [workshop.draw(i, None) for i in range(min(SHOWN, task.n_images))]
 
 
 def make_card(task: TaskContext) -> dict[str, Any]:
     """Return the data card of a task's search images."""
-    samples = task.samples()
-    return data_card(task.words, samples, measure_images([s.image for s in samples]), task.n_images, task.task)
+    images = [task.load(i).image for i in evenly_spaced(task.n_images, MOST_IMAGES)]
+    return Workshop(task, sees=False).card(measure_images(images))
 
 
 def check_sight(agent: str, base_url: str | None = None, roles: str | Path | None = None) -> None:

@@ -64,6 +64,7 @@ class UsageTracker:
         self._facts = facts or ModelFacts(usd_in=0.0, usd_out=0.0)
         self._log = log
         self.calls = {call.number: call for call in log.calls()}
+        self._density = 0.0
 
     @property
     def usage(self) -> Usage:
@@ -77,6 +78,19 @@ class UsageTracker:
         """
         tokens_in = n_bytes + pictures * self._facts.picture_tokens
         return tokens_in, max_tokens, self._price(tokens_in, max_tokens)
+
+    def note_density(self, tokens_in: int, n_bytes: int, pictures: int) -> None:
+        """Learn from an answer how many tokens the endpoint counts for what was sent, as a share of the worst case."""
+        worst, _, _ = self.worst_case(n_bytes, pictures, 0)
+        self._density = max(self._density, min(1.0, tokens_in / worst))
+
+    def likely_input(self, n_bytes: int, pictures: int) -> int:
+        """Return the largest number of input tokens that a call can cost, judged by those that were answered.
+
+        Without such, it is the worst case.
+        """
+        worst, _, _ = self.worst_case(n_bytes, pictures, 0)
+        return min(worst, round(1.1 * self._density * worst)) if self._density else worst
 
     def reserve(self, call: Call, n_bytes: int, pictures: int, max_tokens: int) -> Call | str:
         """Record a call before it is sent, or return the name of the limit that forbids it."""

@@ -1,27 +1,19 @@
 """Roles of a language model, as files that people edit: front matter and a prompt."""
 
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-import numpy as np
-from numpy.random import Generator
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from evoseg.core.errors import EvosegError, unknown
 from evoseg.core.untrusted import YamlError, read_file, read_yaml
-from evoseg.evolve.ports import Scored
-from evoseg.pipeline import Pipeline
 
 Count = Annotated[int, Field(ge=0)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 T = TypeVar("T", bound=BaseModel)
-
-AKIN = 0.6
-"""Share of common operators from which two programs count as related."""
 
 
 class Entries(BaseModel):
@@ -31,102 +23,66 @@ class Entries(BaseModel):
 
 
 class Schedule(Entries):
-    """Which role is asked in which round, and when to stop.
+    """Which roles are asked, how much they are told, and when to stop.
 
     Attributes
     ----------
-    first, warmup : str, int
-        The role of the first rounds, and the number of these rounds.
     opening : tuple of str
         Roles that are asked once, before the first round.
-    every : mapping of str to int
-        Roles that are asked in every n-th round after those; 0 means never. A role that gives no programs is
-        asked before one that does.
-    otherwise : str
-        The role of all other rounds.
-    programs, parents : int
-        Numbers of programs that are requested, and of parents that are shown, in a round.
+    role : str
+        The role of every round.
+    rounds : int
+        Rounds over which a search with a budget of evaluations is spread.
+    programs, others, experiments : int
+        Numbers of proposals that are requested, of programs that are shown beside the leader, and of experiments that
+        may be made, in a round.
     patience : int
-        Number of consecutive rounds without a program among the best, after which the model is not asked any more.
-    temperature : float, ranks
-        Of the draw of parents: the smaller it is, the more the best are preferred.
-    same_lineage : float
-        A program's weight is multiplied by this for each related parent that was drawn already.
+        Number of consecutive rounds without a held-out gain, after which the model is not asked any more.
     deadline_s : float, s
         Time limit of a whole call.
     faults_to_pause, pause_s : int, float (s)
         After this number of consecutive faults, nothing is sent for this time.
     """
 
-    first: str = "generate"
-    warmup: Count = 2
-    opening: tuple[str, ...] = Field((), strict=False)
-    every: Mapping[str, Count] = Field(default_factory=dict)
-    otherwise: str = "evolve"
-    programs: Count = 4
-    parents: Count = 3
-    patience: Count = 8
-    temperature: Amount = 3.0
-    same_lineage: Amount = 0.3
-    deadline_s: Amount = 60.0
+    opening: tuple[str, ...] = Field(("describe",), strict=False)
+    role: str = "propose"
+    rounds: Annotated[int, Field(ge=1)] = 8
+    programs: Count = 5
+    others: Count = 2
+    experiments: Count = 6
+    patience: Count = 3
+    deadline_s: Amount = 120.0
     faults_to_pause: Count = 5
     pause_s: Amount = 60.0
 
-    def chain(self, number: int, gives_programs: Mapping[str, bool]) -> tuple[str, ...]:
+    def chain(self, number: int) -> tuple[str, ...]:
         """Return the roles of a round, numbered from 1; the last one gives programs."""
-        if number <= self.warmup:
-            return (*self.opening, self.first) if number == 1 else (self.first,)
-        later = number - self.warmup
-        due = [name for name, n in self.every.items() if n > 0 and later % n == 0]
-        last = next((name for name in due if gives_programs[name]), self.otherwise)
-        return (*(name for name in due if not gives_programs[name]), last)
-
-
-def draw_parents(ranked: Sequence[Scored], n: int, schedule: Schedule, rng: Generator) -> list[Scored]:
-    """Draw up to n different parents by Gibbs weights over their ranks, with a penalty for relatives of those drawn.
-
-    Parameters
-    ----------
-    ranked : sequence of Scored
-        Best first.
-    """
-    left = list(range(len(ranked)))
-    drawn: list[int] = []
-    while left and len(drawn) < n:
-        kin = np.array([sum(are_related(ranked[i].pipeline, ranked[j].pipeline) for j in drawn) for i in left])
-        weights = np.exp(-np.array(left) / max(schedule.temperature, 1e-6)) * schedule.same_lineage**kin
-        total = weights.sum()
-        place = int(rng.choice(len(left), p=weights / total)) if total > 0 else 0
-        drawn.append(left.pop(place))
-    return [ranked[i] for i in drawn]
-
-
-def are_related(one: Pipeline, other: Pipeline) -> bool:
-    """Return whether two programs are made of mostly the same operators.
-
-    Crossover and tuning give a program so many ancestors that its operators say more than its ancestry.
-    """
-    first, second = (Counter(s.operator for s in pipeline.steps) for pipeline in (one, other))
-    return (first & second).total() >= AKIN * (first | second).total()
+        return (*self.opening, self.role) if number == 1 else (self.role,)
 
 
 INPUTS = (
     "card",
     "description",
     "similar",
-    "parents",
-    "best",
+    "budget",
+    "leader",
+    "others",
+    "last_round",
     "tried",
     "refused",
-    "critique",
+    "operators",
     "macros",
     "wanted",
     "choices",
+    "shown",
     "pictures",
 )
 """What a role can be given as input."""
-PARTS = ("form", "operators", "programs")
-"""What a prompt may hold in double braces: how a pipeline is written, the operators, how many programs are wanted."""
+PARTS = ("form", "operators", "programs", "experiments")
+"""What a prompt may hold in double braces.
+
+How a pipeline is written, the operators, how many proposals are wanted, and how many experiments may be made.
+"""
 OUTPUTS = ("programs", "description", "critique", "verdicts", "task")
 SCHEDULE, MODELS, FORM, README = "schedule.yaml", "models.yaml", "form.md", "README.md"
 MOST_BYTES = 1 << 18
@@ -196,7 +152,9 @@ class RoleSet:
 
 
 def read_roles(folders: Sequence[Path]) -> RoleSet:
-    """Read the roles in some folders; what comes later replaces what comes first, file by file.
+    """Read the roles in some folders; what comes later replaces what comes first.
+
+    Of a schedule and of prices, single entries are replaced; of roles, whole files.
 
     Raises
     ------
@@ -205,18 +163,21 @@ def read_roles(folders: Sequence[Path]) -> RoleSet:
     """
     files: dict[str, Path] = {}
     models: dict[str, ModelFacts] = {}
+    schedules: list[Path] = []
     for folder in folders:
         if not folder.is_dir():
             raise RoleError(f"{folder}: no such folder. Give one with files such as generate.md.")
         files |= {path.name: path for path in sorted(folder.iterdir()) if path.suffix in (".md", ".yaml")}
         if (folder / MODELS).is_file():
             models |= _models(folder / MODELS)
+        if (folder / SCHEDULE).is_file():
+            schedules.append(folder / SCHEDULE)
     paths = [path for name, path in files.items() if path.suffix == ".md" and name not in (FORM, README)]
     roles = {role.name: role for role in map(read_role, paths)}
     for name in (SCHEDULE, FORM):
         if name not in files:
             raise RoleError(f"{folders[0]}: holds no {name}. Install evoseg again.")
-    return RoleSet(roles, _schedule(files[SCHEDULE], roles), models, _text(files[FORM]).strip())
+    return RoleSet(roles, _schedule(schedules, roles), models, _text(files[FORM]).strip())
 
 
 def read_role(path: Path) -> Role:
@@ -242,13 +203,18 @@ def read_role(path: Path) -> Role:
     return role
 
 
-def _schedule(path: Path, roles: Mapping[str, Role]) -> Schedule:
-    schedule = _checked(Schedule, path, _mapping(path, _text(path)))
-    for name in (schedule.first, schedule.otherwise, *schedule.opening, *schedule.every):
-        _known(path, "role", name, roles)
-    for name in (schedule.first, schedule.otherwise):
-        if roles[name].output != "programs":
-            raise RoleError(f"{path}: {name} gives no programs, so it cannot be a round of its own.")
+def _schedule(paths: Sequence[Path], roles: Mapping[str, Role]) -> Schedule:
+    entries: dict[str, Any] = {}
+    for path in paths:
+        entries |= _mapping(path, _text(path))
+        _checked(Schedule, path, entries)
+    schedule = Schedule.model_validate(entries)
+    for name in (schedule.role, *schedule.opening):
+        _known(paths[-1], "role", name, roles)
+    if roles[schedule.role].output != "programs":
+        raise RoleError(f"{paths[-1]}: {schedule.role} gives no programs, so it cannot be the role of a round.")
+    if given := next((name for name in schedule.opening if roles[name].output != "description"), None):
+        raise RoleError(f"{paths[-1]}: {given} gives no description, so it cannot open a conversation.")
     return schedule
 
 

@@ -5,9 +5,9 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from threading import Event
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from evoseg.core.streams import stream
 from evoseg.llm.calls import ANSWERED, RESERVED, Call, Reply, parse_reply
@@ -18,6 +18,7 @@ from evoseg.llm.roles import Role, Schedule
 logger = logging.getLogger(__name__)
 
 Text = Annotated[str, Field(max_length=2000)]
+Code = Annotated[str, Field(max_length=20_000)]
 Texts = Annotated[list[Text], Field(max_length=12)]
 MOST_PROGRAMS = 12
 
@@ -28,18 +29,65 @@ class Answer(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
-class Proposal(Answer):
-    """One program and its idea."""
+class Idea(Answer):
+    """What all proposals have: a name, and what it is about."""
 
     name: Annotated[str, Field(max_length=80)] = ""
     idea: Text = ""
-    program: Annotated[str, Field(max_length=20_000)]
+
+
+class Proposal(Idea):
+    """One program."""
+
+    program: Code
+
+
+class PlaneList(Idea):
+    """Planes of which the search makes a sum of curves."""
+
+    planes: Annotated[list[Code], Field(min_length=2, max_length=8)]
+
+
+class Edit(Idea):
+    """A program that is there already, with another expression in the place of one."""
+
+    of: Annotated[str, Field(max_length=80)]
+    replace: Code
+    by: Code
+
+
+class NewOperator(Answer):
+    """An operator as Python source, and what later programs call it."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{1,39}$")]
+    source: Code
+
+
+class Experiment(Answer):
+    """Something to be looked at before the answer is final."""
+
+    kind: Literal["try", "show", "stats"]
+    program: Code = ""
+    planes: Annotated[list[Code], Field(max_length=8)] = []
+    image: Annotated[str, Field(max_length=20)] = ""
+    window: Annotated[list[int], Field(max_length=4)] = []
 
 
 class Programs(Answer):
-    """Programs to try."""
+    """What a round brings: what was found out, proposals of all kinds, and experiments to be made first."""
 
-    programs: Annotated[list[Proposal], Field(min_length=1, max_length=MOST_PROGRAMS)]
+    findings: Text = ""
+    programs: Annotated[list[Proposal], Field(max_length=MOST_PROGRAMS)] = []
+    plane_lists: Annotated[list[PlaneList], Field(max_length=MOST_PROGRAMS)] = []
+    edits: Annotated[list[Edit], Field(max_length=MOST_PROGRAMS)] = []
+    operators: Annotated[list[NewOperator], Field(max_length=4)] = []
+    experiments: Annotated[list[Experiment], Field(max_length=12)] = []
+
+    @model_validator(mode="after")
+    def _holds_something(self) -> Self:
+        if not (self.programs or self.plane_lists or self.edits or self.operators or self.experiments):
+            raise ValueError("programs, plane_lists, edits, operators and experiments are all empty")
+        return self
 
 
 class Description(Answer):
@@ -124,7 +172,7 @@ def parse_answer(text: str, schema: type[Answer]) -> tuple[Answer | None, str]:
         try:
             return schema.model_validate(document), ""
         except ValidationError as error:
-            fault = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:5])
+            fault = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}".lstrip(": ") for e in error.errors()[:5])
     return None, fault
 
 
@@ -134,6 +182,8 @@ PASSING = ("connection", "server", "rate", "cut off")
 FINAL = ("auth", "quota", "not found")
 """Faults that no further call can repair."""
 BACKOFF_S = 0.5
+MORE_ROOM, MOST_ROOM = 3, 64_000
+"""An answer that was cut off is asked for once more with so many times the tokens, at most this many."""
 MOST_SHOWN = 20_000
 """Number of characters of an answer that are repeated to the model."""
 
@@ -174,12 +224,16 @@ class StructuredClient:
         For the deadline and the pauses.
     stop : threading.Event
         Set when answers are no longer wanted.
+    deadline_s : float or None, s
+        In place of the schedule's.
     """
 
-    def __init__(self, client: Client, tracker: UsageTracker, schedule: Schedule, stop: Event) -> None:
+    def __init__(
+        self, client: Client, tracker: UsageTracker, schedule: Schedule, stop: Event, deadline_s: float | None = None
+    ) -> None:
         self._client = client
         self._tracker = tracker
-        self._deadline_s = schedule.deadline_s
+        self._deadline_s = schedule.deadline_s if deadline_s is None else deadline_s
         self._breaker = CircuitBreaker(schedule.faults_to_pause, schedule.pause_s)
         self._stop = stop
         self._with_temperature = True
@@ -213,12 +267,18 @@ class StructuredClient:
     def _answer(self, number: int, role: Role, messages: list[Message]) -> StructuredReply:
         """Ask by the strictest method that the endpoint has not failed yet, then by plainer ones."""
         schema, numbers = SCHEMAS[role.output], list[int]()
+        room = role
         while True:
-            call, reply = self._reply(number, role, messages, numbers)
+            call, reply = self._reply(number, room, messages, numbers)
             if isinstance(call, str):
                 return StructuredReply((), tuple(numbers), call, over=True)
             if call.fault == "refused" and self._with_temperature and "temperature" in call.reply:
                 self._with_temperature = False
+                continue
+            if call.fault == "length" and room is role:
+                # Reasoning counts as output, and nobody knows beforehand how much there will be.
+                most = max(role.max_tokens, MOST_ROOM)
+                room = role.model_copy(update={"max_tokens": min(MORE_ROOM * role.max_tokens, most)})
                 continue
             answer, fault = (None, call.fault) if call.fault else parse_answer(reply.text, schema)
             if answer is not None:
@@ -275,10 +335,13 @@ class StructuredClient:
         reply = Reply() if exchange.fault not in ("", "length") else parse_reply(exchange.body)
         fault = exchange.fault or reply.fault
         tokens = None
-        if exchange.status >= 400:
+        if exchange.status >= 400 or exchange.unsent:
             tokens = (0, 0)
         elif reply.tokens_in is not None and reply.tokens_out is not None:
             tokens = (reply.tokens_in, reply.tokens_out)
+            self._tracker.note_density(tokens[0], n_bytes, pictures)
+        elif fault == "timeout":
+            tokens = (self._tracker.likely_input(n_bytes, pictures), role.max_tokens)
         call = self._tracker.settle(call, exchange.body, fault, tokens, exchange.seconds)
         if fault != INTERRUPTED:
             self._breaker.note(fault)

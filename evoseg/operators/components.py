@@ -283,7 +283,7 @@ def convex_hull(mask: Mask) -> Mask:
     ),
 )
 def reconstruct_mask(seed: Mask, limit: Mask) -> Mask:
-    """Keep the objects of one mask that another one touches.
+    """Keep the objects of the limit that the seed touches.
 
     Parameters
     ----------

@@ -6,7 +6,7 @@ of the data when it changes, a program when it first occurs.
 
 import json
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import indent
@@ -49,7 +49,7 @@ class Proposal:
     name, idea, program : str
         The model's own words.
     outcome : str
-        What became of it.
+        What became of it; "" where that takes other programs to be known, and the next round says it.
     """
 
     name: str
@@ -142,6 +142,8 @@ class _Outcomes:
         try:
             candidate = self._by_form.get(read_text(text, settled=False).form)
         except PipelineError:
+            if "def pipeline" not in text:
+                return ""
             candidate = None
         if candidate is None:
             return "not evaluated: it was refused, known already, or came too late"
@@ -269,15 +271,31 @@ def _answer(body: str, outcomes: _Outcomes) -> tuple[str, list[Proposal]]:
         document = json.loads(text)
     except (ValueError, RecursionError):
         return text, []
-    programs = document.get("programs") if isinstance(document, dict) else None
-    if not isinstance(programs, list) or not all(isinstance(entry, dict) for entry in programs):
+    if not isinstance(document, dict):
         return "\n".join(_lines(document)), []
-    return "", [_proposal(entry, outcomes) for entry in programs]
+    proposals: list[Proposal] = []
+    rest: dict[str, Any] = {}
+    for kind, entries in document.items():
+        if kind in _WRITTEN and isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries):
+            proposals += [_proposal(kind, entry, outcomes) for entry in entries]
+        elif entries:
+            rest[kind] = entries
+    return "\n".join(_lines(rest)) if rest else "", proposals
 
 
-def _proposal(entry: Mapping[str, Any], outcomes: _Outcomes) -> Proposal:
-    name, idea, program = (_plain(str(entry.get(key, ""))) for key in ("name", "idea", "program"))
-    return Proposal(name, idea if idea != name else "", program, outcomes.explain(program))
+_WRITTEN: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "programs": lambda entry: str(entry.get("program", "")),
+    "plane_lists": lambda entry: "\n".join(map(str, planes if isinstance(planes := entry.get("planes"), list) else ())),
+    "edits": lambda entry: f"in {entry.get('of')}: {entry.get('replace')}\n-> {entry.get('by')}",
+    "operators": lambda entry: str(entry.get("source", "")).strip(),
+}
+"""How proposals are shown, by their kinds."""
+
+
+def _proposal(kind: str, entry: Mapping[str, Any], outcomes: _Outcomes) -> Proposal:
+    name, idea = (_plain(str(entry.get(key, ""))) for key in ("name", "idea"))
+    text = _plain(_WRITTEN[kind](entry))
+    return Proposal(name, idea if idea != name else "", text, outcomes.explain(text) if kind == "programs" else "")
 
 
 def conversation_text(conversation: Conversation) -> str:
@@ -299,7 +317,8 @@ def _turn_text(turn: Turn) -> str:
         lines += ["--- answer", indent(turn.answer, "    ")]
     for proposal in turn.proposals:
         lines.append(f"--- proposed: {proposal.name or 'a program'}. {proposal.idea}".rstrip())
-        lines += [indent(proposal.program.rstrip(), "    "), f"    -> {proposal.outcome}"]
+        lines.append(indent(proposal.program.rstrip(), "    "))
+        lines += [f"    -> {proposal.outcome}"] if proposal.outcome else []
     return "\n".join(lines)
 
 

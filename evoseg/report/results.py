@@ -153,6 +153,8 @@ class ModelUse:
         Number of failed calls by reason.
     scored : int
         Number of its programs that were scored.
+    operators, experiments : int
+        Number of operators that it wrote and that could be used, and of programs that it tried within its rounds.
     credit, champion_ancestry : float
         Its share in the improvements of the best score, and in the steps of the pipeline.
     """
@@ -172,6 +174,8 @@ class ModelUse:
     duplicates: int = 0
     scored: int = 0
     leading: Any = 0
+    operators: int = 0
+    experiments: int = 0
     stopped_by: str = ""
     credit: float = 0.0
     champion_proposed: bool = False

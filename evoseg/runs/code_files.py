@@ -36,11 +36,26 @@ def admit_file(path: Path) -> AdmittedCode:
     SandboxError
         If nothing can run on this system.
     """
-    source = _read_source(path)
     try:
-        admitted = _allowed(digest_of_source(source)) or admit_source(source)
+        return admit_own(_read_source(path))
     except CodeError as error:
         raise PipelineError(f"{path}: {error}") from error
+
+
+def admit_own(source: str) -> AdmittedCode:
+    """Try out a Python operator of the user's own, or of a model that they have asked, and remember it as allowed.
+
+    Raises
+    ------
+    CodeError
+        If it may not be used.
+    FilesError
+        If evoseg's own folder cannot be written.
+    SandboxError
+        If nothing can run on this system.
+    """
+    admitted = _allowed(digest_of_source(source)) or admit_source(source)
+    add_code(admitted)
     keep_allowed([admitted])
     return admitted
 

@@ -308,6 +308,16 @@ class Agent:
     usd: float | None = option(
         LLM_USD, "Maximum cost of the model in US dollars, if its price is known", flat="llm_usd"
     )
+    wait: bool | None = option(
+        None,
+        "Whether the search waits for the model's rounds, so that each is told what became of the last one; waiting "
+        "counts neither as time nor as evaluations of the search",
+        "only if the budget is evaluations without a time limit",
+        flat="llm_wait",
+    )
+    deadline: float | None = option(
+        None, "Maximum duration of one call of the model in seconds", "120", flat="llm_deadline"
+    )
     roles: str | Path | None = option(
         None, "Folder of roles that replace evoseg's own roles, or are added to them", "none"
     )

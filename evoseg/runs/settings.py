@@ -99,6 +99,8 @@ class RunSettings:
     llm_calls: int = 20
     llm_tokens: int | None = None
     llm_usd: float | None = 2.0
+    llm_wait: bool = False
+    llm_deadline: float | None = None
     roles: str | None = None
     reading: ReadOptions = DEFAULT_OPTIONS
     executor: str = LOCAL
@@ -206,6 +208,8 @@ def resolve_settings(options: SearchOptions) -> RunSettings:
     if (most := flat["max_ms_per_mpx"]) is not None and most <= 0:
         raise SettingsError(f"max_ms_per_mpx is {most:g}; it must be positive.")
     check_caps(flat["llm_calls"], flat["llm_tokens"], flat["llm_usd"])
+    if flat["llm_deadline"] is not None and not 0 < flat["llm_deadline"] < float("inf"):
+        raise SettingsError(f"llm_deadline is {flat['llm_deadline']}; it must be a positive number of seconds.")
     given = _list_start(flat["start"])
     allow_code = flat["allow_code"]
     start = tuple(
@@ -238,6 +242,7 @@ def resolve_settings(options: SearchOptions) -> RunSettings:
         "remember": flat["remember"] and library != NONE,
         "agent": None if agent == NONE else agent,
         "goal": check_goal(flat["goal"], None if agent == NONE else agent),
+        "llm_wait": seconds is None if flat["llm_wait"] is None else flat["llm_wait"],
         "roles": None if roles is None else str(Path(roles).expanduser().absolute()),
         "code": tuple(dict.fromkeys(admit_file(Path(file).expanduser()) for file in files)),
     }

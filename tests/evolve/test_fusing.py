@@ -68,6 +68,19 @@ def test_what_is_proposed_is_valid_and_never_too_long():
     assert {"threshold", "fill_holes"} <= tails
 
 
+def test_planes_that_somebody_brings_later_join_the_choice():
+    items = either_colour()
+    looked, _ = view(items, [START])
+    vocabulary = make_vocabulary(looked.stats)
+    fuse = CurveSums(vocabulary)
+    fuse.ready(looked, 1, default_rng(0))
+    both = [step("plane", IMAGE, channel=c) for c in "RG"]
+    telling = Pipeline([*both, step("maximum", 0, 1), step("gaussian", 2, sigma=1.7)])
+    vocabulary.planes.append(telling)
+    made = [p for i in range(4) for p in fuse.ready(looked, 8, default_rng(i))]
+    assert any(telling.digests[-1] in program.digests for program in made)
+
+
 def test_planes_that_are_known_already_join_the_bank():
     items = either_colour()
     looked, _ = view(items, [START])

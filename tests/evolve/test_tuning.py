@@ -8,7 +8,7 @@ from evoseg.evolve.evaluation.evaluator import JobEvaluator
 from evoseg.evolve.evaluation.jobs import InProcess
 from evoseg.evolve.ports import Evaluation, Failed, Scored, SearchView
 from evoseg.evolve.proposers.random_programs import make_vocabulary
-from evoseg.evolve.proposers.tuning import Tuner, numbers
+from evoseg.evolve.proposers.tuning import Tuner, numbers, tune_now
 from evoseg.evolve.tasks.mask_task import BinaryTask
 from evoseg.pipeline import IMAGE, Pipeline
 from evoseg.pipeline.structure import structure_of
@@ -44,6 +44,18 @@ def test_a_wrong_sigma_is_mended():
     assert start.score < best - 0.1
     assert max(v.score for v in seen) > start.score + 0.8 * (best - start.score)
     assert {structure_of(v.pipeline) for v in seen} == {structure_of(wrong)}
+
+
+def test_programs_can_be_tuned_at_once_within_a_number_of_evaluations():
+    evaluator = JobEvaluator(BinaryTask(), InProcess(BinaryTask(), ITEMS, 1 << 28), sizes(ITEMS))
+    wrong = Pipeline([step("channel", IMAGE), step("gaussian", 0, sigma=14.0), step("threshold", 1)])
+    plain = Pipeline([step("channel", IMAGE), step("threshold", 0)])
+    first, _ = evaluator.evaluate([wrong, plain])
+    of_wrong, of_plain = tune_now([wrong, plain], WORDS, default_rng(1), evaluator.evaluate, 20)
+    assert of_plain == [] and 10 < len(of_wrong) <= 20
+    assert max(v.score for v in of_wrong) > first.score
+    assert {structure_of(v.pipeline) for v in of_wrong} == {structure_of(wrong)}
+    assert tune_now([wrong], WORDS, default_rng(1), lambda programs: [None for _ in programs], 20) == [[]]
 
 
 def test_programs_without_numbers_to_tune_are_passed_over():

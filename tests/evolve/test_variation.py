@@ -55,6 +55,15 @@ def test_a_change_gives_another_valid_program_of_the_same_kind(change):
     assert refused < 75
 
 
+def test_an_operator_that_joins_later_is_drawn():
+    words, retired = make_vocabulary(STATS), registry.get("entropy")
+    for _ in range(2):
+        words.add(retired)
+    assert [op.name for op in words.operators].count("entropy") == 1
+    drawn = {words.draw_operator(default_rng(i), Kind.GRAY, (Kind.GRAY,)).name for i in range(300)}
+    assert "entropy" in drawn
+
+
 def test_shares_are_a_distribution_over_the_changes():
     assert len(SHARES) == len(CHANGES)
     assert SHARES.sum() == pytest.approx(1)

@@ -2,39 +2,45 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from evoseg.evolve.image_stats import measure_images
 from evoseg.llm.prompts import (
     DATA,
     MOST_CHARACTERS,
     data_card,
-    describe_parent,
     messages,
     operators_text,
+    per_image,
     program_text,
     quote_text,
 )
 from evoseg.operators import registry
 from evoseg.pipeline import read_text
-from tests.llm.helpers import ROLE_SET, SAMPLES, facts, pipeline, scored
+from tests.llm.helpers import ROLE_SET, SAMPLES, facts, pipeline
 
 GOLDEN = Path(__file__).parent / "golden"
-FEW = [registry.get(name) for name in ("plane", "gaussian", "threshold", "remove_small", "kernel", "mask_or")]
+FEW = [registry.get(name) for name in ("plane", "gaussian", "threshold", "remove_small", "kernel", "reconstruct_mask")]
 ONE = pipeline('a = plane(image, channel="R")', "b = gaussian(a, sigma=2)", "return threshold(b)")
 TOLD = {
     "card": data_card({"title": "discs"}, SAMPLES, facts(), 3, {"name": "binary", "metric": "iou", "returns": "mask"}),
     "description": {"summary": "Discs.", "foreground": "bright discs", "cues": [], "difficulties": []},
-    "parents": [describe_parent(scored(ONE, 0.5, 0.7, 0.6))],
-    "best": describe_parent(scored(ONE, 0.5, 0.7, 0.6)),
-    "tried": [{"name": "p", "program": program_text(ONE), "score": 0.6}],
-    "refused": [{"name": "q", "reason": "line 2: unknown operator 'magic'"}],
-    "critique": {"findings": ["misses small discs"], "advice": []},
-    "macros": ["def f(a):\n    return gaussian(a)"],
     "similar": [program_text(ONE)],
+    "operators": ["spread(gray plane, size=3..41) -> gray: Local range of grey levels."],
+    "macros": ["def f(a):\n    return gaussian(a)"],
+    "budget": {"calls_left": 12, "evaluations_left": 300, "rounds_left": 7},
+    "leader": {"program": program_text(ONE), "score": 0.6, "held_out": 0.55, "score_per_image": {"img_001": 0.6}},
+    "others": [{"name": "other1", "program": program_text(ONE), "score": 0.5, "better_than_the_leader_on": {}}],
+    "last_round": {"outcomes": ["p1 discs: 0.580 (-0.020), held out 0.570"]},
+    "tried": ["p2 rings: failed: it ran out of memory"],
+    "refused": ["q: line 2: unknown operator 'magic'"],
     "wanted": "nuclei",
     "choices": [{"task": "binary", "metrics": ["iou", "dice"]}],
+    "shown": ["img_001: image, leader's outlines, its errors"],
 }
 
 
@@ -53,18 +59,22 @@ def test_a_role_is_told_what_it_was_when_somebody_last_looked(name):
 
 
 def test_the_data_are_one_document_of_what_the_role_lists():
-    _, user = messages(ROLE_SET.roles["evolve"], ROLE_SET, FEW, TOLD, ())
+    _, user = messages(ROLE_SET.roles["propose"], ROLE_SET, FEW, TOLD, ())
     assert user.text.startswith(DATA)
     document = json.loads(user.text.removeprefix(DATA))
-    assert set(document) == set(ROLE_SET.roles["evolve"].inputs) - {"pictures"}
-    _, user = messages(ROLE_SET.roles["evolve"], ROLE_SET, FEW, {"card": {}, "tried": []}, ())
+    assert set(document) == set(ROLE_SET.roles["propose"].inputs) - {"pictures"}
+    _, user = messages(ROLE_SET.roles["propose"], ROLE_SET, FEW, {"card": {}, "tried": []}, ())
     assert json.loads(user.text.removeprefix(DATA)) == {}
 
 
-def test_all_operators_fit_into_a_prompt_and_each_is_named():
+def test_all_operators_fit_into_a_prompt_and_each_is_called_with_its_inputs():
     text = operators_text(registry.operators())
-    assert all(f"  {op.name}(" in text for op in registry.operators())
-    assert len(text) < 20_000
+    lines = [line for line in text.splitlines() if "(" in line]
+    long = {"add_curves", "add_curves4", "curve", "lookup", "kernel", "dilate_by", "erode_by", "mix"}
+    assert {line.partition("(")[0] for line in lines} == {op.name for op in registry.operators()} - long
+    assert len(text) < 12_000
+    assert "reconstruct_mask(mask seed, mask limit) Keep objects of limit that seed touches" in text
+    assert "gaussian(plane, sigma=0.5..50) Smooth with Gaussian" in text
 
 
 def test_what_is_shown_of_a_program_is_a_program():
@@ -72,8 +82,16 @@ def test_what_is_shown_of_a_program_is_a_program():
 
 
 def test_of_many_images_the_worst_scores_are_shown():
-    parent = describe_parent(scored(ONE, *(i / 40 for i in range(40))))
-    assert list(parent["score_per_image"]) == [f"img_{i:03d}" for i in range(1, 17)]
+    assert list(per_image(np.arange(40) / 40)) == [f"img_{i:03d}" for i in range(1, 17)]
+    assert per_image(np.array([0.5, 0.25])) == {"img_001": 0.5, "img_002": 0.25}
+
+
+def test_planes_that_are_the_same_are_listed_once():
+    gray = [replace(s, image=s.image[:, :, :1].repeat(3, axis=2)) for s in SAMPLES]
+    stats = measure_images([s.image for s in gray], equal_as_one=False)
+    card = data_card({}, gray, stats, 3, TOLD["card"]["task"])
+    figures = [tuple(abs(v) for k, v in p.items() if k != "plane") for p in card["planes"]]
+    assert len(figures) == len(set(figures)) < 4
 
 
 def test_a_card_says_where_objects_stand_out():
@@ -82,7 +100,7 @@ def test_a_card_says_where_objects_stand_out():
     assert 6 < card["objects"]["thickness_px"] < 14
     # Drawn with 60 more in red, 40 more in green and 30 less in blue.
     sign = {p["plane"]: p["objects_minus_rest"] for p in card["planes"]}
-    assert sign['plane(image, channel="R")'] > 1 and sign['plane(image, channel="B")'] < -0.5
+    assert sign['plane(image, channel="R")'] > 1 and sign['plane(image, channel="gray")'] > 0.5
     assert "disc_0" not in json.dumps(card)
 
 

@@ -15,10 +15,10 @@ SHIPPED = data_folder("agents")
 GOOD = "---\nname: x\npurpose: y\noutput: programs\ninputs: [card]\n---\nWrite {{programs}}.\n"
 
 
-def test_the_seven_roles_ship():
+def test_the_five_roles_ship():
     cast = load_roles(None)
-    assert set(cast.roles) == {"describe", "generate", "evolve", "tune", "critique", "choose", "frame"}
-    assert all(cast.roles[name].output == "programs" for name in ("generate", "evolve", "tune"))
+    assert set(cast.roles) == {"describe", "propose", "critique", "choose", "frame"}
+    assert [name for name, role in cast.roles.items() if role.output == "programs"] == ["propose"]
 
 
 @pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.md")), ids=lambda path: path.name)
@@ -26,10 +26,6 @@ def test_every_program_in_a_prompt_is_one(path):
     for text in re.findall(r"```\n(.*?)```", path.read_text("utf-8"), re.DOTALL):
         if "def pipeline" in text:
             assert read_text(text).output is Kind.MASK
-
-
-def test_the_form_shows_two_programs():
-    assert load_roles(None).form.count("def pipeline(image):\n") == 2
 
 
 @pytest.mark.parametrize(
@@ -59,12 +55,12 @@ def test_a_role_that_cannot_be_used_is_refused_by_file_and_fault(tmp_path, text,
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("otherwise: evolv", "unknown role 'evolv'; did you mean evolve"),
-        ("otherwise: critique", "critique gives no programs"),
-        ("every: {critique: -1}", "every.critique: Input should be greater than or equal to 0"),
-        ("every: [critique]", "every: Input should be a valid dictionary"),
+        ("role: propos", "unknown role 'propos'; did you mean propose"),
+        ("role: critique", "critique gives no programs"),
+        ("opening: [propose]", "propose gives no description"),
+        ("rounds: 0", "rounds: Input should be greater than or equal to 1"),
         ("patience: many", "patience: Input should be a valid integer"),
-        ("warmup: 1.5", "warmup: Input should be a valid integer"),
+        ("warmup: 2", "unknown entry 'warmup'"),
         ("impatience: 3", "unknown entry 'impatience'"),
     ],
 )
@@ -75,14 +71,19 @@ def test_a_schedule_that_cannot_be_used_is_refused(tmp_path, text, words):
 
 
 def test_a_folder_adds_roles_replaces_them_and_brings_prices(tmp_path):
-    (tmp_path / "generate.md").write_text(GOOD.replace("name: x", "name: generate"))
+    (tmp_path / "propose.md").write_text(GOOD.replace("name: x", "name: propose"))
     (tmp_path / "dream.md").write_text(GOOD.replace("name: x", "name: dream"))
-    (tmp_path / "schedule.yaml").write_text("every: {dream: 2}\n")
     (tmp_path / "models.yaml").write_text("mine: {usd_in: 0, usd_out: 0}\n")
     cast = read_roles([SHIPPED, tmp_path])
-    assert cast.roles["generate"].prompt == "Write {{programs}}."
-    assert cast.schedule.chain(4, dict.fromkeys(cast.roles, True)) == ("dream",)
+    assert cast.roles["propose"].prompt == "Write {{programs}}." and "dream" in cast.roles
     assert cast.models["mine"].usd_in == 0 and "gpt-4.1" in cast.models
+
+
+def test_a_schedule_changes_only_what_it_names(tmp_path):
+    (tmp_path / "schedule.yaml").write_text("patience: 1\n")
+    shipped = load_roles(None).schedule
+    assert read_roles([SHIPPED, tmp_path]).schedule == shipped.model_copy(update={"patience": 1})
+    assert shipped.opening == ("describe",) != ()
 
 
 def test_a_missing_folder_and_a_price_without_numbers_are_named(tmp_path):
@@ -103,18 +104,9 @@ def test_every_price_that_comes_with_evoseg_says_of_when_it_is():
     assert all(facts.as_of for name, facts in models.items() if not name.startswith("scripted"))
 
 
-def test_the_schedule_warms_up_then_takes_turns():
-    gives = {"describe": False, "critique": False, "generate": True, "evolve": True, "tune": True}
-    plan = Schedule(opening=("describe",), warmup=2, every={"critique": 3, "generate": 4, "tune": 0})
-    assert [plan.chain(n, gives) for n in range(1, 8)] == [
-        ("describe", "generate"),
-        ("generate",),
-        ("evolve",),
-        ("evolve",),
-        ("critique", "evolve"),
-        ("generate",),
-        ("evolve",),
-    ]
+def test_the_first_round_begins_with_a_description():
+    plan = Schedule()
+    assert [plan.chain(n) for n in (1, 2, 3)] == [("describe", "propose"), ("propose",), ("propose",)]
 
 
 def test_the_readme_explains_every_entry():

@@ -49,8 +49,8 @@ def folder(tmp_path) -> Path:
     best = {"program": PROGRAMS[0], "score": 0.5}
     system = {"role": "system", "text": LONG}
     calls = [
-        Call(1, 1, "generate", "text", [system, user(card={"images": 3})], "now", ANSWERED, reply(*PROGRAMS)),
-        Call(2, 2, "evolve", "text", [system, user(card={"images": 3}, best=best)], "now", "failed", "", "rate"),
+        Call(1, 1, "propose", "text", [system, user(card={"images": 3})], "now", ANSWERED, reply(*PROGRAMS)),
+        Call(2, 2, "propose", "text", [system, user(card={"images": 3}, best=best)], "now", "failed", "", "rate"),
     ]
     with open_calls(tmp_path) as log:
         for call in calls:
@@ -77,6 +77,28 @@ def test_programs_are_shown_with_what_became_of_them(folder):
     ]
 
 
+def test_each_kind_of_proposal_is_shown(folder):
+    answer = {
+        "findings": "soft edges",
+        "plane_lists": [{"name": "cues", "idea": "i", "planes": ["channel(image)", "gaussian(channel(image))"]}],
+        "edits": [{"name": "wider", "of": "p1", "replace": "gaussian_1", "by": "median(channel_1)"}],
+        "operators": [{"name": "spread", "source": "def operator(plane):\n    return plane"}],
+        "programs": [{"name": "both", "program": "mask_or(p1(image), p2(image))"}],
+        "experiments": [],
+    }
+    body = json.dumps({"choices": [{"message": {"content": json.dumps(answer)}, "finish_reason": "stop"}]})
+    with open_calls(folder) as log:
+        log.write(Call(3, 3, "propose", "text", [], "now", ANSWERED, body))
+    turn = read_conversation(str(folder)).turns[-1]
+    assert turn.answer == "findings: soft edges"
+    assert [(one.name, one.program.splitlines()[0], one.outcome) for one in turn.proposals] == [
+        ("cues", "channel(image)", ""),
+        ("wider", "in p1: gaussian_1", ""),
+        ("spread", "def operator(plane):", ""),
+        ("both", "mask_or(p1(image), p2(image))", ""),
+    ]
+
+
 def test_the_text_has_no_control_characters_and_no_endless_lines(folder):
     with open_calls(folder) as log:
         log.write(Call(3, 3, "critique", "text", [{"role": "system", "text": f"\x1b[31m{'x' * 9999}"}], "now"))
@@ -87,8 +109,8 @@ def test_the_text_has_no_control_characters_and_no_endless_lines(folder):
 @pytest.mark.parametrize("body", ["", "no json", "[1]", '{"programs": 3}', '{"programs": [3]}', "[" * 9999])
 def test_any_answer_can_be_shown(folder, body):
     with open_calls(folder) as log:
-        log.write(Call(3, 3, "generate", "text", [{"role": "user", "text": body}], "now", ANSWERED, body))
-    assert "=== call 3, round 3: generate" in conversation_text(read_conversation(str(folder)))
+        log.write(Call(3, 3, "propose", "text", [{"role": "user", "text": body}], "now", ANSWERED, body))
+    assert "=== call 3, round 3: propose" in conversation_text(read_conversation(str(folder)))
 
 
 def test_a_run_without_calls_says_so(tmp_path):
@@ -109,7 +131,7 @@ def test_the_page_has_the_pictures_that_were_stored_and_escapes_the_rest(folder,
         assert log.keep_picture(compress_picture(picture(1))) == digest
         message = {"role": "user", "text": "<script>\n[picture, 3 kB]", "pictures": [digest, ""]}
         for number in (3, 4):
-            log.write(Call(number, 3, "generate", "text", [message], "now"))
+            log.write(Call(number, 3, "propose", "text", [message], "now"))
     (stored,) = read_pictures(folder).values()
     assert Image.open(io.BytesIO(stored)).format == "JPEG"
     html = write_conversation(str(folder), tmp_path / "talk.html").read_text()

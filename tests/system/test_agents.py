@@ -44,7 +44,7 @@ def roles(tmp_path) -> Path:
     """Return a folder with a schedule in a hurry."""
     folder = tmp_path / "roles"
     folder.mkdir()
-    plan = {"opening": ["describe"], "every": {"critique": 3}, "deadline_s": 3.0, "faults_to_pause": 4, "pause_s": 60.0}
+    plan = {"deadline_s": 3.0, "faults_to_pause": 4, "pause_s": 60.0, "patience": 20, "rounds": 20}
     (folder / "schedule.yaml").write_text(yaml.safe_dump(plan))
     return folder
 
@@ -79,7 +79,7 @@ def alone(dataset, tmp_path_factory) -> evoseg.SearchResult:
 
 @pytest.mark.parametrize("act", FAULTS)
 def test_a_fault_in_mid_run_costs_no_evaluation_and_is_counted(searched, act):
-    with Server(["expert", "expert", act]) as server:
+    with Server(["expert", act]) as server:
         found = searched(server)
     llm = found.to_json()["llm"]
     assert found.stopped_by == "evaluations" and found.evaluations == N

@@ -261,6 +261,7 @@ class CurveSums:
         self._known = known
         self._ending = ENDINGS[output]
         self._planes: FeatureBank | None = None
+        self._n_brought = 0
         self._given: set[bytes] = set()
         self._bearers: dict[bytes, Pipeline] = {}
 
@@ -277,6 +278,8 @@ class CurveSums:
             bank = self._bank(view)
             self._planes.add(bank)
             self._given = {digest for plane in (*first, *bank) for digest in plane.digests}
+        self._planes.add(self._vocabulary.planes[self._n_brought :])
+        self._n_brought = len(self._vocabulary.planes)
         if self._planes.pixels is None:
             return []
         for s in view.best:
@@ -321,7 +324,7 @@ class CurveSums:
         chosen = planes.choose(planes.some(rng), SIZES[int(rng.integers(len(SIZES)))])
         parents = view.select(1, rng)
         tail = parents[0].pipeline if parents and rng.random() < 0.5 else None
-        return self._made_from(view, _finish(planes.sum_of(chosen), tail, self._ending), [tail], chosen)
+        return self._made_from(view, finish(planes.sum_of(chosen), tail, self._ending), [tail], chosen)
 
     def _extend(self, view: SearchView, planes: FeatureBank, rng: Generator) -> Pipeline | None:
         """Add planes, or views of its surroundings, to the last plane of a parent."""
@@ -332,7 +335,7 @@ class CurveSums:
             context = [chain(plane, CONTEXT[i]) for i in rng.choice(len(CONTEXT), VIEWS, replace=False)]
             planes.add([plane, *context])
             chosen = planes.choose([plane, *context, *planes.some(rng)], 2 if rng.random() < 0.4 else 4, first=plane)
-            made = _finish(planes.sum_of(chosen), parent.pipeline, self._ending)
+            made = finish(planes.sum_of(chosen), parent.pipeline, self._ending)
             return self._made_from(view, made, [parent.pipeline], chosen)
         return self._new(view, planes, rng)
 
@@ -355,7 +358,7 @@ class CurveSums:
         return self._made_from(view, made, parents if crossed else parents[:1], leaves)
 
 
-def _finish(plane: Pipeline | None, like: Pipeline | None, ending: Sequence[Call]) -> Pipeline | None:
+def finish(plane: Pipeline | None, like: Pipeline | None, ending: Sequence[Call]) -> Pipeline | None:
     """Return a program that goes on from a plane as another does from its last plane, or with a usual ending."""
     if plane is None:
         return None

@@ -1,7 +1,7 @@
 """Random programs: draw operators, parameters and well-typed programs of a kind."""
 
 from collections.abc import Container, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.random import Generator
@@ -18,19 +18,27 @@ CHEAP_NS = 4.0
 """Operators of this cost per pixel are drawn half as often as free ones."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Vocabulary:
-    """The operators that a search may use, by what they take and give.
+    """The operators that a search may use, by what they take and give; more can join while it runs.
 
     Attributes
     ----------
     operators : tuple of Operator
     stats : ImageStats
         Decide which channels there are and which native values occur.
+    planes : list of Pipeline
+        Programs that return planes and that somebody has brought for sums to be made of.
     """
 
     operators: tuple[Operator, ...]
     stats: ImageStats
+    planes: list[Pipeline] = field(default_factory=list)
+
+    def add(self, operator: Operator) -> None:
+        """Let programs have another operator from now on."""
+        if operator.name not in {op.name for op in self.operators}:
+            self.operators = (*self.operators, operator)
 
     def draw_operator(self, rng: Generator, output: Kind, inputs: tuple[Kind, ...] | None = None) -> Operator | None:
         """Draw an operator by output and, if given, exact inputs; cheap ones more often; None if there is none."""

@@ -1,6 +1,6 @@
 """Tune the numbers of good pipelines with CMA-ES (Hansen & Ostermeier, Evol. Comput. 9(2), 2001)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,6 +74,45 @@ class Tuner:
                 self._tuned.add(structure)
                 return _Target(candidate.pipeline, places, int(rng.integers(2**31)))
         return None
+
+
+def tune_now(
+    pipelines: Sequence[Pipeline],
+    vocabulary: Vocabulary,
+    rng: Generator,
+    evaluate: Callable[[Sequence[Pipeline]], Sequence[Evaluation | None]],
+    most: int,
+) -> list[list[Evaluation]]:
+    """Try other numbers of pipelines at once, one CMA-ES generation of each in turn.
+
+    Parameters
+    ----------
+    evaluate : callable (pipelines) -> list of Evaluation or None
+        None if there is no time left.
+    most : int
+        Pipelines that are evaluated, at most.
+
+    Returns
+    -------
+    list of list of Evaluation
+        Of the variants of each pipeline.
+    """
+    targets = [
+        _Target(pipeline, places, int(rng.integers(2**31))) if (places := numbers(pipeline, vocabulary)) else None
+        for pipeline in pipelines
+    ]
+    found: list[list[Evaluation]] = [[] for _ in pipelines]
+    for _ in range(ROUNDS):
+        for target, variants in zip(targets, found, strict=True):
+            if target is None or target.size > most:
+                continue
+            evaluations = [e for e in evaluate(target.ask()) if e is not None]
+            if len(evaluations) < target.size:
+                return found
+            target.tell(evaluations)
+            variants += evaluations
+            most -= target.size
+    return found
 
 
 class _Target:

@@ -1,12 +1,15 @@
-"""Guests among the proposers: heard when they have something to say, and otherwise as if they were not there."""
+"""Advisers of a search: their programs, operators and planes count from the moment they bring them."""
+
+import time
 
 import pytest
 from numpy.random import Generator
 
-from evoseg.evolve.budget import Budget
+from evoseg.evolve.advising import AdviserView
+from evoseg.evolve.budget import Budget, Clock
 from evoseg.evolve.context import SearchSettings
 from evoseg.evolve.journal import ARRIVAL, EndOfJournal, Heading, RecordedClock
-from evoseg.evolve.ports import Evaluation, Scored, SearchView
+from evoseg.evolve.ports import Evaluation, Scored
 from evoseg.evolve.solve import Solution, solve
 from evoseg.evolve.tasks.mask_task import BinaryTask
 from evoseg.pipeline import Pipeline, read_text
@@ -18,54 +21,67 @@ SETTINGS = SearchSettings(Budget(evaluations=60), workers=0)
 
 
 class Guest:
-    """Draws, looks, and proposes one program at its second border."""
+    """Draws, looks, and scores some programs before the second generation."""
 
-    name = "external"
+    name = "guest"
 
     def __init__(self, *programs: Pipeline) -> None:
         self._programs = list(programs)
-        self._borders = 0
-        self.heard: list[Evaluation] = []
+        self.views: list[AdviserView] = []
+        self.heard: list[Evaluation | None] = []
 
-    def ready(self, view: SearchView, n: int, rng: Generator) -> list[Pipeline]:
+    def advise(self, view: AdviserView, rng: Generator) -> None:
         rng.random(100)
         view.select(3, rng)
-        self._borders += 1
-        return self._programs if self._borders == 2 else []
+        self.views.append(view)
+        if len(self.views) == 2 and self._programs:
+            self.heard = view.evaluate(self._programs)
+            self.cross_fitted = [view.cross_fit(s) for s in self.heard if isinstance(s, Scored)]
 
-    def learn(self, evaluations: list[Evaluation]) -> None:
-        self.heard += evaluations
 
-
-def solved(folder, *external: Guest) -> Solution:
+def solved(folder, *advisers: Guest) -> Solution:
     clock = RecordedClock(SETTINGS.budget)
-    return solve(DATASET, SPLITS, BinaryTask(), SETTINGS, folder, clock, external=external)
+    return solve(DATASET, SPLITS, BinaryTask(), SETTINGS, folder, clock, advisers=advisers)
 
 
 def history(solution: Solution) -> list[tuple[int, float]]:
     return [(n, score) for n, _, score in solution.progress.history]
 
 
-def test_a_silent_guest_changes_nothing(tmp_path):
+def test_a_silent_adviser_changes_nothing(tmp_path):
     without, beside = solved(tmp_path), solved(tmp_path, Guest())
     assert history(beside) == history(without)
     assert [s.pipeline for s in beside.progress.population] == [s.pipeline for s in without.progress.population]
     assert without.progress.origins == {} != beside.progress.origins
 
 
-def test_a_guests_program_is_scored_and_it_hears_of_it(tmp_path):
-    external = Guest(IDEA)
-    found = solved(tmp_path, external)
-    (heard,) = external.heard
-    assert isinstance(heard, Scored) and heard.pipeline.form == IDEA.form and heard.proposer == "external"
-    assert found.progress.origins[substructures(IDEA)[-1]] == "external"
+def test_an_advisers_program_is_scored_at_once_and_counts(tmp_path):
+    guest = Guest(IDEA, IDEA)
+    found = solved(tmp_path, guest)
+    heard, again = guest.heard
+    assert isinstance(heard, Scored) and heard is again
+    assert heard.pipeline.form == IDEA.form and heard.proposer == "guest"
+    assert found.progress.evaluations == 60
+    assert found.progress.origins[substructures(IDEA)[-1]] == "guest"
+    assert guest.cross_fitted[0].tolist() == heard.left_out.tolist(), "there is no sum in it to be fitted anew"
+    first, second, *_ = guest.views
+    assert (first.evaluations, first.evaluations_left) == (0, 60) and not first.best
+    assert second.evaluations == 60 - second.evaluations_left > 0 and second.best
+
+
+def test_a_pause_takes_no_time():
+    clock = Clock(Budget(seconds=100.0))
+    before = clock.seconds
+    with clock.paused():
+        time.sleep(0.2)
+    assert clock.seconds - before < 0.2
 
 
 def test_ancestry_is_the_share_of_steps_by_who_brought_their_structure():
     first, second, third, whole = substructures(IDEA)
-    assert origin_shares(IDEA, {first: "classic", second: "classic", third: "external", whole: "external"}) == {
+    assert origin_shares(IDEA, {first: "classic", second: "classic", third: "guest", whole: "guest"}) == {
         "classic": 0.5,
-        "external": 0.5,
+        "guest": 0.5,
     }
     assert origin_shares(IDEA, {}) == {"unknown": 1.0}
 

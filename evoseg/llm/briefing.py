@@ -1,0 +1,273 @@
+"""What a round is told: the leader and what is unlike it, what became of the last round, pictures, and what is left."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from evoseg.evolve.advising import AdviserView
+from evoseg.evolve.ports import Floats, Scored
+from evoseg.llm.prompts import image_id, per_image, round_score
+from evoseg.llm.proposals import Trial, shown_text
+from evoseg.llm.roles import Schedule
+from evoseg.llm.rounds import RoundRequest
+from evoseg.llm.workshop import Workshop
+from evoseg.operators.parameters import Range
+from evoseg.pipeline import Pipeline
+from evoseg.sandbox.operators import AdmittedCode
+
+MOST_TRIED, MOST_MACROS = 12, 6
+"""Earlier proposals, and definitions, that a round is told of."""
+WORST_IMAGES = 2
+"""Images on which the leader is shown; the best proposal of the last round is shown on one."""
+MOST_TEXT = 2000
+"""Characters of a program that is shown."""
+FEW_IMAGES = 8
+"""Images whose scores are listed one by one."""
+MOST_WORDS = 240
+"""Characters of a reason."""
+
+
+@dataclass(eq=False)
+class Tried:
+    """A proposal, and what became of it.
+
+    Attributes
+    ----------
+    number, round : int
+        It is called p<number>.
+    name, idea : str
+        The model's own words.
+    programs : list of Pipeline
+        What was evaluated for it.
+    scored : Scored or None
+        The best of these, with the best numbers that were found at once.
+    first_score : float
+        Before these were looked for.
+    held_out : float64 array of shape (n_images,), or None
+    failure : str
+        Why it has no score.
+    same_as : Tried or None
+        An earlier one with the same scores on all images.
+    is_last, counted : bool
+        Whether it is of the last round; whether it was looked for among the best.
+    """
+
+    number: int
+    round: int
+    name: str
+    idea: str
+    programs: list[Pipeline] = field(default_factory=list)
+    scored: Scored | None = None
+    first_score: float = -np.inf
+    held_out: Floats | None = None
+    failure: str = ""
+    same_as: "Tried | None" = None
+    is_last: bool = False
+    counted: bool = False
+
+    @property
+    def called(self) -> str:
+        """What the model calls it."""
+        return f"p{self.number}"
+
+
+@dataclass
+class Report:
+    """What is remembered of the rounds so far."""
+
+    description: dict[str, Any] | None = None
+    findings: str = ""
+    tried: list[Tried] = field(default_factory=list)
+    refused: Sequence[Mapping[str, str]] = ()
+    codes: dict[str, str] = field(default_factory=dict)
+    operators: list[tuple[str, AdmittedCode, Scored | None]] = field(default_factory=list)
+    given_macros: dict[str, str] = field(default_factory=dict)
+    macros: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def last_round(self) -> list[Tried]:
+        """The proposals of the last round."""
+        return [tried for tried in self.tried if tried.is_last]
+
+
+def make_request(
+    schedule: Schedule, number: int, view: AdviserView, workshop: Workshop, report: Report, calls_left: int
+) -> RoundRequest:
+    """Return what a round starts from."""
+    ranked = [s for s in view.best if len(shown_text(s.pipeline, report.codes)) <= MOST_TEXT] or list(view.best[:1])
+    leader = ranked[0]
+    others = complements(leader, ranked[1:], schedule.others)
+    references = {"leader": leader.pipeline} | {f"other{i}": s.pipeline for i, s in enumerate(others, 1)}
+    before = [tried for tried in report.tried if tried.round < number]  # a resumed round may have made experiments
+    references |= {tried.called: tried.scored.pipeline for tried in before if tried.scored is not None}
+    pictures, shown = _pictures(leader, report, workshop) if workshop.sees else ((), ())
+    earlier = [tried for tried in before if not tried.is_last][-MOST_TRIED:]
+    context = {
+        "card": workshop.card(view.stats),
+        "description": report.description,
+        "budget": _budget(view, calls_left, schedule.rounds - number + 1),
+        "leader": _describe_leader(leader, view.cross_fit(leader), report.codes),
+        "others": [_describe_other(f"other{i}", s, leader, report.codes) for i, s in enumerate(others, 1)],
+        "last_round": _last_round(report, leader),
+        "tried": [_line(tried, leader) for tried in earlier],
+        "refused": [f"{refused['name']}: {refused['reason'][:MOST_WORDS]}" for refused in report.refused],
+        "operators": [_describe_operator(*entry) for entry in report.operators],
+        "macros": list((report.given_macros | report.macros).values())[-MOST_MACROS:],
+        "similar": list(workshop.task.similar()) if number == 1 else [],
+        "shown": list(shown),
+    }
+    return RoundRequest(
+        number,
+        schedule.chain(number),
+        view.stats.channels,
+        context,
+        tuple(pictures),
+        references,
+        report.given_macros | report.macros,
+        dict(report.codes),
+    )
+
+
+def complements(leader: Scored, others: Sequence[Scored], n: int) -> list[Scored]:
+    """Return up to n candidates that are better than the leader, and each other, on as much as possible."""
+    chosen: list[Scored] = []
+    left = [s for s in others if not np.array_equal(s.scores, leader.scores)]
+    best = leader.scores
+    while left and len(chosen) < n:
+        gains = [float(np.maximum(s.scores - best, 0).mean()) for s in left]
+        chosen.append(left.pop(int(np.argmax(gains))))
+        best = np.maximum(best, chosen[-1].scores)
+    return chosen
+
+
+def _budget(view: AdviserView, calls_left: int, rounds_left: int) -> dict[str, Any]:
+    left: dict[str, Any] = {"calls_left": calls_left}
+    if view.evaluations_left is not None:
+        left |= {"evaluations_left": view.evaluations_left, "rounds_left": rounds_left}
+    if np.isfinite(view.seconds_left):
+        left["seconds_left"] = round(view.seconds_left)
+    return left
+
+
+def _describe_leader(leader: Scored, held_out: Floats, codes: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "program": shown_text(leader.pipeline, codes)[:MOST_TEXT],
+        "score": round_score(leader.score),
+        "held_out": round_score(float(held_out.mean())),
+        "score_per_image": per_image(leader.scores),
+    }
+
+
+def _describe_other(name: str, scored: Scored, leader: Scored, codes: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "program": shown_text(scored.pipeline, codes),
+        "score": round_score(scored.score),
+        "better_than_the_leader_on": compare_images(scored.scores, leader.scores)["better"],
+    }
+
+
+def compare_images(scores: Floats, leader: Floats) -> dict[str, dict[str, str]]:
+    """Return on which images scores differ most from the leader's, with the differences."""
+    difference = scores - leader
+    order = difference.argsort(kind="stable")
+    worse = {image_id(int(i)): f"{difference[i]:+.3f}" for i in order[: FEW_IMAGES // 2] if difference[i] < -0.002}
+    better = {
+        image_id(int(i)): f"{difference[i]:+.3f}" for i in order[::-1][: FEW_IMAGES // 2] if difference[i] > 0.002
+    }
+    return {"better": better, "worse": worse}
+
+
+def _outcome(tried: Tried, leader: Scored) -> str:
+    """Say in a line what became of a proposal."""
+    if tried.scored is None:
+        return f"failed: {tried.failure[:MOST_WORDS]}"
+    words = f"{tried.scored.score:.3f} ({tried.scored.score - leader.score:+.3f})"
+    if tried.scored.score > tried.first_score + 0.0005:
+        words += f", {tried.first_score:.3f} before tuning"
+    if tried.held_out is not None:
+        words += f", held out {float(tried.held_out.mean()):.3f}"
+    if tried.same_as is not None:
+        words += f", the same answers as {tried.same_as.called}"
+    return words
+
+
+def _line(tried: Tried, leader: Scored) -> str:
+    return f"{tried.called} {tried.name}: {_outcome(tried, leader)}"
+
+
+def _last_round(report: Report, leader: Scored) -> dict[str, Any]:
+    """Return what became of the last round's proposals, the best of them with its program and images."""
+    last = report.last_round
+    if not last:
+        return {}
+    found: dict[str, Any] = {"you_found": report.findings[:MOST_WORDS]} if report.findings else {}
+    found["outcomes"] = [_line(tried, leader) for tried in last]
+    best = _best_of(last)
+    if best is not None and best.scored is not None:
+        found["best"] = {
+            "name": best.called,
+            "program": shown_text(best.scored.pipeline, report.codes)[:MOST_TEXT],
+            **compare_images(best.scored.scores, leader.scores),
+        }
+    return found
+
+
+def _best_of(several: Sequence[Tried]) -> Tried | None:
+    scored = [tried for tried in several if tried.scored is not None]
+    return max(scored, key=lambda tried: tried.scored.score if tried.scored else -np.inf, default=None)
+
+
+def _describe_operator(name: str, admitted: AdmittedCode, best: Scored | None) -> str:
+    code = admitted.code
+    inputs = [f"{kind} {label}" for label, kind in zip(code.input_names, code.inputs, strict=True)]
+    numbers = [f"{p.name}={p.domain.low:g}..{p.domain.high:g}" for p in code.parameters if isinstance(p.domain, Range)]
+    alone = "" if best is None else f" Alone with a threshold it scores {best.score:.3f}."
+    return f"{name}({', '.join([*inputs, *numbers])}) -> {code.output}: {code.summary}{alone}"
+
+
+def _pictures(leader: Scored, report: Report, workshop: Workshop) -> tuple[list[str], list[str]]:
+    """Return pictures and their captions: the leader on its worst images, the last round's best where it is worse."""
+    pictures: list[str] = []
+    shown: list[str] = []
+    worst = [int(i) for i in leader.scores.argsort(kind="stable")[:WORST_IMAGES]]
+    for i in worst:
+        pictures.append(workshop.draw(i, leader.pipeline))
+        shown.append(f"{image_id(i)}: image, leader's outlines, its errors")
+    best = _best_of(report.last_round)
+    if best is not None and best.scored is not None and best.scored.pipeline.form != leader.pipeline.form:
+        i = int((best.scored.scores - leader.scores).argmin())
+        pictures.append(workshop.draw(i, best.scored.pipeline, image_too=i not in worst))
+        shown.append(f"{image_id(i)}: {'' if i in worst else 'image, '}{best.called}'s outlines, its errors")
+    return pictures, shown
+
+
+def describe_trial(
+    trial: Trial, outcome: Tried | None, view: AdviserView, workshop: Workshop, n_pictures: int
+) -> tuple[dict[str, Any], str | None]:
+    """Return what came of an experiment, with a picture if the model takes them."""
+    if trial.kind == "stats":
+        return workshop.describe_plane(trial.programs[0]), None
+    if trial.kind == "show":
+        if not workshop.sees:
+            return {"failed": "you take no pictures; ask for stats instead."}, None
+        picture = workshop.show(trial.image, trial.programs[0] if trial.programs else None, trial.window)
+        return {"image": image_id(trial.image), "picture": n_pictures + 1}, picture
+    assert outcome is not None
+    leader = view.best[0]
+    if outcome.scored is None:
+        return {"failed": outcome.failure[:MOST_WORDS]}, None
+    scored = outcome.scored
+    outcome.held_out = view.cross_fit(scored)
+    result = {
+        "called": outcome.called,
+        "outcome": _outcome(outcome, leader),
+        **compare_images(scored.scores, leader.scores),
+        "score_per_image": per_image(scored.scores),
+    }
+    if not workshop.sees:
+        return result, None
+    worst = int(scored.scores.argmin())
+    return result | {"picture": n_pictures + 1, "picture_of": image_id(worst)}, workshop.draw(worst, scored.pipeline)
