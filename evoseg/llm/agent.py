@@ -20,6 +20,7 @@ import numpy as np
 from numpy.random import Generator
 
 from evoseg.core.errors import EvosegError
+from evoseg.core.kinds import Kind
 from evoseg.evolve.advising import AdviserView
 from evoseg.evolve.journal import JournalError, RecordedClock
 from evoseg.evolve.loop import GENERATION_SIZE
@@ -118,6 +119,11 @@ class AgentThread:
             return None
         self.busy = isinstance(news, Errand)
         return news
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can still bring something."""
+        return self._thread.is_alive()
 
     def deliver(self, delivery: Delivery) -> None:
         """Give the round what came of its errand."""
@@ -258,7 +264,7 @@ class Agent:
         if not self._wait:
             return thread.next(0)
         with self._clock.paused():
-            while not self._clock.stopped:
+            while thread.alive and not self._clock.stopped:
                 if (news := thread.next(POLL_S)) is not None:
                     return news
         return None
@@ -322,7 +328,7 @@ class Agent:
                 view.vocabulary.add(operator)
                 output = self._output(view)
                 values = first_values([operator], view.stats, output)
-                planes = [value for value in values if value.output is registry.get("gaussian").output]
+                planes = [value for value in values if value.output is Kind.GRAY]
                 view.vocabulary.planes += affordable(planes, view.stats)
                 step = 3 if operator.parameters else 1
                 best = _best(view.evaluate(first_answers(values[::step][:FIRST_PLANES], output)))
@@ -401,7 +407,7 @@ class Agent:
         self._report.tried.append(tried)
         return tried
 
-    def _output(self, view: AdviserView) -> Any:
+    def _output(self, view: AdviserView) -> Kind:
         return view.best[0].pipeline.output
 
     def _refit(self, programs: Sequence[Pipeline], view: AdviserView) -> list[Pipeline]:
@@ -470,16 +476,18 @@ class Agent:
             leader = _numbers(view.cross_fit(view.best[0]))
             return json.dumps({"event": "held out", "leader": leader, "programs": held_out})
 
-        if not (text := self._clock.external_event(self._border, measure)):
-            return
-        event = json.loads(text)
-        by_number = {str(one.number): one for one in brought}
-        for key, scores in event["programs"].items():
-            by_number[key].held_out = np.array(scores)
-        best = max((float(np.mean(scores)) for scores in event["programs"].values()), default=-np.inf)
-        bar = max(self._best_held_out, float(np.mean(event["leader"])))
-        self._rounds_without_gain = 0 if best > bar + LEAST_GAIN else self._rounds_without_gain + 1
-        self._best_held_out = max(bar, best)
+        self._rounds_without_gain += 1
+        some = any(one.scored is not None for one in brought)
+        if some and (text := self._clock.external_event(self._border, measure)):
+            event = json.loads(text)
+            by_number = {str(one.number): one for one in brought}
+            for key, scores in event["programs"].items():
+                by_number[key].held_out = np.array(scores)
+            best = max(float(np.mean(scores)) for scores in event["programs"].values())
+            bar = max(self._best_held_out, float(np.mean(event["leader"])))
+            if best > bar + LEAST_GAIN:
+                self._rounds_without_gain = 0
+            self._best_held_out = max(bar, best)
         if self._rounds_without_gain >= self._role_set.schedule.patience and not self.tally.over:
             self.tally.over = "patience"
 

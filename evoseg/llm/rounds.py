@@ -12,11 +12,14 @@ from evoseg.llm.client import Message
 from evoseg.llm.prompts import compact_json, messages
 from evoseg.llm.proposals import ProposalParser, Trial
 from evoseg.llm.roles import Role, RoleSet
-from evoseg.llm.structured import MOST_SHOWN, NewOperator, StructuredClient, StructuredReply
+from evoseg.llm.structured import MOST_SHOWN, PASSING, NewOperator, StructuredClient, StructuredReply
 from evoseg.operators.registry import Operator
 from evoseg.pipeline import Pipeline, print_text
 
 logger = logging.getLogger(__name__)
+
+UNREACHABLE = (*PASSING, "timeout")
+"""Faults after which the next role would only be waited for in vain, too."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +180,7 @@ class RoundRunner:
                 role = self._role_set.roles[name]
                 ask = self._propose if role.output == "programs" else self._describe
                 result = ask(request, role, result, run_errand)
-                if result.over:
+                if result.over or result.fault in UNREACHABLE:
                     break
         except RoundEndedError:
             result = replace(result, fault="interrupted", over=True)

@@ -25,6 +25,7 @@ from evoseg.llm.calls import read_calls
 from evoseg.pipeline import read_text
 from evoseg.runs.status import AgentStatus, Status
 from tests.llm_server import MACRO, Server
+from tests.sandbox.conftest import skip_without_landlock
 from tests.system.interrupted import cut
 from tests.system.test_api import copy_of, untimed
 
@@ -115,6 +116,24 @@ def test_a_run_is_replayed_from_its_journal_without_the_endpoint(searched):
     again = replay(found.run)
     assert again.difference is None and again.answers > 150
     assert len(server.requests) == n
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("n_kept", [3, 9, 14, 20])
+def test_a_search_that_waits_is_the_same_after_a_kill_with_code_and_experiments(searched, home, n_kept):
+    skip_without_landlock()
+    with Server(["explorer"]) as server:
+        found = searched(server, evaluations=130)
+        llm, folder = found.to_json()["llm"], found.files["result"].parent
+        assert llm["operators"] == 1 and llm["experiments"] >= 2 and llm["refused"] == 0
+        assert len(list((folder / "code").glob("*.py"))) == 1
+        n = len(server.requests)
+        assert replay(found.run).difference is None and len(server.requests) == n
+        cut(folder, n_kept)
+        again = evoseg.resume(found.run)
+        assert history(again) == history(found)
+        assert len(read_calls(folder)) == len(server.requests) == n, "all answers were there already"
+    assert replay(again.run).difference is None
 
 
 @pytest.mark.e2e
@@ -366,7 +385,7 @@ def test_critique_shows_the_worst_search_images_and_never_a_test_image(command, 
     splits = found.to_json()["splits"]
     assert set(document["worst"]) < set(splits["search"]) and not set(document["worst"]) & set(splits["test"])
     assert [part["type"] for part in content] == ["text"] + ["image_url"] * 4
-    assert content[1]["image_url"]["url"].startswith("data:image/png;base64,")
+    assert content[1]["image_url"]["url"].startswith("data:image/jpeg;base64,")
 
 
 def test_a_model_without_an_answer_is_one_error(command, dataset):
