@@ -29,7 +29,7 @@ from evoseg.evolve.proposers.classics import ENDINGS, chain
 from evoseg.evolve.proposers.code_programs import affordable, first_answers, first_values
 from evoseg.evolve.proposers.curve_sums import FeatureBank, find_sums, finish
 from evoseg.evolve.proposers.tuning import POOL, tune_now
-from evoseg.llm.briefing import Report, Tried, describe_trial, make_request
+from evoseg.llm.briefing import OwnOperator, Report, Tried, describe_trial, make_request
 from evoseg.llm.roles import RoleSet
 from evoseg.llm.rounds import Delivery, Errand, RoundEndedError, RoundRequest, RoundResult, RoundRunner
 from evoseg.llm.workshop import Workshop
@@ -321,7 +321,6 @@ class Agent:
             admitted = AdmittedCode(entry["source"], entry["cost"])
             self._restore(admitted)
             operator = registry.get(admitted.name)
-            self._report.codes[entry["name"]] = admitted.code.digest
             self.tally.operators += 1
             best = None
             if view.vocabulary is not None:
@@ -332,7 +331,7 @@ class Agent:
                 view.vocabulary.planes += affordable(planes, view.stats)
                 step = 3 if operator.parameters else 1
                 best = _best(view.evaluate(first_answers(values[::step][:FIRST_PLANES], output)))
-            self._report.operators.append((entry["name"], admitted, best))
+            self._report.operators.append(OwnOperator(entry["name"], event["round"], admitted, best))
             result: dict[str, Any] = {"operator": entry["name"], "digest": admitted.code.digest}
             results.append(result | ({} if best is None else {"best_score_alone": round(best.score, 3)}))
         wanted = [[entry["name"], entry["source"]] for entry in event["operators"]]

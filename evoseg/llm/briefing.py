@@ -73,6 +73,36 @@ class Tried:
         return f"p{self.number}"
 
 
+@dataclass(frozen=True, eq=False)
+class OwnOperator:
+    """An operator that the model has written.
+
+    Attributes
+    ----------
+    name : str
+        What the model calls it.
+    round : int
+    admitted : AdmittedCode
+    best : Scored or None
+        The best program of it alone, with an ending.
+    """
+
+    name: str
+    round: int
+    admitted: AdmittedCode
+    best: Scored | None
+
+    def describe(self) -> str:
+        """Say how it is called and what it does."""
+        code = self.admitted.code
+        inputs = [f"{kind} {label}" for label, kind in zip(code.input_names, code.inputs, strict=True)]
+        numbers = [
+            f"{p.name}={p.domain.low:g}..{p.domain.high:g}" for p in code.parameters if isinstance(p.domain, Range)
+        ]
+        alone = "" if self.best is None else f" Alone with a threshold it scores {self.best.score:.3f}."
+        return f"{self.name}({', '.join([*inputs, *numbers])}) -> {code.output}: {code.summary}{alone}"
+
+
 @dataclass
 class Report:
     """What is remembered of the rounds so far."""
@@ -81,8 +111,7 @@ class Report:
     findings: str = ""
     tried: list[Tried] = field(default_factory=list)
     refused: Sequence[Mapping[str, str]] = ()
-    codes: dict[str, str] = field(default_factory=dict)
-    operators: list[tuple[str, AdmittedCode, Scored | None]] = field(default_factory=list)
+    operators: list[OwnOperator] = field(default_factory=list)
     given_macros: dict[str, str] = field(default_factory=dict)
     macros: dict[str, str] = field(default_factory=dict)
 
@@ -95,12 +124,14 @@ class Report:
 def make_request(
     schedule: Schedule, number: int, view: AdviserView, workshop: Workshop, report: Report, calls_left: int
 ) -> RoundRequest:
-    """Return what a round starts from."""
-    ranked = [s for s in view.best if len(shown_text(s.pipeline, report.codes)) <= MOST_TEXT] or list(view.best[:1])
+    """Return what a round starts from: what was known before it, also where it is resumed."""
+    operators = [own for own in report.operators if own.round < number]
+    codes = {own.name: own.admitted.code.digest for own in operators}
+    ranked = [s for s in view.best if len(shown_text(s.pipeline, codes)) <= MOST_TEXT] or list(view.best[:1])
     leader = ranked[0]
     others = complements(leader, ranked[1:], schedule.others)
     references = {"leader": leader.pipeline} | {f"other{i}": s.pipeline for i, s in enumerate(others, 1)}
-    before = [tried for tried in report.tried if tried.round < number]  # a resumed round may have made experiments
+    before = [tried for tried in report.tried if tried.round < number]
     references |= {tried.called: tried.scored.pipeline for tried in before if tried.scored is not None}
     pictures, shown = _pictures(leader, report, workshop) if workshop.sees else ((), ())
     earlier = [tried for tried in before if not tried.is_last][-MOST_TRIED:]
@@ -108,12 +139,12 @@ def make_request(
         "card": workshop.card(view.stats),
         "description": report.description,
         "budget": _budget(view, calls_left, schedule.rounds - number + 1),
-        "leader": _describe_leader(leader, view.cross_fit(leader), report.codes),
-        "others": [_describe_other(f"other{i}", s, leader, report.codes) for i, s in enumerate(others, 1)],
-        "last_round": _last_round(report, leader),
+        "leader": _describe_leader(leader, view.cross_fit(leader), codes),
+        "others": [_describe_other(f"other{i}", s, leader, codes) for i, s in enumerate(others, 1)],
+        "last_round": _last_round(report, leader, codes),
         "tried": [_line(tried, leader) for tried in earlier],
         "refused": [f"{refused['name']}: {refused['reason'][:MOST_WORDS]}" for refused in report.refused],
-        "operators": [_describe_operator(*entry) for entry in report.operators],
+        "operators": [own.describe() for own in operators],
         "macros": list((report.given_macros | report.macros).values())[-MOST_MACROS:],
         "similar": list(workshop.task.similar()) if number == 1 else [],
         "shown": list(shown),
@@ -126,7 +157,7 @@ def make_request(
         tuple(pictures),
         references,
         report.given_macros | report.macros,
-        dict(report.codes),
+        codes,
     )
 
 
@@ -198,7 +229,7 @@ def _line(tried: Tried, leader: Scored) -> str:
     return f"{tried.called} {tried.name}: {_outcome(tried, leader)}"
 
 
-def _last_round(report: Report, leader: Scored) -> dict[str, Any]:
+def _last_round(report: Report, leader: Scored, codes: Mapping[str, str]) -> dict[str, Any]:
     """Return what became of the last round's proposals, the best of them with its program and images."""
     last = report.last_round
     if not last:
@@ -209,7 +240,7 @@ def _last_round(report: Report, leader: Scored) -> dict[str, Any]:
     if best is not None and best.scored is not None:
         found["best"] = {
             "name": best.called,
-            "program": shown_text(best.scored.pipeline, report.codes)[:MOST_TEXT],
+            "program": shown_text(best.scored.pipeline, codes)[:MOST_TEXT],
             **compare_images(best.scored.scores, leader.scores),
         }
     return found
@@ -218,14 +249,6 @@ def _last_round(report: Report, leader: Scored) -> dict[str, Any]:
 def _best_of(several: Sequence[Tried]) -> Tried | None:
     scored = [tried for tried in several if tried.scored is not None]
     return max(scored, key=lambda tried: tried.scored.score if tried.scored else -np.inf, default=None)
-
-
-def _describe_operator(name: str, admitted: AdmittedCode, best: Scored | None) -> str:
-    code = admitted.code
-    inputs = [f"{kind} {label}" for label, kind in zip(code.input_names, code.inputs, strict=True)]
-    numbers = [f"{p.name}={p.domain.low:g}..{p.domain.high:g}" for p in code.parameters if isinstance(p.domain, Range)]
-    alone = "" if best is None else f" Alone with a threshold it scores {best.score:.3f}."
-    return f"{name}({', '.join([*inputs, *numbers])}) -> {code.output}: {code.summary}{alone}"
 
 
 def _pictures(leader: Scored, report: Report, workshop: Workshop) -> tuple[list[str], list[str]]:
