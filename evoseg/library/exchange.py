@@ -14,7 +14,6 @@ from evoseg.core.disk import prefetch, write_atomically
 from evoseg.core.errors import EvosegError
 from evoseg.core.kinds import Kind
 from evoseg.core.untrusted import read_file
-from evoseg.datasets.card import DatasetCard
 from evoseg.datasets.dataset import Dataset
 from evoseg.datasets.splits import Splits
 from evoseg.evolve.ports import Scored, Task
@@ -382,7 +381,7 @@ def make_solved_task(
     seen = (*solution.splits.search, *solution.splits.selection)
     return SolvedTask(
         name=make_slug(name),
-        card=make_card(dataset.card, dataset.title, solution.readable.pipeline.output),
+        card=make_card(dataset, solution.readable.pipeline.output),
         metric=metric,
         n_images=len(seen),
         channels=len(dataset.channels),
@@ -395,16 +394,17 @@ def make_solved_task(
     )
 
 
-def make_card(card: DatasetCard, title: str, output: Kind) -> Card:
-    """Return the entries of a dataset's card that a solved task stores.
+def make_card(dataset: Dataset, output: Kind) -> Card:
+    """Return what a solved task stores of a dataset in words.
 
     Parameters
     ----------
     output : Kind
         What the task asks for: one dataset may be used for foreground and for objects.
     """
+    card = dataset.card
     return Card(
-        title=title,
+        title=dataset.title,
         task=next(name for name, kind in TASKS.items() if kind is output),
         modality=card.modality,
         domain=card.domain,
@@ -412,6 +412,7 @@ def make_card(card: DatasetCard, title: str, output: Kind) -> Card:
         family=card.family,
         source=card.source,
         license=card.license,
+        pixel_size=dataset.pixel_size,
     )
 
 

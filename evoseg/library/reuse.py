@@ -156,12 +156,13 @@ def find_answers(
     images = [middle_of(sample, RANKED_PX).image for sample in samples]
     unlabelled = Dataset.from_arrays([sample.image for sample in samples])
     sources = find_sources(library, describe(unlabelled, unlabelled.stems, embedders()), output)
-    guesses = [guess for guess, _ in try_all(images, list(sources), output, on_progress)]
+    made_for, stability = dataset.image_format(stems), Stability(images)
+    tried = try_all(images, list(sources), output, on_progress, pixel_size=made_for.pixel_size)
+    guesses = [guess for guess, _ in tried]
     on_progress("comparing their answers", 0.0)
     chosen = choose(guesses, k, sources)
     if max((guess.outline for guess, _ in chosen), default=0.0) < LEAST_OUTLINE:
         return []
-    made_for, stability = dataset.image_format(stems), Stability(images)
     task = find_kind_of_output(output)
     assert task is not None
     judge = task.task(task.metrics[0], choose_radius(task, None, dataset))
@@ -213,6 +214,8 @@ def try_all(
     sources: Sequence[SolvedTask],
     output: Kind,
     on_progress: OnProgress = lambda doing, share: None,
+    *,
+    pixel_size: str = "",
 ) -> Iterator[tuple[Guess, list[NDArray[np.bool_]]]]:
     """Yield the answers of all stored pipelines that run on some images, each with what it marks in them.
 
@@ -226,8 +229,10 @@ def try_all(
     output : Kind
         What is wanted.
     on_progress : callable (doing, share)
+    pixel_size : str
+        Of the images, as `dataset.yaml` has it; "" if it is not known.
     """
-    scaled = list(candidates_at_scales(sources, images[0].shape[2], output))
+    scaled = list(candidates_at_scales(sources, images[0].shape[2], output, pixel_size))
     outlines = Outlines(images)
     seen: set[bytes] = set()
     for number, found in enumerate(prefetch(lambda one: try_pipeline(one, images), scaled), 1):

@@ -26,8 +26,9 @@ class Card:
 
     Attributes
     ----------
-    title, modality, domain, foreground, family, source, license : str
-        As in `dataset.yaml`. Tasks of one `family` come from one origin, such as one sensor.
+    title, modality, domain, foreground, family, source, license, pixel_size : str
+        As in `dataset.yaml`; the pixel size may also be from the image files. Tasks of one `family` come from one
+        origin, such as one sensor.
     task : str
         One of `TASKS`.
     """
@@ -40,6 +41,7 @@ class Card:
     family: str = ""
     source: str = ""
     license: str = ""
+    pixel_size: str = ""
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from evoseg.core.kinds import Kind
 from evoseg.core.streams import stream
+from evoseg.datasets.imageformat import in_um
 from evoseg.library.descriptors import gray_of, value_range
-from evoseg.library.retrieval import ENDINGS, ScaledPipeline
+from evoseg.library.retrieval import ENDINGS, ScaledPipeline, scale_between
 from evoseg.library.task import SolvedTask
 from evoseg.metrics.mask_scores import confusion, iou
 from evoseg.metrics.object_scores import f_score, match_objects, match_points
@@ -65,7 +66,9 @@ class Tried:
         return [foreground_of(answer, image.shape) for answer, image in zip(self.answers, images, strict=True)]
 
 
-def candidates_at_scales(sources: Iterable[SolvedTask], channels: int, output: Kind) -> Iterator[ScaledPipeline]:
+def candidates_at_scales(
+    sources: Iterable[SolvedTask], channels: int, output: Kind, pixel_size: str = ""
+) -> Iterator[ScaledPipeline]:
     """Yield the stored pipelines that run on images with some channels, at all scales.
 
     Parameters
@@ -76,15 +79,20 @@ def candidates_at_scales(sources: Iterable[SolvedTask], channels: int, output: K
         Of the images.
     output : Kind
         What is wanted; tasks of foreground get an ending.
+    pixel_size : str
+        Of the images, as `dataset.yaml` has it. Where that of a solved task is known, too, lengths are also brought to
+        the same size in µm.
     """
     for source in sources:
         if source.output not in (output, Kind.MASK):
             continue
+        alike_in_um = scale_between(in_um(pixel_size), in_um(source.card.pixel_size))
+        scales = sorted({*SCALES, alike_in_um})
         ending = () if source.output is output else ENDINGS[output]
         for stored in source.pipelines:
             if stored.pipeline.networks or stored.pipeline.channels > channels:
                 continue
-            for scale in SCALES if has_lengths(stored.pipeline) else (1.0,):
+            for scale in scales if has_lengths(stored.pipeline) else (1.0,):
                 yield ScaledPipeline(source, stored, scale, ending)
 
 

@@ -1,5 +1,7 @@
 """Stored pipelines on images without masks: thresholds that are set anew, and what is measured without a truth."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.random import default_rng
@@ -45,6 +47,20 @@ def test_all_scales_are_tried_but_not_channels_that_are_missing():
     found = list(candidates_at_scales([grey, colour], 1, Kind.MASK))
     assert [one.scale for one in found[: len(SCALES)]] == list(SCALES)
     assert {one.task.name for one in found} == {"grey", "colour"}  # plane G of a grey image is the image
+
+
+def test_lengths_follow_the_pixel_size_where_both_are_known():
+    known = task(texts=(1,), channels=1)
+    known = replace(known, card=replace(known.card, pixel_size="300 nm"))
+    for source, pixel_size, more in (
+        (known, "0.1 um", {3.0}),  # three times as many pixels for the same length
+        (known, "0.32 um", set()),  # nearly the same
+        (known, "", set()),
+        (known, "0.1 x 0.2 um", set()),
+        (task(texts=(1,), channels=1), "0.1 um", set()),
+    ):
+        found = [one.scale for one in candidates_at_scales([source], 1, Kind.MASK, pixel_size)]
+        assert set(found) == {*SCALES} | more and len(found) == len(set(found))
 
 
 def test_foreground_gets_an_ending_where_objects_or_points_are_wanted():
