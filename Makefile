@@ -84,7 +84,7 @@ seeds: $(VENV)/installed  ## solve all of DATASETS anew for pipelines_db, with E
 # The validator of bioimage.io's packages pins what evoseg does not, so it has an environment of its own.
 $(VENV)-bioimageio/installed: Makefile | $(VENV)/created
 	$(BIN)/python -m venv --clear $(VENV)-bioimageio
-	$(VENV)-bioimageio/bin/python -m pip install --quiet bioimageio.core==0.11.0 onnxruntime==1.32.0 pydantic==2.12.5
+	$(VENV)-bioimageio/bin/python -m pip install --quiet bioimageio.core==0.11.0 onnxruntime==1.32.0 pydantic==2.12.5 torch==2.13.0
 	@touch $@
 
 clean:  ## delete what was installed and built

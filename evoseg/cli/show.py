@@ -39,7 +39,7 @@ def export(
         typer.Option(
             help="Form: python (one file for NumPy and OpenCV), cpp (one file for OpenCV), imagej (a macro), json, "
             "bundle (a .zip with the pipeline, its networks, the Python file and test images), or bioimageio (a .zip "
-            "for bioimage.io: a model in ONNX if there is a network, else an application)."
+            "for bioimage.io: a model if there is a network, else an application)."
         ),
     ],
     out: Annotated[Path | None, typer.Option(help="File to write (default: stdout).", show_default=False)] = None,

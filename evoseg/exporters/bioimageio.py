@@ -6,6 +6,7 @@ bioimage.io model description 0.5 and application description 0.3, https://bioim
 """
 
 import io
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha256
@@ -37,7 +38,7 @@ from evoseg.pipeline.value import Pipeline
 
 RDF, README = "rdf.yaml", "README.md"
 _MODEL_FORMAT, _APPLICATION_FORMAT = "0.5.4", "0.3.0"
-_WEIGHTS = "weights.onnx"
+_ONNX, _TORCHSCRIPT = "weights.onnx", "weights.pt"
 _LEAST_BLOCKS = 4
 """Height and width of the smallest image, in blocks that the network sees as one pixel at its coarsest."""
 _CITE = {"text": "bioimage.io, the BioImage Model Zoo", "url": "https://bioimage.io"}
@@ -161,14 +162,16 @@ def export_bioimageio(
         document["source"] = PROGRAM
     else:
         document |= model.entries(files)
-    files[RDF] = yaml.safe_dump(document, sort_keys=False, allow_unicode=True).encode()
+    # By way of JSON, so that values that occur twice are written twice, without YAML's references.
+    plain = json.loads(json.dumps(document))
+    files[RDF] = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True).encode()
     return zipped(files)
 
 
 class _Model:
     """The network of a pipeline as a model with one image in and one plane out."""
 
-    named = (_WEIGHTS, "test_input.npy", "test_output.npy")
+    named = (_ONNX, _TORCHSCRIPT, "test_input.npy", "test_output.npy")
 
     def __init__(self, pipeline: Pipeline) -> None:
         step = next(s for s in pipeline.steps if s.operator == network.__name__)
@@ -181,10 +184,13 @@ class _Model:
 
     def files(self) -> dict[str, bytes]:
         """Return the weights and the test tensors."""
+        from evoseg.networks.torchscript import torchscript_network
+
+        asked = (self._weights, self._output)
         image = _test_image(self._facts.channels, self._block)
-        plane = float_plane(image, self._weights, self._output)
-        tensors = (np.moveaxis(image.astype(np.float32), -1, 0)[None], plane[None, None])
-        return dict(zip(self.named, (image_network(self._weights, self._output), *map(_as_npy, tensors)), strict=True))
+        tensors = (np.moveaxis(image.astype(np.float32), -1, 0)[None], float_plane(image, *asked)[None, None])
+        files = (image_network(*asked), torchscript_network(*asked), *map(_as_npy, tensors))
+        return dict(zip(self.named, files, strict=True))
 
     def words(self) -> str:
         """Return what the readme says of it."""
@@ -192,7 +198,9 @@ class _Model:
 
     def entries(self, files: Mapping[str, bytes]) -> dict[str, Any]:
         """Return what the description says of it."""
-        weights, given, expected = self.named
+        from evoseg.networks.torchscript import PYTORCH
+
+        *_, given, expected = self.named
         batch = {"type": "batch", "size": 1}
         size = {"min": _LEAST_BLOCKS * self._block, "step": self._block}
         sides = [{"type": "space", "id": axis, "size": size} for axis in "yx"]
@@ -228,7 +236,10 @@ class _Model:
                     "test_tensor": _file(expected, files),
                 }
             ],
-            "weights": {"onnx": {**_file(weights, files), "opset_version": OPSET}},
+            "weights": {
+                "onnx": {**_file(_ONNX, files), "opset_version": OPSET},
+                "torchscript": {**_file(_TORCHSCRIPT, files), "pytorch_version": PYTORCH},
+            },
         }
 
 

@@ -113,12 +113,6 @@ def _read_model(data: bytes) -> NetworkFacts:
     return NetworkFacts(channels, reduction, tuple(outputs), reach, macs, graph.n_weights, brightness, rest)
 
 
-def graph_parts(data: bytes) -> tuple[list[bytes], list[bytes]]:
-    """Return the nodes and the constants of a network's file that has been checked, each as the file has it."""
-    graph = _Message(_Message(data, _MODEL).one("graph"), _GRAPH)
-    return graph.every("node"), graph.every("initializer")
-
-
 def _read_notes(model: "_Message") -> dict[str, Any]:
     """Return what the model says about itself."""
     for part in model.every("metadata_props"):
@@ -317,7 +311,7 @@ class _Flow:
 
 
 @dataclass(frozen=True)
-class _Layer:
+class Layer:
     """One node of the graph with its attributes."""
 
     kind: str
@@ -335,6 +329,21 @@ class _Layer:
         ):
             raise _Broken(f"has a layer {self.kind} whose '{name}' is out of bounds")
         return tuple(int(v) for v in value)
+
+
+def graph_parts(data: bytes) -> tuple[list[bytes], list[bytes]]:
+    """Return the nodes and the constants of a network's file that has been checked, each as the file has it."""
+    graph = _Message(_Message(data, _MODEL).one("graph"), _GRAPH)
+    return graph.every("node"), graph.every("initializer")
+
+
+def graph_layers(data: bytes) -> tuple[list[Layer], dict[str, tuple[tuple[int, ...], bytes]]]:
+    """Return the layers of a network's file that has been checked, and shape and float32 bytes of each constant."""
+    nodes, constants = graph_parts(data)
+    tensors = [_Message(part, _TENSOR) for part in constants]
+    return [_read_layer(part) for part in nodes], {
+        t.text("name"): (t.numbers("dims"), t.one("raw_data")) for t in tensors
+    }
 
 
 class _Graph:
@@ -403,7 +412,7 @@ def _read_tensor(part: bytes) -> tuple[str, _Tensor]:
     return message.text("name"), _Tensor(shape, numbers)
 
 
-def _read_layer(part: bytes) -> _Layer:
+def _read_layer(part: bytes) -> Layer:
     message = _Message(part, _NODE)
     attributes: dict[str, Value] = {}
     for inner in message.every("attribute"):
@@ -416,7 +425,7 @@ def _read_layer(part: bytes) -> _Layer:
         ((kind, value),) = given.items()
         attributes[name] = value if kind == "ints" else value[0]
     inputs = tuple(_text(name) for name in message.every("input"))
-    layer = _Layer(message.text("op_type"), inputs, message.text("output"), attributes)
+    layer = Layer(message.text("op_type"), inputs, message.text("output"), attributes)
     for name in attributes:
         if name not in _ATTRIBUTES.get(layer.kind, ()):
             raise _Broken(f"has a layer {legible(layer.kind)} with the attribute '{legible(name)}'")
@@ -433,7 +442,7 @@ _ATTRIBUTES = {
 Constants = Sequence[_Tensor | None]
 
 
-def _window(layer: _Layer) -> tuple[int, int]:
+def _window(layer: Layer) -> tuple[int, int]:
     """Return side length and stride of a layer that looks through a square window."""
     sides = layer.ints("kernel_shape", 2, 0, 1, 64)
     strides = layer.ints("strides", 2, 1, 1, STRIDE)
@@ -442,7 +451,7 @@ def _window(layer: _Layer) -> tuple[int, int]:
     return sides[0], strides[0]
 
 
-def _kernel(layer: _Layer, flows: Sequence[_Flow], constants: Constants) -> tuple[int, int]:
+def _kernel(layer: Layer, flows: Sequence[_Flow], constants: Constants) -> tuple[int, int]:
     """Return the first two sides of a kernel, after checking the others."""
     kernel = constants[0] if constants else None
     side, _ = _window(layer)
@@ -451,12 +460,12 @@ def _kernel(layer: _Layer, flows: Sequence[_Flow], constants: Constants) -> tupl
     return kernel.shape[0], kernel.shape[1]
 
 
-def _check_bias(layer: _Layer, bias: _Tensor | None, n_out: int) -> None:
+def _check_bias(layer: Layer, bias: _Tensor | None, n_out: int) -> None:
     if bias is None or bias.shape != (n_out,):
         raise _Broken(f"has a layer {layer.kind} whose bias does not fit")
 
 
-def _convolve(layer: _Layer, flows: Sequence[_Flow], constants: Constants) -> tuple[_Flow, int]:
+def _convolve(layer: Layer, flows: Sequence[_Flow], constants: Constants) -> tuple[_Flow, int]:
     group = layer.attributes.get("group", 1)
     n_out, n_in = _kernel(layer, flows, constants)
     _check_bias(layer, constants[1], n_out)
@@ -473,7 +482,7 @@ def _convolve(layer: _Layer, flows: Sequence[_Flow], constants: Constants) -> tu
     return made, n_out * n_in * side**2 * prod(made.size)
 
 
-def _transpose(layer: _Layer, flows: Sequence[_Flow], constants: Constants) -> tuple[_Flow, int]:
+def _transpose(layer: Layer, flows: Sequence[_Flow], constants: Constants) -> tuple[_Flow, int]:
     n_in, n_out = _kernel(layer, flows, constants)
     _check_bias(layer, constants[1], n_out)
     (flow,), (side, stride) = flows, _window(layer)
@@ -482,7 +491,7 @@ def _transpose(layer: _Layer, flows: Sequence[_Flow], constants: Constants) -> t
     return _enlarged(flow, n_out, stride), n_in * n_out * side**2 * prod(flow.size)
 
 
-def _resize(layer: _Layer, flows: Sequence[_Flow], constants: Constants) -> tuple[_Flow, int]:
+def _resize(layer: Layer, flows: Sequence[_Flow], constants: Constants) -> tuple[_Flow, int]:
     scales = [tensor.numbers for tensor in constants if tensor is not None]
     if (
         len(flows) != 1
@@ -502,13 +511,13 @@ def _enlarged(flow: _Flow, channels: int, factor: int) -> _Flow:
     return _Flow(channels, flow.rows * factor, flow.cols * factor, pitch, flow.before + more, flow.after + more)
 
 
-def _concat(layer: _Layer, flows: Sequence[_Flow], constants: Constants) -> tuple[_Flow, int]:
+def _concat(layer: Layer, flows: Sequence[_Flow], constants: Constants) -> tuple[_Flow, int]:
     if layer.attributes.get("axis") != 1 or len(flows) != len(layer.inputs):
         raise _Broken("has a layer Concat that joins other things than channels")
     return _joined(layer, flows, sum(flow.channels for flow in flows)), 0
 
 
-def _elementwise(layer: _Layer, flows: Sequence[_Flow], constants: Constants) -> tuple[_Flow, int]:
+def _elementwise(layer: Layer, flows: Sequence[_Flow], constants: Constants) -> tuple[_Flow, int]:
     channels = flows[0].channels
     if len({flow.channels for flow in flows}) > 1 or len(layer.inputs) != _ELEMENTWISE[layer.kind]:
         raise _Broken(f"has a layer {layer.kind} whose inputs do not fit together")
@@ -523,7 +532,7 @@ def _elementwise(layer: _Layer, flows: Sequence[_Flow], constants: Constants) ->
     return made, channels * prod(made.size)
 
 
-def _joined(layer: _Layer, flows: Sequence[_Flow], channels: int) -> _Flow:
+def _joined(layer: Layer, flows: Sequence[_Flow], channels: int) -> _Flow:
     """Return a value made of some that lie on each other pixel by pixel."""
     if len({(flow.size, flow.pitch) for flow in flows}) != 1:
         raise _Broken(f"has a layer {layer.kind} whose inputs differ in size")
@@ -533,7 +542,7 @@ def _joined(layer: _Layer, flows: Sequence[_Flow], channels: int) -> _Flow:
 
 _ELEMENTWISE = {"Identity": 1, "Relu": 1, "Sigmoid": 1, "HardSigmoid": 1, "Add": 2, "Sub": 2, "Mul": 2}
 """Layers that work number by number, and how many inputs they take."""
-_LAYERS: dict[str, Callable[[_Layer, Sequence[_Flow], Constants], tuple[_Flow, int]]] = {
+_LAYERS: dict[str, Callable[[Layer, Sequence[_Flow], Constants], tuple[_Flow, int]]] = {
     "Conv": _convolve,
     "ConvTranspose": _transpose,
     "Resize": _resize,

@@ -10,12 +10,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 import yaml
 from numpy.random import default_rng
 
 from evoseg.exporters.bioimageio import HeldOutScore, export_bioimageio, float_plane
 from evoseg.exporters.excerpts import ExportError
 from evoseg.networks.image_network import image_network
+from evoseg.networks.torchscript import torchscript_network
 from evoseg.operators.network import add_network, network
 from evoseg.pipeline import print_text, read_text
 from evoseg.runs.exports import write_export
@@ -42,6 +44,7 @@ def run_onnx(data: bytes, image) -> np.ndarray:
     return net.forward()
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.load` is")
 @pytest.mark.parametrize("reduction", [1, 2, 4])
 def test_the_graph_does_all_that_evoseg_does_around_a_network(reduction):
     weights = add_network(deep_network(3, 2, reduction, 2, brightness=[[100, 30], [90, 20]]))
@@ -51,6 +54,9 @@ def test_the_graph_does_all_that_evoseg_does_around_a_network(reduction):
     for output in ("foreground", "distance"):
         found = run_onnx(image_network(weights, output), np.moveaxis(image, -1, 0)[None])
         np.testing.assert_allclose(found[0, 0], float_plane(image, weights, output), atol=1e-4)
+        traced = torch.jit.load(io.BytesIO(torchscript_network(weights, output)))
+        given = torch.from_numpy(np.moveaxis(image, -1, 0)[None].astype(np.float32))
+        np.testing.assert_allclose(traced(given).detach().numpy(), found, atol=1e-4)
         plane = network(image, weights=weights, output=output)
         assert plane.std() > 5
         np.testing.assert_allclose(found[0, 0] * 255, plane, atol=0.51)
@@ -59,7 +65,7 @@ def test_the_graph_does_all_that_evoseg_does_around_a_network(reduction):
 def test_a_model_says_what_it_takes_and_gives_and_how_it_scored():
     document, files = unpacked(export_bioimageio(asking_pipeline(), held_out=SCORE))
     assert document["type"] == "model"
-    listed = [document["documentation"], *document["attachments"], document["weights"]["onnx"]]
+    listed = [document["documentation"], *document["attachments"], *document["weights"].values()]
     listed += [document[end][0]["test_tensor"] for end in ("inputs", "outputs")]
     assert {one["source"] for one in listed} == files.keys() - {"rdf.yaml"}
     assert all(one["sha256"] == sha256(files[one["source"]]).hexdigest() for one in listed)
