@@ -96,6 +96,17 @@ def test_regions_of_imagej_are_read_back_by_roifile(folder, tmp_path):
     assert same_objects(painted, truth(0))
 
 
+@pytest.mark.parametrize("form", ["rois", "geojson"])
+def test_objects_for_imagej_and_qupath_are_read_as_annotations(form, folder, tmp_path):
+    evoseg.apply(read_text(BRIGHT), folder, tmp_path / "out", formats=[form])
+    for path in (tmp_path / "out" / form).iterdir():
+        path.rename(folder / path.name)
+    data = evoseg.Dataset(folder)
+    assert data.labelled == ("a", "b")
+    for stem, seed in (("a", 0), ("b", 1)):
+        assert same_objects(data.load(stem).labels, truth(seed))
+
+
 def test_coco_is_read_back_to_the_same_objects(folder, tmp_path):
     evoseg.apply(read_text(BRIGHT), folder, tmp_path / "out", formats="coco,labels", workers=2)
     (tmp_path / "out/coco.json").rename(folder / "coco.json")
