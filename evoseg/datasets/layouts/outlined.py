@@ -86,7 +86,7 @@ def _list(one: ReadableFormat, places: Sequence[Path], report: ScanReport) -> Fi
     beside: dict[Path, None] = {}
     for place in places:
         images = _images_of(place, report) if one.per_image else {}
-        pairs = list(_paired(one, _read(one, read, place, images, report), images, report))
+        pairs = list(_paired(one, _read(one, read, place, images, report), _places(place, report.root), images, report))
         beside.update(dict.fromkeys(images.values() if pairs else ()))
         for each in pairs:
             if (first := found.setdefault(each.image, each)) is not each:
@@ -122,12 +122,16 @@ def _read(
 
 
 def _paired(
-    one: ReadableFormat, read: Iterable[tuple[Path, Annotated]], images: Mapping[str, Path], report: ScanReport
+    one: ReadableFormat,
+    read: Iterable[tuple[Path, Annotated]],
+    places: Sequence[Path],
+    images: Mapping[str, Path],
+    report: ScanReport,
 ) -> Iterator[_Found]:
     """Yield what files say, with the images that they name, or that are called as they are."""
     by_stem: dict[str, tuple[Path, Annotated]] = {}
     for path, said in read:
-        image = find_image(path, said.image, report.root) if said.image else None
+        image = find_image(said.image, places, report.root) if said.image else None
         if image is not None:
             yield _Found(path, said, image)
         elif not one.per_image:
@@ -169,17 +173,20 @@ def _is_no_image(name: str) -> bool:
     return is_clutter(name) or not (is_image(Path(name)) or foreign_ending(name))
 
 
-def find_image(path: Path, name: str, root: Path) -> Path | None:
-    """Return the image that a file of annotations names; None if there is none.
+def _places(place: Path, root: Path) -> list[Path]:
+    """Return where images lie that the files of a folder name: there, in the folder `root`, or in images/ beside."""
+    around = [place.parent] if place != root else []
+    return list(dict.fromkeys([place, root, *(f for each in (place, root, *around) for f in image_folders(each))]))
 
-    The name may have folders, be a URL, or have what Label Studio adds to it. Images are looked up beside the file, in
-    the folder `root`, and in images/ in or beside any of these.
+
+def find_image(name: str, places: Sequence[Path], root: Path) -> Path | None:
+    """Return the image in the folder `root` that a file of annotations names; None if there is none.
+
+    The name may have folders, be a URL, or have what Label Studio adds to it.
     """
     local = name.rpartition("?d=")[2]  # as Label Studio names files of its machine
     whole = unquote(local.rpartition("://")[2]).replace("\\", "/").lstrip("/")
     last = whole.rpartition("/")[2]
-    places = dict.fromkeys((path.parent, root, *image_folders(path.parent), *image_folders(root)))
-    places |= dict.fromkeys(image_folders(path.parent.parent) if path.parent != root else ())
     for each in dict.fromkeys((whole, last, _UPLOADED.sub("", last))):
         for place in places if each else ():
             found = find_file(place, each)
