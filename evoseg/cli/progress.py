@@ -102,7 +102,9 @@ class BatchProgress:
     def add(self, *, skipped: bool) -> None:
         """Count one that is done; those that were skipped say nothing of the time that others take."""
         self._done += 1
-        self._worked += not skipped
+        self._worked += 1
+        if skipped:
+            self._worked, self._start_s = 0, monotonic()
         self._say("", 0.0)
 
     def show_share(self, name: str, share: float) -> None:

@@ -86,6 +86,18 @@ def test_several_workers_write_the_same_in_the_same_order(command, program, tmp_
         np.testing.assert_array_equal(one, three)
 
 
+def test_images_without_a_result_are_listed_at_the_end(command, program, tmp_path):
+    (tmp_path / "in").mkdir()
+    write_image(tmp_path / "in" / "a.png", discs())
+    for i in range(22):
+        (tmp_path / "in" / f"{i:02d}.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+    done = command("apply", program, tmp_path / "in", "--out", tmp_path / "out", "--formats", "geojson")
+    assert done.code == 1 and (tmp_path / "out/geojson/a.geojson").is_file()
+    assert "22 images have no result: 00.png, 01.png" in done.err
+    assert "19.png and 2 more; --image-table lists all\n" in done.err
+    assert "geojson   " in done.out
+
+
 def test_an_image_beyond_the_limits_is_filtered_in_bands(command, program, tmp_path, monkeypatch):
     file = tmp_path / "large.tif"
     tifffile.imwrite(file, discs((700, 300)), tile=(64, 64), metadata=None)
