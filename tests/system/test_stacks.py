@@ -119,3 +119,31 @@ def test_stacks_are_described_and_compared_as_they_are_read(folder, command):
         assert command("similar", data).code == 1
         told = command("similar", data, *CHOSEN, "-k", 2, "--json")
         assert told.code == 0 and len(json.loads(told.out)["similar"]) == 2, told.err
+
+
+def test_a_volume_is_searched_and_segmented_plane_by_plane(tmp_path, command):
+    """From a folder of NIfTI files to a stack of masks and a table in µm, by the commands of docs/images.md."""
+    nibabel = pytest.importorskip("nibabel")
+    for n in range(3):
+        rng = np.random.default_rng(n)
+        masks = np.zeros((6, *SHAPE), np.uint8)
+        for z in range(6):
+            masks[z, 5 + 2 * z : 20 + 2 * z, 8 + 6 * n : 28 + 6 * n] = 1
+        for part, array in (
+            ("images", rng.normal(90, 9, masks.shape).astype(np.int16) + 200 * masks),
+            ("masks", masks),
+        ):
+            (tmp_path / "scans" / part).mkdir(parents=True, exist_ok=True)
+            image = nibabel.Nifti1Image(array.T, np.diag([0.5, 0.5, 2, 1]))
+            image.header.set_xyzt_units("mm")
+            nibabel.save(image, tmp_path / "scans" / part / f"case{n}.nii.gz")
+    options = ("--page", "all", "--evaluations", 40, "--workers", 0, "--no-networks", "--library", "none")
+    done = command("search", tmp_path / "scans", *options, "--out", tmp_path / "run")
+    assert done.code == 0, done.err
+    table = tmp_path / "objects.csv"
+    applied = command("apply", tmp_path / "run", tmp_path / "scans", "--out", tmp_path / "out", "--table", table)
+    assert applied.code == 0 and "18 of 18 images segmented" in applied.out
+    stack = tifffile.imread(tmp_path / "out" / "stacks" / "case1.tif") > 0
+    truth = nibabel.load(tmp_path / "scans" / "masks" / "case1.nii.gz").get_fdata().T > 0
+    assert (stack & truth).sum() / (stack | truth).sum() > 0.9
+    assert ",500," in table.read_text().splitlines()[1]
