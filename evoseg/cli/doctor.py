@@ -87,7 +87,10 @@ def _optional() -> Iterator[Finding]:
     from importlib import metadata
     from importlib.util import find_spec
 
-    for module, (package, purpose) in _OPTIONAL.items():
+    from evoseg.datasets.io.formats import FILE_FORMATS
+
+    readers = {one.package: (one.package, f"{one.name} images") for one in FILE_FORMATS if one.package}
+    for module, (package, purpose) in (_OPTIONAL | readers).items():
         if find_spec(module) is None:
             yield Finding(package, MISSING, f"not installed: {purpose}")
             continue

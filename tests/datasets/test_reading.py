@@ -152,3 +152,21 @@ def test_a_dataset_of_stacks_says_its_page_in_its_card_or_is_told(tmp_path):
 def test_masks_in_stacks_are_read_from_the_same_page(tmp_path):
     path = stored(tmp_path / "a.tif", STACK[:, 0], "ZYX", "imagej")
     assert np.array_equal(decode_mask(path, path.read_bytes(), reading=ReadOptions(page="3")).pixels, STACK[3, 0])
+
+
+def test_one_of_the_images_in_a_tiff_file_is_named(tmp_path):
+    first, second = STACK[0, 0], STACK[:, :, :-2, :-3]
+    with tifffile.TiffWriter(tmp_path / "a.tif", ome=True) as file:
+        file.write(first, metadata={"Name": "overview"})
+        file.write(second, photometric="minisblack", metadata={"Name": "detail", "axes": "ZCYX"})
+    with pytest.raises(DatasetError, match=r"holds 2 images \(overview, detail\)"):
+        read_image(tmp_path / "a.tif")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif", ReadOptions(series="overview"))[..., 0], first)
+    for series in ("detail", "1"):
+        found = read_image(tmp_path / "a.tif", ReadOptions(series=series, page="1"))
+        np.testing.assert_array_equal(found, np.moveaxis(second[1], 0, -1))
+    with pytest.raises(DatasetError, match="none of which is called retail"):
+        read_image(tmp_path / "a.tif", ReadOptions(series="retail"))
+    # A file with one image is read whatever its name is.
+    tifffile.imwrite(tmp_path / "b.tif", first)
+    np.testing.assert_array_equal(read_image(tmp_path / "b.tif", ReadOptions(series="detail"))[..., 0], first)

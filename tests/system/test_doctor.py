@@ -20,7 +20,9 @@ def test_it_says_what_is_there_and_leaves_nothing_behind(command, home):
 def test_what_is_broken_or_missing_is_named_and_ends_with_1(command, monkeypatch, tmp_path):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
     monkeypatch.setitem(sys.modules, "faiss", None)
+    monkeypatch.setitem(sys.modules, "nibabel", None)
     done = command("doctor")
     assert done.code == 1
     assert "broken   workers" in done.out
     assert "not installed: the search among solved tasks" in done.out
+    assert "not installed: NIfTI images" in done.out
