@@ -152,9 +152,7 @@ def apply(
         )
     _print_errors([*watch.rest(), *applying.describe_differences(found, refused=True)])
     failed = [result.name for result in found if result.fault]
-    if len(failed) > 1:
-        more = f" and {len(failed) - _LISTED} more; --image-table lists all" if len(failed) > _LISTED else ""
-        print(f"{len(failed)} images have no result: {', '.join(failed[:_LISTED])}{more}", file=sys.stderr)
+    _list_failed(failed)
     if as_json:
         print(json.dumps({"pipeline": program.digest, "images": [_row(result) for result in found]}, indent=1))
     else:
@@ -164,6 +162,13 @@ def apply(
         written = [*further, ("table", table), ("images", image_table), ("doubt", doubt)]
         print(_applied_text(found, written, trust=trust))
     raise typer.Exit(1 if failed else 0)
+
+
+def _list_failed(names: list[str]) -> None:
+    """Print which images have no result, if there are several; of one, the error says it."""
+    if len(names) > 1:
+        more = f" and {len(names) - _LISTED} more; --image-table lists all" if len(names) > _LISTED else ""
+        print(f"{len(names)} images have no result: {', '.join(names[:_LISTED])}{more}", file=sys.stderr)
 
 
 def _refuse_for_pairs(*, table: bool, other: bool) -> None:

@@ -179,7 +179,7 @@ def column_runs(inside: NDArray[np.bool_], top: int, left: int, rows: int, pixel
 
 
 def pack_runs(runs: list[int]) -> str:
-    """Return run lengths as COCO's text, as `evoseg.datasets.layouts.coco` reads it.
+    """Return run lengths as COCO's text, as `evoseg.datasets.outlines.areas` reads it.
 
     Five bits a letter, the lowest first; from the fourth on, differences to the last but one.
     """

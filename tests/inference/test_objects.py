@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from skimage.measure import label, regionprops_table
 
-from evoseg.datasets.layouts.coco import draw_region
+from evoseg.datasets.outlines.areas import draw_region
 from evoseg.inference.objects import REGION_COLUMNS, AnswerObjects, Layer
 from evoseg.inference.outlines import column_runs, pack_runs, trace_polygons
 
