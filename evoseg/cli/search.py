@@ -67,6 +67,8 @@ def search(
         print(estimate_cost(flat["agent"], flat["base_url"], *limits, flat["roles"]), file=sys.stderr)
     found: SearchResult | MulticlassResult
     reading = chosen(axes, page, channel, series, classes)
+    if flat["goal"] is not None:
+        print("reading the images, and asking the language model for a task", file=sys.stderr, flush=True)
     data, framing = frame(open_data(dataset, reading) if reading else dataset, options)
     if framing is not None:
         confirm(framing, yes=yes)
