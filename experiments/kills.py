@@ -39,6 +39,10 @@ TIMED = {
 }
 
 
+MOST_KILLS = 10
+"""Of one search, so that each ends: one that is always killed before it has written anything would not."""
+
+
 def search(data: Path, out: Path, evaluations: int, operator: Path | None) -> list[str]:
     """Return the command of a search."""
     goal = f"evoseg.Goal(networks=False, operator={str(operator)!r})" if operator else "None"
@@ -91,14 +95,15 @@ def is_alive(process: int) -> bool:
 
 
 def wait_to_kill(process: subprocess.Popen[bytes], seconds: float, *, in_code: bool) -> bool:
-    """Wait some seconds, and until code runs if that is asked for; return whether the process is still there."""
-    try:
-        process.wait(seconds)
-        return False
-    except subprocess.TimeoutExpired:
-        pass
-    while in_code and process.poll() is None and not runs_code(process.pid):
-        time.sleep(0.0005)
+    """Wait some seconds, from when code runs and until it runs again if that is asked for; return whether to kill."""
+    for wait_s in (0.0, seconds) if in_code else (seconds,):
+        try:
+            process.wait(wait_s)
+            return False
+        except subprocess.TimeoutExpired:
+            pass
+        while in_code and process.poll() is None and not runs_code(process.pid):
+            time.sleep(0.0005)
     return process.poll() is None
 
 
@@ -110,7 +115,9 @@ def killed(
     command = search(data, out, evaluations, operator)
     while True:
         process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
-        if not wait_to_kill(process, rng.uniform(0.5, longest_s), in_code=operator is not None):
+        if kills == MOST_KILLS:
+            process.wait()
+        if not wait_to_kill(process, rng.uniform(0.0, longest_s), in_code=operator is not None):
             return kills, left, out
         started = children(process.pid)
         os.kill(process.pid, signal.SIGKILL)
@@ -145,7 +152,7 @@ def main() -> int:
         whole_s, whole = time.monotonic() - began, result(folder / "whole")
         n_kills = sum(row["kills"] for row in done)
         while n_kills < asked.kills:
-            longest_s = whole_s * (0.4 if operator else 1.2)  # most of a search is over once no code runs any more
+            longest_s = whole_s * (0.2 if operator else 1.2)  # code runs in the first part of a search
             kills, left, out = killed(data, folder, asked.evaluations, operator, longest_s, rng)
             n_kills += kills
             row = {
