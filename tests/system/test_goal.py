@@ -27,11 +27,12 @@ QUICK = {"evaluations": 20, "workers": 0, "library": "none", "report": False}
 @pytest.fixture(autouse=True)
 def acts(monkeypatch):
     monkeypatch.setitem(ACTS, "proposes", _says(json.dumps(PROPOSAL)))
+    monkeypatch.setitem(ACTS, "proposes masks", _says(json.dumps(PROPOSAL | {"task": "binary", "metric": "mcc"})))
     monkeypatch.setitem(ACTS, "proposes classes", _says(json.dumps(PROPOSAL | {"task": "classes", "metric": "dice"})))
 
 
-def arguments(server: Server, *more: str) -> list[str]:
-    options = ["--agent", "openai:scripted", "--base-url", server.url, "--goal", GOAL, "--evaluations", "20"]
+def arguments(server: Server, *more: object, evaluations: int = 20) -> list[object]:
+    options = ["--agent", "openai:scripted", "--base-url", server.url, "--goal", GOAL, "--evaluations", evaluations]
     return [*options, "--workers", "0", "--library", "none", "--no-report", *more]
 
 
@@ -48,13 +49,14 @@ class Terminal(io.StringIO):
 
 
 def test_a_proposal_is_shown_recorded_told_and_repeated_without_a_call(command, dataset, tmp_path):
-    with Server(["proposes", "expert"]) as server:
-        done = command("search", dataset, *arguments(server, "--yes", "--json", "--out", tmp_path / "run"))
+    with Server(["proposes masks", "expert"]) as server:
+        more = ("--yes", "--json", "--no-networks", "--out", tmp_path / "run")
+        done = command("search", dataset, *arguments(server, *more, evaluations=60))  # some more than a generation
         assert done.code == 0, done.err
         asked = len(server.requests)
-        assert f"goal: {GOAL}\n" in done.err and "task instances, scored by PQ\nreason: Each one counts." in done.err
+        assert f"goal: {GOAL}\n" in done.err and "task binary, scored by MCC\nreason: Each one counts." in done.err
         result = json.loads(done.out)
-        assert (result["task"], result["metric"]) == ("instances", "pq")
+        assert (result["task"], result["metric"]) == ("binary", "mcc")
         assert (result["settings"]["goal"], result["settings"]["goal_reason"]) == (GOAL, "Each one counts.")
         assert cards(server) and all(card["task"]["goal"] == GOAL for card in cards(server))
         calls = read_calls(tmp_path / "run")
@@ -63,7 +65,7 @@ def test_a_proposal_is_shown_recorded_told_and_repeated_without_a_call(command, 
         assert "=== call 1, round 0: frame" in command("runs", "show", tmp_path / "run", "--conversation").out
         cut(tmp_path / "run", 2)
         again = evoseg.resume(tmp_path / "run", report=False)
-        assert (again.task, again.metric) == ("instances", "pq") and again.settings["goal"] == GOAL
+        assert (again.task, again.metric) == ("binary", "mcc") and again.settings["goal"] == GOAL
         roles = [call.role for call in read_calls(tmp_path / "run")]
         assert roles.count("frame") == 1
         asked = len(server.requests)
