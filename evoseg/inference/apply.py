@@ -64,6 +64,9 @@ OVERLAY_PX = 4096
 IN_BANDS = 1 << 24
 """Pixels from which the pipeline runs band by band, which bounds its memory."""
 
+_UNTIL_OBJECTS = 0.5
+"""What the pipeline is taken for of the work on a large image whose objects are written, too."""
+
 _SOME_ROWS = 64
 """Rows of a huge image that are read at a time where only a part of each is needed."""
 
@@ -745,9 +748,16 @@ class _Work:
             for found in objects if takers else ():
                 for taker in takers:
                     taker.add(found)
+                if not _fits_memory(rows):
+                    self._show_share(image.stem, _UNTIL_OBJECTS, found.number / len(objects))
             if LABELS in files:
                 write_label_image(files[LABELS], objects, pixel_um)
             return {"table": table, "coco": coco}
+
+    def _show_share(self, stem: str, begun: float, share: float) -> None:
+        """Tell how far a part of the work on a large image is, which begins at a share of the whole."""
+        parts = bool(self._outputs.formats) or self._outputs.measured
+        self._on_progress(stem, begun + share * (_UNTIL_OBJECTS if parts else 1.0))
 
     def _layers(self, answer: NDArray[Any]) -> list[Layer]:
         if isinstance(self._pipeline, ClassPipeline):
@@ -774,7 +784,7 @@ class _Work:
 
     def _run(self, pipeline: Pipeline, rows: AnyRows, stem: str) -> tuple[NDArray[Any], NDArray[np.uint8] | None]:
         """Return the answer for an image, a large one's band by band, and the plane of a network if that is needed."""
-        on_progress = partial(self._on_progress, stem)
+        on_progress = partial(self._show_share, stem, 0.0)
         place = None if self._others is None else network_step(pipeline)
         if place is None:
             return _run_whole_or_in_bands(pipeline, rows, on_progress), None

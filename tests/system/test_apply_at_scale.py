@@ -115,6 +115,23 @@ def test_an_image_beyond_the_limits_is_filtered_in_bands(command, program, tmp_p
     assert "Save it as TIFF in tiles" in done.err
 
 
+def test_the_progress_of_a_large_image_includes_its_objects(program, tmp_path, monkeypatch):
+    tifffile.imwrite(tmp_path / "large.tif", discs((700, 300)), tile=(64, 64), metadata=None)
+    monkeypatch.setattr("evoseg.datasets.io.tiff_rows.LIMITS", Limits(pixels=10_000))
+    for formats, n_objects in (("", 0), ("geojson", 4)):
+        told: list[float] = []
+        with pytest.warns(ImageWarning):
+            evoseg.apply(
+                str(program),
+                tmp_path / "large.tif",
+                tmp_path / f"out{formats}",
+                formats=formats,
+                on_progress=lambda stem, share, told=told: told.append(share),
+            )
+        assert told == sorted(told) and told[-1] == 1.0
+        assert sum(share > 0.5 for share in told) >= n_objects
+
+
 @pytest.mark.parametrize(
     ("body", "folder", "name"),
     [
