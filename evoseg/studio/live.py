@@ -45,6 +45,8 @@ SAMPLES = 1200
 """Pixels of each class that are sampled from each image, at most."""
 MOST_SAMPLES = 4000
 """In all, of each class."""
+LEAST_MARGIN = 4
+"""Levels between a typical pixel and the limit, at least, so that no division goes wild."""
 FOLDS = 4
 """Groups of strokes, or of images, that are left out in turn."""
 MOST_BLOCKS = 4
@@ -72,15 +74,22 @@ class ClassModel:
         The planes that it adds up.
     level : int
         Above which a pixel belongs to the class.
-    spread : float, level
-        Half the distance between the class and all others: what makes a value clear.
+    below, above : float, level
+        How far the typical pixel of other labels, and of the class, is from that: what makes a value clear.
     """
 
     label: int
     plane: Pipeline
     leaves: tuple[Pipeline, ...]
     level: int
-    spread: float
+    below: float
+    above: float
+
+    @cached_property
+    def margins(self) -> NDArray[np.float32]:
+        """How clear each of the 256 values is: positive for the class, 1 or -1 as on a typical stroke."""
+        distance = np.arange(256) - self.level
+        return np.where(distance > 0, distance / self.above, distance / self.below).astype(np.float32)
 
     @cached_property
     def pipeline(self) -> Pipeline:
@@ -240,8 +249,7 @@ class Live:
 
     def _decide(self, fits: Sequence[ClassModel], sample: _Sample) -> NDArray[np.uint8]:
         """Return the labels that a fit gives sampled pixels."""
-        values = [self._values(fit.plane, fit.leaves, sample).astype(np.float32) for fit in fits]
-        margins = np.stack([(found - fit.level) / fit.spread for found, fit in zip(values, fits, strict=True)])
+        margins = np.stack([fit.margins[self._values(fit.plane, fit.leaves, sample)] for fit in fits])
         best = margins.argmax(axis=0)
         labels = np.array([fit.label for fit in fits], np.uint8)[best]
         return np.where(margins.max(axis=0) > 0, labels, np.uint8(1))
@@ -266,8 +274,7 @@ class Live:
             values = self._values(plane, leaves, s)
             of_class.append(np.bincount(values[s.labels == label], minlength=256) / max(1, (s.labels == label).sum()))
             others.append(np.bincount(values[s.labels != label], minlength=256) / max(1, (s.labels != label).sum()))
-        level, spread = choose_level(np.sum(of_class, axis=0), np.sum(others, axis=0))
-        return ClassModel(label, plane, tuple(leaves), level, spread)
+        return ClassModel(label, plane, tuple(leaves), *choose_level(np.sum(of_class, axis=0), np.sum(others, axis=0)))
 
     @cached_property
     def _intakes(self) -> list[Pipeline]:
@@ -366,8 +373,7 @@ class Live:
         labels = np.ones(best.shape, np.uint8)
         for fit in model.classes:
             plane = evaluate(fit.plane, {leaf: self._plane(image, box, leaf) for leaf in fit.leaves})
-            table = ((np.arange(256) - fit.level) / fit.spread).astype(np.float32)
-            margin = np.asarray(cv2.LUT(plane, table), np.float32)
+            margin = np.asarray(cv2.LUT(plane, fit.margins), np.float32)
             labels[(margin > 0) & (margin > best)] = fit.label
             best = np.maximum(best, margin)
         return Answer(labels, np.asarray(cv2.convertScaleAbs(1 - np.abs(best).clip(0, 1), alpha=255), np.uint8))
@@ -449,10 +455,7 @@ class Live:
         return best
 
     def _mean_doubt(self, model: Model, patch: NDArray[Any]) -> float:
-        margins = [
-            np.abs(fit.plane.for_images(None)(patch).astype(np.float32) - fit.level) / fit.spread
-            for fit in model.classes
-        ]
+        margins = [np.abs(fit.margins[fit.plane.for_images(None)(patch)]) for fit in model.classes]
         return float((1 - np.min(margins, axis=0).clip(0, 1)).mean())
 
     def programs(self, model: Model) -> dict[int, Pipeline]:
@@ -511,8 +514,8 @@ def evaluate(program: Pipeline, given: Mapping[Pipeline, Gray]) -> Gray:
     return value(len(program) - 1)
 
 
-def choose_level(of_class: Floats, others: Floats) -> tuple[int, float]:
-    """Return the level between two histograms of 256 bins that tells most apart, and half the distance of medians.
+def choose_level(of_class: Floats, others: Floats) -> tuple[int, float, float]:
+    """Return the level between two histograms of 256 bins that tells most apart, and its distance to both medians.
 
     Both count alike, whatever their totals. Of levels that are equally good, the middle one is taken.
     """
@@ -521,8 +524,8 @@ def choose_level(of_class: Floats, others: Floats) -> tuple[int, float]:
     gain = above + below
     best = np.flatnonzero(gain >= gain.max() - 1e-9)
     level = int(np.clip(best[len(best) // 2], 0, 254))
-    medians = [int(np.searchsorted(np.cumsum(h), h.sum() / 2)) for h in (of_class, others)]
-    return level, max(4.0, (medians[0] - medians[1]) / 2)
+    high, low = (int(np.searchsorted(np.cumsum(h), h.sum() / 2)) for h in (of_class, others))
+    return level, float(max(LEAST_MARGIN, level - low)), float(max(LEAST_MARGIN, high - level))
 
 
 def blocks_of(shape: Sequence[int]) -> list[Crop]:

@@ -75,7 +75,7 @@ export class Search {
 
   drawSources() {
     const select = byId("answer-source"), before = select.value;
-    const options = this.runs.filter((run) => run.evaluations).reverse().map((run) => element("option", { value: run.id }, `run ${run.name}`));
+    const options = this.runs.filter((run) => run.evaluations || run.state === "done").reverse().map((run) => element("option", { value: run.id }, `run ${run.name}`));
     select.replaceChildren(element("option", { value: "live" }, "live answer"), ...options);
     select.value = [...select.options].some((option) => option.value === before) ? before : "live";
   }
@@ -116,11 +116,13 @@ export class Search {
       parts.push(element("progress", { max: run.budget, value: Math.min(run.seconds, run.budget), "aria-label": "Time used" }));
       parts.push(element("p", { class: "faint" }, run.words || `${left.toFixed(0)} s left`));
     }
-    if (run.best !== undefined && run.best !== null) parts.push(this.scores(run));
+    // A short search may hand out a pipeline before it has scored a candidate of its own.
+    const found = run.has_pipeline || (run.best !== undefined && run.best !== null);
+    if (found) parts.push(this.scores(run));
     const buttons = [];
     if (going) buttons.push(element("button", { type: "button", onclick: () => this.act("stop") }, "Stop, and choose the best"));
     if (run.state === "interrupted") buttons.push(element("button", { type: "button", onclick: () => this.act("resume") }, "Resume"));
-    if (run.best !== undefined && run.best !== null) buttons.push(element("button", { type: "button", onclick: () => this.show(run.id) }, "Show on the image"));
+    if (found) buttons.push(element("button", { type: "button", onclick: () => this.show(run.id) }, "Show on the image"));
     if (run.report) buttons.push(element("a", { href: `/api/runs/${run.id}/report`, target: "_blank", rel: "noopener", class: "button" }, "Report"));
     parts.push(element("div", { class: "buttons" }, ...buttons));
     if (run.curve?.length) {
@@ -136,7 +138,7 @@ export class Search {
 
   scores(run) {
     const name = SHAPES[run.metric] || run.metric;
-    const rows = [element("dt", {}, `${name} on the search images`), element("dd", {}, score(run.best))];
+    const rows = [element("dt", {}, `${name} on the search images`), element("dd", {}, score(run.scores?.search ?? run.best))];
     if (run.scores?.test !== undefined && run.scores.test !== null) {
       rows.push(element("dt", {}, `${name} on ${run.splits.test} test images`), element("dd", {}, score(run.scores.test)));
     } else if (run.scores) {

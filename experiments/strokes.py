@@ -1,0 +1,207 @@
+#!/usr/bin/env python3
+"""What the studio's live answer learns from a few strokes, beside a random forest on the same strokes.
+
+    python experiments/strokes.py ../shared/datasets --out rows.jsonl [--only wbc_nuclei,glas_glands] [--strokes 20]
+    python experiments/strokes.py --table rows.jsonl
+
+A simulated person paints on two search images of a dataset: first the centre line of the largest object and of the
+background in each, then, one stroke after the other, the centre line of the largest region that the live answer has
+wrong in either image, in its true label. A stroke is at most 60 px long and 3 px wide. The test images are those of
+evoseg's own splits; nothing is fitted to them. Rows give the mean test IoU after 4, 8, 12 and 20 strokes. The forest is
+as ilastik's: 100 trees on intensities, edges and textures at five scales, and sees the strokes that the live answer
+asked for.
+"""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from skimage.feature import multiscale_basic_features
+from skimage.morphology import skeletonize
+from sklearn.ensemble import RandomForestClassifier
+from study import add_row, rows_in  # beside this file
+
+from evoseg.datasets.checking import open_dataset
+from evoseg.datasets.io.files import write_image
+from evoseg.datasets.splits import split
+from evoseg.studio.live import Live, Model
+from evoseg.studio.project import Project, StudioImage
+from evoseg.studio.strokes import Edit
+
+SETS = ("glas_glands", "wbc_nuclei", "neu_inclusion", "ni_superalloy", "crackforest", "dsb2018_fluo")
+SHOWN = (4, 8, 12, 20)
+LONGEST_PX = 60
+N_TEST = 12
+"""Test images, at most."""
+
+
+def centre_line(region: np.ndarray) -> list[tuple[float, float]]:
+    """Return a walk along the centre line of the largest part of a region, from its thickest place."""
+    n, parts, stats, _ = cv2.connectedComponentsWithStats(region.astype(np.uint8))
+    if n == 1:
+        return []
+    part = parts == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
+    depth = cv2.distanceTransform(np.pad(part, 1).astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
+    line = skeletonize(part) if part.sum() > 9 else part
+    if not line.any():
+        line = depth == depth.max()
+    here = np.unravel_index(int(np.where(line, depth, 0).argmax()), part.shape)
+    left, walk = line.copy(), [here]
+    for _ in range(LONGEST_PX):
+        left[here] = False
+        top, first = max(0, here[0] - 1), max(0, here[1] - 1)
+        near = np.argwhere(left[top : here[0] + 2, first : here[1] + 2])
+        if not len(near):
+            break
+        here = (int(top + near[0][0]), int(first + near[0][1]))
+        walk.append(here)
+    return [(float(row) + 0.5, float(col) + 0.5) for row, col in walk]
+
+
+class Person:
+    """Paints on two images whose truth it knows."""
+
+    def __init__(self, project: Project, live: Live, truth: dict[str, np.ndarray]) -> None:
+        self.project, self.live, self.truth = project, live, truth
+        self.images = [image for image in project.images.values() if image.stem in truth]
+        self.n = 0
+
+    def paint(self, image: StudioImage, region: np.ndarray, label: int) -> None:
+        """Paint along the middle of a region."""
+        if walk := centre_line(region):
+            self.n += 1
+            edit = Edit(id=str(self.n), tool="brush", label=label, radius=1.5, points=tuple(walk))
+            self.project.strokes(image).add(edit)
+
+    def begin(self) -> None:
+        """Paint an object and the background of each image."""
+        for image in self.images:
+            mask = self.truth[image.stem]
+            self.paint(image, mask, 2)
+            self.paint(image, ~mask, 1)
+
+    def correct(self, model: Model) -> None:
+        """Paint along the middle of the largest error."""
+        errors = []
+        for image in self.images:
+            mask = self.truth[image.stem]
+            found = answer_of(self.live, model, self.project, image)
+            drawn = self.project.strokes(image).labels > 0
+            for label, wrong in ((2, mask & ~found & ~drawn), (1, found & ~mask & ~drawn)):
+                _, _, stats, _ = cv2.connectedComponentsWithStats(wrong.astype(np.uint8))
+                errors.append((int(stats[1:, cv2.CC_STAT_AREA].max(initial=0)), image, wrong, label))
+        _, image, wrong, label = max(errors, key=lambda error: error[0])
+        self.paint(image, wrong, label)
+
+
+def answer_of(live: Live, model: Model, project: Project, image: StudioImage) -> np.ndarray:
+    """Return the foreground of an image by the live answer."""
+    shape = project.rows(image).shape
+    found = live.region(model, image, (0, 0, *shape), 2**31)
+    assert found is not None
+    return found.labels == 2
+
+
+def iou(found: np.ndarray, mask: np.ndarray) -> float:
+    """Return the IoU of two masks, 1 if both are empty."""
+    union = (found | mask).sum()
+    return float((found & mask).sum() / union) if union else 1.0
+
+
+def features(image: np.ndarray) -> np.ndarray:
+    """Return the forest's features of every pixel."""
+    found = multiscale_basic_features(image, sigma_min=0.7, sigma_max=11, num_sigma=5, channel_axis=-1)
+    return found.reshape(-1, found.shape[-1])
+
+
+def forest_score(person: Person, tests: dict[str, tuple[np.ndarray, np.ndarray]]) -> float:
+    """Return the mean test IoU of a random forest on the strokes that were painted."""
+    values, labels = [], []
+    for image in person.images:
+        drawn = person.project.strokes(image).labels
+        known = drawn.ravel() > 0
+        values.append(features(person.project.rows(image).array)[known])  # type: ignore[union-attr]
+        labels.append(drawn.ravel()[known])
+    forest = RandomForestClassifier(100, class_weight="balanced", random_state=0, n_jobs=1)
+    forest.fit(np.concatenate(values), np.concatenate(labels))
+    return float(np.mean([
+        iou((forest.predict(features(image)) == 2).reshape(mask.shape), mask) for image, mask in tests.values()
+    ]))  # fmt: skip
+
+
+def run(path: Path, n_strokes: int, *, forest: bool) -> list[dict[str, Any]]:
+    """Return a row for each number of strokes."""
+    dataset = open_dataset(path)
+    splits = split(dataset)
+    painted, tested = splits.search[:2], splits.test[:N_TEST]
+    samples = {stem: dataset.load(stem) for stem in (*painted, *tested)}
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        (root / "images").mkdir()
+        for stem, sample in samples.items():
+            write_image(root / "images" / f"{stem}.tif", sample.image)
+        project = Project(root)
+        live = Live(project)
+        person = Person(project, live, {stem: samples[stem].mask for stem in painted})
+        by_stem = {image.stem: image for image in project.images.values()}
+        tests = {stem: (samples[stem].image, samples[stem].mask) for stem in tested}
+        person.begin()
+        while True:
+            start = time.perf_counter()
+            model = live.fit()
+            seconds = time.perf_counter() - start
+            if person.n in SHOWN or person.n >= n_strokes:
+                found = [iou(answer_of(live, model, project, by_stem[stem]), mask) for stem, (_, mask) in tests.items()]
+                held_out = {score.what: round(score.share, 3) for score in live.held_out()}
+                row = {"dataset": path.name, "strokes": person.n, "live": float(np.mean(found)), "seconds": seconds}
+                rows.append(row | {"held_out": held_out} | ({"forest": forest_score(person, tests)} if forest else {}))
+            before = person.n
+            if before < n_strokes:
+                person.correct(model)
+            if person.n == before:
+                project.save()  # the folder goes away
+                return rows
+
+
+def main() -> None:
+    """Run as a script."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("datasets", type=Path, nargs="?")
+    parser.add_argument("--out", type=Path, default=Path("strokes.jsonl"))
+    parser.add_argument("--only", default=",".join(SETS))
+    parser.add_argument("--strokes", type=int, default=20)
+    parser.add_argument("--no-forest", action="store_true")
+    parser.add_argument("--table", type=Path)
+    options = parser.parse_args()
+    if options.table:
+        print(table(rows_in(options.table)))
+        return
+    done = {row["dataset"] for row in rows_in(options.out)}
+    for name in options.only.split(","):
+        if name not in done:
+            for row in run(options.datasets / name, options.strokes, forest=not options.no_forest):
+                add_row(options.out, row)
+                print(row, flush=True)
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Return the mean test IoU by dataset and number of strokes, live answer / forest."""
+    names = list(dict.fromkeys(row["dataset"] for row in rows))
+    lines = ["| dataset | " + " | ".join(f"{n} strokes" for n in SHOWN) + " |", "| --- " * (len(SHOWN) + 1) + "|"]
+    for name in [*names, "mean"]:
+        cells = []
+        for n in SHOWN:
+            some = [row for row in rows if row["strokes"] == n and name in (row["dataset"], "mean")]
+            live, forest = (np.mean([row.get(key, np.nan) for row in some]) for key in ("live", "forest"))
+            cells.append(f"{live:.2f} / {forest:.2f}" if some else "")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
