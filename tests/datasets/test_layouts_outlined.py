@@ -371,6 +371,13 @@ class TestRois:
         self.write(tmp_path, self.box_roi(), point, self.box_roi(roitype=ROI_TYPE.LINE))
         assert "a_RoiSet.zip: 1 x point without an area, not read." in check(tmp_path).warnings
 
+    def test_a_corner_that_is_no_number_is_a_fault(self, tmp_path):
+        put(tmp_path / "a.png", gray())
+        roi = ImagejRoi.frompoints(np.array(BOX) + 0.3)
+        roi.subpixel_coordinates[2, 0] = np.nan
+        roi.tofile(tmp_path / "a.roi")
+        assert faults(tmp_path).startswith("a.roi: the ROI of a.png: a polygon has a corner that is not a number")
+
     def test_several_planes_of_a_stack_are_a_fault(self, tmp_path):
         with pytest.raises(DatasetError, match="the ROIs lie on 2 planes of a stack"):
             self.write(tmp_path, self.box_roi(position=1), self.box_roi(position=2))

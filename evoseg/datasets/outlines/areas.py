@@ -75,7 +75,10 @@ def _corners(polygon: Any) -> NDArray[np.float64]:
     if wrong := [value for value in polygon if isinstance(value, bool) or not isinstance(value, int | float)]:
         raise DatasetError(f"a polygon holds a {kind(wrong[0])} among its numbers")
     # Far outside it makes no difference how far, and whole numbers may be too large for a float.
-    return np.array([min(max(value, -_FAR), _FAR) for value in polygon], np.float64).reshape(-1, 2)[:, ::-1]
+    corners = np.array([min(max(value, -_FAR), _FAR) for value in polygon], np.float64).reshape(-1, 2)[:, ::-1]
+    if np.isnan(corners).any():
+        raise DatasetError("a polygon has a corner that is not a number (NaN)")
+    return corners
 
 
 def _joined(parts: Sequence[_Part], shape: tuple[int, int], traced: bool) -> Region:

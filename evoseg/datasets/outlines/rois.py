@@ -80,7 +80,7 @@ def _files(path: Path, root: Path) -> list[tuple[str, bytes]]:
     with explain_errors(path):
         data = read_file(path, _MOST_BYTES, inside=root)
         if path.suffix.lower() != ".zip":
-            return [(path.name, data)]
+            return [("the ROI", data)]
         found, n_bytes = [], 0
         try:
             with ZipFile(BytesIO(data)) as archive:
