@@ -10,8 +10,10 @@ import pytest
 
 import evoseg
 from evoseg.api import replay
+from evoseg.runs.code_files import ConsentError
 from evoseg.sandbox.code import lint
 from tests.llm_server import ACTS, Server
+from tests.runs.test_code_files import forget_all
 from tests.sandbox.conftest import skip_without_landlock
 from tests.sandbox.test_hostile import canaries
 from tests.system.test_python_operators import data, folder_of, history
@@ -84,3 +86,9 @@ def test_hostile_proposals_of_a_model_change_nothing(tmp_path, monkeypatch):
     assert honest and not any(body in source for source in honest for body in HOSTILE)
     assert replay(folder_of(attacked), data()).difference is None
     assert canaries() == []
+    # To somebody else, what a model wrote is code of another person.
+    monkeypatch.setenv("EVOSEG_HOME", str(tmp_path / "another home"))
+    forget_all()
+    with pytest.raises(ConsentError, match="not from a search of yours"):
+        replay(folder_of(attacked), data())
+    assert replay(folder_of(attacked), data(), allow_code=True).difference is None
