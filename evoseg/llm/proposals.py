@@ -1,7 +1,7 @@
 """What a model proposes, from its words to values: programs, plane lists, edits, operators and experiments.
 
 A model writes calls by names of its own: `leader(image)` and `p7(image)` are programs that it was shown, and
-`p7_gaussian_1(image)` is the value of a line of one. They are expanded here, so a journal holds plain programs.
+`p7_c(image)` is the value of the line `c` of one. They are expanded here, so a journal holds plain programs.
 """
 
 import ast
@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from string import ascii_lowercase
 
 from evoseg.core.errors import PipelineError, legible
 from evoseg.core.kinds import Kind
@@ -225,7 +226,7 @@ class ProposalParser:
         else:
             raise PipelineError(
                 f"'{legible(wanted)}' occurs {n} times in {name}. Name a line of it, such as "
-                f"{names_of(self.references[name])[0]}, or 'return'."
+                f"{lines_of(self.references[name])[0]}, or 'return'."
             )
         return self._program("\n".join([header, *lines]))
 
@@ -282,10 +283,10 @@ class ProposalParser:
                 raise PipelineError(f"there is no program '{program}'; there are {', '.join(self.references)}.")
             pipeline = self.references[program]
             if line:
-                places = [i for i, name in names_of(pipeline).items() if name == line and i >= 0]
-                if not places:
-                    raise PipelineError(f"{program} has no line '{line}'; it has {', '.join(lines_of(pipeline))}.")
-                pipeline = pipeline.until(places[0])
+                lines = lines_of(pipeline)
+                if line not in lines:
+                    raise PipelineError(f"{program} has no line '{line}'; it has {', '.join(lines)}.")
+                pipeline = pipeline.until(lines.index(line))
             name = f"{program}_{line}" if line else program
             found[name] = "\n".join([f"def {name}(image):", *_body(pipeline)[1:]])
         return found
@@ -297,14 +298,16 @@ def registry_has(name: str) -> bool:
 
 
 def lines_of(pipeline: Pipeline) -> list[str]:
-    """Return what the lines of a program are called, the last one left out."""
-    names = names_of(pipeline)
-    return [names[i] for i in range(len(pipeline) - 1)]
+    """Return what a model knows the lines of a program by, the last one left out: a, b, c, ..., a1, b1, ..."""
+    return [f"{ascii_lowercase[i % 26]}{i // 26 or ''}" for i in range(len(pipeline) - 1)]
 
 
 def _body(pipeline: Pipeline) -> list[str]:
-    """Return the lines of a program's text, from `def` on."""
-    lines = print_text(pipeline.for_images(None)).rstrip().splitlines()
+    """Return the lines of a program's text, from `def` on, with short names."""
+    text = print_text(pipeline.for_images(None)).rstrip()
+    names = names_of(pipeline)
+    short = {names[i]: line for i, line in enumerate(lines_of(pipeline))}
+    lines = re.sub(r"\b[a-z_0-9]+_[0-9]+\b", lambda match: short.get(match[0], match[0]), text).splitlines()
     return lines[next(i for i, line in enumerate(lines) if line.startswith("def ")) :]
 
 

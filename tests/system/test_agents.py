@@ -263,8 +263,12 @@ def test_the_model_is_told_what_solved_similar_tasks(searched):
     told = [message["content"] for request in server.requests for message in request["messages"][:2]]
     cards = [json.loads(user[user.index("\n\n{") :]) for user in told[1::2] if "\n\n{" in user]
     similar = [card["similar"] for card in cards if "similar" in card]
-    digests = {read_text(text).digest for texts in similar for text in texts}
-    assert digests == {entry["digest"] for entry in found.to_json()["warm_start"][:SIMILAR]} != set()
+    texts = [text for texts in similar for text in texts]
+    offered = [entry["digest"] for entry in found.to_json()["warm_start"][:SIMILAR]]
+    assert len(texts) == len(offered) == SIMILAR
+    # Of those with sums, the model is not shown the long lists of numbers.
+    whole = {read_text(text).digest for text in texts if "add_curves" not in text}
+    assert whole <= {*offered}
 
 
 @pytest.mark.e2e
