@@ -286,8 +286,8 @@ def test_other_programs_are_those_that_are_better_somewhere():
     assert complements(leader, [same, near, unlike], 2) == [unlike, near]
 
 
-def test_the_prompt_of_a_round_holds_at_most_half_of_what_it_did():
-    """Version 0.1 sent 19 to 31 kB in the rounds of a search in colour images, 27 kB on average."""
+def test_the_prompt_of_a_round_is_short():
+    """Version 0.1 sent 19 to 31 kB in the rounds of a search in colour images."""
     with run_agent("expert") as (agent, server):
         for _ in range(3):
             advise(agent, view(FIRST))
