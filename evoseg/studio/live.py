@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
+from threading import Event
 from time import perf_counter
 from typing import Any, final
 
@@ -183,9 +184,15 @@ class Live:
     Parameters
     ----------
     project : Project
+
+    Attributes
+    ----------
+    stopped : threading.Event
+        Once it is set, no more planes are computed, so that a fit ends soon.
     """
 
     def __init__(self, project: Project) -> None:
+        self.stopped = Event()
         self._project = project
         self._planes = BytesCache[tuple[str, Crop, bytes], Gray](PLANE_BYTES)
         self._answers = BytesCache[tuple[int, str, Crop], "Answer"](ANSWER_BYTES)
@@ -354,6 +361,8 @@ class Live:
         return self._planes.get(key, lambda: self._filtered(image, box, program), lambda plane: plane.nbytes)
 
     def _filtered(self, image: StudioImage, box: Crop, program: Pipeline) -> Gray:
+        if self.stopped.is_set():
+            raise NothingToFit("The studio is closing.")
         height, width = self._project.rows(image).shape
         margin = _on_grid(reaches(program.steps)[-1])
         top, left = max(0, box[0] - margin), max(0, box[1] - margin)

@@ -120,9 +120,12 @@ class LiveLoop:
         self._due.set()
 
     def stop(self) -> None:
-        """End after what is being done."""
+        """End, after what cannot be broken off: a thread inside OpenCV must not outlive the interpreter."""
         self._ended = True
+        self._live.stopped.set()
         self._due.set()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def _run(self) -> None:
         while True:
