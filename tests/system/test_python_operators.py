@@ -176,7 +176,7 @@ def test_hostile_operators_in_the_sandbox_of_a_search_do_not_change_its_history(
 
 @pytest.mark.e2e
 def test_killed_three_times_while_code_runs_a_search_ends_as_if_undisturbed(tmp_path, home):
-    """experiments/kills.py did this fifty times (docs/sandbox.md)."""
+    """experiments/kills.py does this many times (docs/sandbox.md)."""
     options = ["--out", tmp_path / "rows.jsonl", "--kills", "3", "--evaluations", "30", "--code"]
     env = {**os.environ, "PYTHONPATH": str(OPERATORS.parents[1]), "EVOSEG_HOME": str(home)}
     script = OPERATORS.parents[1] / "experiments" / "kills.py"
