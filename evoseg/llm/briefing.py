@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from evoseg.core.kinds import Kind
 from evoseg.evolve.advising import AdviserView
 from evoseg.evolve.ports import Floats, Scored
 from evoseg.llm.prompts import image_id, per_image, round_score
@@ -99,7 +100,9 @@ class OwnOperator:
         numbers = [
             f"{p.name}={p.domain.low:g}..{p.domain.high:g}" for p in code.parameters if isinstance(p.domain, Range)
         ]
-        alone = "" if self.best is None else f" Alone with a threshold it scores {self.best.score:.3f}."
+        alone = ""
+        if self.best is not None and code.output is Kind.GRAY:
+            alone = f" Alone with a threshold it scores {self.best.score:.3f}."
         return f"{self.name}({', '.join([*inputs, *numbers])}) -> {code.output}: {code.summary}{alone}"
 
 
@@ -176,7 +179,7 @@ def complements(leader: Scored, others: Sequence[Scored], n: int) -> list[Scored
 def _budget(view: AdviserView, calls_left: int, rounds_left: int) -> dict[str, Any]:
     left: dict[str, Any] = {"calls_left": calls_left}
     if view.evaluations_left is not None:
-        left |= {"evaluations_left": view.evaluations_left, "rounds_left": rounds_left}
+        left |= {"evaluations_left": view.evaluations_left, "rounds_left": min(rounds_left, calls_left)}
     if np.isfinite(view.seconds_left):
         left["seconds_left"] = round(view.seconds_left)
     return left

@@ -123,6 +123,7 @@ class ProposalParser:
     refused: list[RefusedProposal] = field(default_factory=list)
     trials: list[Trial] = field(default_factory=list)
     findings: str = ""
+    _sources: dict[str, str] = field(default_factory=dict)
 
     def review(self, answer: Answer) -> list[str]:
         """Add the valid proposals of an answer; return the problems of the others."""
@@ -182,13 +183,17 @@ class ProposalParser:
         problems: list[str] = []
         good = []
         for operator in operators:
+            if self._sources.get(operator.name) == operator.source:
+                continue  # sent again with a correction of something else
             if registry_has(operator.name) or operator.name in self.codes or _REFERENCE.match(f"{operator.name}("):
-                self._refuse(operator.name, "there is an operator of this name; choose another one.", problems)
+                self._refuse(operator.name, "this name is taken; choose another.", problems)
             else:
                 good.append(operator)
         for operator, fault in zip(good, self.admit(good) if good else (), strict=True):
             if fault:
                 self._refuse(operator.name, fault, problems)
+            else:
+                self._sources[operator.name] = operator.source
         return problems
 
     def _program(self, text: str) -> Pipeline:
@@ -225,8 +230,8 @@ class ProposalParser:
             lines = [line.replace(wanted, new) for line in lines]
         else:
             raise PipelineError(
-                f"'{legible(wanted)}' occurs {n} times in {name}. Name a line of it, such as "
-                f"{lines_of(self.references[name])[0]}, or 'return'."
+                f"'{legible(wanted)}' occurs {n} times in {name}. Name a line of it, or 'return'. It is now:\n"
+                f"{shown_text(self.references[name], self.codes)}"
             )
         return self._program("\n".join([header, *lines]))
 

@@ -197,7 +197,9 @@ class RoundRunner:
 
     def _describe(self, request: RoundRequest, role: Role, so_far: RoundResult, run_errand: RunErrand) -> RoundResult:
         reply = self._client.ask(request.round, role, self._messages(request, role, so_far), lambda answer: [])
-        return replace(_with_calls(so_far, reply), description=reply.answers[0].model_dump() if reply.answers else None)
+        # In the order in which the journal gives it back, so that the beginning of all prompts is the same.
+        said = dict(sorted(reply.answers[0].model_dump().items())) if reply.answers else None
+        return replace(_with_calls(so_far, reply), description=said)
 
     def _propose(self, request: RoundRequest, role: Role, so_far: RoundResult, run_errand: RunErrand) -> RoundResult:
         """Ask for proposals, and make the experiments that are wanted first."""

@@ -257,7 +257,7 @@ class StructuredClient:
         self._tracker.blame(self._tracker.calls[first.calls[-1]], "program")
         answer_text = first.answers[0].model_dump_json()[:MOST_SHOWN]
         listed = "\n".join(f"- {problem}" for problem in problems)
-        repair = f"Not all of that can be used:\n{listed}\nCorrect these and answer again, in the same form."
+        repair = f"All of that is kept but for these:\n{listed}\nAnswer in the same form, with these only, corrected."
         second = self._answer(number, role, [*messages, Message("assistant", answer_text), Message("user", repair)])
         if second.answers and review(second.answers[0]):
             self._tracker.blame(self._tracker.calls[second.calls[-1]], "program")

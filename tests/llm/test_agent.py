@@ -120,7 +120,7 @@ def test_each_round_is_told_what_became_of_the_last_one():
     lines = second["last_round"]["outcomes"]
     assert len(lines) == 4 and all("0.600 (+0.100)" in line and "held out 0.600" in line for line in lines)
     assert second["last_round"]["best"]["better"] == {"img_003": "+0.300"}
-    assert second["budget"] == {"calls_left": 18, "evaluations_left": 100, "rounds_left": 98}
+    assert second["budget"] == {"calls_left": 18, "evaluations_left": 100, "rounds_left": 18}
     assert third["refused"] and "unknown operator 'magic'" in third["refused"][0]
     assert len(third["tried"]) == 4
 

@@ -138,7 +138,7 @@ def test_an_edit_replaces_a_line_or_an_expression(replace, by, operators):
 def test_an_edit_that_is_not_clear_is_refused_with_the_names_of_lines():
     parser = workshop(references=SHOWN)
     (problem,) = parser.review(Programs(edits=[Edit(of="leader", replace="=", by="x")]))
-    assert "times in leader" in problem and "such as a, or" in problem
+    assert "times in leader" in problem and problem.endswith(shown_text(LEADER))
     (problem,) = parser.review(Programs(edits=[Edit(of="p9", replace="a", by="b")]))
     assert "there is no program 'p9'" in problem
 
@@ -207,6 +207,9 @@ def test_an_operator_is_admitted_before_the_programs_of_its_answer_are_read():
     spy, program = parser.review(answer)
     assert spy == "spy: it opens a file."
     assert f"the Python operator {'0' * 32}" in program, "it is called by its digest, which nobody knows here"
+    assert parser.review(Programs(operators=answer.operators[:1])) == [], "sent again beside a correction"
+    (taken,) = parser.review(Programs(operators=[NewOperator(name="spread", source="other")]))
+    assert "this name is taken" in taken
 
 
 @pytest.mark.parametrize("name", ["gaussian", "python", "pipeline", "leader", "p7"])
