@@ -146,11 +146,15 @@ class Workshop:
         if not areas:
             return {"note": "no search image has both objects and background"}
         typical = float(np.median(list(areas.values())))
+        bright, dark = best_iou(inside, outside), best_iou(inside[::-1], outside[::-1])
         failing = sorted(areas, key=lambda name: areas[name] if typical >= 0.5 else -areas[name])
         return {
             "auc_all_pixels": round_score(roc_area(inside, outside)),
             "auc_median_per_image": round_score(typical),
             "auc_of_the_worst_images": {name: areas[name] for name in failing[:MOST_LISTED]},
+            "best_iou_of_a_threshold": round_score(
+                max(best_iou(inside, outside), best_iou(inside[::-1], outside[::-1]))
+            ),
             "levels_of_objects_10_50_90_percent": percentiles(inside),
             "levels_of_the_rest_10_50_90_percent": percentiles(outside),
         }
@@ -175,6 +179,12 @@ def roc_area(inside: NDArray[Any], outside: NDArray[Any]) -> float:
     """Return the probability that a pixel of the first histogram is brighter than one of the second; equals half."""
     below = np.concatenate([[0], np.cumsum(outside)[:-1]])
     return float((inside * (below + outside / 2)).sum() / (float(inside.sum()) * float(outside.sum())))
+
+
+def best_iou(inside: NDArray[Any], outside: NDArray[Any]) -> float:
+    """Return the best IoU of what is at least as bright as some level, by the histograms of objects and the rest."""
+    marked, wrong = np.cumsum(inside[::-1]), np.cumsum(outside[::-1])
+    return float((marked / (float(inside.sum()) + wrong)).max())
 
 
 def percentiles(histogram: NDArray[Any]) -> list[int]:
