@@ -152,9 +152,7 @@ class Workshop:
             "auc_all_pixels": round_score(roc_area(inside, outside)),
             "auc_median_per_image": round_score(typical),
             "auc_of_the_worst_images": {name: areas[name] for name in failing[:MOST_LISTED]},
-            "best_iou_of_a_threshold": round_score(
-                max(best_iou(inside, outside), best_iou(inside[::-1], outside[::-1]))
-            ),
+            "best_iou_of_a_threshold": round_score(max(bright, dark)),
             "levels_of_objects_10_50_90_percent": percentiles(inside),
             "levels_of_the_rest_10_50_90_percent": percentiles(outside),
         }
