@@ -68,7 +68,7 @@ def exported(pipeline: Pipeline, to: str, reading: ReadOptions = DEFAULT_OPTIONS
     """
     _check_form(to)
     if to in ARCHIVES:
-        raise SettingsError(f"a {to} package is a .zip, not a text. Name the file to write, with --out (path=).")
+        raise SettingsError(f"--to {to} writes a .zip file. Name it with --out (path=).")
     places = _places(images, reading) if to == "python" else None
     text = EXPORTERS[to](pipeline, places)
     if to == "python":

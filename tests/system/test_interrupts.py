@@ -118,7 +118,7 @@ def test_the_command_says_what_an_interrupt_has_left(command, dataset, monkeypat
         error.add_note("the results so far are in /somewhere")
         raise error
 
-    monkeypatch.setattr(api, "search", interrupted)
+    monkeypatch.setattr(api, "search_framed", interrupted)
     done = command("search", dataset)
     assert (done.code, done.out) == (130, "")
     assert done.err == "interrupted\nthe results so far are in /somewhere\n"

@@ -43,7 +43,7 @@ def test_a_bundle_is_written_by_its_ending_and_needs_a_file(command, pipeline, t
     pipeline.save(file)
     assert evoseg.export(file, tmp_path / "find.zip") == tmp_path / "find.zip"
     done = command("export", file, "--to", "bundle")
-    assert done.code == 2 and "a bundle is a .zip, not a text" in done.err
+    assert done.code == 2 and "--to bundle writes a .zip file" in done.err
 
 
 def test_a_pipeline_without_its_network_is_one_error(command, tmp_path):
