@@ -85,7 +85,7 @@ def test_pipelines_of_filters_of_every_kind_are_bundled(program, name, tmp_path)
 
 
 def test_a_bundle_is_a_file_and_overwrites_nothing(tmp_path):
-    with pytest.raises(SettingsError, match="a bundle package is a .zip"):
+    with pytest.raises(SettingsError, match="--to bundle writes a .zip file"):
         exported(asking_pipeline(), "bundle")
     (tmp_path / "find.zip").write_bytes(b"mine")
     with pytest.raises(FilesError, match="exists already"):

@@ -209,7 +209,7 @@ def test_the_key_is_in_no_workers_environment(monkeypatch, searched):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setattr("evoseg.evolve.evaluation.processes.subprocess.Popen", watched)
     with Server(["401"]) as server:
-        searched(server, workers=1, evaluations=20)
+        searched(server, workers=1, evaluations=70)
     assert seen and server.keys[0].endswith(KEY)
     assert not any(KEY in value for env in seen for value in env.values())
 
