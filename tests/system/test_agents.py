@@ -238,13 +238,13 @@ def test_planted_texts_change_no_setting_and_nothing_but_programs_comes_out(data
             name = "".join(c for c in text if c.isprintable() and c not in "/\0")[:120]
             path.rename(path.with_name(f"{name}{path.suffix}"))
     with Server(["injection", "expert", "injection"]) as server:
-        found = searched(server, data=planted, evaluations=20)
+        found = searched(server, data=planted, evaluations=70)
     asked = found.settings
     changed = {key for key, value in alone.settings.items() if asked[key] != value}
-    assert changed == {"agent", "base_url", "roles", "evaluations"} and found.evaluations == 20
+    assert changed == {"agent", "base_url", "roles", "evaluations"} and found.evaluations == 70
     assert read_text(found.to_json()["pipeline"]) == found.pipeline
     told = [message["content"] for request in server.requests for message in request["messages"][:2]]
-    assert not any(text in system for system in told[::2] for text in INJECTIONS)
+    assert told and not any(text in system for system in told[::2] for text in INJECTIONS)
     for user in told[1::2]:
         card = json.loads(user[user.index("\n\n{") :])["card"]
         assert set(card["said_of_it"]) == {"title", "notes"}
