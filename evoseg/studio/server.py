@@ -3,7 +3,7 @@
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from threading import Event, Thread
@@ -513,7 +513,7 @@ def _picture(data: bytes, seconds: int = 0) -> Response:
     return Response(data, media_type="image/png", headers={"cache-control": kept})
 
 
-def serve(root: Path, port: int, *, on_ready: Any) -> None:
+def serve(root: Path, port: int, *, on_ready: Callable[[str], None]) -> None:
     """Serve a folder on this machine until Ctrl-C.
 
     Parameters
