@@ -1,6 +1,7 @@
 """Files: the data folders of evoseg, atomic writing, and reading ahead in threads."""
 
 import os
+import re
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -15,6 +16,10 @@ Folder = Literal["agents", "pipelines_db"]
 """Name of a data folder: the roles of a language model, or the seed library."""
 
 _PACKAGE = Path(__file__).resolve().parent.parent
+
+_PART = ".part"
+_LEFTOVER = re.compile(rf"\.(.+)\.[a-z0-9_]{{8}}{re.escape(_PART)}", re.DOTALL)
+"""Names of `mkstemp` for files that are being written."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -60,7 +65,7 @@ def write_atomically(path: Path) -> Iterator[BinaryIO]:
 
     Bytes go into a hidden file beside it and to the disk first, so that no reader, and no crash, ever sees half of it.
     """
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_PART)
     try:
         os.close(handle)
         # Opened again, for a file object that knows its name: tifffile asks for it.
@@ -76,6 +81,18 @@ def write_atomically(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def remove_leftovers(paths: Iterable[Path]) -> None:
+    """Delete what a killed process has left of files that it was writing with `write_atomically`, and no others."""
+    names: dict[Path, set[str]] = {}
+    for path in paths:
+        names.setdefault(path.parent, set()).add(path.name)
+    for folder, wanted in names.items():
+        for part in folder.glob(f".*{_PART}"):
+            found = _LEFTOVER.fullmatch(part.name)
+            if found and found[1] in wanted:
+                part.unlink(missing_ok=True)
 
 
 def prefetch(function: Callable[[T], R], things: Iterable[T], threads: int = THREADS) -> Iterator[R]:

@@ -15,7 +15,7 @@ from evoseg.core.notes import Note, group_notes, one_line
 from evoseg.datasets.card import DatasetCard
 from evoseg.datasets.dataset import Dataset, summarise_problems
 from evoseg.datasets.folder import Folder, scan
-from evoseg.datasets.imageformat import in_um
+from evoseg.datasets.imageformat import named_channels, same_size, sides_in_um
 from evoseg.datasets.meaning import BINARY
 from evoseg.datasets.outlines.annotated import count_classes
 from evoseg.datasets.reading import DEFAULT_OPTIONS, ReadOptions
@@ -247,32 +247,40 @@ def _some(stems: Sequence[str]) -> str:
 
 
 def _warn_of_pixel_sizes(said: str, found: Survey) -> list[str]:
-    """Warn if files disagree about the size of their pixels, with one another or with `dataset.yaml`."""
-    sizes = sorted({fact.pixel_size for fact in found.facts.values()} - {""}, key=lambda size: in_um(size) or 0.0)
-    if not sizes or (not said and common_pixel_size(found)):
-        return []
-    listed = sizes[0] if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
-    if not said:
+    """Warn of pixels that are not square, and if files disagree with one another or with `dataset.yaml`."""
+    sizes = sorted({fact.pixel_size for fact in found.facts.values()} - {""}, key=lambda size: sides_in_um(size) or ())
+    agreed = said or common_pixel_size(found)
+    wanted = sides_in_um(agreed)
+    warnings = []
+    if wanted and wanted[0] != wanted[1]:
+        warnings.append(
+            f"pixels are not square ({legible(agreed)}, height x width), and filters count in pixels, so a length is "
+            "not the same along rows and columns. If that matters, resample the images to square pixels."
+        )
+    listed = " to ".join(dict.fromkeys((sizes[0], sizes[-1]))) if sizes else ""
+    if sizes and not agreed:
         unknown = " or unknown" if any(not fact.pixel_size for fact in found.facts.values()) else ""
         differ = f"the pixel size differs between files ({listed}{unknown}), so lengths in a pipeline, which are in "
-        return [
+        warnings.append(
             f"{differ}pixels, do not mean the same in all images. Resample the images, or search on those of one size."
-        ]
-    wanted = in_um(said)
-    if wanted is None or all(abs((in_um(size) or 0.0) - wanted) <= 0.05 * wanted for size in sizes):
-        return []
-    return [f"dataset.yaml says that pixels are {legible(said)}, but files say {listed}. dataset.yaml is believed."]
+        )
+    if said and wanted and not all(same_size(sides_in_um(size) or (0, 0), wanted, within=0.05) for size in sizes):
+        warnings.append(
+            f"dataset.yaml says that pixels are {legible(said)}, but files say {listed}. dataset.yaml is believed."
+        )
+    return warnings
 
 
 def _card(words: DatasetCard, found: Survey, labelled: Sequence[ImageFacts], n_files: int) -> dict[str, Any]:
     """Return the entries of dataset.yaml, then statistics of images and masks, as values that JSON knows."""
     facts = list(found.facts.values())
     card: dict[str, Any] = {key: value for key, value in vars(words).items() if isinstance(value, str) and value}
-    card |= {"n_images": len(facts), "n_labelled": len(labelled), "channels": list(found.channels)}
+    names = named_channels(found.channels, [fact.traits for fact in facts])
+    card |= {"n_images": len(facts), "n_labelled": len(labelled), "channels": list(names)}
     if n_files > len(facts):
         card["n_unusable"] = n_files - len(facts)
     if found.equal_channels:
-        card["equal_channels"] = [list(names) for names in found.equal_channels]
+        card["equal_channels"] = [[names[i] for i in places] for places in found.equal_channels]
     if facts:
         card["sizes"] = {f"{m}x{n}": count for (m, n), count in Counter(fact.shape for fact in facts).most_common()}
         card["dtypes"] = dict(Counter(fact.dtype for fact in facts))
@@ -341,7 +349,7 @@ def _lines(report: Report) -> list[str]:
         lines += [f"    {name} {why}" for name, why in report.lacking.items()]
     more = f" and {n} that cannot be used" if (n := card.get("n_unusable", 0)) else ""
     counts = f"{card['n_images']} images{more}, {card['n_labelled']} labelled"
-    lines.append(f"  {counts}; channels {' '.join(card['channels'])}")
+    lines.append(f"  {counts}; channels {', '.join(card['channels'])}")
     for names in card.get("equal_channels", ()):
         lines.append(f"  {', '.join(names)} are equal in all images and are read as one")
     if "sizes" in card:

@@ -26,6 +26,12 @@ _MOST = 4096
 """Characters of that line, at most."""
 _SAID = 3
 _DTYPES = ("uint8", "uint16", "float32")
+_UNITS_UM = {"nm": 1e-3, "um": 1.0, "µm": 1.0, "μm": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6}
+_UNIT = f"({'|'.join(_UNITS_UM)})"
+_NUMBER = r"(\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)"
+
+Sides = tuple[float, float]
+"""Height and width of a pixel, µm."""
 
 
 @dataclass(frozen=True)
@@ -300,18 +306,31 @@ def share_of(low: float, value: float, high: float) -> float:
 
 def pixel_size_differences(made_for: ImageFormat, size: str) -> list[Difference]:
     """Compare the size of pixels, as `dataset.yaml` has it, with that which a pipeline was made for."""
-    here, there = in_um(size), in_um(made_for.pixel_size)
-    if here is None or there is None or abs(here - there) <= 0.05 * there:
+    here, there = sides_in_um(size), sides_in_um(made_for.pixel_size)
+    if here is None or there is None or same_size(here, there, within=0.05):
         return []
     return [("pixel size", False, f"pixels of {legible(size)}", f"the pipeline was made for {made_for.pixel_size}")]
 
 
-def in_um(size: str) -> float | None:
-    """Return a length with its unit in micrometres; None if it is not one."""
-    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)\s*(nm|um|µm|μm|mm|cm|m)\b.*", size)
-    if not found or not (number := float(found[1])):
+def sides_in_um(size: str) -> Sides | None:
+    """Return height and width of a pixel from a text such as "0.65 um" or "0.5 x 0.25 um"; None if it is none."""
+    found = re.fullmatch(rf"\s*{_NUMBER}(?:\s*{_UNIT}?\s*[x×]\s*{_NUMBER})?\s*{_UNIT}\b.*", size)
+    if not found:
         return None
-    return number * {"nm": 1e-3, "um": 1.0, "µm": 1.0, "μm": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6}[found[2]]
+    first, its_unit, second, unit = found.groups()
+    height, width = float(first) * _UNITS_UM[its_unit or unit], float(second or first) * _UNITS_UM[unit]
+    return (height, width) if height and width else None
+
+
+def in_um(size: str) -> float | None:
+    """Return the side of a square pixel in µm; None if pixels are not square, or the text is no size."""
+    sides = sides_in_um(size)
+    return sides[0] if sides and sides[0] == sides[1] else None
+
+
+def same_size(one: Sides, other: Sides, within: float) -> bool:
+    """Return whether pixels have the same height and width, within a share of the other's."""
+    return all(abs(a - b) <= within * b for a, b in zip(one, other, strict=True))
 
 
 def size_text(size_um: tuple[float, float] | None) -> str:

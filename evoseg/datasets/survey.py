@@ -13,7 +13,7 @@ from evoseg.core.disk import prefetch
 from evoseg.core.errors import DatasetError
 from evoseg.core.notes import Note
 from evoseg.datasets.card import DatasetCard
-from evoseg.datasets.imageformat import ImageTraits, image_traits, in_um
+from evoseg.datasets.imageformat import ImageTraits, image_traits, same_size, sides_in_um
 from evoseg.datasets.meaning import BINARY, CLASSES, INSTANCES, Decision
 from evoseg.datasets.reading import HIGHEST_CLASS, MOST_CLASSES
 from evoseg.datasets.sources import Part, Source, channels_of, known_of, mismatches, parts_of
@@ -209,15 +209,15 @@ class Survey:
     decision: Decision
 
     @property
-    def equal_channels(self) -> tuple[tuple[str, ...], ...]:
-        """Names of the channels that are equal in all images, group by group; grey images among RGB agree with any."""
+    def equal_channels(self) -> tuple[tuple[int, ...], ...]:
+        """Places of the channels that are equal in all images, group by group; grey images among RGB agree with any."""
         every = [facts.firsts for facts in self.facts.values() if len(facts.firsts) > 1 and self.channels]
         width = max(map(len, every), default=0)
-        groups: dict[tuple[int, ...], list[str]] = {}
+        groups: dict[tuple[int, ...], list[int]] = {}
         for channel in range(width):
             first = tuple(firsts[channel] if channel < len(firsts) else channel for firsts in every)
-            groups.setdefault(first, []).append(self.channels[channel])
-        return tuple(tuple(names) for names in groups.values() if len(names) > 1)
+            groups.setdefault(first, []).append(channel)
+        return tuple(tuple(places) for places in groups.values() if len(places) > 1)
 
     @property
     def digest(self) -> str:
@@ -252,11 +252,9 @@ def common_pixel_size(found: Survey) -> str:
     sizes = [fact.pixel_size for fact in found.facts.values()]
     if not sizes or not all(sizes):
         return ""
-    first = in_um(sizes[0])
-    if first is None:
-        return sizes[0] if len(set(sizes)) == 1 else ""
-    others = [in_um(size) for size in sizes]
-    return sizes[0] if all(size is not None and abs(size - first) <= 0.01 * first for size in others) else ""
+    sides = [sides_in_um(size) for size in sizes]
+    first = sides[0]
+    return sizes[0] if first and all(other and same_size(other, first, within=0.01) for other in sides) else ""
 
 
 def _look(source: Source, stem: str) -> tuple[ImageFacts | None, list[Note]]:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evoseg.core.deprecation import rename_keywords
-from evoseg.core.disk import prefetch, write_atomically
+from evoseg.core.disk import prefetch, remove_leftovers, write_atomically
 from evoseg.core.errors import DatasetError, EvosegError, ImageWarning, PipelineError, SettingsError, unknown
 from evoseg.core.kinds import Kind
 from evoseg.core.notes import Note, group_notes
@@ -28,7 +28,7 @@ from evoseg.datasets.dataset import assemble
 from evoseg.datasets.documents import points_text
 from evoseg.datasets.figures import PATCH, UNFAMILIAR
 from evoseg.datasets.folder import Folder, scan
-from evoseg.datasets.imageformat import Difference, in_um, notes_of, pixel_size_differences, size_text
+from evoseg.datasets.imageformat import Difference, notes_of, pixel_size_differences, sides_in_um, size_text
 from evoseg.datasets.io.files import (
     decode_mask,
     decode_picture,
@@ -116,6 +116,10 @@ class Input:
         The same, as the file says it.
     page : Page or None
         Where it is from, if it is one of all pages of a stack.
+    reading : str
+        How its files are read, in words.
+    planes : tuple of Path
+        Files of further channels.
     """
 
     stem: str
@@ -125,11 +129,23 @@ class Input:
     pixel_size: str = ""
     file_pixel_size: Callable[[], str] = lambda: ""
     page: Page | None = None
+    reading: str = ""
+    planes: tuple[Path, ...] = ()
 
     def below(self, start: str) -> "Input":
         """Return the image with something before its names."""
         page = None if self.page is None else replace(self.page, stack=start + self.page.stack)
         return replace(self, stem=start + self.stem, page=page)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files that it is read from."""
+        return (self.path, *self.planes)
+
+    @property
+    def how(self) -> str:
+        """What, besides the files, decides what is written for it: how they are read, and what the card says."""
+        return ", ".join(filter(None, (self.reading, self.pixel_size and f"pixels of {self.pixel_size}")))
 
 
 @dataclass(frozen=True)
@@ -321,7 +337,7 @@ def apply(
         besides=outputs.out,
     )
     on_listed(len(given))
-    ledger = Ledger(outputs.out, pipeline.digest, str(reading.of_images))
+    ledger = Ledger(outputs.out, pipeline.digest)
     summary = outputs.out / COCO_FILE if COCO in outputs.formats else None
     pages = [] if _output(pipeline) is Kind.POINTS else [image.page for image in given if image.page]
     stacks = ResultStacks(outputs.out / STACKS, pages)
@@ -338,9 +354,11 @@ def apply(
         others=(others or {}) if trust else None,
         on_progress=on_progress,
     )
+    remove_leftovers([path for path in (sheet, per_image, summary, *stacks.paths.values()) if path])
     if pipeline.made_for is None:
         warnings.warn(UNKNOWN, ImageWarning, stacklevel=3)
     results: list[Applied] = []
+    oblong: list[str] = []
     classes = {part.value: part.name for part in pipeline.parts} if isinstance(pipeline, ClassPipeline) else {}
     with ExitStack() as stack:
         rows = None if sheet is None else stack.enter_context(ObjectTable(sheet, classes=bool(classes)))
@@ -349,6 +367,7 @@ def apply(
             for number, (image, result) in enumerate(zip(given, started, strict=True), 1):
                 if rows is not None and result.table is not None:
                     rows.add_image(result.table)
+                    oblong += [result.name] * result.table.oblong
                 if coco is not None and result.coco is not None:
                     coco.add_image(number, result.name, result.coco)
                 if pages and image.page:
@@ -363,24 +382,34 @@ def apply(
     _stack_bytes.cache_clear()
     if per_image is not None:
         write_image_table(results, per_image)
-    for line in _warnings_of(pipeline, results, ledger):
+    for line in _warnings_of(pipeline, results, ledger, oblong):
         warnings.warn(line, ImageWarning, stacklevel=3)
     return results
 
 
-def _warnings_of(pipeline: Pipeline | ClassPipeline, results: Sequence[Applied], ledger: Ledger) -> Iterator[str]:
-    """Yield what should be said of all results together."""
+def _warnings_of(
+    pipeline: Pipeline | ClassPipeline, results: Sequence[Applied], ledger: Ledger, oblong: Sequence[str]
+) -> Iterator[str]:
+    """Yield what should be said of all results together; `oblong` names images in the table without square pixels."""
     yield from describe_differences(results, refused=False)
     segmented = [result for result in results if not result.fault and not result.skipped]
     points = _output(pipeline) is Kind.POINTS
     if line := one_sided([0.5 * bool(result.count) if points else result.share for result in segmented]):
         yield line
-    if unknown_ones := [result.name for result in results if result.skipped and not ledger.knows(result.stem)]:
-        more = f" and {len(unknown_ones) - 1} more" if len(unknown_ones) > 1 else ""
+    if oblong:
         yield (
-            f"{unknown_ones[0]}{more}: skipped, but it is not known which pipeline the results are from. Use "
+            f"{_first_of(oblong)}: pixels are not square, so the table has areas in µm², but no perimeters and axes in "
+            "µm. Resample the images to square pixels to measure these."
+        )
+    if unknown_ones := [result.name for result in results if result.skipped and not ledger.knows(result.stem)]:
+        yield (
+            f"{_first_of(unknown_ones)}: skipped, but it is not known which pipeline the results are from. Use "
             "--overwrite (overwrite=True) if in doubt."
         )
+
+
+def _first_of(names: Sequence[str]) -> str:
+    return f"{names[0]} and {len(names) - 1} more" if len(names) > 1 else names[0]
 
 
 def parse_formats(formats: str | Sequence[str]) -> tuple[str, ...]:
@@ -546,13 +575,15 @@ def apply_inputs(
         )
     grays_fit = _refuse_hopeless(pipeline, images)
     targets = [outputs.target(kind, image) for image in images]
+    files = [path for target in targets for path in outputs.files(target)]
     if skip_existing:
         targets = [replace(t, skipped=all(path.exists() for path in outputs.files(t))) for t in targets]
-        _refuse_others(targets, ledger)
+        _refuse_others(images, targets, ledger)
     else:
-        refuse_existing([path for t in targets for path in outputs.files(t)], overwrite=overwrite)
-    for folder in dict.fromkeys(path.parent for t in targets for path in outputs.files(t)):
+        refuse_existing(files, overwrite=overwrite)
+    for folder in dict.fromkeys(path.parent for path in files):
         make_folder(folder)
+    remove_leftovers(files)
     work = _Work(pipeline, outputs, on_progress, grays_fit, others, ledger)
     pairs = zip(images, targets, strict=True)
     return prefetch(lambda pair: work(*pair), pairs, workers) if workers > 1 else (work(*pair) for pair in pairs)
@@ -573,15 +604,15 @@ def _refuse_formats(kind: Kind, outputs: Outputs) -> None:
         )
 
 
-def _refuse_others(targets: Sequence[Applied], ledger: Ledger | None) -> None:
-    """Refuse to leave results as they are that another pipeline gave."""
+def _refuse_others(images: Sequence[Input], targets: Sequence[Applied], ledger: Ledger | None) -> None:
+    """Refuse to leave results as they are that another pipeline gave, or other ways of reading files."""
     if ledger is None:
         return
-    if foreign := [target for target in targets if target.skipped and not ledger.is_current(target.stem)]:
-        more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
+    pairs = zip(images, targets, strict=True)
+    if foreign := [t for image, t in pairs if t.skipped and not ledger.is_current(t.stem, image.how)]:
         raise FilesError(
-            f"{foreign[0].answer}{more}: from another pipeline, or from images that were read in another way, as "
-            "applied.jsonl tells. Use another folder, or --overwrite (overwrite=True)."
+            f"{_first_of([str(target.answer) for target in foreign])}: from another pipeline, or from images that were "
+            "read in another way, as applied.jsonl tells. Use another folder, or --overwrite (overwrite=True)."
         )
 
 
@@ -595,7 +626,9 @@ def _is_comparable(pipeline: Pipeline | ClassPipeline, others: Others | None) ->
 
 
 def _name_of(image: Input) -> str:
-    """Return the name of an image's file, with the folders that are kept."""
+    """Return the name of an image's file, with the folders that are kept; each page of a stack has its own."""
+    if image.page is not None:
+        return f"{image.stem}{image.path.name.removeprefix(stem_of(image.path.name))}"
     return f"{image.stem.rpartition('/')[0]}/{image.path.name}".removeprefix("/")
 
 
@@ -657,20 +690,27 @@ class _Work:
                 self._check_unchanged(image, target)
                 if not self._outputs.whole:
                     return target
-            rows = image.read()
-            image = replace(image, pixel_size=_size_of_pixels(image))
-            if isinstance(rows, ArrayRows):
-                return self._answer(image, rows, target)
-            with self._one_at_a_time, closing(rows):
-                return self._answer(image, rows, target)
+            done = self._read(image, target)
+            if self._ledger is not None and not done.skipped and not done.fault:
+                self._ledger.add(image.stem, image.how, image.files)
+            return done
         except EvosegError as error:
             return replace(target, skipped=False, fault=Note.of(error, image.path))
         except OSError as error:
             return replace(target, skipped=False, fault=str(error))
 
+    def _read(self, image: Input, target: Applied) -> Applied:
+        """Read an image and return what becomes of it."""
+        rows = image.read()
+        image = replace(image, pixel_size=_size_of_pixels(image))
+        if isinstance(rows, ArrayRows):
+            return self._answer(image, rows, target)
+        with self._one_at_a_time, closing(rows):
+            return self._answer(image, rows, target)
+
     def _check_unchanged(self, image: Input, target: Applied) -> None:
         """Refuse to leave a result as it is whose image has changed."""
-        if self._ledger is not None and not self._ledger.is_from(target.stem, image.path):
+        if self._ledger is not None and not self._ledger.is_from(target.stem, image.files):
             raise DatasetError(
                 f"{image.path}: has changed since its result was written. Delete {target.answer} to segment it again."
             )
@@ -686,10 +726,7 @@ class _Work:
             return replace(target, fault=notes_of([(str(image.path), fatal)])[0], differences=tuple(fatal[:1]))
         made_for = self._compared.made_for
         distance = None if made_for is None else made_for.distance(_middle(rows))
-        done = replace(self._written(image, rows, replace(target, distance=distance)), differences=tuple(found))
-        if self._ledger is not None:
-            self._ledger.add(image.stem, image.path)
-        return done
+        return replace(self._written(image, rows, replace(target, distance=distance)), differences=tuple(found))
 
     def _differences(self, image: Input, rows: AnyRows) -> list[Difference]:
         """Compare an image with those that the pipeline was made for."""
@@ -740,9 +777,9 @@ class _Work:
                 return {}
             measured = self._outputs.measured
             objects = AnswerObjects(self._layers(answer), rows if measured else None)
-            pixel_um = in_um(image.pixel_size)
+            sides_um = sides_in_um(image.pixel_size)
             classes = isinstance(self._pipeline, ClassPipeline)
-            table = stack.enter_context(TablePart(image.stem, pixel_um, classes=classes)) if measured else None
+            table = stack.enter_context(TablePart(image.stem, sides_um, classes=classes)) if measured else None
             coco = stack.enter_context(CocoPart(rows.shape)) if COCO in formats else None
             takers = [taker for taker in (*writers, table, coco) if taker is not None]
             for found in objects if takers else ():
@@ -751,7 +788,7 @@ class _Work:
                 if not _fits_memory(rows):
                     self._show_share(image.stem, _UNTIL_OBJECTS, found.number / len(objects))
             if LABELS in files:
-                write_label_image(files[LABELS], objects, pixel_um)
+                write_label_image(files[LABELS], objects, sides_um)
             return {"table": table, "coco": coco}
 
     def _show_share(self, stem: str, begun: float, share: float) -> None:
@@ -964,7 +1001,8 @@ def _file(path: Path, reading: ReadOptions, stem: str = "") -> list[Input]:
 
 def _input(stem: str, path: Path, read: Callable[[Path, ReadOptions], AnyRows], reading: ReadOptions) -> Input:
     names, pixel_size = partial(_names, path, reading), partial(_pixel_size, path, reading)
-    return Input(stem, path, partial(read, path, reading), names, file_pixel_size=pixel_size)
+    how = str(reading.of_images)
+    return Input(stem, path, partial(read, path, reading), names, file_pixel_size=pixel_size, reading=how)
 
 
 def _names(path: Path, reading: ReadOptions) -> tuple[str, ...]:
@@ -1013,6 +1051,8 @@ def _with_planes(folder: Folder, reading: ReadOptions) -> list[Input]:
             partial(_assembled, source, stem, channels),
             lambda: channels,
             file_pixel_size=partial(_pixel_size, source.folder.images[stem], reading),
+            reading=str(source.reading.of_images),
+            planes=tuple(files[stem] for files in source.folder.planes.values() if stem in files),
         )
         for stem in source.stems
     ]

@@ -1,6 +1,7 @@
 """What a folder of results was made of: by which pipeline, and from which images."""
 
 import json
+from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
 from threading import Lock
@@ -16,7 +17,7 @@ _CHUNK = 1 << 20
 
 
 class Origin(NamedTuple):
-    """The pipeline of a result, how files were read for it, and its image: checksums and words."""
+    """The pipeline of a result, how files were read for it, and the files of its image: checksums and words."""
 
     pipeline: str
     reading: str
@@ -32,8 +33,6 @@ class Ledger:
         The folder of results; what an earlier call has noted there is read.
     pipeline : str
         Digest of the pipeline that is applied now.
-    reading : str
-        How files are read now.
 
     Raises
     ------
@@ -41,9 +40,9 @@ class Ledger:
         If the file cannot be read.
     """
 
-    def __init__(self, out: Path, pipeline: str, reading: str) -> None:
+    def __init__(self, out: Path, pipeline: str) -> None:
         self._path = out / LEDGER
-        self._pipeline, self._reading = pipeline, reading
+        self._pipeline = pipeline
         self._lock = Lock()
         self._origins: dict[str, Origin] = {}
         self._start = ""
@@ -63,18 +62,18 @@ class Ledger:
         """Return whether it is known what a result was made of."""
         return stem in self._origins
 
-    def is_current(self, stem: str) -> bool:
+    def is_current(self, stem: str, reading: str) -> bool:
         """Return whether a result is by the pipeline, and from files read as they are now, or that is not known."""
         origin = self._origins.get(stem)
-        return origin is None or (origin.pipeline, origin.reading) == (self._pipeline, self._reading)
+        return origin is None or (origin.pipeline, origin.reading) == (self._pipeline, reading)
 
-    def is_from(self, stem: str, path: Path) -> bool:
-        """Return whether a result is from a file as it is now, or that is not known."""
-        return not self.knows(stem) or self._origins[stem].image == file_digest(path)
+    def is_from(self, stem: str, files: Sequence[Path]) -> bool:
+        """Return whether a result is from files as they are now, or that is not known."""
+        return not self.knows(stem) or self._origins[stem].image == digest_files(files)
 
-    def add(self, stem: str, path: Path) -> None:
+    def add(self, stem: str, reading: str, files: Sequence[Path]) -> None:
         """Note that the result of an image is there."""
-        origin = Origin(self._pipeline, self._reading, file_digest(path))
+        origin = Origin(self._pipeline, reading, digest_files(files))
         line = json.dumps({"name": stem, **origin._asdict()}) + "\n"
         with self._lock, self._path.open("a", encoding="utf-8") as file:
             file.write(self._start + line)
@@ -82,18 +81,25 @@ class Ledger:
         self._origins[stem] = origin
 
 
-def file_digest(path: Path) -> str:
-    """Return a checksum of a file's bytes; of an image that is a folder, of all its files.
+def digest_files(paths: Sequence[Path]) -> str:
+    """Return a checksum of the bytes of some files; of an image that is a folder, of all its files.
 
     Raises
     ------
     OSError
-        If it cannot be read.
+        If one cannot be read.
     """
+    found = blake2b(digest_size=16)
+    for path in paths:
+        found.update(_digest(path))
+    return found.hexdigest()
+
+
+def _digest(path: Path) -> bytes:
     if is_image_folder(path):
-        return blake2b(pack_folder(path), digest_size=16).hexdigest()
+        return blake2b(pack_folder(path), digest_size=16).digest()
     found = blake2b(digest_size=16)
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
             found.update(chunk)
-    return found.hexdigest()
+    return found.digest()

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from evoseg import __version__
 from evoseg.core.disk import write_atomically
+from evoseg.datasets.imageformat import Sides
 from evoseg.inference.object_table import HeldLines
 from evoseg.inference.objects import AnswerObjects, FoundObject
 from evoseg.inference.outlines import Polygon, Ring, column_runs, pack_runs
@@ -245,25 +246,26 @@ class CocoFile(_WholeFile):
         part.close()
 
 
-def write_label_image(path: Path, objects: AnswerObjects, pixel_um: float | None) -> None:
+def write_label_image(path: Path, objects: AnswerObjects, sides_um: Sides | None) -> None:
     """Write an OME-TIFF in which each object has its number, in compressed tiles, strip by strip.
 
     Parameters
     ----------
     path : Path
     objects : AnswerObjects
-    pixel_um : float or None
-        Side of a pixel; it becomes PhysicalSizeX and PhysicalSizeY, and the resolution of the TIFF.
+    sides_um : (float, float) or None
+        Height and width of a pixel; they become PhysicalSizeY and PhysicalSizeX, and the resolution of the TIFF.
     """
     import tifffile
 
     dtype = np.dtype(np.uint16 if len(objects) < 1 << 16 else np.int32)
     metadata: dict[str, Any] = {"axes": "YX"}
     resolution: dict[str, Any] = {}
-    if pixel_um is not None:
-        metadata |= {"PhysicalSizeX": pixel_um, "PhysicalSizeXUnit": "µm"}
-        metadata |= {"PhysicalSizeY": pixel_um, "PhysicalSizeYUnit": "µm"}
-        resolution = {"resolution": (1e4 / pixel_um, 1e4 / pixel_um), "resolutionunit": "CENTIMETER"}
+    if sides_um is not None:
+        height, width = sides_um
+        metadata |= {"PhysicalSizeX": width, "PhysicalSizeXUnit": "µm"}
+        metadata |= {"PhysicalSizeY": height, "PhysicalSizeYUnit": "µm"}
+        resolution = {"resolution": (1e4 / width, 1e4 / height), "resolutionunit": "CENTIMETER"}
     with write_atomically(path) as file:
         tifffile.imwrite(
             file,

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -10,6 +11,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from evoseg.core.disk import write_atomically
+from evoseg.datasets.imageformat import Sides
 from evoseg.inference.measure import MEASURES
 from evoseg.inference.objects import LENGTHS, REGION_COLUMNS, FoundObject
 from evoseg.runs.run_folder import make_folder
@@ -58,17 +60,19 @@ class TablePart(HeldLines):
     Parameters
     ----------
     stem : str
-    pixel_um : float or None
-        Side of a pixel.
+    sides_um : (float, float) or None
+        Height and width of a pixel. If they differ, areas and the diameters of circles of equal area are given in um,
+        and no other lengths, which depend on their directions.
     classes : bool
         Whether to name the class of each object.
     """
 
-    def __init__(self, stem: str, pixel_um: float | None, *, classes: bool) -> None:
+    def __init__(self, stem: str, sides_um: Sides | None, *, classes: bool) -> None:
         super().__init__()
         self.n_channels = 0
+        self.oblong = sides_um is not None and sides_um[0] != sides_um[1]
         self._stem = inert(stem)
-        self._pixel_um = pixel_um
+        self._sides_um = sides_um
         self._classes = classes
 
     def add(self, found: FoundObject) -> None:
@@ -78,16 +82,20 @@ class TablePart(HeldLines):
         known = found.properties()
         names = [found.class_name] if self._classes else []
         shown = [known.get(name) for name in REGION_COLUMNS]
-        um = self._pixel_um
-        lengths = [None] * len(UM_COLUMNS) if um is None else [um, known["area"] * um**2, *_scaled(known, um)]
-        numbers = [*measures[: len(MEASURES)], *shown, *lengths, *measures[len(MEASURES) :]]
+        numbers = [*measures[: len(MEASURES)], *shown, *self._in_um(known), *measures[len(MEASURES) :]]
         line = io.StringIO()
         csv.writer(line, lineterminator="").writerow([self._stem, found.number, *names, *map(_number, numbers)])
         self.hold(line.getvalue())
 
-
-def _scaled(known: Mapping[str, float], um: float) -> list[float | None]:
-    return [None if name not in known else known[name] * um for name in LENGTHS]
+    def _in_um(self, known: Mapping[str, float]) -> list[float | None]:
+        """Return the values of `UM_COLUMNS`."""
+        if self._sides_um is None:
+            return [None] * len(UM_COLUMNS)
+        area_um2 = math.prod(self._sides_um)
+        um = math.sqrt(area_um2)
+        right = ("equivalent_diameter_area",) if self.oblong else LENGTHS
+        lengths = [known[name] * um if name in right and name in known else None for name in LENGTHS]
+        return [None if self.oblong else um, known["area"] * area_um2, *lengths]
 
 
 def _number(value: float | None) -> str:

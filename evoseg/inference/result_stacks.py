@@ -8,7 +8,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from evoseg.core.disk import write_atomically
-from evoseg.datasets.imageformat import in_um
+from evoseg.datasets.imageformat import Sides, sides_in_um
 from evoseg.datasets.io.files import decode_mask
 from evoseg.datasets.io.formats import read_bytes
 from evoseg.runs.run_folder import make_folder
@@ -63,15 +63,15 @@ class ResultStacks:
         results, self._results = self._results, []
         paths = [path for path in results if path is not None]
         if len(paths) == len(results):
-            _write(self.paths[page.stack], page.place, paths, in_um(pixel_size()))
+            _write(self.paths[page.stack], page.place, paths, sides_in_um(pixel_size()))
 
 
-def _write(path: Path, last: str, results: Sequence[Path], pixel_um: float | None) -> None:
+def _write(path: Path, last: str, results: Sequence[Path], sides_um: Sides | None) -> None:
     """Write a stack page by page; `last` is the place of its last page."""
     import tifffile
 
     sizes = {axis: int(number) + 1 for axis, number in (item.split("=") for item in last.split(","))}
-    size = {} if pixel_um is None else {"PhysicalSizeX": pixel_um, "PhysicalSizeY": pixel_um}
+    size = {} if sides_um is None else {"PhysicalSizeY": sides_um[0], "PhysicalSizeX": sides_um[1]}
     first = _read(results[0])
     make_folder(path.parent)
     with write_atomically(path) as file:

@@ -223,3 +223,21 @@ def test_grey_images_that_were_saved_as_colour_are_told(tmp_path):
     assert report.card["equal_channels"] == [["R", "G", "B"]]
     put(tmp_path / "images" / "1.png", RNG.integers(0, 256, (*SHAPE, 3), np.uint8))
     assert "equal in all images" not in str(check(tmp_path))
+
+
+def test_channels_are_called_as_all_files_call_them(tmp_path):
+    def write(name, *labels):
+        (tmp_path / "images").mkdir(exist_ok=True)
+        metadata = {"axes": "CYX", "Channel": {"Name": list(labels)}}
+        image = np.repeat(RNG.integers(0, 256, (1, *SHAPE), np.uint8), 2, axis=0)
+        tifffile.imwrite(tmp_path / "images" / name, image, photometric="minisblack", ome=True, metadata=metadata)
+        put(tmp_path / "masks" / name.replace("ome.tif", "png"), square())
+
+    write("a.ome.tif", "DAPI", "Alexa 488")
+    put(tmp_path / "planes" / "actin" / "a.png", square())
+    report = check(tmp_path)
+    assert report.card["channels"] == ["DAPI", "Alexa 488", "actin"]
+    assert "; channels DAPI, Alexa 488, actin\n  DAPI, Alexa 488 are equal in all images" in str(report)
+    write("b.ome.tif", "DAPI", "GFP")
+    put(tmp_path / "planes" / "actin" / "b.png", square())
+    assert check(tmp_path).card["channels"] == ["C1", "C2", "actin"]

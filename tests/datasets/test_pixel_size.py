@@ -7,7 +7,7 @@ from numpy.random import default_rng
 
 from evoseg.datasets.checking import check
 from evoseg.datasets.dataset import Dataset
-from evoseg.datasets.imageformat import in_um, size_text
+from evoseg.datasets.imageformat import in_um, sides_in_um, size_text
 from evoseg.datasets.io.files import read_header
 from evoseg.datasets.reading import ReadOptions
 
@@ -16,7 +16,8 @@ MASK = (np.hypot(*np.ogrid[-18:19, -26:27]) < 9).astype(np.uint8)
 
 
 def ome(path, um, unit="µm", image=IMAGE):
-    metadata = {"PhysicalSizeY": um, "PhysicalSizeYUnit": unit, "PhysicalSizeX": um, "PhysicalSizeXUnit": unit}
+    height, width = um if isinstance(um, tuple) else (um, um)
+    metadata = {"PhysicalSizeY": height, "PhysicalSizeYUnit": unit, "PhysicalSizeX": width, "PhysicalSizeXUnit": unit}
     tifffile.imwrite(path, image, ome=True, metadata=metadata)
 
 
@@ -66,6 +67,24 @@ def test_text_of_a_size_is_that_of_dataset_yaml():
     assert size_text(None) == ""
 
 
+@pytest.mark.parametrize(
+    ("text", "sides"),
+    [
+        ("0.5 x 0.25 um", (0.5, 0.25)),
+        ("500 nm x 0.25 um per pixel", (0.5, 0.25)),
+        ("2×2 mm", (2000, 2000)),
+        ("4 nm", (0.004, 0.004)),
+        ("1 x 2 x 3 um", None),
+        ("0 um", None),
+        ("5 ux", None),
+        ("5", None),
+    ],
+)
+def test_height_and_width_are_read_from_text(text, sides):
+    assert sides_in_um(text) == (None if sides is None else pytest.approx(sides))
+    assert in_um(text) == (sides[0] if sides and sides[0] == sides[1] else None)
+
+
 def test_a_dataset_has_the_size_on_which_its_files_agree(tmp_path):
     data = Dataset(dataset(tmp_path, 0.65, 0.6501, 0.65))
     assert data.pixel_size == "0.65 um"
@@ -80,6 +99,8 @@ def test_a_dataset_has_the_size_on_which_its_files_agree(tmp_path):
         ((0.65, 0.32), "", "the pixel size differs between files (0.32 um to 0.65 um)"),
         ((0.65, None), "", "the pixel size differs between files (0.65 um or unknown)"),
         ((0.65, 0.65), "0.5 um", "dataset.yaml says that pixels are 0.5 um, but files say 0.65 um"),
+        ((0.65, 0.65), "0.65 x 0.5 um", "dataset.yaml says that pixels are 0.65 x 0.5 um, but files say 0.65 um"),
+        (((0.5, 0.25), 0.25), "", "the pixel size differs between files (0.25 um to 0.5 x 0.25 um)"),
     ],
 )
 def test_check_warns_of_sizes_that_differ(tmp_path, sizes, card, said):
@@ -95,3 +116,10 @@ def test_check_is_quiet_about_sizes_that_agree_or_are_not_known(tmp_path):
     dataset(tmp_path / "b", None, None)
     for name in ("a", "b"):
         assert not any("pixel" in warning and "size" in warning for warning in check(tmp_path / name).warnings)
+
+
+def test_check_says_that_pixels_are_not_square(tmp_path):
+    dataset(tmp_path, (0.5, 0.25), (0.5, 0.25))
+    assert Dataset(tmp_path).pixel_size == "0.5 x 0.25 um"
+    (warning,) = (warning for warning in check(tmp_path).warnings if "square" in warning)
+    assert warning.startswith("pixels are not square (0.5 x 0.25 um, height x width)")

@@ -83,14 +83,53 @@ def test_results_of_unknown_origin_are_kept_with_a_warning(folder, tmp_path):
     assert all(one.skipped for one in found)
 
 
+def test_what_dataset_yaml_says_and_planes_are_part_of_what_a_result_is_from(folder, tmp_path):
+    out = tmp_path / "out"
+    (folder / "dataset.yaml").write_text("channel: 0\n")
+    evoseg.apply(BRIGHT, folder, out)
+    assert all(one.skipped for one in evoseg.apply(BRIGHT, folder, out, skip_existing=True))
+    for said in ("channel: gray\n", "channel: 0\npixel_size: 2 um\n"):
+        (folder / "dataset.yaml").write_text(said)
+        with pytest.raises(FilesError, match=r"0.png and 3 more: .*read in another way"):
+            evoseg.apply(BRIGHT, folder, out, skip_existing=True)
+
+
+def test_a_plane_that_has_changed_is_noticed(tmp_path):
+    image = np.full((30, 40), 20, np.uint8)
+    image[5:15, 4:20] = 200
+    for part in ("images", "planes/DAPI"):
+        (tmp_path / "in" / part).mkdir(parents=True)
+        for name in ("a", "b"):
+            write_image(tmp_path / "in" / part / f"{name}.png", image)
+    second = read_text("def pipeline(image):\n    return threshold(channel(image, index=1), level=100)\n")
+    evoseg.apply(second, tmp_path / "in", tmp_path / "out")
+    write_image(tmp_path / "in/planes/DAPI/b.png", image + 1, overwrite=True)
+    found = evoseg.apply(second, tmp_path / "in", tmp_path / "out", skip_existing=True)
+    assert found[0].skipped and "b.png: has changed since its result was written" in found[1].fault
+
+
+def test_what_a_kill_has_left_is_removed_by_the_next_call(folder, tmp_path):
+    out = tmp_path / "out"
+    (out / "masks").mkdir(parents=True)
+    left = [out / "masks/.1.png.a1b2c3_4.part", out / ".coco.json.abcdefgh.part", tmp_path / ".t.csv.00000000.part"]
+    # Of another batch in the same folder, which may be at work, and of other programs.
+    others = [out / "masks/.other.png.a1b2c3_4.part", out / "masks/1.png.part", out / "masks/.1.png.part"]
+    for path in (*left, *others):
+        path.write_bytes(b"half a file")
+    evoseg.apply(BRIGHT, folder, out, formats="coco", table=tmp_path / "t.csv")
+    assert not any(path.exists() for path in left) and all(path.exists() for path in others)
+
+
 def test_a_line_that_a_kill_has_cut_short_is_no_obstacle(folder, tmp_path):
-    ledger = Ledger(tmp_path, "p", "r")
-    ledger.add("a", folder / "0.png")
+    ledger = Ledger(tmp_path, "p")
+    ledger.add("a", "r", [folder / "0.png"])
     whole = (tmp_path / LEDGER).read_text()
     (tmp_path / LEDGER).write_text(whole + whole[: len(whole) // 2].replace('"a"', '"b"'))
-    again = Ledger(tmp_path, "p", "r")
+    again = Ledger(tmp_path, "p")
     assert again.knows("a") and not again.knows("b")
-    again.add("c", folder / "1.png")
-    last = Ledger(tmp_path, "p", "r")
-    assert last.knows("c") and last.is_from("c", folder / "1.png") and not last.is_from("c", folder / "2.png")
+    again.add("c", "r", [folder / "1.png"])
+    last = Ledger(tmp_path, "p")
+    assert last.knows("c") and last.is_from("c", [folder / "1.png"]) and not last.is_from("c", [folder / "2.png"])
+    assert last.is_current("c", "r") and not last.is_current("c", "another way")
+    assert not Ledger(tmp_path, "q").is_current("c", "r")
     assert json.loads((tmp_path / LEDGER).read_text().splitlines()[-1])["name"] == "c"

@@ -7,13 +7,13 @@ import pytest
 import roifile
 import tifffile
 from skimage.draw import polygon2mask
-from skimage.measure import label, regionprops_table
+from skimage.measure import label, regionprops, regionprops_table
 
 import evoseg
 from evoseg.core.errors import PipelineError, SettingsError
 from evoseg.datasets.io.files import write_image
 from evoseg.inference.multiclass import ClassPart, ClassPipeline
-from evoseg.inference.objects import REGION_COLUMNS
+from evoseg.inference.objects import LENGTHS, REGION_COLUMNS
 from evoseg.pipeline import read_text
 
 pytestmark = pytest.mark.filterwarnings("ignore::evoseg.ImageWarning")
@@ -122,6 +122,16 @@ def test_coco_is_read_back_to_the_same_objects(folder, tmp_path):
     assert sorted(areas) == sorted(np.bincount(truth(0).ravel())[1:].tolist())
 
 
+def test_each_page_of_a_stack_is_an_image_of_its_own_in_coco(tmp_path):
+    tifffile.imwrite(tmp_path / "film.ome.tif", np.stack([scene(0), scene(1)]), ome=True, metadata={"axes": "TYX"})
+    evoseg.apply(read_text(BRIGHT), tmp_path / "film.ome.tif", tmp_path / "out", page="all", formats="coco")
+    document = json.loads((tmp_path / "out/coco.json").read_text())
+    names = {image["id"]: image["file_name"] for image in document["images"]}
+    assert names == {1: "film_t0.ome.tif", 2: "film_t1.ome.tif"}
+    counts = [sum(one["image_id"] == i for one in document["annotations"]) for i in names]
+    assert counts == [truth(0).max(), truth(1).max()]
+
+
 def test_label_images_carry_the_size_of_pixels(folder, tmp_path):
     evoseg.apply(read_text(BRIGHT), folder, tmp_path / "out", formats="labels")
     with tifffile.TiffFile(tmp_path / "out/labels/a.ome.tif") as file:
@@ -144,6 +154,24 @@ def test_the_table_has_the_properties_of_scikit_image_and_um(folder, tmp_path):
         assert float(row["area_um2"]) == pytest.approx(float(row["area"]) / 4)
         assert float(row["perimeter_um"]) == pytest.approx(float(row["perimeter"]) / 2)
         assert row["area"] == row["area_px"] and row["bbox-0"] == row["first_row"]
+
+
+def test_what_is_measured_on_oblong_pixels_is_right_or_left_out(folder, tmp_path):
+    import csv
+
+    (folder / "dataset.yaml").write_text("pixel_size: 0.5 x 0.25 um\n")
+    with pytest.warns(evoseg.ImageWarning, match=r"a.png and 1 more: pixels are not square.*no perimeters and axes"):
+        evoseg.apply(read_text(BRIGHT), folder, tmp_path / "out", table=tmp_path / "t.csv", formats="labels")
+    with (tmp_path / "t.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["image"] == "a"]
+    for row, region in zip(rows, regionprops(truth(0), spacing=(0.5, 0.25)), strict=True):
+        assert float(row["area_um2"]) == pytest.approx(region.area)
+        assert float(row["equivalent_diameter_area_um"]) == pytest.approx(region.equivalent_diameter_area, rel=1e-6)
+        assert {row[f"{name}_um"] for name in LENGTHS[:3]} == {row["pixel_size_um"]} == {""}
+    with tifffile.TiffFile(tmp_path / "out/labels/a.ome.tif") as file:
+        pixels = tifffile.xml2dict(file.ome_metadata)["OME"]["Image"]["Pixels"]
+        assert (pixels["PhysicalSizeY"], pixels["PhysicalSizeX"]) == (0.5, 0.25)
+        assert file.pages[0].resolution == (40_000.0, 20_000.0)
 
 
 def test_objects_of_several_classes_carry_their_names(folder, tmp_path):

@@ -54,7 +54,7 @@ def test_a_stack_without_a_page_is_refused_and_check_says_what_to_name(folder, t
     assert not (tmp_path / "out").exists()
     assert command("check", folder).code == 1
     told = command("check", folder, *CHOSEN, "--json")
-    assert told.code == 0 and json.loads(told.out)["card"]["channels"] == ["gray"]
+    assert told.code == 0 and json.loads(told.out)["card"]["channels"] == ["GFP"]
     assert command("check", folder, "--page", "1,2").code == 2
 
 
