@@ -37,6 +37,7 @@ from evoseg.llm.calls import MemoryCallLog
 from evoseg.metrics import METRIC_LABELS
 from evoseg.operators import registry
 from evoseg.pipeline import Pipeline, print_text
+from evoseg.report.ending import result_of
 from evoseg.report.figures import write_progress
 from evoseg.report.page import as_row, gallery_stems, write_page
 from evoseg.report.results import SearchResult
@@ -336,7 +337,7 @@ class Session:
                 rows[stem] = as_row(one, scores[stem])
             if stem in gallery:
                 shown.append(one)
-        result = SearchResult.from_solution(
+        result = result_of(
             solution,
             self._folder,
             self._dataset,
