@@ -285,6 +285,10 @@ class Strokes:
         """Whether there is a change that was taken back."""
         return bool(self._undone)
 
+    def history(self) -> dict[str, Any]:
+        """Return how far the history is, as values that JSON knows."""
+        return {"version": self.version, "undo": self.can_undo, "redo": self.can_redo}
+
     @property
     def any(self) -> bool:
         """Whether anything is drawn."""

@@ -16,8 +16,9 @@ pytest.importorskip("fastapi", reason="the extra studio is not installed")
 from fastapi.testclient import TestClient
 
 from evoseg.studio.guard import Guard
+from evoseg.studio.opened import Studio
 from evoseg.studio.project import Project
-from evoseg.studio.server import Studio, make_app
+from evoseg.studio.server import make_app
 from evoseg.studio.strokes import Edit
 
 SHAPE = (90, 124)  # Non-square on purpose: swapped axes must fail.

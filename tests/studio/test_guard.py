@@ -7,7 +7,7 @@ import pytest
 
 from evoseg.datasets.io.files import write_image
 from evoseg.studio.guard import HEADERS, LARGEST, Guard
-from evoseg.studio.server import Studio
+from evoseg.studio.opened import Studio
 from tests.studio.conftest import ORIGIN, PORT, draw
 
 PATHS = ["/", "/api/project", "/api/events", "/static/main.js", "/api/runs", "/api/none"]

@@ -18,8 +18,8 @@ import evoseg
 from evoseg.core.errors import DatasetError
 from evoseg.datasets import check
 from evoseg.datasets.io.files import read_image, write_image
+from evoseg.studio.events import Events
 from evoseg.studio.project import BytesCache, Project
-from evoseg.studio.server import Events
 from tests.studio.conftest import SHAPE, STROKES, Browser, draw
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,0 +1,68 @@
+"""A folder that is open in the studio, with all that can be done to it."""
+
+import asyncio
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, final
+
+from evoseg.core.errors import EvosegError
+from evoseg.runs.run_folder import FilesError
+from evoseg.studio.away import Away
+from evoseg.studio.display import Display
+from evoseg.studio.events import Events
+from evoseg.studio.live import Live
+from evoseg.studio.live_loop import LiveLoop
+from evoseg.studio.project import Project
+from evoseg.studio.searching import Searches
+
+_WATCH_S = 1.0
+"""How often runs are looked at while one is running."""
+
+
+@final
+class Studio:
+    """An opened folder with all that is done to it."""
+
+    def __init__(self, root: Path) -> None:
+        """Open a folder.
+
+        Raises
+        ------
+        EvosegError
+            If there is no such folder, or no image in it.
+        """
+        self.project = Project(root)
+        self.display = Display(self.project)
+        self.live = Live(self.project)
+        self.events = Events()
+        self.loop = LiveLoop(self.live, self.events)
+        self.searches = Searches(self.project)
+        self.away = Away(self.project, self.searches, self.live)
+
+    def close(self) -> None:
+        """Write what is not on disk yet."""
+        self.loop.stop()
+        self.project.save()
+
+    def save_live(self) -> Path:
+        """Write the live answer as a pipeline into the folder.
+
+        Raises
+        ------
+        FilesError
+            If there is none yet, or it cannot be written.
+        """
+        if self.loop.model is None:
+            raise FilesError(self.loop.reason or "There is no answer yet.")
+        return self.away.save_live(self.loop.model)
+
+    async def watch(self) -> None:
+        """Publish how far runs are while one is running."""
+        shown: list[dict[str, Any]] = []
+        while True:
+            await asyncio.sleep(_WATCH_S)
+            with suppress(EvosegError, OSError):
+                summaries = await asyncio.to_thread(self.searches.summaries)
+                if summaries != shown:
+                    self.events.publish("runs", runs=summaries)
+                shown = summaries
