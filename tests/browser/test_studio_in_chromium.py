@@ -152,7 +152,7 @@ def test_the_whole_loop(page, studio, folder):
     page.keys("j")
     page.wait("studio.facts.name === 'd1'")
     paint_discs(page)
-    page.wait("studio.paint.live.number && studio.paint.live.images === 2 && studio.paint.live.scores.length === 2")
+    page.wait("studio.paint.live.strokes === 8 && studio.paint.live.scores.length === 2")
     assert all(score["share"] > 0.9 for score in page.ask("studio.paint.live.scores"))
     # The answer is seen: orange over the discs of an image without strokes.
     page.keys("j")
