@@ -29,9 +29,26 @@ from evoseg.evolve.proposers.classics import ENDINGS, chain
 from evoseg.evolve.proposers.code_programs import affordable, first_answers, first_values
 from evoseg.evolve.proposers.curve_sums import FeatureBank, find_sums, finish
 from evoseg.evolve.proposers.tuning import POOL, tune_now
-from evoseg.llm.briefing import OwnOperator, Report, Tried, describe_trial, make_request
+from evoseg.llm.briefing import (
+    CROSS_FITTED,
+    Leader,
+    OwnOperator,
+    Report,
+    Tried,
+    choose_leader,
+    describe_trial,
+    make_request,
+)
 from evoseg.llm.roles import RoleSet
-from evoseg.llm.rounds import Delivery, Errand, RoundEndedError, RoundRequest, RoundResult, RoundRunner
+from evoseg.llm.rounds import (
+    Delivery,
+    Errand,
+    RoundEndedError,
+    RoundRequest,
+    RoundResult,
+    RoundRunner,
+    picture_name,
+)
 from evoseg.llm.workshop import Workshop
 from evoseg.operators import registry
 from evoseg.pipeline import Pipeline, print_text, read_text
@@ -39,8 +56,6 @@ from evoseg.sandbox.operators import AdmittedCode
 
 TUNED, MOST_TUNED = 3, GENERATION_SIZE // 2
 """Proposals of a round that are tuned at once, and the evaluations that this may take."""
-CROSS_FITTED = 4
-"""Proposals of a round that get held-out scores."""
 FIRST_PLANES = 4
 """Programs of an operator, with default parameters, that are scored when it is admitted."""
 LEAST_GAIN = 0.001
@@ -59,9 +74,10 @@ class Tally:
 
     Attributes
     ----------
-    rounds, programs, refused, duplicates, scored, leading : int
-        Finished rounds; programs and plane lists that the reader accepted, and proposals that it refused; programs
-        that were known already; programs that were scored in full; programs that were among the best after that.
+    rounds, calls, programs, refused, duplicates, scored, leading : int
+        Finished rounds, and the calls that these took; programs and plane lists that the reader accepted, and proposals
+        that it refused; programs that were known already; programs that were scored in full; programs that were among
+        the best after that.
     operators, experiments : int
         Operators that were admitted; programs that were tried before an answer was final.
     faults : counter
@@ -71,6 +87,7 @@ class Tally:
     """
 
     rounds: int = 0
+    calls: int = 0
     programs: int = 0
     refused: int = 0
     duplicates: int = 0
@@ -168,8 +185,8 @@ class Agent:
         See `Admit`.
     wait : bool
         Whether the search waits for the end of a round.
-    calls_left : callable () -> int
-        How many calls the model has left.
+    most_calls : int
+        Limit on calls, over all rounds.
     given_macros : mapping of str to str
         Macros that programs may call from the beginning.
     """
@@ -186,7 +203,7 @@ class Agent:
         thread: AgentThread | None = None,
         admit: Admit | None = None,
         wait: bool = False,
-        calls_left: Callable[[], int] = lambda: 0,
+        most_calls: int = 0,
         given_macros: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._role_set = role_set
@@ -196,11 +213,12 @@ class Agent:
         self._thread = thread
         self._admit = admit
         self._wait = wait
-        self._calls_left = calls_left
+        self._most_calls = most_calls
         self._border = 0
         self._done: dict[str, Callable[[Errand, AdviserView], Delivery]] = {}
         self._waiting: Errand | None = None
         self._report = Report(given_macros=dict(given_macros))
+        self._leader: Leader | None = None
         self._best_held_out = -np.inf
         self._rounds_without_gain = 0
         self.tally = Tally()
@@ -270,18 +288,25 @@ class Agent:
         return None
 
     def _is_due(self, view: AdviserView) -> bool:
-        """Return whether it is time for a round: rounds are spread over a budget of evaluations."""
+        """Return whether it is time for a round: rounds, and calls, are spread over a budget of evaluations.
+
+        What counts is in the journal, so a resumed search asks at the same times.
+        """
         if self.tally.over or not view.best or view.evaluations_left == 0:
             return False
         if view.evaluations_left is None or not self._wait:
             return True
-        share = view.evaluations / (view.evaluations + view.evaluations_left)
-        return share >= self.tally.rounds / self._role_set.schedule.rounds
+        done = self.tally.rounds / self._role_set.schedule.rounds, self.tally.calls / max(1, self._most_calls)
+        return view.evaluations >= max(done) * (view.evaluations + view.evaluations_left)
 
     def _make_request(self, view: AdviserView, workshop: Workshop) -> RoundRequest:
-        return make_request(
-            self._role_set.schedule, self.tally.rounds + 1, view, workshop, self._report, self._calls_left()
-        )
+        schedule, report, tally = self._role_set.schedule, self._report, self.tally
+        number = tally.rounds + 1
+        leader = self._leader = choose_leader(number, view, report)
+        rounds_left = min(schedule.rounds - tally.rounds, self._most_calls - tally.calls)
+        request = make_request(schedule, number, view, workshop, report, leader, rounds_left)
+        report.images = {one.image for one in request.pictures.get("pictures", ()) if one.image is not None}
+        return request
 
     def _count_leading(self, view: AdviserView) -> None:
         """Count programs of the last round that are among the best now."""
@@ -355,12 +380,13 @@ class Agent:
         self._deliver(view, key, lambda errand, view: self._deliver_trials(errand, outcomes, view))
 
     def _deliver_trials(self, errand: Errand, outcomes: Sequence[Tried | None], view: AdviserView) -> Delivery:
-        assert self._workshop is not None
+        assert self._workshop is not None and self._leader is not None
         results: list[dict[str, Any]] = []
         pictures: list[str] = []
         for trial, outcome in zip(errand.trials, outcomes, strict=True):
             try:
-                result, picture = describe_trial(trial, outcome, view, self._workshop, len(pictures))
+                name = picture_name(errand.round, errand.n_pictures + len(pictures))
+                result, picture = describe_trial(trial, outcome, view, self._workshop, self._leader, name)
             except (EvosegError, ValueError) as error:
                 result, picture = {"failed": str(error)}, None
             results.append({"experiment": trial.kind, **result})
@@ -372,6 +398,7 @@ class Agent:
         """Score, fit and tune what a round has brought."""
         tally, report = self.tally, self._report
         tally.rounds += 1
+        tally.calls += len(result.calls)
         tally.programs += len(result.programs) + len(result.plane_lists)
         tally.refused += len(result.refused)
         if result.over:

@@ -1,5 +1,6 @@
 """A search's language model: from settings and the environment to a proposer, and what it cost and contributed."""
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from evoseg.core.kinds import Kind
 from evoseg.datasets.dataset import Dataset
 from evoseg.datasets.splits import Splits
 from evoseg.evolve.journal import RecordedClock
-from evoseg.evolve.loop import Progress
+from evoseg.evolve.loop import GENERATION_SIZE, Progress
 from evoseg.evolve.proposers.random_programs import select_usable
 from evoseg.evolve.solve import Solution
 from evoseg.evolve.tasks.task_kinds import TaskKind
@@ -38,8 +39,14 @@ from evoseg.runs.settings import RunSettings, check_caps
 from evoseg.runs.status import AgentStatus
 from evoseg.sandbox.operators import AdmittedCode
 
+logger = logging.getLogger(__name__)
+
 SIMILAR = 5
 """Solved tasks whose programs a model is shown, and whose macros it may use."""
+NO_ROUND = (
+    "The search ended before a round with the language model was complete. The first round begins after a generation "
+    f"of up to {GENERATION_SIZE} candidates; allow more evaluations or more time."
+)
 PAIRS = (
     "A program makes a gray plane of each image of a pair. Where the two planes correlate best, the shift between the "
     "images is read off; what counts is how close it is to the true shift."
@@ -113,7 +120,7 @@ class AgentSession:
                 thread=AgentThread(runner, end, self.client.release),
                 admit=admit,
                 wait=settings.llm_wait,
-                calls_left=lambda: tracker.limits.calls - tracker.usage.calls,
+                most_calls=tracker.limits.calls,
                 given_macros=offered_macros(settings),
             )
             try:
@@ -157,6 +164,9 @@ class AgentSession:
         # A call that was under way when its process was killed never got an outcome.
         faults = Counter(INTERRUPTED if c.state == RESERVED else c.fault for c in self.tracker.calls.values())
         faults.pop("", None)
+        note = "" if tally.rounds or tally.over else NO_ROUND
+        if note:
+            logger.warning(note)
         own = origin_shares(solution.champion.scored.pipeline, progress.origins)
         return {
             "model": self.settings.agent,
@@ -181,6 +191,7 @@ class AgentSession:
             "champion_proposed": solution.champion.scored.proposer == self.agent.name,
             "champion_ancestry": own.get(self.agent.name, 0.0),
             "macros": self.agent.macros,
+            "note": note,
         }
 
 

@@ -1,6 +1,6 @@
 """What a round is told: the leader and what is unlike it, what became of the last round, pictures, and what is left."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ from evoseg.evolve.ports import Floats, Scored
 from evoseg.llm.prompts import image_id, per_image, round_score
 from evoseg.llm.proposals import Trial, shown_text
 from evoseg.llm.roles import Schedule
-from evoseg.llm.rounds import RoundRequest
+from evoseg.llm.rounds import RoundRequest, Shown
 from evoseg.llm.workshop import Workshop
 from evoseg.operators.parameters import Range
 from evoseg.pipeline import Pipeline
@@ -22,10 +22,13 @@ MOST_TRIED, MOST_MACROS = 12, 6
 """Earlier proposals, and definitions, that a round is told of."""
 WORST_IMAGES = 2
 """Images on which the leader is shown; the best proposal of the last round is shown on one."""
+CROSS_FITTED = 4
+"""Programs that get held-out scores: the best of the search before a round, and the best of a round after it."""
 MOST_TEXT = 2000
 """Characters of a program that is shown."""
 FEW_IMAGES = 8
 """Images whose scores are listed one by one."""
+OVERVIEW = "all labelled images, each beside itself with the truth outlined"
 MOST_WORDS = 240
 """Characters of a reason."""
 
@@ -106,9 +109,29 @@ class OwnOperator:
         return f"{self.name}({', '.join([*inputs, *numbers])}) -> {code.output}: {code.summary}{alone}"
 
 
+@dataclass(frozen=True, eq=False)
+class Leader:
+    """The program that a round is shown first, and that others are compared with.
+
+    Attributes
+    ----------
+    scored : Scored
+    held_out : float64 array of shape (n_images,)
+    """
+
+    scored: Scored
+    held_out: Floats
+
+
 @dataclass
 class Report:
-    """What is remembered of the rounds so far."""
+    """What is remembered of the rounds so far.
+
+    Attributes
+    ----------
+    images : set of int
+        Those on which the leader was shown in the last round.
+    """
 
     description: dict[str, Any] | None = None
     findings: str = ""
@@ -117,6 +140,7 @@ class Report:
     operators: list[OwnOperator] = field(default_factory=list)
     given_macros: dict[str, str] = field(default_factory=dict)
     macros: dict[str, str] = field(default_factory=dict)
+    images: set[int] = field(default_factory=set)
 
     @property
     def last_round(self) -> list[Tried]:
@@ -125,43 +149,60 @@ class Report:
 
 
 def make_request(
-    schedule: Schedule, number: int, view: AdviserView, workshop: Workshop, report: Report, calls_left: int
+    schedule: Schedule,
+    number: int,
+    view: AdviserView,
+    workshop: Workshop,
+    report: Report,
+    leader: Leader,
+    rounds_left: int,
 ) -> RoundRequest:
     """Return what a round starts from: what was known before it, also where it is resumed."""
     operators = [own for own in report.operators if own.round < number]
     codes = {own.name: own.admitted.code.digest for own in operators}
-    ranked = [s for s in view.best if len(shown_text(s.pipeline, codes)) <= MOST_TEXT] or list(view.best[:1])
-    leader = ranked[0]
-    others = complements(leader, ranked[1:], schedule.others)
-    references = {"leader": leader.pipeline} | {f"other{i}": s.pipeline for i, s in enumerate(others, 1)}
+    short = [s for s in view.best if len(shown_text(s.pipeline, codes)) <= MOST_TEXT]
+    others = complements(leader.scored, short, schedule.others)
+    known = {"leader": leader.scored.pipeline} | {f"other{i}": s.pipeline for i, s in enumerate(others, 1)}
     before = [tried for tried in report.tried if tried.round < number]
-    references |= {tried.called: tried.scored.pipeline for tried in before if tried.scored is not None}
-    pictures, shown = _pictures(leader, report, workshop) if workshop.sees else ((), ())
+    references = known | {tried.called: tried.scored.pipeline for tried in before if tried.scored is not None}
     earlier = [tried for tried in before if not tried.is_last][-MOST_TRIED:]
     context = {
         "card": workshop.card(view.stats),
         "description": report.description,
-        "budget": _budget(view, calls_left, schedule.rounds - number + 1),
-        "leader": _describe_leader(leader, view.cross_fit(leader), codes),
+        "budget": _budget(view, rounds_left),
+        "leader": _describe_leader(leader, codes),
         "others": [_describe_other(f"other{i}", s, leader, codes) for i, s in enumerate(others, 1)],
-        "last_round": _last_round(report, leader, codes),
-        "tried": [_line(tried, leader) for tried in earlier],
+        "last_round": _last_round(report, leader, known, codes),
+        "tried": [_line(tried, leader, known) for tried in earlier],
         "refused": [f"{refused['name']}: {refused['reason'][:MOST_WORDS]}" for refused in report.refused],
         "operators": [own.describe() for own in operators],
         "macros": list((report.given_macros | report.macros).values())[-MOST_MACROS:],
         "similar": list(workshop.task.similar()) if number == 1 else [],
-        "shown": list(shown),
     }
+    pictures = {"pictures": _pictures(leader, report, workshop)} if workshop.sees else {}
+    if workshop.sees and number == 1:
+        pictures["overview"] = [Shown(OVERVIEW, workshop.overview())]
     return RoundRequest(
         number,
         schedule.chain(number),
         view.stats.channels,
         context,
-        tuple(pictures),
+        pictures,
         references,
         report.given_macros | report.macros,
         codes,
     )
+
+
+def choose_leader(number: int, view: AdviserView, report: Report) -> Leader:
+    """Return the program with the best held-out score, of the search's best and of what rounds have brought."""
+    output = view.best[0].pipeline.output
+    found = [Leader(s, view.cross_fit(s)) for s in view.best[:CROSS_FITTED]]
+    for tried in report.tried:
+        if tried.round < number and tried.scored is not None and tried.held_out is not None:
+            found += [Leader(tried.scored, tried.held_out)] if tried.scored.pipeline.output is output else []
+    short = [one for one in found if len(shown_text(one.scored.pipeline)) <= MOST_TEXT]
+    return max(short or found, key=lambda one: float(one.held_out.mean()))
 
 
 def complements(leader: Scored, others: Sequence[Scored], n: int) -> list[Scored]:
@@ -176,30 +217,30 @@ def complements(leader: Scored, others: Sequence[Scored], n: int) -> list[Scored
     return chosen
 
 
-def _budget(view: AdviserView, calls_left: int, rounds_left: int) -> dict[str, Any]:
-    left: dict[str, Any] = {"calls_left": calls_left}
+def _budget(view: AdviserView, rounds_left: int) -> dict[str, Any]:
+    left: dict[str, Any] = {}
     if view.evaluations_left is not None:
-        left |= {"evaluations_left": view.evaluations_left, "rounds_left": min(rounds_left, calls_left)}
+        left |= {"evaluations_left": view.evaluations_left, "rounds_left": rounds_left}
     if np.isfinite(view.seconds_left):
         left["seconds_left"] = round(view.seconds_left)
     return left
 
 
-def _describe_leader(leader: Scored, held_out: Floats, codes: Mapping[str, str]) -> dict[str, Any]:
+def _describe_leader(leader: Leader, codes: Mapping[str, str]) -> dict[str, Any]:
     return {
-        "program": shown_text(leader.pipeline, codes)[:MOST_TEXT],
-        "score": round_score(leader.score),
-        "held_out": round_score(float(held_out.mean())),
-        "score_per_image": per_image(leader.scores),
+        "program": shown_text(leader.scored.pipeline, codes)[:MOST_TEXT],
+        "score": round_score(leader.scored.score),
+        "held_out": round_score(float(leader.held_out.mean())),
+        "held_out_per_image": per_image(leader.held_out),
     }
 
 
-def _describe_other(name: str, scored: Scored, leader: Scored, codes: Mapping[str, str]) -> dict[str, Any]:
+def _describe_other(name: str, scored: Scored, leader: Leader, codes: Mapping[str, str]) -> dict[str, Any]:
     return {
         "name": name,
         "program": shown_text(scored.pipeline, codes),
         "score": round_score(scored.score),
-        "better_than_the_leader_on": compare_images(scored.scores, leader.scores)["better"],
+        "better_than_the_leader_on": compare_images(scored.scores, leader.scored.scores)["better"],
     }
 
 
@@ -214,75 +255,90 @@ def compare_images(scores: Floats, leader: Floats) -> dict[str, dict[str, str]]:
     return {"better": better, "worse": worse}
 
 
-def _outcome(tried: Tried, leader: Scored) -> str:
+def _outcome(tried: Tried, leader: Leader) -> str:
     """Say in a line what became of a proposal."""
     if tried.scored is None:
         return f"failed: {tried.failure[:MOST_WORDS]}"
-    words = f"{tried.scored.score:.3f} ({tried.scored.score - leader.score:+.3f})"
+    words = f"{tried.scored.score:.3f} ({tried.scored.score - leader.scored.score:+.3f})"
     if tried.scored.score > tried.first_score + 0.0005:
         words += f", {tried.first_score:.3f} before tuning"
     if tried.held_out is not None:
-        words += f", held out {float(tried.held_out.mean()):.3f}"
+        held_out = float(tried.held_out.mean())
+        words += f", held out {held_out:.3f} ({held_out - float(leader.held_out.mean()):+.3f})"
     if tried.same_as is not None:
         words += f", the same answers as {tried.same_as.called}"
     return words
 
 
-def _line(tried: Tried, leader: Scored) -> str:
-    return f"{tried.called} {tried.name}: {_outcome(tried, leader)}"
+def _line(tried: Tried, leader: Leader, known: Mapping[str, Pipeline]) -> str:
+    now = next((f", now `{name}`" for name, program in known.items() if _is(tried, program)), "")
+    return f"{tried.called} {tried.name}: {_outcome(tried, leader)}{now}"
 
 
-def _last_round(report: Report, leader: Scored, codes: Mapping[str, str]) -> dict[str, Any]:
-    """Return what became of the last round's proposals, the best of them with its program and images."""
+def _is(tried: Tried, program: Pipeline) -> bool:
+    return tried.scored is not None and tried.scored.pipeline.form == program.form
+
+
+def _last_round(
+    report: Report, leader: Leader, known: Mapping[str, Pipeline], codes: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return what became of the last round's proposals, the best of them with its program if that is not known yet."""
     last = report.last_round
     if not last:
         return {}
     found: dict[str, Any] = {"you_found": report.findings[:MOST_WORDS]} if report.findings else {}
-    found["outcomes"] = [_line(tried, leader) for tried in last]
+    found["outcomes"] = [_line(tried, leader, known) for tried in last]
     best = _best_of(last)
-    if best is not None and best.scored is not None:
+    if best is not None and best.scored is not None and not any(_is(best, program) for program in known.values()):
         found["best"] = {
             "name": best.called,
             "program": shown_text(best.scored.pipeline, codes)[:MOST_TEXT],
-            **compare_images(best.scored.scores, leader.scores),
+            **compare_images(best.scored.scores, leader.scored.scores),
         }
     return found
 
 
 def _best_of(several: Sequence[Tried]) -> Tried | None:
-    scored = [tried for tried in several if tried.scored is not None]
-    return max(scored, key=lambda tried: tried.scored.score if tried.scored else -np.inf, default=None)
+    """Return the proposal with the best held-out score; where none has one, that with the best score."""
+    scored = [(tried, tried.scored) for tried in several if tried.scored is not None]
+    by_held_out = [(float(tried.held_out.mean()), tried) for tried, _ in scored if tried.held_out is not None]
+    by_score = [(one.score, tried) for tried, one in scored]
+    return max(by_held_out or by_score, key=lambda pair: pair[0], default=(0.0, None))[1]
 
 
-def _pictures(leader: Scored, report: Report, workshop: Workshop) -> tuple[list[str], list[str]]:
-    """Return pictures and their captions: the leader on its worst images, the last round's best where it is worse."""
-    pictures: list[str] = []
-    shown: list[str] = []
-    worst = [int(i) for i in leader.scores.argsort(kind="stable")[:WORST_IMAGES]]
-    for i in worst:
-        pictures.append(workshop.draw(i, leader.pipeline))
-        shown.append(f"{image_id(i)}: image, leader's outlines, its errors")
+def _pictures(leader: Leader, report: Report, workshop: Workshop) -> list[Shown]:
+    """Return pictures of the leader on its worst images, and of the last round's best where it is worse."""
+    scored, images = leader.scored, worst_images(leader.held_out, report.images)
+    shown = [
+        Shown(f"{image_id(i)}: image, leader's outlines, its errors", workshop.draw(i, scored.pipeline), i)
+        for i in images
+    ]
     best = _best_of(report.last_round)
-    if best is not None and best.scored is not None and best.scored.pipeline.form != leader.pipeline.form:
-        i = int((best.scored.scores - leader.scores).argmin())
-        pictures.append(workshop.draw(i, best.scored.pipeline, image_too=i not in worst))
-        shown.append(f"{image_id(i)}: {'' if i in worst else 'image, '}{best.called}'s outlines, its errors")
-    return pictures, shown
+    if best is not None and best.scored is not None and not _is(best, scored.pipeline):
+        i = int((best.scored.scores - scored.scores).argmin())
+        caption = f"{image_id(i)}: {'' if i in images else 'image, '}{best.called}'s outlines, its errors"
+        shown.append(Shown(caption, workshop.draw(i, best.scored.pipeline, image_too=i not in images)))
+    return shown
+
+
+def worst_images(scores: Floats, before: Collection[int]) -> list[int]:
+    """Return the images with the lowest scores, but others of the worst ones in place of those shown before."""
+    worst = [int(i) for i in scores.argsort(kind="stable")[: 2 * WORST_IMAGES]]
+    return sorted(worst, key=lambda i: i in before)[:WORST_IMAGES]
 
 
 def describe_trial(
-    trial: Trial, outcome: Tried | None, view: AdviserView, workshop: Workshop, n_pictures: int
+    trial: Trial, outcome: Tried | None, view: AdviserView, workshop: Workshop, leader: Leader, picture: str
 ) -> tuple[dict[str, Any], str | None]:
-    """Return what came of an experiment, with a picture if the model takes them."""
+    """Return what came of an experiment, with a picture, of that name, if the model takes them."""
     if trial.kind == "stats":
         return workshop.describe_plane(trial.programs[0]), None
     if trial.kind == "show":
         if not workshop.sees:
             return {"failed": "you take no pictures; ask for stats instead."}, None
-        picture = workshop.show(trial.image, trial.programs[0] if trial.programs else None, trial.window)
-        return {"image": image_id(trial.image), "picture": n_pictures + 1}, picture
+        url = workshop.show(trial.image, trial.programs[0] if trial.programs else None, trial.window)
+        return {"image": image_id(trial.image), "picture": picture}, url
     assert outcome is not None
-    leader = view.best[0]
     if outcome.scored is None:
         return {"failed": outcome.failure[:MOST_WORDS]}, None
     scored = outcome.scored
@@ -290,10 +346,10 @@ def describe_trial(
     result = {
         "called": outcome.called,
         "outcome": _outcome(outcome, leader),
-        **compare_images(scored.scores, leader.scores),
+        **compare_images(scored.scores, leader.scored.scores),
         "score_per_image": per_image(scored.scores),
     }
     if not workshop.sees:
         return result, None
     worst = int(scored.scores.argmin())
-    return result | {"picture": n_pictures + 1, "picture_of": image_id(worst)}, workshop.draw(worst, scored.pipeline)
+    return result | {"picture": picture, "picture_of": image_id(worst)}, workshop.draw(worst, scored.pipeline)

@@ -22,7 +22,6 @@ from evoseg.llm.calls import MemoryCallLog
 from evoseg.llm.client import Client
 from evoseg.llm.limits import UsageLimits, UsageTracker
 from evoseg.llm.prompts import MOST_IMAGES, image_id, messages, per_image, program_text, round_score
-from evoseg.llm.roles import Role
 from evoseg.llm.structured import Answer, Review, StructuredClient, Verdict, Verdicts
 from evoseg.llm.workshop import TaskContext, Workshop
 from evoseg.metrics import METRIC_LABELS
@@ -76,7 +75,7 @@ def describe(
     document: dict[str, Any] = {"dataset": dataset_name(dataset), "card": card, "description": None}
     if agent is None:
         return document
-    question = Question("describe", {"card": card}, lambda: show_first(task), kind.output)
+    question = Question("describe", {"card": card}, show_all(task), kind.output)
     answer, cost = _ask(agent, base_url, llm_usd, roles, question)
     return document | {"description": answer, "llm": cost}
 
@@ -120,7 +119,8 @@ def critique(
         "score_per_image": per_image(scores),
     }
     context = {"card": make_card(workshop.task), "leader": leader}
-    question = Question("critique", context, lambda: [workshop.draw(i, pipeline) for i in worst], kind.output)
+    pictures = {"pictures": lambda: [workshop.draw(i, pipeline) for i in worst]}
+    question = Question("critique", context, pictures, kind.output)
     answer, cost = _ask(agent, base_url, llm_usd, roles, question)
     names = {image_id(i): stem for i, stem in enumerate(stems)}
     worst_scores = {stems[i]: float(scores[i]) for i in worst}
@@ -128,10 +128,9 @@ def critique(
     return shown | answer | {"llm": cost}
 
 
-def show_first(task: TaskContext) -> Sequence[str]:
-    """Return pictures of the first few search images."""
-    workshop = Workshop(task, sees=True)
-    return [workshop.draw(i, None) for i in range(min(SHOWN, task.n_images))]
+def show_all(task: TaskContext) -> dict[str, Callable[[], Sequence[str]]]:
+    """Return what makes the overview of a task's search images, as a question needs it."""
+    return {"overview": lambda: [Workshop(task, sees=True).overview()]}
 
 
 def make_card(task: TaskContext) -> dict[str, Any]:
@@ -198,7 +197,7 @@ def judge_answers(
         given = sorted(verdict.number for verdict in answer.verdicts)
         return [] if given == numbers else [f"verdicts: one is needed for each of the numbers {numbers}, once."]
 
-    question = Question("choose", {"wanted": wanted}, lambda: list(pictures), Kind.MASK, review)
+    question = Question("choose", {"wanted": wanted}, {"pictures": lambda: pictures}, Kind.MASK, review)
     answer, cost = _ask(agent, base_url, llm_usd, roles, question)
     verdicts = sorted(Verdicts(**answer).verdicts, key=lambda verdict: verdict.number)
     if [verdict.number for verdict in verdicts] != numbers:
@@ -215,8 +214,8 @@ class Question:
     role : str
     context : mapping of str to JSON values
         By the names of inputs.
-    pictures : callable () -> list of str
-        Data URLs; called only if the role and the model take pictures.
+    pictures : mapping of str to callables () -> sequence of str
+        Data URLs, by the inputs of roles; called only if the role and the model take them.
     output : Kind
         What programs return, if the role names operators.
     review : callable
@@ -225,7 +224,7 @@ class Question:
 
     role: str
     context: Mapping[str, Any]
-    pictures: Callable[[], Sequence[str]]
+    pictures: Mapping[str, Callable[[], Sequence[str]]]
     output: Kind
     review: Review = lambda answer: []
 
@@ -258,7 +257,8 @@ def consult(
     client = StructuredClient(connection, tracker, role_set.schedule, Event())
     operators = select_usable(registry.operators(), question.output)
     role = role_set.roles[question.role]
-    pictures = question.pictures() if facts is not None and facts.pictures and _sees(role) else ()
+    wanted = [name for name in role.inputs if name in question.pictures] if facts and facts.pictures else []
+    pictures = [url for name in wanted for url in question.pictures[name]()]
     try:
         reply = client.ask(0, role, messages(role, role_set, operators, question.context, pictures), question.review)
     finally:
@@ -269,10 +269,6 @@ def consult(
             "model."
         )
     return reply.answers[-1], tracker, log
-
-
-def _sees(role: Role) -> bool:
-    return "pictures" in role.inputs
 
 
 def card_text(document: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from evoseg.datasets.survey import infer_task
 from evoseg.evolve.tasks.task_kinds import AUTO, BINARY, TASKS, TaskKind, decide_task, find_kind, wants_classes
 from evoseg.llm.agent_session import limits_of, task_context
 from evoseg.llm.calls import MemoryCallLog
-from evoseg.llm.consulting import CALLS, NoAnswerError, Question, consult, make_card, show_first
+from evoseg.llm.consulting import CALLS, NoAnswerError, Question, consult, make_card, show_all
 from evoseg.llm.limits import total_usage
 from evoseg.llm.structured import Answer, TaskProposal
 from evoseg.metrics import METRIC_LABELS, metric_name, within
@@ -105,7 +105,7 @@ def frame_task(settings: RunSettings, dataset: Dataset) -> Framing:
         "card": card | {"task_by_rules": {"task": guess.task, "why": guess.why}},
         "choices": [{"task": name, "metrics": list(metrics)} for name, metrics in choices.items()],
     }
-    question = Question("frame", context, lambda: show_first(task), kind.output, review)
+    question = Question("frame", context, show_all(task), kind.output, review)
     limits = limits_of(settings)
     limits = replace(limits, calls=min(CALLS, limits.calls))
     answer, tracker, log = consult(settings.agent, settings.base_url, limits, settings.roles, question)

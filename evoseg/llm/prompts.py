@@ -294,7 +294,7 @@ def messages(
     context : mapping of str to JSON values
         By the names of `INPUTS`; a role gets what it lists, as far as there is something.
     pictures : sequence of str
-        Data URLs.
+        Data URLs of those that the role gets.
     """
     parts = {
         "form": role_set.form,
@@ -306,9 +306,8 @@ def messages(
     for name, text in parts.items():
         prompt = prompt.replace(f"{{{{{name}}}}}", text)
     document = {name: context[name] for name in role.inputs if context.get(name)}
-    shown = tuple(pictures) if "pictures" in role.inputs else ()
     data = f"{DATA}\n\n{compact_json(document)}"
-    return [Message("system", prompt), Message("user", data, shown)]
+    return [Message("system", prompt), Message("user", data, tuple(pictures))]
 
 
 def compact_json(value: Any) -> str:

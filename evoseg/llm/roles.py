@@ -75,6 +75,7 @@ INPUTS = (
     "wanted",
     "choices",
     "shown",
+    "overview",
     "pictures",
 )
 """What a role can be given as input."""

@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from evoseg.core.kinds import Kind
 from evoseg.evolve.proposers.warm_start import contributed_to
@@ -22,6 +22,14 @@ UNREACHABLE = (*PASSING, "timeout")
 """Faults after which the next role would only be waited for in vain, too."""
 
 
+class Shown(NamedTuple):
+    """A picture, as a data URL, with what it shows; `image` is the search image on which the leader is shown."""
+
+    caption: str
+    url: str
+    image: int | None = None
+
+
 @dataclass(frozen=True)
 class RoundRequest:
     """What a round starts from; it does not change while the round runs.
@@ -36,8 +44,8 @@ class RoundRequest:
         Of the images.
     context : mapping of str to JSON values
         By the names of `INPUTS`.
-    pictures : tuple of str
-        Data URLs.
+    pictures : mapping of str to sequences of Shown
+        By the names of `INPUTS`.
     references : mapping of str to Pipeline
         Programs that the model is shown, by what it calls them.
     macros : mapping of str to str
@@ -49,7 +57,7 @@ class RoundRequest:
     roles: tuple[str, ...]
     channels: int
     context: Mapping[str, Any] = field(default_factory=dict)
-    pictures: tuple[str, ...] = ()
+    pictures: Mapping[str, Sequence[Shown]] = field(default_factory=dict)
     references: Mapping[str, Pipeline] = field(default_factory=dict)
     macros: Mapping[str, str] = field(default_factory=dict)
     codes: Mapping[str, str] = field(default_factory=dict)
@@ -65,11 +73,14 @@ class Errand:
     operators : tuple of NewOperator
     trials : tuple of Trial
         None if there are operators.
+    n_pictures : int
+        How many pictures the model was shown in this round before.
     """
 
     round: int
     operators: tuple[NewOperator, ...] = ()
     trials: tuple[Trial, ...] = ()
+    n_pictures: int = 0
 
 
 @dataclass(frozen=True)
@@ -89,6 +100,11 @@ class Delivery:
     results: Sequence[dict[str, Any]]
     pictures: Sequence[str] = ()
     programs: Mapping[str, Pipeline] = field(default_factory=dict)
+
+
+def picture_name(number: int, n_before: int) -> str:
+    """Return the name of a picture: the number of its round, and that in the round."""
+    return f"r{number}_{n_before + 1}"
 
 
 RunErrand = Callable[[Errand], Delivery]
@@ -191,9 +207,12 @@ class RoundRunner:
         return result
 
     def _messages(self, request: RoundRequest, role: Role, so_far: RoundResult) -> list[Message]:
+        shown = [one for name in role.inputs for one in request.pictures.get(name, ())]
         context = dict(request.context)
         context |= {"description": so_far.description} if so_far.description else {}
-        return messages(role, self._role_set, self._operators, context, request.pictures)
+        context["budget"] = {"calls_left": self._client.calls_left} | context.get("budget", {})
+        context["shown"] = [f"{picture_name(request.round, i)}: {one.caption}" for i, one in enumerate(shown)]
+        return messages(role, self._role_set, self._operators, context, [one.url for one in shown])
 
     def _describe(self, request: RoundRequest, role: Role, so_far: RoundResult, run_errand: RunErrand) -> RoundResult:
         reply = self._client.ask(request.round, role, self._messages(request, role, so_far), lambda answer: [])
@@ -235,9 +254,14 @@ class RoundRunner:
             if not trials or not reply.answers or reply.over:
                 break
             left -= len(trials)
-            made = run_errand(Errand(request.round, trials=tuple(trials)))
+            n_pictures = sum(len(message.pictures) for message in said)
+            made = run_errand(Errand(request.round, trials=tuple(trials), n_pictures=n_pictures))
             parser.references = {**parser.references, **made.programs}
-            results: dict[str, Any] = {"results": list(made.results), "experiments_left": left}
+            results: dict[str, Any] = {
+                "results": list(made.results),
+                "experiments_left": left,
+                "calls_left": self._client.calls_left,
+            }
             said = [
                 *said,
                 Message("assistant", reply.answers[-1].model_dump_json(exclude_defaults=True)[:MOST_SHOWN]),

@@ -243,6 +243,11 @@ class StructuredClient:
         # Answers that an earlier process has paid for are used first, when the same question is asked.
         self._unused = [replace(call, fault="") if call.state == ANSWERED else call for call in before]
 
+    @property
+    def calls_left(self) -> int:
+        """How many calls may still be sent."""
+        return self._tracker.limits.calls - self._tracker.usage.calls
+
     def ask(self, number: int, role: Role, messages: Sequence[Message], review: Review) -> StructuredReply:
         """Ask a role for its answer; if it has problems, ask once more.
 

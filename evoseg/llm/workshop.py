@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,6 +32,9 @@ from evoseg.pipeline import Pipeline
 FULL_PX = 1024
 """Longer side of a picture that a model asks for; smaller windows are enlarged up to this, four times at most."""
 ENLARGED = 4
+_GAP_PX, _NAME_PX = 6, 18
+SHEET_PX, MOST_ON_SHEET = 1536, 64
+"""Width and largest height of the sheet of all images, and the most images on it."""
 MOST_LISTED = 8
 """Images that a list of figures names, at most."""
 
@@ -86,7 +90,22 @@ class Workshop:
             self._card = data_card(task.words, samples, stats, task.n_images, task.task)
         return self._card
 
-    def draw(self, index: int, program: Pipeline | None, *, image_too: bool = True) -> str:
+    def overview(self) -> str:
+        """Return the search images on one sheet, each beside itself with the truth outlined, as a data URL.
+
+        Of more than `MOST_ON_SHEET` images, so many are shown, evenly spaced.
+        """
+        shown = evenly_spaced(self.task.n_images, MOST_ON_SHEET)
+        shape = self.task.load(shown[0]).image.shape[:2]
+        columns, side = _layout(len(shown), shape)
+        cells = [_draw_cell(image_id(i), self.task.load(i), self.task.output, side) for i in shown]
+        width, height = max(c.shape[1] for c in cells), max(c.shape[0] for c in cells)
+        cells = [_pad(cell, height, width) for cell in cells]
+        cells += [np.full((height, width, 3), 255, np.uint8)] * (-len(cells) % columns)
+        rows = [np.concatenate(cells[k : k + columns], axis=1) for k in range(0, len(cells), columns)]
+        return data_url(np.concatenate(rows))
+
+    def draw(self, index: int, program: Pipeline, *, image_too: bool = True) -> str:
         """Return a search image beside what a program marks in it, right and wrong, as a data URL.
 
         Parameters
@@ -98,7 +117,7 @@ class Workshop:
         if self.task.output is Kind.GRAY:
             return data_url(_draw_planes(sample, program))
         truth = _truth_of(sample, self.task.output)
-        answer = None if program is None else as_outlines(program(sample.image), sample.image.shape)
+        answer = as_outlines(program(sample.image), sample.image.shape)
         return data_url(panels(sample.image, truth, answer, image_too=image_too))
 
     def show(self, index: int, program: Pipeline | None, window: Sequence[int]) -> str:
@@ -164,13 +183,45 @@ def _truth_of(sample: Sample, output: Kind) -> NDArray[Any] | None:
     return None if truth is None else as_outlines(truth, sample.image.shape)
 
 
-def _draw_planes(sample: Sample, program: Pipeline | None) -> Rgb:
+def _layout(n: int, shape: tuple[int, ...]) -> tuple[int, int]:
+    """Return columns and the longer side of an image, in px, for n images of about one shape on a sheet."""
+    for columns in range(1, n + 1):
+        side = min(SHEET_PX // columns // 2 - _GAP_PX, max(shape))
+        height = round(side * shape[0] / max(shape)) + _NAME_PX + _GAP_PX
+        if -(-n // columns) * height <= SHEET_PX:
+            break
+    return columns, side
+
+
+def _draw_cell(name: str, sample: Sample, output: Kind, side: int) -> Rgb:
+    """Return a small image with its name above it, beside itself with the truth outlined, or beside its partner."""
+    picture, truth = to_rgb(sample.image), _truth_of(sample, output)
+    factor = side / max(picture.shape[:2])
+    shape = (max(1, round(picture.shape[0] * factor)), max(1, round(picture.shape[1] * factor)))
+    both = [resize_picture(picture, shape)]
+    if truth is not None:
+        both.append(draw_outlines(picture, np.zeros_like(truth), truth, shape, 1))
+    elif sample.moving is not None:
+        both.append(resize_picture(to_rgb(sample.moving), shape))
+    cell = np.concatenate([_pad(each, shape[0] + _GAP_PX, shape[1] + _GAP_PX) for each in both], axis=1)
+    head = np.full((_NAME_PX, cell.shape[1], 3), 255, np.uint8)
+    cv2.putText(head, name, (0, _NAME_PX - 5), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
+    return np.concatenate([head, cell])
+
+
+def _pad(picture: Rgb, height: int, width: int) -> Rgb:
+    """Return a picture with white below it and at its right."""
+    more = ((0, height - picture.shape[0]), (0, width - picture.shape[1]), (0, 0))
+    return np.pad(picture, more, constant_values=255)
+
+
+def _draw_planes(sample: Sample, program: Pipeline) -> Rgb:
     """Return an image, or both of a pair, and below each the plane that a program makes of it."""
     images = [sample.image] if sample.moving is None else [sample.image, sample.moving]
-    rows = [images] if program is None else [images, [program(image)[:, :, None] for image in images]]
+    rows = [images, [program(image)[:, :, None] for image in images]]
     shown = [np.concatenate([panels(image, None, None) for image in row], axis=1) for row in rows]
     width = max(row.shape[1] for row in shown)
-    return np.concatenate([np.pad(r, ((0, 0), (0, width - r.shape[1]), (0, 0)), constant_values=255) for r in shown])
+    return np.concatenate([_pad(row, row.shape[0], width) for row in shown])
 
 
 def roc_area(inside: NDArray[Any], outside: NDArray[Any]) -> float:

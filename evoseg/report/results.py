@@ -142,6 +142,8 @@ class ModelUse:
         Number of operators that it wrote and that could be used, and of programs that it tried within its rounds.
     credit, champion_ancestry : float
         Its share in the improvements of the best score, and in the steps of the pipeline.
+    note : str
+        What a user should know, such as why there was no round.
     """
 
     calls: int = 0
@@ -166,6 +168,7 @@ class ModelUse:
     champion_proposed: bool = False
     champion_ancestry: float = 0.0
     macros: Mapping[str, str] = field(default_factory=dict)
+    note: str = ""
 
 
 def _read_program(value: Any) -> Pipeline:

@@ -286,7 +286,8 @@ def _describe_model(use: "ModelUse") -> list[str]:
     text = f"{use.model}: {use.calls} calls, ${use.cost_usd:.4f}; {use.scored} of its programs were scored"
     failed = ", ".join(f"{n} x {reason}" for reason, n in use.faults.items())
     worth = f"they account for {100 * use.credit:.0f} % of the gains and {100 * use.champion_ancestry:.0f} % of the "
-    return [f"{text}, {worth}pipeline's steps{f'; failed calls: {failed}' if failed else ''}."]
+    said = f"{text}, {worth}pipeline's steps{f'; failed calls: {failed}' if failed else ''}."
+    return [f"{said} {use.note}".rstrip()]
 
 
 def _describe_effort(result: "SearchResult") -> str:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from numpy.random import default_rng
 
@@ -18,7 +19,8 @@ from evoseg.evolve.journal import ARRIVAL, Heading, JournalError, RecordedClock
 from evoseg.evolve.ports import Failed, Scored
 from evoseg.evolve.proposers.random_programs import select_usable
 from evoseg.llm.agent import Agent, AgentThread
-from evoseg.llm.briefing import complements, make_request
+from evoseg.llm.briefing import choose_leader, complements, make_request, worst_images
+from evoseg.llm.limits import UsageLimits
 from evoseg.llm.rounds import RoundResult, RoundRunner
 from evoseg.pipeline import print_text
 from tests.evolve.test_journal import Memory
@@ -35,12 +37,17 @@ def refuse(_: object) -> Any:
 
 @contextmanager
 def run_agent(
-    *acts: str, wait: bool = True, sees: bool = False, journal: Memory | None = None, **changes: object
+    *acts: str,
+    wait: bool = True,
+    sees: bool = False,
+    journal: Memory | None = None,
+    calls: int = 20,
+    **changes: object,
 ) -> Iterator[tuple[Agent, Any]]:
     """Yield an agent with the requests that its endpoint gets."""
     role_set = replace(ROLE_SET, schedule=QUICK.model_copy(update={"patience": 99, "rounds": 99} | changes))
     model = "scripted-seeing" if sees else "scripted"
-    with asking(acts, schedule=role_set.schedule, model=model) as (client, tracker, server):
+    with asking(acts, UsageLimits(calls), schedule=role_set.schedule, model=model) as (client, tracker, server):
         runner = RoundRunner(role_set, client, select_usable(OPERATORS, Kind.MASK), Kind.MASK, 3)
 
         def stop() -> None:
@@ -57,7 +64,7 @@ def run_agent(
             thread=AgentThread(runner, stop, client._client.release),
             admit=refuse,
             wait=wait,
-            calls_left=lambda: tracker.limits.calls - tracker.usage.calls,
+            most_calls=tracker.limits.calls,
         )
         try:
             yield agent, server
@@ -117,12 +124,38 @@ def test_each_round_is_told_what_became_of_the_last_one():
         told = [data_of(request) for request in server.requests if len(request["messages"]) == 2]
     _, first, second, third = told
     assert "last_round" not in first and first["leader"]["score"] == 0.5
+    assert first["leader"]["held_out_per_image"] == {"img_001": 0.5, "img_002": 0.6, "img_003": 0.4}
+    assert first["budget"] == {"calls_left": 19, "evaluations_left": 100, "rounds_left": 20}, "one call was describe's"
     lines = second["last_round"]["outcomes"]
-    assert len(lines) == 4 and all("0.600 (+0.100)" in line and "held out 0.600" in line for line in lines)
-    assert second["last_round"]["best"]["better"] == {"img_003": "+0.300"}
+    assert len(lines) == 4 and all("0.600 (+0.000), held out 0.600 (+0.000)" in line for line in lines)
     assert second["budget"] == {"calls_left": 18, "evaluations_left": 100, "rounds_left": 18}
     assert third["refused"] and "unknown operator 'magic'" in third["refused"][0]
     assert len(third["tried"]) == 4
+
+
+def test_the_leader_has_the_best_held_out_score_and_a_proposal_that_is_shown_already_is_not_repeated():
+    programs = [pipeline(f"return {name}(channel(image))") for name in ("otsu", "triangle", "level")]
+    first, second, third = (
+        scored(program, *scores)
+        for program, *scores in [
+            (programs[0], 0.9, 0.8, 0.1),
+            (programs[1], 0.5, 0.7, 0.7),
+            (programs[2], 0.2, 0.2, 0.2),
+        ]
+    )
+    held_out = {programs[0].form: 0.3, programs[1].form: 0.5}
+    at = view(first, second, third, cross_fit=lambda one: np.full(3, held_out.get(one.pipeline.form, 0.1)))
+    with run_agent("expert") as (agent, server):
+        advise(agent, at)
+        (leader,) = (data_of(request)["leader"] for request in server.requests[1:])
+        assert "triangle" in leader["program"] and leader["held_out"] == 0.5 and leader["score"] == 0.633
+        report = agent._report
+        proposal = report.tried[0]
+        proposal.held_out = np.array([0.6, 0.6, 0.6])
+        advise(agent, at)
+        told = data_of(server.requests[-1])
+    assert told["leader"]["held_out"] == 0.6
+    assert told["last_round"]["outcomes"][0].endswith("now `leader`") and "best" not in told["last_round"]
 
 
 def test_programs_that_fail_are_told_with_the_reason():
@@ -173,7 +206,7 @@ def test_a_tried_program_is_scored_and_told_and_the_journal_says_so():
         results = json.loads(server.requests[-1]["messages"][-1]["content"].partition("\n\n")[2])["results"]
         assert agent.tally.experiments == 1
     (result,) = results
-    assert result["called"] == "p1" and result["outcome"] == "0.600 (+0.100), held out 0.600"
+    assert result["called"] == "p1" and result["outcome"] == "0.600 (+0.100), held out 0.600 (+0.100)"
     assert result["better"] == {"img_003": "+0.300"}
     other = replayed(journal)
     advise(other, view(FIRST))
@@ -211,6 +244,16 @@ def test_rounds_are_spread_over_a_budget_of_evaluations():
         for done in (0, 100, 240, 260, 400):
             advise(agent, view(FIRST, evaluations=done, evaluations_left=1000 - done))
     assert agent.tally.rounds == 2, "at the beginning, and after a quarter"
+
+
+def test_calls_are_spread_over_a_budget_of_evaluations():
+    asked = []
+    with run_agent("expert", "trier", calls=6) as (agent, server):
+        for done in range(0, 600, 50):
+            advise(agent, view(FIRST, evaluations=done, evaluations_left=600 - done))
+            asked.append(len(server.requests))
+    # A description, an experiment and an answer; again an experiment and an answer; the last call.
+    assert asked == [3] * 6 + [5] * 4 + [6] * 2
 
 
 @pytest.mark.parametrize(("act", "why"), [("401", "auth"), ("429 quota", "quota")])
@@ -275,7 +318,30 @@ def test_pictures_go_only_to_a_model_that_takes_them_and_show_the_leader_at_its_
         if sees:
             text, *pictures = content
             shown = json.loads(text["text"].partition("\n\n")[2])["shown"]
-            assert [caption[:7] for caption in shown] == ["img_003", "img_001"] and len(pictures) == 2
+            wanted = ["r1_1: all labelled", "r1_2: img_003: image", "r1_3: img_001: image"]
+            assert [caption[: len(start)] for caption, start in zip(shown, wanted, strict=True)] == wanted
+            assert len(pictures) == 3
+            described = server.requests[0]["messages"][1]["content"]
+            assert [part["type"] for part in described] == ["text", "image_url"], "of the search, it is told nothing"
+            assert described[1] == pictures[0]
+
+
+def test_images_that_were_shown_in_the_last_round_make_room_for_others_and_names_of_pictures_are_unique():
+    scores = np.array([0.1, 0.3, 0.2, 0.9, 0.5])
+    assert worst_images(scores, set()) == [0, 2]
+    assert worst_images(scores, {0, 2}) == [1, 4]
+    assert worst_images(scores, {1, 4}) == [0, 2]
+    assert worst_images(scores[:3], {0, 2}) == [1, 0]
+    with run_agent("expert", "explorer", sees=True) as (agent, server):
+        advise(agent, view(FIRST))
+        advise(agent, view(FIRST))
+        told = server.requests
+    _, first, second = (data_of(request).get("shown", []) for request in told if len(request["messages"]) == 2)
+    assert [line[6:13] for line in first[1:]] == ["img_003", "img_001"]
+    assert second[0].startswith("r2_1: img_002"), "the others were shown in round 1"
+    content = next(m["content"] for m in told[-1]["messages"] if "What came" in str(m["content"]))
+    results = json.loads(content[0]["text"].partition("\n\n")[2])["results"]
+    assert results[0]["picture"] == f"r2_{len(second) + 1}"
 
 
 def test_other_programs_are_those_that_are_better_somewhere():
@@ -292,11 +358,12 @@ def test_the_prompt_of_a_round_is_short():
         for _ in range(3):
             advise(agent, view(FIRST))
         told = [request["messages"] for request in server.requests]
-    assert max(sum(len(message["content"].encode()) for message in said) for said in told) < 13_500
+    assert max(sum(len(message["content"].encode()) for message in said) for said in told) < 14_200
 
 
 def test_a_request_does_not_change_with_the_search():
     at = view(FIRST)
     with run_agent("expert") as (agent, _):
-        one, other = (make_request(QUICK, 1, at, agent._workshop, agent._report, 9) for _ in range(2))
+        leader = choose_leader(1, at, agent._report)
+        one, other = (make_request(QUICK, 1, at, agent._workshop, agent._report, leader, 9) for _ in range(2))
     assert one == other

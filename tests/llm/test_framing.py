@@ -123,10 +123,10 @@ def test_a_proposal_keeps_to_the_limits(nuclei):
     assert len(server.requests) == 1
 
 
-def test_a_model_that_sees_is_shown_the_first_images(nuclei):
+def test_a_model_that_sees_is_shown_all_images_on_one_sheet(nuclei):
     with Server() as server:
         frame_task(settings(server, model="openai:scripted-seeing"), nuclei)
-    assert [part["type"] for part in server.requests[0]["messages"][1]["content"]] == ["text"] + ["image_url"] * 4
+    assert [part["type"] for part in server.requests[0]["messages"][1]["content"]] == ["text", "image_url"]
 
 
 def test_what_is_paid_for_a_proposal_is_missing_afterwards(nuclei):

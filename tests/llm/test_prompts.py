@@ -33,14 +33,14 @@ TOLD = {
     "operators": ["spread(gray plane, size=3..41) -> gray: Local range of grey levels."],
     "macros": ["def f(a):\n    return gaussian(a)"],
     "budget": {"calls_left": 12, "evaluations_left": 300, "rounds_left": 7},
-    "leader": {"program": program_text(ONE), "score": 0.6, "held_out": 0.55, "score_per_image": {"img_001": 0.6}},
+    "leader": {"program": program_text(ONE), "score": 0.6, "held_out": 0.55, "held_out_per_image": {"img_001": 0.55}},
     "others": [{"name": "other1", "program": program_text(ONE), "score": 0.5, "better_than_the_leader_on": {}}],
-    "last_round": {"outcomes": ["p1 discs: 0.580 (-0.020), held out 0.570"]},
+    "last_round": {"outcomes": ["p1 discs: 0.580 (-0.020), held out 0.570 (+0.020)"]},
     "tried": ["p2 rings: failed: it ran out of memory"],
     "refused": ["q: line 2: unknown operator 'magic'"],
     "wanted": "nuclei",
     "choices": [{"task": "binary", "metrics": ["iou", "dice"]}],
-    "shown": ["img_001: image, leader's outlines, its errors"],
+    "shown": ["r1_1: img_001: image, leader's outlines, its errors"],
 }
 
 
@@ -62,7 +62,7 @@ def test_the_data_are_one_document_of_what_the_role_lists():
     _, user = messages(ROLE_SET.roles["propose"], ROLE_SET, FEW, TOLD, ())
     assert user.text.startswith(DATA)
     document = json.loads(user.text.removeprefix(DATA))
-    assert set(document) == set(ROLE_SET.roles["propose"].inputs) - {"pictures"}
+    assert set(document) == set(ROLE_SET.roles["propose"].inputs) - {"overview", "pictures"}
     _, user = messages(ROLE_SET.roles["propose"], ROLE_SET, FEW, {"card": {}, "tried": []}, ())
     assert json.loads(user.text.removeprefix(DATA)) == {}
 

@@ -212,6 +212,16 @@ def test_an_operator_is_admitted_before_the_programs_of_its_answer_are_read():
     assert "this name is taken" in taken
 
 
+def test_what_calls_an_operator_that_was_refused_is_told_why():
+    parser = workshop(admit=lambda operators: ["it opens a file." for _ in operators])
+    calls = Proposal(name="p", program="threshold(spread(channel(image)))")
+    operator = NewOperator(name="spread", source="def operator(plane: Gray) -> Gray: ...")
+    problems = parser.review(Programs(operators=[operator], programs=[calls]))
+    assert problems == ["spread: it opens a file.", "p: spread was refused: it opens a file."]
+    own = f"def spread(a):\n    return gaussian(a)\n\n{PLAIN.replace('(channel', '(spread(channel')})"
+    assert not parser.review(answer(own)), "a definition may have the name"
+
+
 @pytest.mark.parametrize("name", ["gaussian", "python", "pipeline", "leader", "p7"])
 def test_an_operator_needs_a_name_of_its_own(name):
     parser = workshop(admit=lambda operators: pytest.fail("admitted"))

@@ -100,6 +100,14 @@ def test_a_model_brings_programs_and_gets_the_credit_that_is_due(searched):
     assert set(llm["caps"]) == {"calls", "tokens", "usd"}
 
 
+def test_a_search_too_short_for_a_round_says_so(searched, caplog):
+    with Server() as server:
+        found = searched(server, evaluations=20)
+    note = found.to_json()["llm"]["note"]
+    assert not server.requests and "before a round with the language model was complete" in note
+    assert note in str(found) and note in caplog.text
+
+
 @pytest.mark.e2e
 def test_a_model_that_brings_nothing_changes_nothing(searched, alone):
     with Server(["500"]) as server:
