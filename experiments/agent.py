@@ -2,7 +2,7 @@
 """What a language model is worth at equally many evaluations and calls, in four arms.
 
     python experiments/agent.py ../shared/datasets --out rows.jsonl [--continue] [--only crackforest,neu_patches]
-        [--arms none,expert] [--seeds 2] [--evaluations 400] [--calls 8]
+        [--arms none,expert] [--seeds 2] [--seed 1] [--evaluations 600] [--calls 6]
     python experiments/agent.py ../shared/datasets --out rows.jsonl --agent openai:MODEL [--base-url URL] [--usd 5]
         [--model-seconds 600]
     python experiments/agent.py ../shared/datasets --out rows.jsonl --by-hand FOLDER
@@ -14,6 +14,13 @@
 - independent: the model is asked as often, but always from the description of the task alone: it is told nothing of
   the search, and makes no experiments (experiments/independent).
 - loop: rounds that wait, feedback and experiments.
+
+All arms have equal evaluations, and those with a model equal calls (--calls), which are spread over the evaluations in
+the same way: the next round waits until the share of the evaluations that are done is at least that of the calls. The
+description, results of experiments and corrections are calls, too. So with 6 calls and 600 evaluations, independent
+describes and proposes at the beginning, and proposes after 200, 300, 400 and 500; a loop that describes, experiments
+and proposes at the beginning goes on after 300. Both begin with the same description, of the card and all labelled
+images; the first proposals, too, are made with a picture of these, and only the loop's with pictures of errors.
 
 The last two need --agent, or --by-hand: then each request becomes a folder in FOLDER with prompt.txt and pictures, and
 somebody answers by writing answer.json into it (ten hours are allowed). Searches are of filters only and without a
@@ -49,6 +56,8 @@ ARMS = (NONE, EXPERT, INDEPENDENT, LOOP)
 DATASETS = ("vnc_mitochondria", "skin_lesions", "crackforest", "glas_glands", "leather_defects", "neu_inclusion")
 PAIRS = ((LOOP, NONE), (LOOP, INDEPENDENT), (INDEPENDENT, NONE), (EXPERT, NONE))
 """Arms that are compared."""
+PER_CALL = 90
+"""Fewest evaluations per call: a round's programs, their tuning, and the generation after it."""
 RESAMPLES = 4000
 BY_HAND_S = 36_000.0
 
@@ -58,6 +67,7 @@ def agent_of(arm: str, asked: argparse.Namespace, url: str | None, roles: Path) 
     if arm == NONE:
         return None
     # No arm may stop early: all are to use the same calls.
+    # As many rounds as calls, so that only the limit on calls spreads them.
     plan = {"patience": 1000, "rounds": asked.calls, "experiments": 0 if arm == INDEPENDENT else 6}
     (roles / "schedule.yaml").write_text(json.dumps(plan))
     if arm == INDEPENDENT:
@@ -158,19 +168,25 @@ def difference(pairs: Sequence[tuple[dict[str, Any], dict[str, Any]]], key: str)
 
 def main() -> int:
     """Run what is asked for and not there yet."""
-    ask = options(__doc__, 400, DATASETS)
+    ask = options(__doc__, 600, DATASETS)
     ask.set_defaults(seeds=2)
     ask.add_argument("--arms", default="", help=f"some of {', '.join(ARMS)}; those that need no model by default")
     ask.add_argument("--agent", default="")
     ask.add_argument("--base-url")
     ask.add_argument("--by-hand", type=Path)
-    ask.add_argument("--calls", type=int, default=8)
+    ask.add_argument("--calls", type=int, default=6)
+    ask.add_argument("--seed", type=int, help="in place of --seeds: this one only")
     ask.add_argument("--usd", type=float, default=5.0)
     ask.add_argument("--model-seconds", type=float, default=None)
     asked = asked_for(ask, table)
     arms = arms_of(ask, asked.arms or ",".join(ARMS if asked.agent or asked.by_hand else (NONE, EXPERT)), ARMS)
     if {INDEPENDENT, LOOP} & {*arms} and not (asked.agent or asked.by_hand):
         ask.error("independent and loop need --agent or --by-hand")
+    if asked.evaluations < PER_CALL * asked.calls:
+        ask.error(
+            f"a round takes about 80 evaluations: {asked.calls} calls need at least {PER_CALL * asked.calls} "
+            "evaluations, or some of them would never be made"
+        )
     done = trials_in(asked.out)
     with ExitStack() as stack:
         os.environ.setdefault("EVOSEG_HOME", stack.enter_context(tempfile.TemporaryDirectory()))
@@ -182,7 +198,7 @@ def main() -> int:
             server = stack.enter_context(Server(["by hand"], folder=asked.by_hand))
             urls |= {INDEPENDENT: server.url, LOOP: server.url}
         # Seeds outermost: a study that is cut short has every dataset.
-        for seed in range(asked.seeds):
+        for seed in range(asked.seeds) if asked.seed is None else [asked.seed]:
             for name in asked.only.split(","):
                 for arm in arms:
                     if (name, arm, seed, asked.evaluations) in done:
