@@ -9,7 +9,7 @@ from evoseg.cluster import open_executor
 from evoseg.core.deprecation import rename_keywords
 from evoseg.core.errors import SettingsError
 from evoseg.datasets.checking import report_on
-from evoseg.datasets.classes import classes_of
+from evoseg.datasets.classes import as_classes, classes_of
 from evoseg.datasets.dataset import Dataset
 from evoseg.datasets.reading import DEFAULT_OPTIONS
 from evoseg.datasets.sources import FolderSource, reading_for_record
@@ -28,7 +28,7 @@ from evoseg.report.results import SearchResult
 from evoseg.runs.code_files import load_codes
 from evoseg.runs.control import RunLock
 from evoseg.runs.exports import write_export
-from evoseg.runs.opening import Data, open_data
+from evoseg.runs.opening import Data, open_data, open_to_score
 from evoseg.runs.options import SearchOptions, accept_options
 from evoseg.runs.pipeline_files import check_channels, read_pipeline, reading_of
 from evoseg.runs.record import find_data, find_splits, read_settings, refuse_other_operators
@@ -36,7 +36,13 @@ from evoseg.runs.run_file import RunRecord, read_run
 from evoseg.runs.run_folder import FilesError, RunFolder, find_run_folder, remove_scratch
 from evoseg.runs.settings import RunSettings, resolve_settings, with_workers
 from evoseg.runs.status import ProgressCallback
-from evoseg.runs.stored import list_source_images, read_held_out, read_radius, read_result
+from evoseg.runs.stored import (
+    list_source_images,
+    read_held_out,
+    read_radius,
+    read_recorded_options,
+    read_result,
+)
 from evoseg.session import Plan, Session
 
 logger = logging.getLogger(__name__)
@@ -121,7 +127,7 @@ def search_framed(data: Data, framing: Framing | None, options: SearchOptions) -
     if framing is not None:
         settings, log = framing.frame(settings), framing.log
     if wants_classes(settings.task, settings.metric, dataset):
-        raise SeveralClassesError(dataset)
+        raise SeveralClassesError(as_classes(dataset))
     log_warnings(dataset)
     with open_executor(settings.executor) as make_executor:
         plan = plan_run(settings, dataset, allow_code=options.flat["allow_code"])
@@ -409,7 +415,7 @@ def score(
     if isinstance(pipeline, Pipeline):
         return scoring.score(pipeline, open_data(data), split, task=own, radius=radius, metric=metric)
     radius = read_radius(str(pipeline)) if radius is None else radius
-    dataset = open_data(data, reading_of(pipeline))
+    dataset = open_to_score(data, reading_of(pipeline), read_recorded_options(pipeline))
     program = read_pipeline(pipeline, allow_code=allow_code)
     return scoring.score(program, dataset, split, task=own, radius=radius, metric=metric)
 

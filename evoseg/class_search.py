@@ -14,7 +14,7 @@ from evoseg.api import frame, log_warnings, plan_run, resume
 from evoseg.cluster import open_executor
 from evoseg.core.deprecation import rename_keywords
 from evoseg.core.errors import DatasetError, SettingsError
-from evoseg.datasets.classes import classes_of, of_class
+from evoseg.datasets.classes import as_classes, classes_of, of_class
 from evoseg.datasets.dataset import Dataset
 from evoseg.datasets.meaning import CLASSES as TASK
 from evoseg.datasets.reading import ReadOptions
@@ -88,7 +88,7 @@ def search_classes_framed(data: Data, framing: Framing | None, options: SearchOp
     """
     settings = resolve_settings(options)
     check_names(TASK, settings.metric)
-    dataset = open_data(data)
+    dataset = as_classes(open_data(data))
     parts = _open_classes(dataset)
     log_warnings(dataset)
     settings = with_token_limit(settings)

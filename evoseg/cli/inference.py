@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from evoseg.datasets.reading import ReadOptions
     from evoseg.inference.apply import Applied
     from evoseg.inference.multiclass import ClassPipeline
+    from evoseg.inference.score import Scores
     from evoseg.pipeline import Pipeline
 
 _NAMED = 5
@@ -371,25 +372,22 @@ def score(
     nothing is fitted. In a pipeline for classes, each class is scored as foreground.
     """
     import json
-    from dataclasses import asdict
 
-    from evoseg.core.errors import SettingsError
     from evoseg.evolve.tasks.task_kinds import check_names, resolve_task
     from evoseg.inference import score as scoring
     from evoseg.inference.multiclass import ClassPipeline, read_program
     from evoseg.metrics import metric_name
-    from evoseg.metrics.detections import worst_image
-    from evoseg.runs.opening import dataset_name, open_data
-    from evoseg.runs.stored import count_looks, read_metric, read_radius
+    from evoseg.runs.opening import open_to_score
+    from evoseg.runs.stored import count_looks, read_metric, read_radius, read_recorded_options
 
     own = None if task is None else resolve_task(task)
     metric = None if metric is None else metric_name(metric)
     check_names(own or "auto", metric)
     program, reading = read_program(pipeline, allow_code=allow_code)
-    data = open_data(dataset, chosen(axes, page, channel, series, classes).or_else(reading))
+    reading = chosen(axes, page, channel, series, classes).or_else(reading)
+    data = open_to_score(dataset, reading, read_recorded_options(pipeline))
     if isinstance(program, ClassPipeline):
-        if own is not None or radius is not None:
-            raise SettingsError("classes are scored as foreground. Leave out --task and --radius.")
+        _refuse_for_classes(own, radius)
         print(_class_scores(pipeline, program, data, split, metric, as_json=as_json))
         return
     kind = scoring.find_task_kind(program, own)
@@ -397,28 +395,43 @@ def score(
         metric = of_run  # else it is a run of your own task, which --task did not name here
     radius = read_radius(pipeline) if radius is None else radius
     scores = scoring.score(program, data, split, task=own, radius=radius, metric=metric)
-    metric, per_image = scores.metric, scores.of(scores.metric)
-    looks = count_looks(pipeline, "score", program.digest, data, per_image)
-    if not as_json:
+    looks = count_looks(pipeline, "score", program.digest, data, scores.per_image)
+    if as_json:
+        print(json.dumps(_score_document(program, data, scores, looks), indent=1))
+    else:
         print(f"{scores}{_looks_text(pipeline, looks)}")
-        return
-    document = {
+
+
+def _refuse_for_classes(own: str | None, radius: float | None) -> None:
+    from evoseg.core.errors import SettingsError
+
+    if own is not None or radius is not None:
+        raise SettingsError("classes are scored as foreground. Leave out --task and --radius.")
+
+
+def _score_document(program: "Pipeline", data: "Dataset", scores: "Scores", looks: int | None) -> dict[str, object]:
+    from dataclasses import asdict
+
+    from evoseg.inference.score import bootstrap_interval
+    from evoseg.metrics.detections import worst_image
+    from evoseg.runs.opening import dataset_name
+
+    return {
         "dataset": dataset_name(data),
         "dataset_digest": data.survey.digest,
         "digest": program.digest,
-        "split": split,
-        "n_images": len(per_image),
-        "metric": metric,
+        "split": scores.split,
+        "n_images": len(scores.per_image),
+        "metric": scores.metric,
         "radius_px": scores.radius,
-        "score": scores.mean[metric],
-        "interval": scoring.bootstrap_interval(list(per_image.values())),
+        "score": scores.score,
+        "interval": bootstrap_interval(list(scores.of(scores.metric).values())),
         "all_metrics": scores.mean,
         "per_image": scores.per_image,
         "detections": {stem: asdict(one) for stem, one in scores.detections.items()},
         "worst": worst_image(scores.detections),
         "looks": looks,
     }
-    print(json.dumps(document, indent=1))
 
 
 def _looks_text(source: str, looks: int | None) -> str:
@@ -438,6 +451,7 @@ def _class_scores(
 ) -> str:
     import json
 
+    from evoseg.datasets.classes import as_classes
     from evoseg.evolve.tasks.task_kinds import check_names
     from evoseg.inference.multiclass import find_classes_file, mean_over_classes, read_document, score_classes
     from evoseg.metrics import METRIC_LABELS
@@ -447,6 +461,7 @@ def _class_scores(
     file = find_classes_file(source)
     metric = metric or (read_document(file).get("metric") if file else None) or "iou"
     check_names("binary", metric)
+    data = as_classes(data, {part.value: part.name for part in program.parts})
     per_image = score_classes(program, data, split, metric)
     by_class = {name: sum(scores.values()) / len(scores) for name, scores in per_image.items()}
     stems = next(iter(per_image.values()))

@@ -136,6 +136,11 @@ def clean_stem(text: str) -> str:
     return one_line(normalize("NFC", text))
 
 
+def class_word(name: str) -> str:
+    """Return the name of a class as one that files and folders may have: letters, digits, - and _."""
+    return re.sub(r"[^\w-]+", "_", name)[:60]
+
+
 def read_card(path: Path) -> DatasetCard:
     """Read `dataset.yaml`; a missing file is an empty card.
 

@@ -1,5 +1,6 @@
 """Masks with several classes: which there are, and the dataset of each class on its own."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from hashlib import sha256
 
@@ -7,11 +8,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evoseg.core.errors import DatasetError
+from evoseg.datasets.card import class_word
 from evoseg.datasets.dataset import Dataset
 from evoseg.datasets.meaning import IGNORED, Decision, Meaning
 from evoseg.datasets.reading import HIGHEST_CLASS
-from evoseg.datasets.sources import Part, Source
+from evoseg.datasets.sources import FolderSource, Part, Source
 from evoseg.datasets.splits import Splits, split
+
+
+def as_classes(dataset: Dataset, names: Mapping[int, str] | None = None) -> Dataset:
+    """Return the dataset with annotated outlines drawn as the classes that they name, not as objects; others as it is.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    names : mapping of int to str, optional
+        The numbers of the classes. By default those of `dataset.yaml`, or 1, 2 ... in the order in which classes were
+        chosen, or else in that of the alphabet.
+
+    Raises
+    ------
+    DatasetError
+        If the outlines do not say what class each is of, or not one that is named.
+    """
+    source = dataset.source
+    if not isinstance(source, FolderSource) or (other := source.by_class(names or {})) is source:
+        return dataset
+    found = Dataset.from_source(dataset.root, other)
+    if found.survey.problems:
+        raise DatasetError(found.survey.problems[0])
+    return found
 
 
 def classes_of(dataset: Dataset) -> dict[int, str]:
@@ -37,8 +63,8 @@ def classes_of(dataset: Dataset) -> dict[int, str]:
         )
     if named:
         return dict(sorted(named.items()))
-    colours = dict(enumerate(dataset.survey.decision.meaning.names, 1))
-    return {value: colours.get(value, f"class-{value}") for value in values}
+    names = dict(enumerate(map(class_word, dataset.survey.decision.meaning.names), 1))
+    return {value: names.get(value, f"class-{value}") for value in values}
 
 
 def of_class(dataset: Dataset, value: int) -> Dataset:

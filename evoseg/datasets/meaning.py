@@ -49,7 +49,7 @@ class Meaning:
     task : str
         The task that the masks suggest.
     names : tuple of str
-        Of the classes 1, 2 ..., if colours tell them.
+        Of the classes 1, 2 ..., if colours or outlines tell them; "" for a number that is no class.
     traced : bool
         Outlines run through the centres of pixels that belong to their objects, instead of along their edges.
     """

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evoseg.core.disk import prefetch
-from evoseg.core.errors import DatasetError, unknown
+from evoseg.core.errors import DatasetError, legible, unknown
 from evoseg.core.notes import Note
 from evoseg.datasets.annotations import (
     MaskSource,
@@ -22,7 +22,7 @@ from evoseg.datasets.annotations import (
     digest_of,
     find_turned,
 )
-from evoseg.datasets.card import DatasetCard
+from evoseg.datasets.card import DatasetCard, class_word
 from evoseg.datasets.documents import SHIFTS_FILE, read_points
 from evoseg.datasets.folder import Folder
 from evoseg.datasets.imageformat import size_text
@@ -30,7 +30,7 @@ from evoseg.datasets.io.files import FILLED, StoredMask, decode_mask, decode_pic
 from evoseg.datasets.io.formats import channel_names, read_bytes
 from evoseg.datasets.maskrules import decide
 from evoseg.datasets.maskstats import MaskStats, mask_stats
-from evoseg.datasets.meaning import INSTANCES, Decision, Meaning
+from evoseg.datasets.meaning import CLASSES, INSTANCES, Decision, Meaning
 from evoseg.datasets.outlines.annotated import Outlines, are_traced, count_classes
 from evoseg.datasets.paging import split_stacks
 from evoseg.datasets.reading import DEFAULT_OPTIONS, ReadOptions
@@ -152,6 +152,11 @@ class FolderSource:
         if self.card.outlines == "pixels" or (not self.card.outlines and are_traced(masks, reading)):
             warnings = (*decision.warnings, *([] if self.card.outlines else [_TRACED]))
             decision = replace(decision, meaning=replace(decision.meaning, traced=True), warnings=warnings)
+        if self._wants_classes and any(mask.n_objects for mask in masks.values()):
+            names, wrong = _class_names(folder, self.card.classes or dict(enumerate(self.reading.class_names, 1)))
+            meaning = replace(decision.meaning, task=CLASSES, names=names)
+            unclear = decision.unclear or wrong
+            return replace(decision, meaning=meaning, why="the outlines name classes", unclear=unclear)
         if not (several := [mask for mask in masks.values() if mask.n_objects > 1]):
             return decision
         task = self.card.task or INSTANCES
@@ -166,6 +171,23 @@ class FolderSource:
         except DatasetError:
             return []
         return [mask_stats(one, known) for one in stored]
+
+    @property
+    def _wants_classes(self) -> bool:
+        return self.card.task == CLASSES or bool(self.card.classes)
+
+    def by_class(self, names: Mapping[int, str]) -> "FolderSource":
+        """Return the source with its outlines drawn as classes instead of objects, numbered as is said, if anything is.
+
+        Masks in which values are classes anyhow, and those that are read as a run has recorded it, are left alone.
+        """
+        numbered = any(mask.n_objects for mask in self._masks.values())
+        if self.reading.masks or not numbered or (self._wants_classes and not names):
+            return self
+        other = copy(self)
+        other.__dict__.pop("decision", None)
+        other.card = replace(self.card, task=CLASSES, classes=dict(names) or self.card.classes)
+        return other
 
     def under(self, masks: str) -> Self:
         """Return the source with its masks read as a run has recorded it."""
@@ -244,6 +266,37 @@ def _of_classes(folder: Folder, names: Sequence[str]) -> tuple[Mapping[str, Mask
     if unknown_names := [name for name in names if name not in known]:
         return folder.masks, f"{folder.root}: {unknown('class', unknown_names[0], known)}"
     return {s: m.of_classes(names) if isinstance(m, Outlines) else m for s, m in folder.masks.items()}, ""
+
+
+def _class_names(folder: Folder, wanted: Mapping[int, str]) -> tuple[tuple[str, ...], str]:
+    """Return the names of the classes 1, 2 ... of outlines, and what is wrong; "" is no class.
+
+    Parameters
+    ----------
+    folder : Folder
+    wanted : mapping of int to str
+        The classes by number; all in the order of the alphabet if there are none.
+    """
+    known = count_classes(folder.masks)
+    n_objects = sum(mask.n_objects for mask in folder.masks.values())
+    if not known:
+        return (), (
+            f"{folder.root}: its {n_objects} objects have no classes, which the task classes needs. Take the task "
+            "instances or binary, or name their classes where they were drawn."
+        )
+    if not wanted and (without := n_objects - sum(known.values())):
+        return (), (
+            f"{folder.root}: {without} of {n_objects} outlines have no class. Name theirs, or the classes to search "
+            f"for, as in --classes {','.join(known)} (classes: in dataset.yaml); all others are then background."
+        )
+    words = {class_word(name): name for name in known}
+    if len(words) < len(known):
+        alike = next(name for name in known if name not in words.values())
+        return (), f"{folder.root}: the class '{legible(alike)}' is called much like another. Rename one of them."
+    numbers = wanted or dict(enumerate(known, 1))
+    if unknown_names := [name for name in numbers.values() if class_word(name) not in words]:
+        return (), f"{folder.root}: {unknown('class', unknown_names[0], known)}"
+    return tuple(words[class_word(numbers[i])] if i in numbers else "" for i in range(1, max(numbers) + 1)), ""
 
 
 def known_pixels(stored: StoredMask) -> NDArray[np.bool_]:

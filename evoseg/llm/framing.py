@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from evoseg.core.errors import DatasetError, SettingsError
-from evoseg.datasets.classes import classes_of
+from evoseg.datasets.classes import as_classes, classes_of
 from evoseg.datasets.dataset import Dataset
 from evoseg.datasets.meaning import CLASSES
 from evoseg.datasets.splits import split_to_search
@@ -160,7 +160,7 @@ def _metrics(settings: RunSettings, kind: TaskKind) -> Sequence[str]:
 
 def _count_classes(dataset: Dataset) -> int:
     try:
-        return len(classes_of(dataset))
+        return len(classes_of(as_classes(dataset)))
     except DatasetError:
         return 0
 

@@ -10,8 +10,11 @@ from numpy.typing import NDArray
 from evoseg.core.errors import DatasetError, SettingsError
 from evoseg.core.notes import one_line
 from evoseg.datasets.checking import open_dataset
-from evoseg.datasets.classes import OneClass, of_class
+from evoseg.datasets.classes import OneClass, as_classes, of_class
 from evoseg.datasets.dataset import Dataset
+from evoseg.datasets.folder import scan
+from evoseg.datasets.meaning import Meaning
+from evoseg.datasets.outlines.annotated import count_classes
 from evoseg.datasets.reading import DEFAULT_OPTIONS, ReadOptions
 from evoseg.datasets.sources import ArraySource, FolderSource
 
@@ -61,6 +64,33 @@ def open_data(data: Data, reading: ReadOptions = DEFAULT_OPTIONS) -> Dataset:
             "it with Dataset(path, ReadOptions(...))."
         )
     return of_class(data, reading.value) if reading.value and not data.source.reading.value else data
+
+
+def open_to_score(data: Data, reading: ReadOptions, of_run: ReadOptions) -> Dataset:
+    """Open images as `open_data` does, for scores of what a run has found.
+
+    Parameters
+    ----------
+    data, reading
+        As of `open_data`.
+    of_run : ReadOptions
+        How the run has read its masks. If these were annotated outlines, and so are those in a folder, the same classes
+        are objects, unless `reading` or `dataset.yaml` names some.
+
+    Raises
+    ------
+    EvosegError
+        As `open_data`.
+    """
+    if of_run.classes and not reading.classes and isinstance(data, str | Path):
+        folder = scan(Path(data).expanduser())
+        if not folder.card.reading.classes and count_classes(folder.masks):
+            reading = replace(reading, classes=of_run.classes)
+    dataset = open_data(data, replace(reading, value=0))
+    if not reading.value or dataset.source.reading.value:
+        return dataset
+    names = Meaning.recorded(of_run.masks).names if of_run.masks else ()
+    return of_class(as_classes(dataset, {i: name for i, name in enumerate(names, 1) if name}), reading.value)
 
 
 def dataset_name(dataset: Dataset) -> str:

@@ -13,7 +13,7 @@ from evoseg.core.untrusted import read_file
 from evoseg.datasets.dataset import Dataset
 from evoseg.datasets.folder import scan
 from evoseg.datasets.imageformat import ImageFormat
-from evoseg.datasets.reading import ReadOptions
+from evoseg.datasets.reading import DEFAULT_OPTIONS, ReadOptions
 from evoseg.evolve.evaluation.evaluator import evenly_spaced
 from evoseg.evolve.ports import Scored
 from evoseg.evolve.selection import Front
@@ -267,6 +267,16 @@ def read_options_of(path: Path) -> ReadOptions:
         If the run cannot be read.
     """
     return ReadOptions.recorded(read_run(path).settings.get("reading", {}))
+
+
+def read_recorded_options(source: str | Path) -> ReadOptions:
+    """Return how images and masks were read in the run that a pipeline is named by; nothing if that is not known."""
+    for folder in _runs_named(source):
+        try:
+            return read_options_of(folder)
+        except StoreError as error:
+            logger.warning("it is not known how the run has read its masks: %s", error)
+    return DEFAULT_OPTIONS
 
 
 def count_looks(source: str | Path, by: str, digest: str, dataset: Dataset, stems: Iterable[str]) -> int | None:

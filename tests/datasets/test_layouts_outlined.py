@@ -14,6 +14,7 @@ from roifile import ROI_TYPE, ImagejRoi
 
 from evoseg.core.errors import DatasetError, EvosegError, SettingsError
 from evoseg.datasets import check, open_dataset
+from evoseg.datasets.classes import as_classes, classes_of
 from evoseg.datasets.dataset import Dataset
 from evoseg.datasets.outlines.label_studio import unpack_brush
 from evoseg.datasets.reading import ReadOptions
@@ -159,6 +160,77 @@ class TestClasses:
         WRITERS["plain"](tmp_path, DRAWN)
         (said,) = check(tmp_path, ReadOptions(classes="disc")).problems
         assert "no outlines with classes from which to choose disc" in said and "foreground: in dataset.yaml" in said
+
+    def classes(self, labels, disc, debris):
+        """Return what the masks are in which each disc has one number, and the small one another."""
+        return np.where(labels == 4, debris, np.where(labels > 0, disc, 0))
+
+    def test_the_task_classes_takes_the_names_and_not_the_objects(self, root):
+        _, labels = DRAWN["case_00"]
+        found = as_classes(Dataset(root))
+        assert classes_of(found) == {1: "debris", 2: "disc"}
+        assert np.array_equal(found.load("case_00").values, self.classes(labels, disc=2, debris=1))
+        chosen = as_classes(Dataset(root, classes="disc,debris"))
+        assert classes_of(chosen) == {1: "disc", 2: "debris"}
+        assert np.array_equal(chosen.load("case_00").values, self.classes(labels, disc=1, debris=2))
+        some = as_classes(Dataset(root, classes="disc"))
+        assert classes_of(some) == {1: "disc"}
+        assert np.array_equal(some.load("case_00").values, self.classes(labels, disc=1, debris=0))
+        digests = {each.survey.facts["case_00"].digests["mask"] for each in (found, chosen, some, Dataset(root))}
+        assert len(digests) == 4
+
+    def test_dataset_yaml_asks_for_classes_and_numbers_them(self, root):
+        _, labels = DRAWN["case_00"]
+        (root / "dataset.yaml").write_text("task: classes\n")
+        assert classes_of(Dataset(root)) == {1: "debris", 2: "disc"}
+        assert "task: classes, because dataset.yaml says so" in str(check(root))
+        (root / "dataset.yaml").write_text("classes: {7: disc, 3: debris}\n")
+        data = Dataset(root)
+        assert classes_of(data) == {3: "debris", 7: "disc"} == classes_of(as_classes(data))
+        assert np.array_equal(data.load("case_00").values, self.classes(labels, disc=7, debris=3))
+        (root / "dataset.yaml").write_text("classes: {1: discs}\n")
+        assert "unknown class 'discs'; did you mean disc?" in faults(root)
+
+    def test_what_a_run_recorded_is_read_again_and_others_are_numbered_as_its_classes(self, root):
+        _, labels = DRAWN["case_00"]
+        data = as_classes(Dataset(root, classes="disc,debris"))
+        again = Dataset(root, ReadOptions(masks=data.source.decision.meaning.text))
+        assert again.survey.digest == data.survey.digest and as_classes(again) is again
+        numbered = as_classes(Dataset(root), {2: "disc", 5: "debris"})
+        assert np.array_equal(numbered.load("case_00").values, self.classes(labels, disc=2, debris=5))
+
+    def test_objects_without_a_class_are_no_class(self, tmp_path):
+        labelme(tmp_path, DRAWN)
+        document = json.loads((tmp_path / "case_00.json").read_text())
+        document["shapes"][0]["label"] = ""
+        (tmp_path / "case_00.json").write_text(json.dumps(document))
+        with pytest.raises(DatasetError, match=r"1 of 24 outlines have no class. Name theirs.*--classes disc"):
+            as_classes(Dataset(tmp_path))
+        some = as_classes(Dataset(tmp_path, classes="disc"))
+        assert np.array_equal(some.load("case_00").values, DRAWN["case_00"][1] > 1)
+
+    @pytest.mark.parametrize("name", ["ImageJ ROI", "DSB2018"])
+    def test_formats_without_classes_are_refused_for_the_task_classes(self, name, tmp_path):
+        WRITERS[name](tmp_path, DRAWN)
+        with pytest.raises(DatasetError, match="24 objects have no classes.*Take the task instances or binary"):
+            as_classes(Dataset(tmp_path))
+
+    def test_names_of_classes_become_names_of_folders(self, root):
+        path = root / "annotations" / "instances.json"
+        document = json.loads(path.read_text())
+        document["categories"][0]["name"], document["categories"][1]["name"] = "../Discs: round", "debris"
+        path.write_text(json.dumps(document))
+        assert classes_of(as_classes(Dataset(root))) == {1: "_Discs_round", 2: "debris"}
+        assert classes_of(as_classes(Dataset(root), {1: "debris", 2: "_Discs_round"}))[2] == "_Discs_round"
+        document["categories"][1]["name"] = "_Discs_round"
+        path.write_text(json.dumps(document))
+        with pytest.raises(DatasetError, match="is called much like another. Rename one"):
+            as_classes(Dataset(root))
+
+    def test_masks_with_values_stay_as_they_are(self, tmp_path):
+        WRITERS["plain"](tmp_path, DRAWN)
+        data = Dataset(tmp_path)
+        assert as_classes(data) is data
 
     def test_classes_are_text(self):
         with pytest.raises(SettingsError, match="classes is"):

@@ -17,10 +17,11 @@ from evoseg.datasets.reading import DEFAULT_OPTIONS
 from evoseg.datasets.splits import split
 from evoseg.inference.multiclass import ClassPart, ClassPipeline
 from evoseg.llm.limits import UNPRICED_TOKENS
-from evoseg.pipeline import read_text
+from evoseg.pipeline import print_text, read_text
 from evoseg.runs.control import RunLock
 from evoseg.runs.run_folder import FilesError
 from evoseg.runs.stored import delete
+from tests.datasets.drawn_outlines import labelme_document, rings
 from tests.system.interrupted import Killed, killed_at
 
 SHAPE = (48, 61)  # Non-square on purpose: swapped axes must fail.
@@ -260,6 +261,32 @@ def test_images_of_classes_are_applied_and_scored(found, folder, tmp_path, comma
     table = tmp_path / "t.csv"
     assert command("apply", found.file, folder, "--out", tmp_path / "b", "--table", table).code == 0
     assert {line.split(",")[2] for line in table.read_text().splitlines()[1:]} == {"bright", "dark"}
+
+
+def test_annotated_classes_are_searched_for_and_scored_by_their_names(found, folder, home, tmp_path, command):
+    root = tmp_path / "annotated"
+    root.mkdir()
+    for i, (image, classes) in enumerate(SCENES):
+        write_image(root / f"s{i}.png", image)
+        shapes = [
+            {"label": name, "points": ring, "group_id": None, "shape_type": "polygon", "flags": {}}
+            for value, name in ((DARK, "dark"), (BRIGHT, "bright"))
+            for ring in rings(classes == value)
+        ]
+        (root / f"s{i}.json").write_text(json.dumps(labelme_document(f"s{i}.png", image, shapes)))
+    out = tmp_path / "run"
+    how = ("--evaluations", 80, "--workers", 0, "--library", "none")
+    done = command("search", root, "--task", "classes", "--classes", "bright,dark", *how, "--out", out)
+    assert done.code == 0 and "2 classes" in done.err
+    document = json.loads((out / "classes.json").read_text())
+    assert [(c["value"], c["name"]) for c in document["classes"]] == [(1, "bright"), (2, "dark")]
+    # The same pixels give the same search.
+    assert [c["pipeline"] for c in document["classes"]] == [print_text(one.pipeline) for one in found.classes.values()]
+    told = command("score", out, root, "--json")
+    assert told.code == 0 and json.loads(told.out)["by_class"] == pytest.approx(found.combined_test)
+    assert command("runs", "resume", out).code == 0
+    one = command("score", out / "dark", root, "--split", "all", "--json")
+    assert one.code == 0 and json.loads(one.out)["score"] > 0.9
 
 
 def test_the_run_of_one_class_is_a_run_like_any_other(found, folder, tmp_path, command):

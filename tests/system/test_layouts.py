@@ -13,7 +13,7 @@ from numpy.random import default_rng
 from PIL import Image
 
 import evoseg
-from tests.datasets.drawn_layouts import SHAPE, WRITERS, draw, put
+from tests.datasets.drawn_layouts import SHAPE, WRITERS, coco_runs, draw, put
 from tests.datasets.drawn_outlines import OUTLINE_WRITERS
 
 EVALUATIONS = 90
@@ -249,3 +249,31 @@ def test_a_folder_that_is_not_recognised_ends_a_command_with_one_sentence(tmp_pa
     assert done.code == 1 and "layout: not recognised" in done.out and "MVTec needs train/good/" in done.out
     done = command("search", tmp_path, "--evaluations", 2)
     assert done.code == 1 and "there is no images/ folder" in done.err and "Traceback" not in done.err
+
+
+def test_scores_are_of_the_classes_that_the_run_was_for(tmp_path, command):
+    drawn = draw(8)
+    coco_runs(tmp_path / "a", drawn)
+    path = tmp_path / "a/annotations/instances.json"
+    document = json.loads(path.read_text())
+    document["categories"] = [{"id": 1, "name": "disc"}, {"id": 2, "name": "debris"}]
+    for one in document["annotations"]:
+        one["category_id"] = 1 + one["id"] % 2
+    path.write_text(json.dumps(document))
+    data = evoseg.Dataset(tmp_path / "a", classes="disc")
+    how = {"metric": "iou", "evaluations": 20, "workers": 0, "library": "none", "report": False}
+    found = evoseg.search(data, out=tmp_path / "run", **how)
+
+    def scored(root: Path, *options: str) -> dict[str, float]:
+        return json.loads(command("score", tmp_path / "run", root, "--json", *options).out)["per_image"]
+
+    test = {stem: scores["iou"] for stem, scores in scored(tmp_path / "a").items()}
+    assert test == pytest.approx(dict(found.test_per_image))
+    assert evoseg.score(found, tmp_path / "a").of("iou") == pytest.approx(test)
+    both = scored(tmp_path / "a", "--classes", "disc,debris")
+    assert both != scored(tmp_path / "a")
+    (tmp_path / "a/dataset.yaml").write_text("classes: [disc, debris]\n")
+    assert scored(tmp_path / "a") == both
+    # Masks have no such classes.
+    WRITERS["plain"](tmp_path / "b", drawn)
+    assert scored(tmp_path / "b") == both

@@ -132,14 +132,19 @@ class Outlines:
         return []
 
     def read(self, reading: ReadOptions, meaning: Meaning) -> Values:
-        """Draw the objects, numbered in the order of the file, if the image is as large as the file says."""
+        """Draw the objects, if the image is as large as the file says.
+
+        They are numbered in the order of the file; if classes are named, objects have the number of theirs, and those
+        of other classes are background.
+        """
         shape = read_shape(self.image, replace(reading, channel=""))
         if self.shape is not None and shape != self.shape:
             raise DatasetError(
                 f"{self.image}: the image is {shape}, but {self.path.name} says {self.shape} (height, width). Export "
                 "the outlines again, for these images."
             )
-        objects = [one for one in self.found.objects if not one.ignored]
+        names = meaning.names
+        objects = [one for one in self.found.objects if not one.ignored and (not names or one.label in names)]
         ignored = [one for one in self.found.objects if one.ignored]
         regions = [self._region(one, shape, meaning.traced) for one in objects]
         if self.shape is None and objects and not any(found.inside.size for found in regions):
@@ -148,11 +153,13 @@ class Outlines:
                 f"{shape} (height, width). Coordinates are pixels of the image, x first; export the outlines again."
             )
         labels = paint_labels(shape, regions)
+        if names:
+            labels = np.array([0, *(names.index(one.label) + 1 for one in objects)], np.int32)[labels]
         left_out = np.zeros(shape, np.int32)
         for one in ignored:
             paint(left_out, self._region(one, shape, meaning.traced), IGNORED)
         outlines = [[one.segmentation for one in some] for some in (objects, ignored)]
-        read = [shape, outlines, *["traced"] * meaning.traced]
+        read = [shape, outlines, *["traced"] * meaning.traced, *([names, [o.label for o in objects]] if names else [])]
         digest = sha256(json.dumps(read, sort_keys=True, default=_digestible).encode()).hexdigest()
         return Values(np.where(labels > 0, labels, left_out), digest)
 
