@@ -300,11 +300,9 @@ class Agent:
         return view.evaluations >= max(done) * (view.evaluations + view.evaluations_left)
 
     def _make_request(self, view: AdviserView, workshop: Workshop) -> RoundRequest:
-        schedule, report, tally = self._role_set.schedule, self._report, self.tally
-        number = tally.rounds + 1
-        leader = self._leader = choose_leader(number, view, report)
-        rounds_left = min(schedule.rounds - tally.rounds, self._most_calls - tally.calls)
-        request = make_request(schedule, number, view, workshop, report, leader, rounds_left)
+        report, number = self._report, self.tally.rounds + 1
+        self._leader = choose_leader(number, view, report)
+        request = make_request(self._role_set.schedule, number, view, workshop, report, self._leader)
         report.images = {one.image for one in request.pictures.get("pictures", ()) if one.image is not None}
         return request
 

@@ -155,7 +155,6 @@ def make_request(
     workshop: Workshop,
     report: Report,
     leader: Leader,
-    rounds_left: int,
 ) -> RoundRequest:
     """Return what a round starts from: what was known before it, also where it is resumed."""
     operators = [own for own in report.operators if own.round < number]
@@ -169,7 +168,7 @@ def make_request(
     context = {
         "card": workshop.card(view.stats),
         "description": report.description,
-        "budget": _budget(view, rounds_left),
+        "budget": _budget(view, schedule.rounds - number + 1),
         "leader": _describe_leader(leader, codes),
         "others": [_describe_other(f"other{i}", s, leader, codes) for i, s in enumerate(others, 1)],
         "last_round": _last_round(report, leader, known, codes),

@@ -210,9 +210,15 @@ class RoundRunner:
         shown = [one for name in role.inputs for one in request.pictures.get(name, ())]
         context = dict(request.context)
         context |= {"description": so_far.description} if so_far.description else {}
-        context["budget"] = {"calls_left": self._client.calls_left} | context.get("budget", {})
+        context["budget"] = self._budget(context.get("budget", {}))
         context["shown"] = [f"{picture_name(request.round, i)}: {one.caption}" for i, one in enumerate(shown)]
         return messages(role, self._role_set, self._operators, context, [one.url for one in shown])
+
+    def _budget(self, left: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what is left, with the calls; a round takes one at least."""
+        calls = self._client.calls_left
+        rounds = {"rounds_left": min(left["rounds_left"], calls)} if "rounds_left" in left else {}
+        return {"calls_left": calls, **left, **rounds}
 
     def _describe(self, request: RoundRequest, role: Role, so_far: RoundResult, run_errand: RunErrand) -> RoundResult:
         reply = self._client.ask(request.round, role, self._messages(request, role, so_far), lambda answer: [])

@@ -125,7 +125,7 @@ def test_each_round_is_told_what_became_of_the_last_one():
     _, first, second, third = told
     assert "last_round" not in first and first["leader"]["score"] == 0.5
     assert first["leader"]["held_out_per_image"] == {"img_001": 0.5, "img_002": 0.6, "img_003": 0.4}
-    assert first["budget"] == {"calls_left": 19, "evaluations_left": 100, "rounds_left": 20}, "one call was describe's"
+    assert first["budget"] == {"calls_left": 19, "evaluations_left": 100, "rounds_left": 19}, "one call was describe's"
     lines = second["last_round"]["outcomes"]
     assert len(lines) == 4 and all("0.600 (+0.000), held out 0.600 (+0.000)" in line for line in lines)
     assert second["budget"] == {"calls_left": 18, "evaluations_left": 100, "rounds_left": 18}
@@ -365,5 +365,5 @@ def test_a_request_does_not_change_with_the_search():
     at = view(FIRST)
     with run_agent("expert") as (agent, _):
         leader = choose_leader(1, at, agent._report)
-        one, other = (make_request(QUICK, 1, at, agent._workshop, agent._report, leader, 9) for _ in range(2))
+        one, other = (make_request(QUICK, 1, at, agent._workshop, agent._report, leader) for _ in range(2))
     assert one == other
