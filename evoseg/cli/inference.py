@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evoseg.cli.shared import ALLOW_CODE, AXES, CHANNEL, CLASSES, PAGE, SERIES, chosen
+from evoseg.cli.shared import ALLOW_CODE, AXES, CHANNEL, JSON, PAGE, SERIES, chosen
 from evoseg.core.notes import NotePrinter
 
 if TYPE_CHECKING:
@@ -32,71 +32,62 @@ _PIPELINE = typer.Argument(
 )
 
 
+_IMAGES = typer.Argument(metavar="IMAGES", help="Images and folders of images.")
+_OUT = typer.Option(help="Folder for masks/ and overlays/.")
+_FORMATS = typer.Option(
+    metavar="LIST",
+    help="Further files with the objects, separated by commas: labels (OME-TIFF with a number per object), "
+    "rois (ImageJ), geojson (QuPath), coco (one file for all images) (default: none).",
+    show_default=False,
+)
+_WORKERS = typer.Option(help="Number of images processed at the same time; memory use grows with it.", min=1, max=256)
+_TABLE = typer.Option(
+    metavar="FILE.csv",
+    help="CSV file to write with the measurements of every object, named as scikit-image's region properties.",
+    show_default=False,
+)
+_IMAGE_TABLE = typer.Option(
+    metavar="FILE.csv",
+    help="CSV file to write with one line per image: what was found, how far it can be trusted (0 to 1), and "
+    "whether the image is unfamiliar.",
+    show_default=False,
+)
+_TRUST = typer.Option(
+    "--trust/--no-trust",
+    help="Also run the other pipelines of the run, at most four, to tell how far each result can be trusted.",
+)
+_DOUBT = typer.Option(
+    metavar="DIR",
+    help="Folder for a grey picture per image that is bright where the result is in doubt.",
+    show_default=False,
+)
+_RECURSIVE = typer.Option("--recursive", help="Also process subfolders, and keep their structure in OUT.")
+_SKIP_EXISTING = typer.Option(
+    "--skip-existing",
+    help="Skip images whose files exist already, to continue an interrupted batch with the same pipeline.",
+)
+_OVERWRITE = typer.Option("--overwrite", help="Replace files that exist.")
+
+
 def apply(
     pipeline: Annotated[str, _PIPELINE],
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGES", help="Images and folders of images.")],
-    out: Annotated[Path, typer.Option(help="Folder for masks/ and overlays/.")],
-    formats: Annotated[
-        str,
-        typer.Option(
-            metavar="LIST",
-            help="Further files with the objects, separated by commas: labels (OME-TIFF with a number per object), "
-            "rois (ImageJ), geojson (QuPath), coco (one file for all images) (default: none).",
-            show_default=False,
-        ),
-    ] = "",
-    workers: Annotated[
-        int, typer.Option(help="Number of images processed at the same time; memory use grows with it.", min=1, max=256)
-    ] = 1,
-    table: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE.csv",
-            help="CSV file to write with the measurements of every object, named as scikit-image's region properties.",
-            show_default=False,
-        ),
-    ] = None,
-    image_table: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE.csv",
-            help="CSV file to write with one line per image: what was found, how far it can be trusted (0 to 1), and "
-            "whether the image is unfamiliar.",
-            show_default=False,
-        ),
-    ] = None,
-    trust: Annotated[
-        bool,
-        typer.Option(
-            "--trust/--no-trust",
-            help="Also run the other pipelines of the run, at most four, to tell how far each result can be trusted.",
-        ),
-    ] = True,
-    doubt: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Folder for a grey picture per image that is bright where the result is in doubt.",
-            show_default=False,
-        ),
-    ] = None,
-    recursive: Annotated[
-        bool, typer.Option("--recursive", help="Also process subfolders, and keep their structure in OUT.")
-    ] = False,
+    images: Annotated[list[Path], _IMAGES],
+    out: Annotated[Path, _OUT],
+    formats: Annotated[str, _FORMATS] = "",
+    workers: Annotated[int, _WORKERS] = 1,
+    table: Annotated[Path | None, _TABLE] = None,
+    image_table: Annotated[Path | None, _IMAGE_TABLE] = None,
+    trust: Annotated[bool, _TRUST] = True,
+    doubt: Annotated[Path | None, _DOUBT] = None,
+    recursive: Annotated[bool, _RECURSIVE] = False,
     axes: Annotated[str, AXES] = "",
     page: Annotated[str, PAGE] = "",
     channel: Annotated[str, CHANNEL] = "",
     series: Annotated[str, SERIES] = "",
-    skip_existing: Annotated[
-        bool,
-        typer.Option(
-            "--skip-existing",
-            help="Skip images whose files exist already, to continue an interrupted batch with the same pipeline.",
-        ),
-    ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
+    skip_existing: Annotated[bool, _SKIP_EXISTING] = False,
+    overwrite: Annotated[bool, _OVERWRITE] = False,
     allow_code: Annotated[bool, ALLOW_CODE] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Segment images with a pipeline.
 
@@ -157,10 +148,10 @@ def apply(
     if as_json:
         print(json.dumps({"pipeline": program.digest, "images": [_row(result) for result in found]}, indent=1))
     else:
-        further = [(name, out / place) for name, place in applying.further_places(formats).items()]
-        stacks = out / applying.STACKS
-        further += [("stacks", stacks)] if reading.page == ALL_PAGES and stacks.expanduser().is_dir() else []
-        written = [*further, ("table", table), ("images", image_table), ("doubt", doubt)]
+        further = {name: out / place for name, place in applying.further_places(formats).items()}
+        stacks = out / applying.STACKS if reading.page == ALL_PAGES else None
+        stacks = stacks if stacks and stacks.expanduser().is_dir() else None
+        written = {**further, "stacks": stacks, "table": table, "images": image_table, "doubt": doubt}
         print(_applied_text(found, written, trust=trust))
     raise typer.Exit(1 if failed else 0)
 
@@ -275,7 +266,7 @@ def _row(result: "Applied") -> dict[str, object]:
     }
 
 
-def _applied_text(found: "list[Applied]", written: list[tuple[str, Path | None]], *, trust: bool) -> str:
+def _applied_text(found: "list[Applied]", written: dict[str, Path | None], *, trust: bool) -> str:
     done = [result for result in found if not result.fault and not result.skipped]
     skipped = [result for result in found if not result.fault and result.skipped]
     failed = len(found) - len(done) - len(skipped)
@@ -299,7 +290,7 @@ def _applied_text(found: "list[Applied]", written: list[tuple[str, Path | None]]
             f"results   {some[0].answer.parents[n_folders - 1]}",
             f"overlays  {some[0].overlay.parents[n_folders - 1]}",
         ]
-    lines += [f"{name:10s}{path}" for name, path in written if path]
+    lines += [f"{name:10s}{path}" for name, path in written.items() if path]
     return "\n".join(lines)
 
 
@@ -308,8 +299,8 @@ def _trust_text(done: "list[Applied]") -> str:
     known = sorted((result.trust, result.stem) for result in done if result.trust is not None)
     if not known:
         return (
-            "trust     unknown: there is no result.json of the search beside the pipeline, with other pipelines to "
-            "compare with"
+            "trust     unknown: there is no other pipeline of the search to compare with; its result.json beside the "
+            "pipeline would name some"
         )
     least = ", ".join(f"{stem} {value:.2f}" for value, stem in known[:_NAMED])
     return f"trust     mean {sum(value for value, _ in known) / len(known):.2f}; lowest: {least}"
@@ -328,42 +319,42 @@ def _familiarity_text(done: "list[Applied]") -> list[str]:
     return [f"unfamiliar: {len(strange)} {images} unlike those that the pipeline was made for: {named}{more}"]
 
 
+_DATASET = typer.Argument(metavar="DATASET", help="Folder with images/ and masks/, points/, or pairs/.")
+_SPLIT = typer.Option(help="Images to score: test, search, selection, or all (every labelled image).")
+_TASK = typer.Option(
+    metavar="FILE.py", help="Python file that defines your own task; its code is run.", show_default=False
+)
+_RADIUS = typer.Option(
+    help="Largest distance in px at which points match (default: from the run or dataset.yaml, else 6).",
+    show_default=False,
+)
+_METRIC = typer.Option(
+    help="Metric to list per image: iou, dice, mcc ...; ap50 ... for objects (default: that of the run, else the "
+    "first).",
+    show_default=False,
+)
+_CLASSES = typer.Option(
+    metavar="NAMES",
+    help="Classes of annotated outlines that are objects, by name with commas (default: those of dataset.yaml, else "
+    "those of the run, else all).",
+    show_default=False,
+)
+
+
 def score(
     pipeline: Annotated[str, _PIPELINE],
-    dataset: Annotated[
-        Path, typer.Argument(metavar="DATASET", help="Folder with images/ and masks/, points/, or pairs/.")
-    ],
-    split: Annotated[
-        str, typer.Option(help="Images to score: test, search, selection, or all (every labelled image).")
-    ] = "test",
-    task: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE.py", help="Python file that defines your own task; its code is run.", show_default=False
-        ),
-    ] = None,
-    radius: Annotated[
-        float | None,
-        typer.Option(
-            help="Largest distance in px at which points match (default: from the run or dataset.yaml, else 6).",
-            show_default=False,
-        ),
-    ] = None,
-    metric: Annotated[
-        str | None,
-        typer.Option(
-            help="Metric to list per image: iou, dice, mcc ...; ap50 ... for objects (default: that of the run, else "
-            "the first).",
-            show_default=False,
-        ),
-    ] = None,
+    dataset: Annotated[Path, _DATASET],
+    split: Annotated[str, _SPLIT] = "test",
+    task: Annotated[Path | None, _TASK] = None,
+    radius: Annotated[float | None, _RADIUS] = None,
+    metric: Annotated[str | None, _METRIC] = None,
     axes: Annotated[str, AXES] = "",
     page: Annotated[str, PAGE] = "",
     channel: Annotated[str, CHANNEL] = "",
     series: Annotated[str, SERIES] = "",
-    classes: Annotated[str, CLASSES] = "",
+    classes: Annotated[str, _CLASSES] = "",
     allow_code: Annotated[bool, ALLOW_CODE] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Score a pipeline on a dataset.
 

@@ -349,7 +349,7 @@ def _lines(report: Report) -> list[str]:
         lines += [f"    {name} {why}" for name, why in report.lacking.items()]
     more = f" and {n} that cannot be used" if (n := card.get("n_unusable", 0)) else ""
     counts = f"{card['n_images']} images{more}, {card['n_labelled']} labelled"
-    lines.append(f"  {counts}; channels {', '.join(card['channels'])}")
+    lines.append(f"  {counts}{'; channels ' * bool(card['channels'])}{', '.join(card['channels'])}")
     for names in card.get("equal_channels", ()):
         lines.append(f"  {', '.join(names)} are equal in all images and are read as one")
     if "sizes" in card:
