@@ -30,7 +30,9 @@ from evoseg.synthetic import draw_dataset  # noqa: E402
 from tests.llm_server import Server  # noqa: E402
 
 KEY = "sk-canary-27182818284"
-ACTS = ("expert", "key", "429", "wrong schema", "unknown operator", "no usage", "hang", "cut body")
+ACTS = ("explorer", "trier", "key", "429", "wrong schema", "unknown operator", "no usage", "hang", "cut body", "length")
+SEARCH = ("--evaluations", 120, "--workers", 1, "--no-networks", "--library", "none")
+DEADLINE_S = 2.0
 RESAMPLES = 2000
 
 
@@ -40,27 +42,28 @@ def kills(trials: int, seed: int) -> int:
     with TemporaryDirectory(prefix="agent-") as place:
         data = draw_dataset("nuclei", Path(place) / "nuclei", 12, (60, 84), seed=3)
         began = time.monotonic()
-        _start(Path(place), "search", data, "--evaluations", 100, "--workers", 1).communicate()
+        _start(Path(place), "search", data, *SEARCH).communicate()
         takes_s = time.monotonic() - began
         print(f"undisturbed, a search takes {takes_s:.1f} s", flush=True)
         for trial in range(trials):
             home = Path(place) / f"home{trial}"
             home.mkdir()
-            n, fine = _trial(data, home, rng, takes_s)
+            n, spent, fine = _trial(data, home, rng, takes_s)
             killed += n
             wrong += not fine
-            print(f"trial {trial + 1}: {n} kills, {'fine' if fine else 'WRONG'}", flush=True)
+            print(f"trial {trial + 1}: {n} kills, {spent}: {'fine' if fine else 'WRONG'}", flush=True)
     print(f"{trials} trials, {killed} kills: {wrong} exceeded a cap or left the key behind")
     return wrong
 
 
-def _trial(data: Path, home: Path, rng: random.Random, takes_s: float) -> tuple[int, bool]:
-    """Return how often a run was killed, and whether all was well."""
-    calls, usd, n = rng.randint(1, 8), rng.choice([0.02, 0.05, 2.0]), 0
-    acts = [rng.choice(ACTS) for _ in range(6)] + ["expert"]
+def _trial(data: Path, home: Path, rng: random.Random, takes_s: float) -> tuple[int, str, bool]:
+    """Return how often a run was killed, what it has spent, and whether all was well."""
+    # The least is too little for a round; of the next ones, a reservation that a kill leaves behind takes much.
+    calls, usd, n = rng.randint(1, 12), rng.choice([0.03, 0.1, 0.3, 2.0]), 0
+    acts = [rng.choice(ACTS) for _ in range(8)] + ["explorer"]
     with Server(acts) as server:
-        options = ("--evaluations", 100, "--workers", 1, "--agent", "openai:scripted", "--base-url", server.url)
-        command: tuple[object, ...] = ("search", data, *options, "--llm-calls", calls, "--llm-usd", usd)
+        model = ("--agent", "openai:scripted", "--base-url", server.url, "--llm-deadline", DEADLINE_S)
+        command: tuple[object, ...] = ("search", data, *SEARCH, *model, "--llm-calls", calls, "--llm-usd", usd)
         while True:
             process = _start(home, *command)
             try:
@@ -77,10 +80,12 @@ def _trial(data: Path, home: Path, rng: random.Random, takes_s: float) -> tuple[
     (run,) = (database.parent for database in home.glob("runs/*/run.db"))  # a kill may leave an empty folder, too
     rows = read_calls(run)
     # What the scripted endpoint says it has counted, however the run reckons.
-    within = received <= len(rows) <= calls and sum(row.usd for row in rows) <= usd
+    paid = sum(row.usd for row in rows)
+    within = received <= len(rows) <= calls and paid <= usd
     files = [path.read_bytes() for path in home.rglob("*") if path.is_file()]
     clean = KEY not in said and not any(KEY.encode() in data for data in files)
-    return n, within and clean and (run / "result.json").is_file()
+    spent = f"{len(rows)} of {calls} calls, ${paid:.3f} of ${usd:.2f}"
+    return n, spent, within and clean and (run / "result.json").is_file()
 
 
 def _start(home: Path, *arguments: object) -> "subprocess.Popen[str]":
