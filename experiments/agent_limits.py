@@ -31,8 +31,9 @@ from tests.llm_server import Server  # noqa: E402
 
 KEY = "sk-canary-27182818284"
 ACTS = ("explorer", "trier", "key", "429", "wrong schema", "unknown operator", "no usage", "hang", "cut body", "length")
-SEARCH = ("--evaluations", 120, "--workers", 1, "--no-networks", "--library", "none")
-DEADLINE_S = 2.0
+SEARCH = ("--evaluations", 100, "--workers", 0, "--no-networks", "--library", "none", "--no-report")
+HURRY = "deadline_s: 2.0\npause_s: 1.0\nrounds: 20\npatience: 20\n"
+"""A schedule that asks as often as it can, and does not wait long for an endpoint that fails."""
 RESAMPLES = 2000
 
 
@@ -42,13 +43,16 @@ def kills(trials: int, seed: int) -> int:
     with TemporaryDirectory(prefix="agent-") as place:
         data = draw_dataset("nuclei", Path(place) / "nuclei", 12, (60, 84), seed=3)
         began = time.monotonic()
+        roles = Path(place) / "roles"
+        roles.mkdir()
+        (roles / "schedule.yaml").write_text(HURRY)
         _start(Path(place), "search", data, *SEARCH).communicate()
         takes_s = time.monotonic() - began
         print(f"undisturbed, a search takes {takes_s:.1f} s", flush=True)
         for trial in range(trials):
             home = Path(place) / f"home{trial}"
             home.mkdir()
-            n, spent, fine = _trial(data, home, rng, takes_s)
+            n, spent, fine = _trial(data, roles, home, rng, takes_s)
             killed += n
             wrong += not fine
             print(f"trial {trial + 1}: {n} kills, {spent}: {'fine' if fine else 'WRONG'}", flush=True)
@@ -56,13 +60,13 @@ def kills(trials: int, seed: int) -> int:
     return wrong
 
 
-def _trial(data: Path, home: Path, rng: random.Random, takes_s: float) -> tuple[int, str, bool]:
+def _trial(data: Path, roles: Path, home: Path, rng: random.Random, takes_s: float) -> tuple[int, str, bool]:
     """Return how often a run was killed, what it has spent, and whether all was well."""
     # The least is too little for a round; of the next ones, a reservation that a kill leaves behind takes much.
     calls, usd, n = rng.randint(1, 12), rng.choice([0.03, 0.1, 0.3, 2.0]), 0
     acts = [rng.choice(ACTS) for _ in range(8)] + ["explorer"]
     with Server(acts) as server:
-        model = ("--agent", "openai:scripted", "--base-url", server.url, "--llm-deadline", DEADLINE_S)
+        model = ("--agent", "openai:scripted", "--base-url", server.url, "--roles", roles)
         command: tuple[object, ...] = ("search", data, *SEARCH, *model, "--llm-calls", calls, "--llm-usd", usd)
         while True:
             process = _start(home, *command)

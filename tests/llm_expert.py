@@ -8,6 +8,9 @@ from typing import Any
 def expert(request: dict[str, Any]) -> str:
     """Return the answer to a request, as JSON."""
     told = data_of(request)
+    if told.get("card", {}).get("planes"):
+        names, *rows = told["card"]["planes"]
+        told["card"]["planes"] = [dict(zip(names, row, strict=True)) for row in rows]
     system = str(request["messages"][0]["content"])
     if "Answer with: `summary`" in system:
         return json.dumps(_description(told.get("card", {})))

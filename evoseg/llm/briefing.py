@@ -9,6 +9,7 @@ import numpy as np
 from evoseg.core.kinds import Kind
 from evoseg.evolve.advising import AdviserView
 from evoseg.evolve.ports import Floats, Scored
+from evoseg.evolve.proposers.warm_start import contributed_to
 from evoseg.llm.prompts import image_id, per_image, round_score
 from evoseg.llm.proposals import Trial, shown_text
 from evoseg.llm.roles import Schedule
@@ -205,14 +206,18 @@ def choose_leader(number: int, view: AdviserView, report: Report) -> Leader:
 
 
 def complements(leader: Scored, others: Sequence[Scored], n: int) -> list[Scored]:
-    """Return up to n candidates that are better than the leader, and each other, on as much as possible."""
+    """Return up to n candidates that are better than the leader, and each other, on as much as possible.
+
+    Near copies of the leader, or of each other, are left out: they say nothing that the search does not try by itself.
+    """
     chosen: list[Scored] = []
-    left = [s for s in others if not np.array_equal(s.scores, leader.scores)]
+    left = [s for s in others if not contributed_to(leader.pipeline, s.pipeline)]
     best = leader.scores
     while left and len(chosen) < n:
         gains = [float(np.maximum(s.scores - best, 0).mean()) for s in left]
         chosen.append(left.pop(int(np.argmax(gains))))
         best = np.maximum(best, chosen[-1].scores)
+        left = [s for s in left if not contributed_to(chosen[-1].pipeline, s.pipeline)]
     return chosen
 
 

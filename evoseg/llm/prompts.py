@@ -306,8 +306,15 @@ def messages(
     for name, text in parts.items():
         prompt = prompt.replace(f"{{{{{name}}}}}", text)
     document = {name: context[name] for name in role.inputs if context.get(name)}
+    if "card" in document:
+        document["card"] = document["card"] | {"planes": _as_table(document["card"]["planes"])}
     data = f"{DATA}\n\n{compact_json(document)}"
     return [Message("system", prompt), Message("user", data, tuple(pictures))]
+
+
+def _as_table(rows: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
+    """Return entries of one form as lists of values, after a list of their names: names are not repeated."""
+    return [list(rows[0]), *(list(row.values()) for row in rows)] if rows else []
 
 
 def compact_json(value: Any) -> str:
@@ -326,24 +333,21 @@ _WORDS = {Kind.GRAY: "plane", Kind.RAW: "image"}
 
 
 def operators_text(operators: Sequence[Operator]) -> str:
-    """Return a list by family and result: how each is called, with ranges, and what it does.
+    """Return what each operator does, by inputs and result, then by parameters, which are said once with their ranges.
 
     Operators of which the search has to find long lists of numbers are left out.
     """
-    groups: dict[str, list[str]] = {}
-    for op in sorted(operators, key=lambda op: (op.family, str(op.output), op.name)):
+    groups: dict[str, dict[str, list[str]]] = {}
+    for op in sorted(operators, key=lambda op: (op.family, op.name)):
         if any(isinstance(p.domain, Numbers) and p.domain.most > FEW_NUMBERS for p in op.parameters):
             continue
-        kinds = (
-            "planes -> plane"
-            if set(op.inputs) == {Kind.GRAY} and op.output is Kind.GRAY
-            else f"-> {_WORDS.get(op.output, op.output)}"
-        )
-        call = ", ".join(
-            [*_inputs(op), *(_parameter(p) for p in op.parameters if not isinstance(p.domain, ContentDigest))]
-        )
-        groups.setdefault(f"{op.family}, {kinds}:", []).append(f"{op.name}({call}) {_gist(op.summary)}")
-    return "\n".join(line for heading, lines in groups.items() for line in (heading, *lines))
+        kinds = f"({', '.join(_inputs(op))}) -> {_WORDS.get(op.output, op.output)}"
+        numbers = ", ".join(_parameter(p) for p in op.parameters if not isinstance(p.domain, ContentDigest))
+        groups.setdefault(kinds, {}).setdefault(numbers, []).append(f"{op.name}: {_gist(op.summary)}")
+    return "\n".join(
+        "\n".join([kinds, *(f"[{numbers}] {'; '.join(several)}" for numbers, several in by_numbers.items())])
+        for kinds, by_numbers in groups.items()
+    )
 
 
 def _inputs(op: Operator) -> list[str]:
@@ -358,7 +362,11 @@ def _inputs(op: Operator) -> list[str]:
 def _gist(summary: str) -> str:
     """Return the first clause of a summary."""
     clause = re.split(r"[:;(]|, ", summary, maxsplit=1)[0].strip().rstrip(".")
-    return re.sub(r"^(Measure|Take) |\b(the|a|an) ", "", clause)
+    return re.sub(rf"^({_SAID_ANYWAY}) |\b(the|a|an) ", "", clause)
+
+
+_SAID_ANYWAY = "Measure|Take|Find|Mark pixels|Replace each pixel by|Set each pixel to"
+"""Beginnings of summaries that say no more than the kind of the result does."""
 
 
 FEW_NUMBERS = 6

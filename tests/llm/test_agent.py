@@ -358,7 +358,7 @@ def test_the_prompt_of_a_round_is_short():
         for _ in range(3):
             advise(agent, view(FIRST))
         told = [request["messages"] for request in server.requests]
-    assert max(sum(len(message["content"].encode()) for message in said) for said in told) < 14_200
+    assert max(sum(len(message["content"].encode()) for message in said) for said in told) < 13_200
 
 
 def test_a_request_does_not_change_with_the_search():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -69,12 +70,13 @@ def test_the_data_are_one_document_of_what_the_role_lists():
 
 def test_all_operators_fit_into_a_prompt_and_each_is_called_with_its_inputs():
     text = operators_text(registry.operators())
-    lines = [line for line in text.splitlines() if "(" in line]
+    names = re.findall(r"(?:\] |; )(\w+): ", text)
     long = {"add_curves", "add_curves4", "curve", "lookup", "kernel", "dilate_by", "erode_by", "mix"}
-    assert {line.partition("(")[0] for line in lines} == {op.name for op in registry.operators()} - long
-    assert len(text) < 12_000
-    assert "reconstruct_mask(mask seed, mask limit) Keep objects of limit that seed touches" in text
-    assert "gaussian(plane, sigma=0.5..50) Smooth with Gaussian" in text
+    assert sorted(names) == sorted({op.name for op in registry.operators()} - long)
+    assert len(text) < 8000
+    assert "(mask seed, mask limit) -> mask\n[] reconstruct_mask: Keep objects of limit that seed touches" in text
+    assert "[sigma=0.5..50] gaussian: Smooth with Gaussian" in text
+    assert "[radius=1..40] black_tophat: Keep only dark structures narrower than disk; close: Fill dark" in text
 
 
 def test_what_is_shown_of_a_program_is_a_program():
