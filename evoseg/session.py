@@ -169,7 +169,9 @@ class Session:
                 lock.write_owner(scratch=packs)
                 self._clock.follow(journal)
                 with (
-                    run_agent(self._agent, settings, self._folder.path, self._dataset, splits, self._clock),
+                    run_agent(
+                        self._agent, settings, self._folder.path, self._dataset, splits, self._clock, self._on_wait
+                    ),
                     graceful_interrupt(self._clock, lambda: self._report_progress("choosing")) as self._stopped,
                 ):
                     return self._search(journal, Path(packs))
@@ -283,6 +285,10 @@ class Session:
         self._seen = progress
         if not self._stopped.is_set():
             self._report_progress("training", share)
+
+    def _on_wait(self, waiting: bool) -> None:
+        if not self._stopped.is_set():
+            self._report_progress("waiting" if waiting else "searching")
 
     def _on_chosen(self, answers: Mapping[str, Pipeline], recommended: str) -> None:
         """Write the best pipelines, before any test image is opened."""

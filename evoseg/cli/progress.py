@@ -142,10 +142,11 @@ class PlainLines:
     def __call__(self, status: Status) -> None:
         """Print the status, or keep quiet."""
         silence_s = status.seconds - self._last_s
-        doing = (status.doing, status.task)
+        waits = status.doing == "waiting"
+        doing = ("searching" if waits else status.doing, status.task)
         if doing == self._doing and status.doing == "resuming":
             return
-        news = doing != self._doing or (status.best > self._best and silence_s >= LEAST_S)
+        news = doing != self._doing or ((waits or status.best > self._best) and silence_s >= LEAST_S)
         if not news and silence_s < QUIET_S:
             return
         self._last_s, self._best, self._doing = status.seconds, status.best, doing
@@ -169,7 +170,7 @@ class _LiveLine:
 
         if self._status is None:
             return Text(READING, style="dim")
-        passed = monotonic() - self._at if self._status.doing in ("searching", "training") else 0.0
+        passed = monotonic() - self._at if self._status.doing in ("searching", "waiting", "training") else 0.0
         return Text(format_status(self._status, passed), no_wrap=True, overflow="ellipsis")
 
 
@@ -181,6 +182,8 @@ def format_status(status: Status, passed_s: float = 0.0) -> str:
         return "resuming the run"
     if status.doing == "proving":
         return f"{status.seconds:5.0f} s  best pipeline chosen; testing it"
+    waits = status.doing == "waiting"
+    waited_s, passed_s = (passed_s, 0.0) if waits else (0.0, passed_s)
     words = [f"{status.seconds + passed_s:5.0f} s"]
     if status.evaluations:
         rate = status.evaluations / max(status.seconds, 1e-9)
@@ -190,6 +193,8 @@ def format_status(status: Status, passed_s: float = 0.0) -> str:
         words += [f"{status.evaluations} candidates, {rate:.0f}/s" if status.doing == "searching" else ""]
     if status.doing == "training":
         words += [f"training networks, {100 * status.share:.0f} %"]
+    if waits:
+        words += [f"waiting for the model{f' ({format_duration(waited_s)})' if waited_s else ''}"]
     if status.seconds_left is not None:
         words.append(f"{max(0.0, status.seconds_left - passed_s):.0f} s left")
     if status.evaluations_left is not None:

@@ -61,6 +61,8 @@ FIRST_PLANES = 4
 LEAST_GAIN = 0.001
 """Held-out gain that keeps the model in the conversation."""
 POLL_S = 0.1
+QUIET_POLLS = 10
+"""Polls after which it is worth a word that the search waits."""
 
 Admit = Callable[[str], AdmittedCode]
 """Tries out the source of an operator and keeps it with the run; raises EvosegError."""
@@ -187,6 +189,8 @@ class Agent:
         Whether the search waits for the end of a round.
     most_calls : int
         Limit on calls, over all rounds.
+    on_wait : callable (bool) -> None
+        Called when the search has begun to wait for the model, and with False when it goes on.
     given_macros : mapping of str to str
         Macros that programs may call from the beginning.
     """
@@ -204,6 +208,7 @@ class Agent:
         admit: Admit | None = None,
         wait: bool = False,
         most_calls: int = 0,
+        on_wait: Callable[[bool], None] = lambda waiting: None,
         given_macros: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._role_set = role_set
@@ -214,6 +219,7 @@ class Agent:
         self._admit = admit
         self._wait = wait
         self._most_calls = most_calls
+        self._on_wait = on_wait
         self._border = 0
         self._done: dict[str, Callable[[Errand, AdviserView], Delivery]] = {}
         self._waiting: Errand | None = None
@@ -281,11 +287,16 @@ class Agent:
     def _hear(self, thread: AgentThread) -> RoundResult | Errand | None:
         if not self._wait:
             return thread.next(0)
+        news, polls = None, 0
         with self._clock.paused():
-            while thread.alive and not self._clock.stopped:
-                if (news := thread.next(POLL_S)) is not None:
-                    return news
-        return None
+            while news is None and thread.alive and not self._clock.stopped:
+                news = thread.next(POLL_S)
+                polls += 1
+                if polls == QUIET_POLLS:
+                    self._on_wait(True)
+        if polls >= QUIET_POLLS:
+            self._on_wait(False)
+        return news
 
     def _is_due(self, view: AdviserView) -> bool:
         """Return whether it is time for a round: rounds, and calls, are spread over a budget of evaluations.

@@ -3,7 +3,7 @@
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from inspect import getdoc
@@ -77,7 +77,13 @@ class AgentSession:
 
     @contextmanager
     def running(
-        self, settings: RunSettings, folder: Path, dataset: Dataset, splits: Splits, clock: RecordedClock
+        self,
+        settings: RunSettings,
+        folder: Path,
+        dataset: Dataset,
+        splits: Splits,
+        clock: RecordedClock,
+        on_wait: Callable[[bool], None],
     ) -> Iterator[None]:
         """Run the model's thread as long as the block lasts.
 
@@ -87,6 +93,8 @@ class AgentSession:
             With the task decided, and with what the library offers: the model is shown these programs.
         folder : Path
             Of the run, which the caller has locked.
+        on_wait : callable
+            As of `Agent`.
         """
         stop = Event()
         with open_calls(folder) as log:
@@ -121,6 +129,7 @@ class AgentSession:
                 admit=admit,
                 wait=settings.llm_wait,
                 most_calls=tracker.limits.calls,
+                on_wait=on_wait,
                 given_macros=offered_macros(settings),
             )
             try:
@@ -218,9 +227,10 @@ def run_agent(
     dataset: Dataset,
     splits: Splits,
     clock: RecordedClock,
+    on_wait: Callable[[bool], None],
 ) -> AbstractContextManager[None]:
     """Run a session's model as long as the block lasts; without a session, do nothing."""
-    return nullcontext() if session is None else session.running(settings, folder, dataset, splits, clock)
+    return nullcontext() if session is None else session.running(settings, folder, dataset, splits, clock, on_wait)
 
 
 def replay_agent(clock: RecordedClock) -> Agent:

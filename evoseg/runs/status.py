@@ -29,8 +29,9 @@ class Status:
     Attributes
     ----------
     doing : str
-        "resuming" (results of an earlier process are read again), "searching", "training" (networks, on the search
-        images), "choosing" (after the first Ctrl-C) or "proving" (the best pipeline is scored on the test images).
+        "resuming" (results of an earlier process are read again), "searching", "waiting" (for a language model, while
+        `seconds` stands still), "training" (networks, on the search images), "choosing" (after the first Ctrl-C) or
+        "proving" (the best pipeline is scored on the test images).
     seconds : float, s
         Since the call.
     evaluations : int

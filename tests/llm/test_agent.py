@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -42,6 +42,7 @@ def run_agent(
     sees: bool = False,
     journal: Memory | None = None,
     calls: int = 20,
+    on_wait: Callable[[bool], None] = lambda waiting: None,
     **changes: object,
 ) -> Iterator[tuple[Agent, Any]]:
     """Yield an agent with the requests that its endpoint gets."""
@@ -65,6 +66,7 @@ def run_agent(
             admit=refuse,
             wait=wait,
             most_calls=tracker.limits.calls,
+            on_wait=on_wait,
         )
         try:
             yield agent, server
@@ -90,13 +92,15 @@ def test_a_search_that_waits_has_a_rounds_programs_before_its_next_generation():
         assert agent.tally.rounds == 1 and agent.tally.scored == agent.tally.programs == 4
 
 
-def test_waiting_takes_none_of_the_searchs_time():
-    with run_agent("expert") as (agent, server):
-        server.latency_s = 0.4
+def test_waiting_takes_none_of_the_searchs_time_and_is_told():
+    told: list[bool] = []
+    with run_agent("expert", on_wait=told.append) as (agent, server):
+        server.latency_s = 0.8
         began, before = time.monotonic(), agent._clock.seconds
         advise(agent, view(FIRST))
         assert agent.tally.rounds == 1
-        assert (time.monotonic() - began) - (agent._clock.seconds - before) > 0.7, "two calls"
+        assert (time.monotonic() - began) - (agent._clock.seconds - before) > 1.5, "two calls"
+    assert told == [True, False]
 
 
 @pytest.mark.parametrize("act", ["hang", "drip", "500", "401"])

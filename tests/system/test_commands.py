@@ -385,6 +385,21 @@ def test_the_training_of_networks_is_shown_with_its_share(capsys):
     assert "/s" not in printed[0], "no candidate is tried meanwhile"
 
 
+def test_waiting_for_a_model_is_a_line_of_its_own_but_not_each_time(capsys):
+    lines = PlainLines()
+    for seconds, doing in [
+        (0.0, "searching"),
+        (0.2, "waiting"),
+        (0.2, "searching"),
+        (2.0, "waiting"),
+        (2.0, "searching"),
+    ]:
+        lines(Status(doing, seconds, 9, 0.5, 3, None, 20, "binary", "iou"))
+    printed = capsys.readouterr().err.splitlines()
+    assert ["waiting for the model" in line for line in printed] == [False, True]
+    assert "9 candidates, " in printed[0] and "candidates" not in printed[1]
+
+
 def test_plain_lines_come_with_news_and_not_too_often(capsys):
     lines = PlainLines()
     for tenths in range(120):
