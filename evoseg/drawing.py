@@ -128,6 +128,26 @@ def as_outlines(value: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
     return draw_circles(value, shape) if value.dtype == np.float64 else value
 
 
+def draw_checkers(fixed: NDArray[Any], moved: NDArray[Any], n: int = 6) -> Rgb:
+    """Return a checkerboard of two images of one size: where they are aligned, edges go on from field to field.
+
+    Parameters
+    ----------
+    fixed, moved : array of shape (M, N) or (M, N, C)
+    n : int
+        Fields along the longer side.
+    """
+    side = max(1, -(-max(fixed.shape[:2]) // n))
+    rows, cols = np.indices(fixed.shape[:2]) // side
+    return np.where(((rows + cols) % 2 == 0)[:, :, None], to_rgb(fixed), to_rgb(moved))
+
+
+def draw_red_cyan(fixed: NDArray[np.uint8], moved: NDArray[np.uint8]) -> Rgb:
+    """Return two planes of shape (M, N) as red and cyan, grey where they are equally bright."""
+    red, cyan = (to_rgb(plane.astype(np.float32))[:, :, 0] for plane in (fixed, moved))
+    return np.dstack([red, cyan, cyan])
+
+
 def resize_picture(picture: Rgb, shape: tuple[int, ...]) -> Rgb:
     """Return `picture` at another size: averaged when smaller, with hard pixels when much larger."""
     if picture.shape[:2] == tuple(shape[:2]):

@@ -16,6 +16,7 @@ from evoseg.cli.shared import (
     PAGE,
     ROLES,
     SERIES,
+    TRANSFORM,
     USD,
     chosen,
 )
@@ -30,6 +31,7 @@ def check(
     channel: Annotated[str, CHANNEL] = "",
     series: Annotated[str, SERIES] = "",
     classes: Annotated[str, CLASSES] = "",
+    transform: Annotated[str, TRANSFORM] = "",
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Check a dataset, and list all errors at once.
@@ -40,7 +42,7 @@ def check(
 
     from evoseg.datasets.checking import check as check_folder
 
-    found = check_folder(dataset.expanduser(), chosen(axes, page, channel, series, classes))
+    found = check_folder(dataset.expanduser(), chosen(axes, page, channel, series, classes, transform))
     print(json.dumps(found.as_json(), indent=1) if as_json else found)
     raise typer.Exit(0 if found.ok else 1)
 

@@ -3,11 +3,11 @@
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evoseg.cli.shared import ALLOW_CODE, AXES, CHANNEL, JSON, PAGE, SERIES, chosen
+from evoseg.cli.shared import ALLOW_CODE, AXES, CHANNEL, JSON, PAGE, SERIES, TRANSFORM, chosen
 from evoseg.core.notes import NotePrinter
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from evoseg.datasets.reading import ReadOptions
     from evoseg.inference.apply import Applied
     from evoseg.inference.multiclass import ClassPipeline
+    from evoseg.inference.register import RegisteredPair
     from evoseg.inference.score import Scores
     from evoseg.pipeline import Pipeline
 
@@ -84,6 +85,7 @@ def apply(
     page: Annotated[str, PAGE] = "",
     channel: Annotated[str, CHANNEL] = "",
     series: Annotated[str, SERIES] = "",
+    transform: Annotated[str, TRANSFORM] = "",
     skip_existing: Annotated[bool, _SKIP_EXISTING] = False,
     overwrite: Annotated[bool, _OVERWRITE] = False,
     allow_code: Annotated[bool, ALLOW_CODE] = False,
@@ -96,7 +98,7 @@ def apply(
     written to OUT/overlays/NAME.png. --formats also writes the objects for other programs, to OUT/labels/NAME.ome.tif,
     OUT/rois/NAME.zip, OUT/geojson/NAME.geojson and OUT/coco.json. With --page all, the masks or objects of a stack are
     also written as a stack, to OUT/stacks/NAME.tif. A pipeline for registration takes folders with pairs/
-    and writes OUT/shifts.csv.
+    and writes the images aligned to OUT/aligned/NAME.tif, and OUT/shifts.csv or OUT/transforms.csv.
     Files are read as they were for the search, so page and channel need not be given again. The pipeline's parameters
     are used as they are; nothing is fitted. If images differ from those that the pipeline was made for, a warning or an
     error says so once for each kind of difference. An image is called unfamiliar if it looks unlike those that the
@@ -113,11 +115,12 @@ def apply(
     from evoseg.pipeline import Pipeline
 
     program, reading = read_program(pipeline, allow_code=allow_code)
-    reading = chosen(axes, page, channel, series).or_else(reading)
+    reading = chosen(axes, page, channel, series, transform=transform).or_else(reading)
     if isinstance(program, Pipeline) and program.output is Kind.GRAY:
         every = recursive or skip_existing or reading.page == ALL_PAGES or formats
         _refuse_for_pairs(table=table is not None, other=bool(every))
         raise typer.Exit(_register(program, images, reading, out, workers, overwrite=overwrite, as_json=as_json))
+    _refuse_transform(transform)
     with show_words() as tell:
         watch = _Watch(tell)
         found = applying.apply(
@@ -178,6 +181,14 @@ def _refuse_for_pairs(*, table: bool, other: bool) -> None:
         )
 
 
+def _refuse_transform(transform: str) -> None:
+    """Refuse a transform where no pairs of images are registered."""
+    from evoseg.core.errors import SettingsError
+
+    if transform:
+        raise SettingsError(f"the pipeline does not register pairs of images. Leave out --transform {transform}.")
+
+
 def _register(
     program: "Pipeline",
     folders: list[Path],
@@ -188,36 +199,42 @@ def _register(
     overwrite: bool,
     as_json: bool,
 ) -> int:
-    """Write the shifts of pairs of images and return the exit code."""
+    """Write what moves pairs of images, and the images aligned, and return the exit code."""
     import json
 
     from evoseg.inference import register as registering
-    from evoseg.runs.run_folder import make_folder, refuse_existing
 
-    refuse_existing([out.expanduser() / registering.TABLE], overwrite=overwrite)
-    shifts, found, telling = registering.register_pairs(program, folders, workers, reading), [], NotePrinter()
-    make_folder(out.expanduser())
+    pairs, found = registering.register_pairs(program, folders, out, workers, reading, overwrite=overwrite), []
+    telling = NotePrinter()
     try:
-        for one in shifts:
+        for one in pairs:
             found.append(one)
             if one.fault:
                 _print_errors(telling.lines(one.fault))
     except KeyboardInterrupt as error:
-        path = registering.write_shifts(found, out, overwrite=overwrite)
+        path = registering.write_transforms(found, out, overwrite=overwrite)
         error.add_note(f"the results so far are in {path}")
         raise
     _print_errors(telling.rest())
-    path = registering.write_shifts(found, out, overwrite=overwrite)
+    path = registering.write_transforms(found, out, overwrite=overwrite)
     done = [one for one in found if not one.fault]
     if as_json:
-        pairs = [
-            {"name": one.stem} | ({"fault": one.fault} if one.fault else {"dy": one.shift[0], "dx": one.shift[1]})
-            for one in found
-        ]
-        print(json.dumps({"pipeline": program.digest, "shifts": str(path.absolute()), "pairs": pairs}, indent=1))
+        document = {"pipeline": program.digest, path.stem: str(path.absolute()), "pairs": [_pair(one) for one in found]}
+        print(json.dumps(document, indent=1))
     else:
-        print(f"{len(done)} of {len(found)} pairs registered\nshifts    {path}")
+        places = {path.stem: path} | {name: out / name for name in (registering.ALIGNED, registering.OVERLAYS)}
+        print(f"{len(done)} of {len(found)} pairs registered")
+        print("\n".join(f"{name:11s}{place}" for name, place in places.items()))
     return 0 if len(done) == len(found) else 1
+
+
+def _pair(one: "RegisteredPair") -> dict[str, Any]:
+    """Return a pair as the JSON document has it."""
+    if one.fault:
+        return {"name": one.stem, "fault": one.fault}
+    if one.kind == "shift":
+        return {"name": one.stem, "dy": one.transform[0, 2], "dx": one.transform[1, 2]}
+    return {"name": one.stem, "transform": one.transform.tolist()}
 
 
 def _print_errors(lines: "Iterable[str]") -> None:
@@ -353,6 +370,7 @@ def score(
     channel: Annotated[str, CHANNEL] = "",
     series: Annotated[str, SERIES] = "",
     classes: Annotated[str, _CLASSES] = "",
+    transform: Annotated[str, TRANSFORM] = "",
     allow_code: Annotated[bool, ALLOW_CODE] = False,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
@@ -375,7 +393,7 @@ def score(
     metric = None if metric is None else metric_name(metric)
     check_names(own or "auto", metric)
     program, reading = read_program(pipeline, allow_code=allow_code)
-    reading = chosen(axes, page, channel, series, classes).or_else(reading)
+    reading = chosen(axes, page, channel, series, classes, transform).or_else(reading)
     data = open_to_score(dataset, reading, read_recorded_options(pipeline))
     if isinstance(program, ClassPipeline):
         _refuse_for_classes(own, radius)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evoseg.cli.shared import AXES, CHANNEL, CLASSES, JSON, PAGE, SERIES, chosen, parse_workers
+from evoseg.cli.shared import AXES, CHANNEL, CLASSES, JSON, PAGE, SERIES, TRANSFORM, chosen, parse_workers
 
 if TYPE_CHECKING:
     from evoseg.llm.framing import Framing
@@ -38,6 +38,7 @@ def search(
     channel: Annotated[str, CHANNEL] = "",
     series: Annotated[str, SERIES] = "",
     classes: Annotated[str, CLASSES] = "",
+    transform: Annotated[str, TRANSFORM] = "",
     yes: Annotated[
         bool, typer.Option("--yes", help="Accept what the language model proposes for --goal without a question.")
     ] = False,
@@ -66,7 +67,7 @@ def search(
         limits = (flat["llm_calls"], flat["llm_tokens"], flat["llm_usd"])
         print(estimate_cost(flat["agent"], flat["base_url"], *limits, flat["roles"]), file=sys.stderr)
     found: SearchResult | MulticlassResult
-    reading = chosen(axes, page, channel, series, classes)
+    reading = chosen(axes, page, channel, series, classes, transform)
     if flat["goal"] is not None:
         print("reading the images, and asking the language model for a task", file=sys.stderr, flush=True)
     data, framing = frame(open_data(dataset, reading) if reading else dataset, options)

@@ -34,6 +34,12 @@ SERIES = typer.Option(
     help="Image of files that hold several, such as a dataset in HDF5, by name or counted from 0; a scale of OME-Zarr.",
     show_default=False,
 )
+TRANSFORM = typer.Option(
+    metavar="KIND",
+    help="What moves the images of pairs: shift, rigid (a rotation as well) or affine (default: by the table in pairs/ "
+    "or the run, else shift).",
+    show_default=False,
+)
 CLASSES = typer.Option(
     metavar="NAMES",
     help="Classes of annotated outlines that are objects, by name with commas; evoseg check lists them (default: all).",
@@ -73,7 +79,7 @@ _METAVARS = {
 }
 
 
-def chosen(axes: str, page: str, channel: str, series: str, classes: str = "") -> "ReadOptions":
+def chosen(axes: str, page: str, channel: str, series: str, classes: str = "", transform: str = "") -> "ReadOptions":
     """Return what the options say.
 
     Raises
@@ -83,7 +89,7 @@ def chosen(axes: str, page: str, channel: str, series: str, classes: str = "") -
     """
     from evoseg.datasets.reading import ReadOptions
 
-    return ReadOptions(axes, page, channel, series=series, classes=classes)
+    return ReadOptions(axes, page, channel, series=series, classes=classes, transform=transform)
 
 
 def parse_workers(workers: str | None, executor: str | None) -> int | str | None:

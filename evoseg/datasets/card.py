@@ -23,7 +23,7 @@ _COMMENTED_COLOUR = re.compile(
 )
 """Lines in which a colour is lost, as YAML takes it for a comment."""
 _MOST_BYTES = 4 * 2**20
-_READING = ("axes", "page", "channel", "series", "exif")
+_READING = ("axes", "page", "channel", "series", "exif", "transform")
 """Keys about how image files are read."""
 
 
@@ -100,8 +100,8 @@ class DatasetCard:
     outlines : str
         What whole numbers are in the outlines of annotation tools: "pixels" of the object, or "edges" of pixels.
     reading : ReadOptions
-        How image files are to be read: "axes", "page", "channel", "series" and "exif"; and "classes", if that is a list
-        of names: which classes of outlines are objects.
+        How image files are to be read: "axes", "page", "channel", "series", "exif" and "transform"; and "classes", if
+        that is a list of names: which classes of outlines are objects.
     other_keys : tuple of str
         Keys that mean nothing to evoseg.
     """
@@ -376,6 +376,7 @@ class _Entries(BaseModel):
     channel: _Text = ""
     series: _Text = ""
     exif: _Text = ""
+    transform: _Text = ""
     outlines: Annotated[str, BeforeValidator(_check_outlines)] = ""
     radius: Annotated[float | None, BeforeValidator(_check_length)] = None
     background: _Values = None

@@ -196,7 +196,7 @@ def _warnings(folder: Folder, found: Survey, labelled: Sequence[ImageFacts], spl
         warnings.append(Note(folder.masks[fact.stem].path, f"{share:.0f} % is foreground; is the mask inverted?"))
     if warning := warn_of_touching(found.facts, infer_task(found, folder.card).task):
         warnings.append(warning)
-    truths = folder.masks.keys() | folder.points.keys() | folder.shifts.keys()
+    truths = folder.masks.keys() | folder.points.keys() | folder.transforms.rows.keys()
     unlabelled = [stem for stem in folder.images if stem not in truths]
     if unlabelled and truths:
         some, them = ("1 image has", "it") if len(unlabelled) == 1 else (f"{len(unlabelled)} images have", "them")

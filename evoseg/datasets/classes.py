@@ -87,6 +87,7 @@ class OneClass:
     def __init__(self, source: Source, value: int, name: str, splits: Splits) -> None:
         self.name = name
         self.stems, self.labelled, self.planes = source.stems, source.labelled, source.planes
+        self.transform = source.transform
         self.reading = replace(source.reading, value=value, masks=source.decision.meaning.text)
         self.decision = Decision(Meaning())
         title = f"{source.card.title}: {name}" if source.card.title else name

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from evoseg.core.errors import DatasetError, unknown
 from evoseg.core.notes import group_notes, one_line
+from evoseg.core.transforms import TRANSFORMS
 from evoseg.datasets.card import DatasetCard
 from evoseg.datasets.figures import SeenFigures
 from evoseg.datasets.folder import scan
@@ -62,6 +63,9 @@ class Sample:
         The second image of a pair.
     shift : float64 array of shape (2,) or None
         (dy, dx) in px: what is at (row, col) in `image` is at (row + dy, col + dx) in `moving`.
+    rigid, affine : float64 array of shape (2, 3) or None
+        As in `evoseg.core.transforms`: [[yy, yx, dy], [xy, xx, dx]] takes (row, col) of `image` to (yy row + yx col +
+        dy, xy row + xx col + dx) of `moving`. A pair has a shift, or one of these.
     """
 
     stem: str
@@ -72,6 +76,8 @@ class Sample:
     points: NDArray[np.float64] | None = field(default=None, repr=False)
     moving: NDArray[Any] | None = field(default=None, repr=False)
     shift: NDArray[np.float64] | None = field(default=None, repr=False)
+    rigid: NDArray[np.float64] | None = field(default=None, repr=False)
+    affine: NDArray[np.float64] | None = field(default=None, repr=False)
 
     @property
     def labels(self) -> NDArray[np.int32] | None:
@@ -108,6 +114,7 @@ class Dataset:
         channel: str | int = "",
         series: str | int = "",
         classes: str = "",
+        transform: str = "",
     ) -> None:
         """Open a folder; no pixels are read yet.
 
@@ -121,6 +128,8 @@ class Dataset:
             channels of an image such as 0 or "DAPI,actin", and the image of a file that holds several.
         classes : str
             Which classes of outlines are objects, such as "nucleus,mitosis"; all if empty.
+        transform : str
+            What moves the images of pairs: "shift", "rigid" or "affine"; if empty, what the table of them says.
 
         Raises
         ------
@@ -128,7 +137,8 @@ class Dataset:
             If the folder is missing, or for problems of its names, pairs and card, the first few of them.
         """
         root = Path(path)
-        reading = ReadOptions(axes, str(page), str(channel), series=str(series), classes=classes).or_else(reading)
+        own = ReadOptions(axes, str(page), str(channel), series=str(series), classes=classes, transform=transform)
+        reading = own.or_else(reading)
         source = FolderSource(scan(root), reading)
         if source.folder.problems:
             raise DatasetError(summarise_problems(root, source.folder.problems))
@@ -153,6 +163,8 @@ class Dataset:
         moving: Arrays | None = None,
         shifts: Arrays | None = None,
         meaning: str = "",
+        rigid: Arrays | None = None,
+        affine: Arrays | None = None,
     ) -> Self:
         """Build a dataset from arrays, under the same rules as files.
 
@@ -176,6 +188,8 @@ class Dataset:
             (dy, dx) of each pair, from the image to the moving one, px.
         meaning : str
             What the masks mean, as a run has recorded it (`ReadOptions.masks`).
+        rigid, affine : sequence or mapping like `images`, optional
+            In place of shifts: transforms of pairs, (2, 3), as those of a `Sample`.
 
         Raises
         ------
@@ -183,6 +197,7 @@ class Dataset:
             If names, counts, dtypes or shapes do not fit, or the masks can be read in more than one way.
         """
         others = {"mask": masks, "known": known, "points": points, "moving": moving, "shift": shifts}
+        others |= {"rigid": rigid, "affine": affine}
         dataset = cls.from_source(None, array_source(images, others, names, title, meaning))
         for stem in dataset.stems:
             dataset.load(stem)
@@ -333,8 +348,9 @@ def assemble(stem: str, parts: Mapping[str, Part], channels: tuple[str, ...]) ->
         image, moving = image.astype(dtype, copy=False), moving.astype(dtype, copy=False)
     values = parts["mask"].array if "mask" in parts else None
     points = parts["points"].array if "points" in parts else None
-    shift = parts["shift"].array.astype(np.float64) if "shift" in parts else None
-    return Sample(stem, image, None if values is None else values > 0, known_of(parts), values, points, moving, shift)
+    truths = {kind: parts[kind].array.astype(np.float64) for kind in TRANSFORMS if kind in parts}
+    mask = None if values is None else values > 0
+    return Sample(stem, image, mask, known_of(parts), values, points, moving, **truths)
 
 
 def _of_channels(image: NDArray[Any], n: int) -> NDArray[Any]:

@@ -23,6 +23,7 @@ from evoseg.datasets.layouts.subfolders import (
 )
 from evoseg.datasets.layouts.tools import CELLPOSE, MANIFEST, NNUNET
 from evoseg.datasets.layouts.unread import find_broken_json, find_unread_outlines
+from evoseg.datasets.pair_tables import NO_TABLE, PairTable
 
 LAYOUTS: tuple[Layout, ...] = (
     MANIFEST,
@@ -106,8 +107,8 @@ class Folder:
         The splits come from the layout, not from the card.
     moving : dict of str to Path
         The second image of each pair, by stem.
-    shifts : dict of str to tuple of float
-        True shifts (dy, dx) of pairs, px, by stem.
+    transforms : PairTable
+        True transforms of pairs.
     """
 
     root: Path
@@ -125,7 +126,7 @@ class Folder:
     lacking: dict[str, str] = field(default_factory=dict)
     splits_of_layout: bool = False
     moving: dict[str, Path] = field(default_factory=dict)
-    shifts: dict[str, tuple[float, float]] = field(default_factory=dict)
+    transforms: PairTable = NO_TABLE
 
 
 def scan(root: Path) -> Folder:
@@ -155,7 +156,7 @@ def scan(root: Path) -> Folder:
     if not report.problems and not (files.masks or files.points or files.moving):
         what = "has a mask or points" if files.images else "is there"
         report.add_problem(root, f"the layout is {found.layout}, but no image {what}. Add what is missing.")
-    _check_card(card, files.images, {*files.masks, *files.points, *files.shifts}, report)
+    _check_card(card, files.images, {*files.masks, *files.points, *files.transforms.rows}, report)
     given = bool(files.splits) and not card.splits and not card.splits_drawn
     return Folder(
         root,
@@ -173,7 +174,7 @@ def scan(root: Path) -> Folder:
         found.lacking,
         given,
         files.moving,
-        files.shifts,
+        files.transforms,
     )
 
 

@@ -7,6 +7,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from evoseg.core.transforms import AFFINE, RIGID
+
 GAIN = 0.12
 """Standard deviation of the logarithm of the gain of all channels."""
 CAST = 0.04
@@ -27,7 +29,8 @@ def jitter(arrays: dict[str, NDArray[Any]], rng: Generator) -> dict[str, NDArray
     arrays : dict
         ``image``, a `Raw` array of shape (M, N, C); any number of bool arrays of shape (M, N), such as ``mask``;
         ``labels``, int32 (M, N), and ``points``, float64 (n, 2). Of a pair, ``moving`` has the image's shape, and is
-        scaled with it, as is ``shift``, float64 (2,). Others are handed on as they are.
+        scaled with it, as are ``shift``, float64 (2,), and ``rigid`` and ``affine``, float64 (2, 3). Others are handed
+        on as they are.
 
     Returns
     -------
@@ -45,6 +48,11 @@ def jitter(arrays: dict[str, NDArray[Any]], rng: Generator) -> dict[str, NDArray
             copy[key] = (plane + 0.5) * (size[1] / rows, size[0] / cols) - 0.5
         elif key == "shift":
             copy[key] = plane * (size[1] / rows, size[0] / cols)
+        elif key in (RIGID, AFFINE):
+            scales = np.array([size[1] / rows, size[0] / cols])
+            linear = plane[:, :2] * scales[:, None] / scales
+            corner = plane[:, :2] @ (0.5 / scales - 0.5) + plane[:, 2]
+            copy[key] = np.column_stack([linear, (corner + 0.5) * scales - 0.5])
         elif key == "moving":
             copy[key] = _seen(plane, size, rng)
         elif key == "labels":

@@ -63,7 +63,8 @@ def split_stacks(folder: Folder, reading: ReadOptions) -> tuple[Folder, Pages]:
                     found.problems.append(Note(files[stem], said, "pages"))
         if stem in folder.masks:
             found.masks |= dict.fromkeys(new, folder.masks[stem])
-        whole = (stem in folder.masks and stem not in parts["mask"]) or stem in folder.points or stem in folder.shifts
+        others = stem in folder.points or stem in folder.transforms.rows
+        whole = (stem in folder.masks and stem not in parts["mask"]) or others
         if pages and whole:
             said = "holds several pages, but outlines, points and shifts belong to images of one. Save a file per page."
             found.problems.append(Note(path, said, "whole"))

@@ -9,6 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from evoseg.core.errors import DatasetError, SettingsError, legible, unknown
+from evoseg.core.transforms import TRANSFORMS
 from evoseg.datasets.io.formats import channel_names
 
 _AXES = re.compile(r"[A-Z]{2,8}")
@@ -54,6 +55,9 @@ class ReadOptions:
     masks : str
         What the values of the masks mean, as `evoseg.datasets.meaning.Meaning.text` has it; "" until that is decided. A
         run records it, so that later rules do not move it; one that recorded nothing is read by `FIRST_RULES`.
+    transform : str
+        What moves the second image of a pair against the first: "shift", "rigid" or "affine"; "" is what the table of
+        true transforms can hold, or else a shift.
     """
 
     axes: str = ""
@@ -64,6 +68,7 @@ class ReadOptions:
     classes: str = ""
     masks: str = ""
     series: str = ""
+    transform: str = ""
 
     def __post_init__(self) -> None:
         """Raise if an option has an invalid value.
@@ -83,6 +88,8 @@ class ReadOptions:
             raise SettingsError(f"page is '{page}'; it must be a number from 0, one per axis (T=0,Z=3), or all.")
         if self.exif not in ("", "ignore", "turn"):
             raise SettingsError(f"exif is '{self.exif}'; it must be ignore (as stored) or turn (upright).")
+        if self.transform and self.transform not in TRANSFORMS:
+            raise SettingsError(unknown("transform", self.transform, TRANSFORMS))
         if type(value) is not int or not 0 <= value <= HIGHEST_CLASS:
             raise SettingsError(f"value is {value!r}; classes are whole numbers from 1 to {HIGHEST_CLASS}.")
 
@@ -136,6 +143,7 @@ class ReadOptions:
         said = [f"{name} {value}" for name, value in words.items() if value]
         said += ["turns by EXIF ignored"] if self.exif == "ignore" else []
         said += [f"classes {self.classes}"] if self.classes else []
+        said += [f"transform {self.transform}"] if self.transform else []
         return ", ".join([*said, *([f"masks equal to {self.value}"] if self.value else [])])
 
 

@@ -14,6 +14,17 @@ from numpy.typing import NDArray
 from evoseg.core.disk import prefetch
 from evoseg.core.errors import DatasetError, legible, unknown
 from evoseg.core.notes import Note
+from evoseg.core.transforms import (
+    LEAST_SCALE,
+    MOST_DEGREES,
+    MOST_SCALE,
+    RIGID,
+    SHIFT,
+    TRANSFORMS,
+    as_transform,
+    is_rigid,
+    move_points,
+)
 from evoseg.datasets.annotations import (
     MaskSource,
     Scribbles,
@@ -23,7 +34,7 @@ from evoseg.datasets.annotations import (
     find_turned,
 )
 from evoseg.datasets.card import DatasetCard, class_word
-from evoseg.datasets.documents import SHIFTS_FILE, read_points
+from evoseg.datasets.documents import read_points
 from evoseg.datasets.folder import Folder
 from evoseg.datasets.imageformat import size_text
 from evoseg.datasets.io.files import FILLED, StoredMask, decode_mask, decode_picture, fill_unknown, native, read_header
@@ -48,6 +59,7 @@ class Part:
         Image or plane: uint8, uint16 or float32 (M, N, C). Mask: numbers (M, N), foreground above 0 and left out below.
         Known area: numbers (M, N), counted where above 0.
         Points: float64 (n, 2), (row, col) in px. Shift: float64 (2,), (dy, dx) in px.
+        Rigid and affine: float64 (2, 3), as in `evoseg.core.transforms`.
     names : tuple of str
         Of the channels; empty for masks.
     notes : tuple of str
@@ -78,7 +90,9 @@ class Part:
 class Source(Protocol):
     """What a dataset is read from.
 
-    Parts are "image", "mask", "known", "points" and "planes/NAME", and of pairs "moving" and "shift".
+    Parts are "image", "mask", "known", "points" and "planes/NAME"; of pairs "moving", and "shift", "rigid" or "affine",
+    of
+    which `transform` says the kind; it is "shift" if there are no pairs.
     """
 
     card: DatasetCard
@@ -86,6 +100,7 @@ class Source(Protocol):
     labelled: tuple[str, ...]
     planes: tuple[str, ...]
     reading: ReadOptions
+    transform: str
 
     @property
     def decision(self) -> Decision:
@@ -105,8 +120,9 @@ class Source(Protocol):
 
 
 def reading_for_record(source: Source) -> ReadOptions:
-    """Return how a source is read, with what its masks mean, for the record of a run."""
-    return replace(source.reading, masks=source.reading.masks or source.decision.meaning.text)
+    """Return how a source is read, with what its masks and tables mean, for the record of a run."""
+    transform = "" if source.transform == SHIFT else source.transform
+    return replace(source.reading, masks=source.reading.masks or source.decision.meaning.text, transform=transform)
 
 
 class FolderSource:
@@ -115,11 +131,12 @@ class FolderSource:
     def __init__(self, folder: Folder, reading: ReadOptions = DEFAULT_OPTIONS) -> None:
         self.reading = replace(reading.or_else(folder.card.reading), value=0)
         folder, self._pages = split_stacks(folder, self.reading)
+        folder, self.transform = _with_transforms(folder, self.reading.transform)
         self.folder = folder
         self.card = folder.card
         self._masks, self._unknown_class = _of_classes(folder, self.reading.class_names)
         self.stems = tuple(sorted(folder.images))
-        truths = folder.masks.keys() | folder.points.keys() | (folder.shifts.keys() & folder.moving.keys())
+        truths = folder.masks.keys() | folder.points.keys() | (folder.transforms.rows.keys() & folder.moving.keys())
         self.labelled = tuple(stem for stem in self.stems if stem in truths)
         self.planes = tuple(sorted(folder.planes))
         self._files: dict[str, dict[str, Path]] = {
@@ -128,7 +145,8 @@ class FolderSource:
             "known": folder.known,
             "points": folder.points,
             "moving": folder.moving,
-            "shift": dict.fromkeys(folder.shifts, folder.root / SHIFTS_FILE),
+            **{kind: {} for kind in TRANSFORMS},
+            self.transform: dict.fromkeys(folder.transforms.rows, folder.transforms.path),
         }
         self._files |= {f"planes/{name}": files for name, files in folder.planes.items()}
 
@@ -217,9 +235,9 @@ class FolderSource:
                 raise DatasetError(decision.unclear)
             values = mask.read(self._reading(part, stem), decision.meaning)
             return Part(str(path), values.array, (), (), values.digest, strokes=isinstance(mask, Scribbles))
-        if part == "shift":
-            shift = np.array(self.folder.shifts[stem], np.float64)
-            return Part(str(path), shift, (), (), sha256(shift.tobytes()).hexdigest())
+        if part in TRANSFORMS:
+            truth = self.folder.transforms.truth(stem, part)
+            return Part(str(path), truth, (), (), sha256(np.ascontiguousarray(truth).tobytes()).hexdigest())
         data = read_bytes(path)
         reading = self._reading(part, stem)
         if part == "points":
@@ -241,9 +259,20 @@ class FolderSource:
 
     def _reading(self, part: str, stem: str = "") -> ReadOptions:
         """Return how to read a part: pages are those of all files, channels those of images alone."""
-        reading = self.reading.of_images
+        reading = replace(self.reading.of_images, transform="")  # which pixels do not depend on
         reading = replace(reading, page=self._pages.get((part, stem), reading.page))
         return reading if part in ("image", "moving") else replace(reading, channel="")
+
+
+def _with_transforms(folder: Folder, wanted: str) -> tuple[Folder, str]:
+    """Return which kind of transform the pairs of a folder have, and the folder with what is wrong with that."""
+    try:
+        kind, wrong = folder.transforms.choose_kind(wanted), []
+    except DatasetError as error:
+        kind, wrong = wanted or SHIFT, [Note.of(error, folder.transforms.path)]
+    if wanted and not folder.moving:
+        wrong = [Note(folder.root, f"the transform is {wanted}, but there are no pairs/. Leave transform out.")]
+    return replace(folder, problems=tuple(sorted([*folder.problems, *wrong]))), kind
 
 
 _TRACED = (
@@ -329,7 +358,9 @@ class ArraySource:
         self.reading = ReadOptions(masks=meaning)
         self.card = DatasetCard(title=title)
         self.stems = tuple(sorted(parts["image"]))
-        self.labelled = tuple(stem for stem in self.stems if any(stem in parts[p] for p in ("mask", "points", "shift")))
+        truths = ("mask", "points", *TRANSFORMS)
+        self.labelled = tuple(stem for stem in self.stems if any(stem in parts[part] for part in truths))
+        self.transform = next((kind for kind in TRANSFORMS if parts[kind]), SHIFT)
         self._arrays = parts
 
     @cached_property
@@ -376,7 +407,7 @@ class ArraySource:
             meaning = self.decision.meaning
             values = array if meaning.first else meaning.values(self._stored(stem))
             return Part(where, values, (), (), meaning.signed(digest))
-        if part in ("known", "points", "shift"):
+        if part in ("known", "points", *TRANSFORMS):
             return Part(where, array, (), (), digest)
         image, unknown = fill_unknown(where, array if array.ndim == 3 else array[..., None])
         image = np.ascontiguousarray(native(where, image))
@@ -436,9 +467,12 @@ def _check_array(part: str, stem: str, array: NDArray[Any]) -> None:
         if array.ndim != 2 or array.shape[1] != 2 or array.dtype.kind not in "uif" or not np.isfinite(array).all():
             raise DatasetError(f"points '{stem}': {array.dtype} of shape {array.shape}; rows of (row, col) are needed.")
         return
-    if part == "shift":
-        if array.shape != (2,) or array.dtype.kind not in "uif" or not np.isfinite(array).all():
-            raise DatasetError(f"shift '{stem}': {array.dtype} of shape {array.shape}; (dy, dx) is needed.")
+    if part in TRANSFORMS:
+        shape, form = ((2,), "(dy, dx)") if part == SHIFT else ((2, 3), "[[yy, yx, dy], [xy, xx, dx]]")
+        if array.shape != shape or array.dtype.kind not in "uif" or not np.isfinite(array).all():
+            raise DatasetError(f"{part} '{stem}': {array.dtype} of shape {array.shape}; {form} is needed.")
+        if part == RIGID and not is_rigid(array):
+            raise DatasetError(f"rigid '{stem}': not a rotation and a shift. Give it as affine=.")
         return
     ranks = (2, 3) if part in ("image", "moving") else (2,)
     form = "(M, N) or (M, N, C)" if part in ("image", "moving") else "(M, N)"
@@ -450,7 +484,7 @@ def _check_array(part: str, stem: str, array: NDArray[Any]) -> None:
 
 def parts_of(source: Source, stem: str) -> list[str]:
     """Return the parts that an image has, its own pixels first."""
-    every = ["image", *(f"planes/{name}" for name in source.planes), "mask", "known", "points", "moving", "shift"]
+    every = ["image", *(f"planes/{name}" for name in source.planes), "mask", "known", "points", "moving", *TRANSFORMS]
     return [part for part in every if source.has(part, stem)]
 
 
@@ -523,8 +557,8 @@ def mismatches(source: Source, stem: str, parts: Mapping[str, Part]) -> list[Not
     for part, found in parts.items():
         if part == "points":
             problems += _outside(found, image)
-        elif part == "shift":
-            problems += _beyond(found, image)
+        elif part in TRANSFORMS:
+            problems += _beyond(found, image, part)
         elif found.array.shape[:2] != rows_cols:
             what = "moving image" if part == "moving" else part.replace("planes/", "plane ")
             said = (
@@ -548,14 +582,24 @@ def _outside(points: Part, image: Part) -> list[Note]:
     return [Note(points.where, said)]
 
 
-def _beyond(shift: Part, image: Part) -> list[Note]:
-    """Say if a shift is more than half a side, which no correlation of these images could find."""
+def _beyond(truth: Part, image: Part, kind: str) -> list[Note]:
+    """Say if a transform is more than what is looked for."""
     rows, cols = image.array.shape[:2]
-    dy, dx = np.abs(shift.array)
-    if dy <= rows // 2 and dx <= cols // 2:
-        return []
-    said = (
-        f"{Path(image.where).stem} is shifted by ({shift.array[0]:g}, {shift.array[1]:g}) px, more than half of its "
-        f"{rows} rows or {cols} columns. Are dy and dx in pixels, and in the right columns?"
-    )
-    return [Note(shift.where, said)]
+    transform, middle = as_transform(truth.array), (np.array([[rows, cols]]) - 1) / 2
+    dy, dx = (move_points(transform, middle) - middle)[0]
+    name, said = Path(image.where).stem, ""
+    degrees = abs(np.degrees(np.arctan2(transform[1, 0] - transform[0, 1], np.trace(transform[:, :2]))))
+    scales = np.linalg.svd(transform[:, :2], compute_uv=False)
+    if abs(dy) > rows // 2 or abs(dx) > cols // 2:
+        said = (
+            f"{name} is shifted by ({dy:g}, {dx:g}) px, more than half of its {rows} rows or {cols} columns. Are dy "
+            "and dx in pixels, and in the right columns?"
+        )
+    elif degrees > MOST_DEGREES:
+        said = f"{name} is rotated by {degrees:.0f} degrees; at most {MOST_DEGREES} are found. Turn the images first."
+    elif kind != SHIFT and (scales[1] < LEAST_SCALE or scales[0] > MOST_SCALE):
+        said = (
+            f"{name} is scaled by factors of {scales[1]:.2f} to {scales[0]:.2f}; from {LEAST_SCALE} to {MOST_SCALE} "
+            "are found. Scale the images first."
+        )
+    return [Note(truth.where, said)] if said else []

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from evoseg.core.disk import prefetch
 from evoseg.core.errors import DatasetError
 from evoseg.core.notes import Note
+from evoseg.core.transforms import TRANSFORMS
 from evoseg.datasets.card import DatasetCard
 from evoseg.datasets.imageformat import ImageTraits, image_traits, same_size, sides_in_um
 from evoseg.datasets.meaning import BINARY, CLASSES, INSTANCES, Decision
@@ -299,9 +300,9 @@ def _facts(source: Source, stem: str, parts: Mapping[str, Part]) -> ImageFacts:
     known = np.ones(facts.shape, bool) if known is None else known
     facts = replace(facts, n_known=int(known.sum()))
     if "moving" in parts:
-        # Pairs of one scene look alike; what is to be found, the shift, is another.
+        # Pairs of one scene look alike; what is to be found, the transform, is another.
         facts = replace(facts, thumbnail=np.zeros_like(facts.thumbnail))
-        return replace(facts, labelled=True, n_foreground=1) if "shift" in parts else facts
+        return replace(facts, labelled=True, n_foreground=1) if parts.keys() & {*TRANSFORMS} else facts
     if "mask" not in parts and source.decision.unclear:
         return replace(facts, labelled=source.has("mask", stem), whole=False)
     if "mask" not in parts:

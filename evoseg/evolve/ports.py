@@ -39,8 +39,8 @@ class Task(Protocol):
     def arrays(self, sample: Sample) -> dict[str, NDArray[Any]]:
         """Return the arrays of a labelled sample that the search keeps: ``image``, and what `target` needs.
 
-        Jittered copies are made of images (``image``, ``moving``), masks (bool), ``labels``, ``points`` and ``shift``;
-        other arrays stay as they are.
+        Jittered copies are made of images (``image``, ``moving``), masks (bool), ``labels``, ``points``, ``shift``,
+        ``rigid`` and ``affine``; other arrays stay as they are.
         """
         ...
 

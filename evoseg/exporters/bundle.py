@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from evoseg import __version__
 from evoseg.core.kinds import Kind
-from evoseg.datasets.reading import ReadOptions
+from evoseg.core.transforms import SHIFT
+from evoseg.datasets.reading import DEFAULT_OPTIONS, ReadOptions
 from evoseg.exporters import standalone
 from evoseg.exporters.network_planes import network_planes_of
 from evoseg.exporters.python import export_python
@@ -85,9 +86,11 @@ def program_files(
 ) -> dict[str, bytes]:
     """Return the pipeline as text and as a Python program, and the networks and operators that they need, by path."""
     first, rest = print_text(pipeline).split("\n", 1)
+    reading = reading or DEFAULT_OPTIONS
+    program = export_python(pipeline, places, networks_beside=True, transform=reading.transform or SHIFT)
     return {
-        TEXT: f"{first}\n{reading.mark() if reading else ''}{rest}".encode(),
-        PROGRAM: export_python(pipeline, places, networks_beside=True).encode(),
+        TEXT: f"{first}\n{reading.mark()}{rest}".encode(),
+        PROGRAM: program.encode(),
         **{f"code/{digest}.py": admitted_code(digest).source.encode() for digest in pipeline.codes},
         **{f"{weights}.onnx": network_bytes(weights) for weights in pipeline.networks},
     }

@@ -8,12 +8,16 @@ from pprint import pformat
 from textwrap import fill
 
 from evoseg import __version__
+from evoseg.core import transforms
 from evoseg.core.errors import PipelineError
 from evoseg.core.kinds import Kind
+from evoseg.core.transforms import SHIFT
 from evoseg.datasets import imageformat
 from evoseg.exporters import standalone
 from evoseg.exporters.excerpts import Excerpts, ExportError
 from evoseg.exporters.network_planes import facts_of, network_planes_of
+from evoseg.metrics import alignment
+from evoseg.metrics.alignment import transform_between
 from evoseg.operators import network, registry
 from evoseg.operators.network import describe_network, network_bytes
 from evoseg.pipeline.textform import print_text
@@ -25,11 +29,11 @@ _HEADER = '''"""{what}, with a pipeline written by evoseg {version}.
 
 This file stands alone: it needs Python, numpy and OpenCV (cv2), and no part of evoseg.
 
-    python FILE.py IMAGE...       write {result} beside each image; nothing is overwritten
+    python FILE.py IMAGE...       write {result} beside each image; nothing is overwritten{usage}
     python FILE.py --self-test    check that this machine gives the same result as the one that wrote the file
 
 From Python: `pipeline(image)` takes an array of shape (M, N) or (M, N, C), colours in the order R, G, B, and returns
-{returned}.
+{returned}.{registers}
 {made_for}
 Digest of the pipeline: {digest}
 The filters are part of evoseg, licensed under the Apache License, Version 2.0:
@@ -98,11 +102,11 @@ def read(path):
     return read_image(path, PLACES, len(MADE_FOR["channels"]) if MADE_FOR else 0)
 
 
-def main(arguments):
+{register}def main(arguments):
     """Apply the pipeline to the files named on the command line."""
     if arguments == ["--self-test"]:
         return 0 if self_test() else 1
-    if not arguments or arguments[0].startswith("-"):
+{registering}    if not arguments or arguments[0].startswith("-"):
         print(__doc__)
         return 2
     warnings.simplefilter("always")
@@ -123,6 +127,42 @@ def main(arguments):
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))
 '''
+
+_USAGE = """
+    python FILE.py --register FIXED MOVING    align two images: print what moves them, and write MOVING_aligned.tif"""
+_REGISTERS = """
+`register(fixed, moving)` takes two images of one size, and returns [[yy, yx, dy], [xy, xx, dx]]: what is at (row, col)
+in `fixed` is at (yy row + yx col + dy, xy row + xx col + dx) in `moving`. `resample(moving, transform)` aligns them."""
+_REGISTER = '''def register(fixed, moving):
+    """Return what moves an image against another, float64 (2, 3); the kind of it is {transform}."""
+    if fixed.shape[:2] != moving.shape[:2]:
+        raise ValueError(f"the images are {{fixed.shape[:2]}} and {{moving.shape[:2]}}; both must have one size.")
+    return transform_between(pipeline(fixed), pipeline(moving), "{transform}")
+
+
+def align(fixed, moving):
+    """Align the files of two images."""
+    target = Path(moving).with_name(Path(moving).stem + "_aligned.tif")
+    if target.exists():
+        raise SystemExit(f"{{target}}: exists already; move it away first.")
+    try:
+        image = read(moving)
+        transform = register(read(fixed), image)
+        # OpenCV writes colours in the order B, G, R.
+        aligned = resample(image, transform)
+        write_file(target, aligned[:, :, ::-1] if aligned.shape[2] == 3 else aligned)
+    except (ValueError, OSError, cv2.error) as error:
+        raise SystemExit(f"{{fixed}}, {{moving}}: {{getattr(error, 'strerror', None) or error}}") from None
+    print("yy,yx,dy,xy,xx,dx")
+    print(",".join(f"{{number:.7g}}" for number in transform.ravel()))
+    print(target)
+    return 0
+
+
+'''
+_REGISTERING = """    if len(arguments) == 3 and arguments[0] == "--register":
+        return align(*arguments[1:])
+"""
 
 _NETWORKS = '''# What is known of the networks that the pipeline asks, by the digest of each.
 NETWORKS = {facts}
@@ -202,6 +242,7 @@ _OWN_NAMES = (
     *("pipeline", "EXPECTED", "self_test", "read", "main", "checked", "differences_of"),
     *("MADE_FOR", "READS", "COMPARES_COLOURS", "PLACES"),
     *("CODES", "python"),
+    *("register", "align"),
     *("NETWORKS", "NETWORK_FILES", "PLANES", "describe_network", "network_bytes", "differs"),
 )
 _OWN_IMPORTS = (
@@ -253,7 +294,13 @@ _KINDS = {
 }
 
 
-def export_python(pipeline: Pipeline, places: standalone.Places | None = None, *, networks_beside: bool = False) -> str:
+def export_python(
+    pipeline: Pipeline,
+    places: standalone.Places | None = None,
+    *,
+    networks_beside: bool = False,
+    transform: str = SHIFT,
+) -> str:
     """Return a Python file that gives the same results as the pipeline, with numpy and cv2 only.
 
     Parameters
@@ -265,6 +312,8 @@ def export_python(pipeline: Pipeline, places: standalone.Places | None = None, *
 
     networks_beside : bool
         Whether the file reads networks from beside itself; by default it holds them.
+    transform : str
+        What moves the pairs of images that a pipeline which returns planes is made for: the file registers them.
 
     Returns
     -------
@@ -284,6 +333,8 @@ def export_python(pipeline: Pipeline, places: standalone.Places | None = None, *
         )
     parts = [(op.function.__module__, op.name) for op in used]
     parts += [(module, name) for module, names in _SHARED for name in names]
+    if pipeline.output is Kind.GRAY:
+        parts += [(alignment.__name__, transform_between.__name__), (transforms.__name__, transforms.resample.__name__)]
     excerpts = Excerpts(dict.fromkeys(_OWN_NAMES, ("", "")) | {name: (module, name) for module, name in parts})
     for line in _OWN_IMPORTS:
         excerpts.needs(line.split()[-1], line)
@@ -302,7 +353,9 @@ def export_python(pipeline: Pipeline, places: standalone.Places | None = None, *
     for module, name in parts:
         excerpts.add(module, name)
     first, program = print_text(pipeline).split("def pipeline", 1)
-    body = f"{first}@checked\ndef pipeline{program}{_footer(pipeline, embedded=asks and not networks_beside)}"
+    body = (
+        f"{first}@checked\ndef pipeline{program}{_footer(pipeline, transform, embedded=asks and not networks_beside)}"
+    )
     known = [_checks(pipeline, places), *([_networks(pipeline, networks_beside)] if asks else [])]
     known += [_codes(pipeline)] if pipeline.codes else []
     return "\n\n".join([f"{_header(pipeline)}\n{excerpts.text()}\n", *known, body])
@@ -310,9 +363,12 @@ def export_python(pipeline: Pipeline, places: standalone.Places | None = None, *
 
 def _header(pipeline: Pipeline) -> str:
     what, result, returned, _, _ = _KINDS[pipeline.output]
+    registers = pipeline.output is Kind.GRAY
     made_for = f"Made for images of {pipeline.made_for}.\n" if pipeline.made_for is not None else ""
     return _HEADER.format(
         what=what,
+        usage=_USAGE if registers else "",
+        registers=_REGISTERS if registers else "",
         result=result,
         returned=returned,
         version=__version__,
@@ -378,13 +434,16 @@ def _base64(data: bytes) -> str:
     return f'"""\n{fill(b64encode(data).decode(), _WIDTH)}\n"""'
 
 
-def _footer(pipeline: Pipeline, *, embedded: bool) -> str:
+def _footer(pipeline: Pipeline, transform: str, *, embedded: bool) -> str:
     *_, suffix, write = _KINDS[pipeline.output]
     run = pipeline.for_images(None)
     expected = {depth: standalone.fingerprint(run(standalone.drawn_image(depth))) for depth in standalone.DEPTHS}
     lines = "".join(f'    "{depth}": "{digest}",\n' for depth, digest in expected.items())
     files = [f'    "{weights}": {_base64(network_bytes(weights))},' for weights in pipeline.networks]
+    registers = pipeline.output is Kind.GRAY
     return _FOOTER.format(
+        register=_REGISTER.format(transform=transform) if registers else "",
+        registering=_REGISTERING if registers else "",
         expected=f"{{\n{lines}}}",
         suffix=suffix,
         write=write,

@@ -11,6 +11,7 @@ import numpy as np
 
 from evoseg.core.errors import DatasetError, ImageWarning, SettingsError, unknown
 from evoseg.core.notes import Note, group_notes
+from evoseg.core.transforms import SHIFT
 from evoseg.datasets.io.files import channel_places as places_in
 from evoseg.datasets.io.files import read_image as evoseg_reads
 from evoseg.datasets.reading import DEFAULT_OPTIONS, ReadOptions
@@ -22,11 +23,11 @@ from evoseg.exporters.python import export_python
 from evoseg.exporters.standalone import Places, read_image
 from evoseg.pipeline import Pipeline, write_json
 
-EXPORTERS: dict[str, Callable[[Pipeline, Places | None], str]] = {
-    "python": export_python,
-    "cpp": lambda pipeline, places: cpp.export_cpp(pipeline),
-    "imagej": lambda pipeline, places: imagej.export_imagej(pipeline),
-    "json": lambda pipeline, places: write_json(pipeline) + "\n",
+EXPORTERS: dict[str, Callable[[Pipeline, Places | None, ReadOptions], str]] = {
+    "python": lambda pipeline, places, reading: export_python(pipeline, places, transform=reading.transform or SHIFT),
+    "cpp": lambda pipeline, *_: cpp.export_cpp(pipeline),
+    "imagej": lambda pipeline, *_: imagej.export_imagej(pipeline),
+    "json": lambda pipeline, *_: write_json(pipeline) + "\n",
 }
 BUNDLE, BIOIMAGEIO = "bundle", "bioimageio"
 ARCHIVES = (BUNDLE, BIOIMAGEIO)
@@ -70,7 +71,7 @@ def exported(pipeline: Pipeline, to: str, reading: ReadOptions = DEFAULT_OPTIONS
     if to in ARCHIVES:
         raise SettingsError(f"--to {to} writes a .zip file. Name it with --out (path=).")
     places = _places(images, reading) if to == "python" else None
-    text = EXPORTERS[to](pipeline, places)
+    text = EXPORTERS[to](pipeline, places, reading)
     if to == "python":
         _warn_of_unread(pipeline, images, reading, places)
     if to == "json":

@@ -1,47 +1,70 @@
-"""Find the shifts of pairs of images with a pipeline, and write them as a table."""
+"""Find with a pipeline what moves pairs of images, and write that as a table, with the images aligned."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+
+import numpy as np
 
 from evoseg.core.disk import prefetch
 from evoseg.core.errors import DatasetError, PipelineError
 from evoseg.core.kinds import Kind
 from evoseg.core.notes import Note
-from evoseg.datasets.dataset import Dataset, assemble
-from evoseg.datasets.documents import shifts_text
+from evoseg.core.transforms import SHIFT, Floats, resample
+from evoseg.datasets.dataset import Dataset, Sample, assemble
+from evoseg.datasets.io.files import write_image
+from evoseg.datasets.pair_tables import SHIFTS_FILE, TRANSFORMS_FILE, pair_table_text
 from evoseg.datasets.reading import DEFAULT_OPTIONS, ReadOptions
 from evoseg.datasets.sources import channels_of, mismatches
-from evoseg.metrics.shift_scores import shift_between
+from evoseg.drawing import draw_checkers, save_png
+from evoseg.metrics.alignment import transform_between
 from evoseg.pipeline import Pipeline
 from evoseg.runs.pipeline_files import Comparison
-from evoseg.runs.run_folder import FilesError, write_whole
+from evoseg.runs.run_folder import FilesError, make_folder, refuse_existing, write_whole
 
-TABLE = "shifts.csv"
+ALIGNED, OVERLAYS = "aligned", "overlays"
 
 
-@dataclass(frozen=True)
-class PairShift:
-    """What became of one pair: its shift (dy, dx) in px, or why there is none."""
+@dataclass(frozen=True, eq=False)
+class RegisteredPair:
+    """What became of one pair.
+
+    Attributes
+    ----------
+    stem : str
+    kind : str
+        Of the transform, one of `evoseg.core.transforms.TRANSFORMS`.
+    transform : float64 array of shape (2, 3)
+    fault : str
+        Why there is none; "" if there is one.
+    """
 
     stem: str
-    shift: tuple[float, float] = (0.0, 0.0)
+    kind: str = SHIFT
+    transform: Floats = field(default_factory=lambda: np.eye(2, 3))
     fault: str = ""
 
 
 def register_pairs(
-    pipeline: Pipeline, folders: Sequence[str | Path], workers: int = 1, reading: ReadOptions = DEFAULT_OPTIONS
-) -> Iterator[PairShift]:
-    """Return the shift of each pair in folders with pairs/fixed/ and pairs/moving/; no table of shifts is needed.
+    pipeline: Pipeline,
+    folders: Sequence[str | Path],
+    out: str | Path,
+    workers: int = 1,
+    reading: ReadOptions = DEFAULT_OPTIONS,
+    *,
+    overwrite: bool = False,
+) -> Iterator[RegisteredPair]:
+    """Yield what moves each pair in folders with pairs/fixed/ and pairs/moving/; no table of truths is needed.
 
-    A pair that cannot be read, or lacks a channel, is reported and the others go on. `reading` says which page and
-    channels of the files to take.
+    The moving image on the pixels of the fixed one is written to OUT/aligned/NAME.tif, and a checkerboard of both to
+    OUT/overlays/NAME.png. A pair that cannot be read, or lacks a channel, is reported and the others go on. `reading`
+    says which page and channels of the files to take, and what moves them.
 
     Raises
     ------
     FilesError
-        If a folder holds no pairs, or two pairs have one name.
+        If a folder holds no pairs, two pairs have one name, or a file exists and `overwrite` is False.
     PipelineError
         If the pipeline gives no plane.
     """
@@ -55,40 +78,71 @@ def register_pairs(
         if twins := pairs.keys() & {*data.stems}:
             raise FilesError(f"{folder}: {min(twins)} is in an earlier folder, too. Register the folders one by one.")
         pairs |= dict.fromkeys(data.stems, data)
-    return _compared(pipeline, pairs, workers)
+    place = Path(out).expanduser()
+    tables = [place / table_name(data.source.transform) for data in pairs.values()]
+    refuse_existing([*tables, *(path for stem in pairs for path in _files(place, stem))], overwrite=overwrite)
+    for name in (ALIGNED, OVERLAYS):
+        make_folder(place / name)
+    return _registered(pipeline, pairs, place, workers)
 
 
-def _compared(pipeline: Pipeline, pairs: dict[str, Dataset], workers: int) -> Iterator[PairShift]:
-    """Yield the shift of each pair, and warn at the end of images that are unlike those of the search."""
-    comparison = Comparison(pipeline)
-    yield from prefetch(partial(_shifted, pipeline.for_images(None), pairs, comparison), sorted(pairs), workers)
-    comparison.tell()
+def table_name(kind: str) -> str:
+    """Return the name of the table of transforms of a kind."""
+    return Path(SHIFTS_FILE if kind == SHIFT else TRANSFORMS_FILE).name
 
 
-def write_shifts(found: Sequence[PairShift], out: str | Path, *, overwrite: bool = False) -> Path:
-    """Write OUT/shifts.csv with the pairs that have a shift, as pairs/shifts.csv holds them, and return its path.
+def write_transforms(found: Sequence[RegisteredPair], out: str | Path, *, overwrite: bool = False) -> Path:
+    """Write the pairs that have a transform, in the form of the table in pairs/, and return its path.
+
+    That is OUT/shifts.csv if all are shifts, else OUT/transforms.csv.
 
     Raises
     ------
     FilesError
         If it exists and `overwrite` is False, or cannot be written.
     """
-    path = Path(out).expanduser() / TABLE
-    write_whole(path, shifts_text({one.stem: one.shift for one in found if not one.fault}), overwrite=overwrite)
+    kind = next((one.kind for one in found if one.kind != SHIFT), SHIFT)
+    path = Path(out).expanduser() / table_name(kind)
+    known = {one.stem: one.transform for one in found if not one.fault}
+    if kind == SHIFT:
+        known = {stem: transform[:, 2] for stem, transform in known.items()}
+    write_whole(path, pair_table_text(known, kind), overwrite=overwrite)
     return path
 
 
-def _shifted(pipeline: Pipeline, pairs: dict[str, Dataset], comparison: Comparison, stem: str) -> PairShift:
-    source = pairs[stem].source
+def _files(out: Path, stem: str) -> tuple[Path, Path]:
+    return out / ALIGNED / f"{stem}.tif", out / OVERLAYS / f"{stem}.png"
+
+
+def _registered(pipeline: Pipeline, pairs: dict[str, Dataset], out: Path, workers: int) -> Iterator[RegisteredPair]:
+    """Yield what moves each pair, and warn at the end of images that are unlike those of the search."""
+    comparison = Comparison(pipeline)
+    register = partial(_register, pipeline.for_images(None), pairs, comparison, out)
+    yield from prefetch(register, sorted(pairs), workers)
+    comparison.tell()
+
+
+def _register(
+    pipeline: Pipeline, pairs: dict[str, Dataset], comparison: Comparison, out: Path, stem: str
+) -> RegisteredPair:
+    kind = pairs[stem].source.transform
     try:
-        # Pair by pair: one damaged file must not keep the others from being read.
-        parts = {part: source.read(part, stem) for part in ("image", "moving")}
-        if faults := mismatches(source, stem, parts):
-            raise DatasetError(faults[0])
-        sample = assemble(stem, parts, channels_of(source, (stem,)))
+        sample = _load_pair(pairs[stem], stem)
         comparison.look(stem, sample.image)
     except (DatasetError, PipelineError) as error:
-        return PairShift(stem, fault=Note.of(error, ""))
+        return RegisteredPair(stem, kind, fault=Note.of(error, ""))
     assert sample.moving is not None
-    dy, dx = shift_between(pipeline(sample.image), pipeline(sample.moving))
-    return PairShift(stem, (float(dy), float(dx)))
+    transform = transform_between(pipeline(sample.image), pipeline(sample.moving), kind)
+    aligned, overlay = _files(out, stem)
+    moved = resample(sample.moving, transform)
+    write_image(aligned, moved, overwrite=True)
+    save_png(draw_checkers(sample.image, moved), overlay)
+    return RegisteredPair(stem, kind, transform)
+
+
+def _load_pair(data: Dataset, stem: str) -> Sample:
+    """Read the images of a pair, and not its truth: one damaged file must not keep others from being read."""
+    parts = {part: data.source.read(part, stem) for part in ("image", "moving")}
+    if faults := mismatches(data.source, stem, parts):
+        raise DatasetError(faults[0])
+    return assemble(stem, parts, channels_of(data.source, (stem,)))

@@ -14,6 +14,7 @@ from evoseg.core.disk import prefetch
 from evoseg.core.errors import DatasetError, ImageWarning, PipelineError, SettingsError, unknown
 from evoseg.core.kinds import Kind
 from evoseg.core.streams import stream
+from evoseg.core.transforms import Floats, move_points
 from evoseg.datasets.dataset import Dataset, Sample
 from evoseg.datasets.splits import split as split_of
 from evoseg.evolve.ports import KnownPlanes, inputs_of, judge_outputs
@@ -26,8 +27,9 @@ from evoseg.evolve.tasks.task_kinds import (
     find_kind_of_output,
 )
 from evoseg.metrics import METRIC_LABELS, metric_name, within
+from evoseg.metrics.alignment import transform_between
 from evoseg.metrics.detections import Detections, describe_detections, detect_objects
-from evoseg.metrics.shift_scores import error_px, shift_between
+from evoseg.metrics.shift_scores import error_px
 from evoseg.pipeline import Pipeline
 from evoseg.pipeline.running import as_raw, run_steps
 from evoseg.runs.opening import dataset_name
@@ -58,7 +60,7 @@ class Scores:
     dataset : str
         Its name.
     detections : dict of str to Detections
-        How many objects were missed, and how many false alarms there were, by stem; empty for shifts and tasks of
+        How many objects were missed, and how many false alarms there were, by stem; empty for pairs and tasks of
         one's own.
     """
 
@@ -127,8 +129,8 @@ class JudgedImage:
     """An image with a pipeline's answer, the truth in the same form, the scores, and what is wrong.
 
     The sample's image is what the pipeline was run on, the first of several. `errors` are numbers of what was missed
-    and of what is too much: of pixels for masks, of objects or points else; None where that means nothing. A shift is
-    shown as the place to which it takes the middle of the image.
+    and of what is too much: of pixels for masks, of objects or points else; None where that means nothing. A transform
+    is shown as the place to which it takes the middle of the image, and `pair` has the rest.
     """
 
     sample: Sample
@@ -137,6 +139,16 @@ class JudgedImage:
     scores: dict[str, float]
     errors: tuple[int, int] | None
     detections: Detections | None = None
+    pair: "AlignedPair | None" = None
+
+
+@dataclass(frozen=True, eq=False)
+class AlignedPair:
+    """The two planes of a pair, uint8 (M, N), and the transform that was found in them, (2, 3)."""
+
+    fixed: NDArray[np.uint8]
+    moving: NDArray[np.uint8]
+    transform: Floats
 
 
 def score(
@@ -274,7 +286,7 @@ def _judge(
     pipeline: Pipeline, kind: TaskKind, radius: float | None, dataset: Dataset, planes: KnownPlanes, stem: str
 ) -> JudgedImage:
     sample, given = dataset.load(stem), known_values(pipeline, planes.get(stem, {}))
-    if kind.truth is not None and not dataset.source.has(kind.truth[0], stem):
+    if not kind.has_truth(dataset, stem):
         raise DatasetError(f"{stem}: has no ground truth that a {kind.output} value can be compared with.")
     prepared: Any = None
     scores = {}
@@ -293,9 +305,11 @@ def _judge(
         truth = truth_as_kind(sample, kind.output)
         fits = truth is not None and (kind.output is Kind.POINTS or truth.shape == answer.shape)
         return JudgedImage(seen, answer, truth if fits else None, scores, None)
-    if sample.shift is not None:
-        found, middle = shift_between(*answers), (np.array(answer.shape) - 1) / 2
-        return JudgedImage(seen, (middle + found)[None], (middle + sample.shift)[None], scores, None)
+    if kind.output is Kind.GRAY:
+        pair = AlignedPair(answers[0], answers[1], transform_between(answers[0], answers[1], prepared[0]))
+        middle = (np.array([answer.shape]) - 1) / 2
+        at, due = move_points(pair.transform, middle), move_points(prepared[1], middle)
+        return JudgedImage(seen, at, due, scores, None, pair=pair)
     truth = truth_as_kind(sample, kind.output)
     assert truth is not None
     errors = _errors(kind.output, answer, truth, sample.known, counts)

@@ -48,8 +48,8 @@ NO_ROUND = (
     f"of up to {GENERATION_SIZE} candidates; allow more evaluations or more time."
 )
 PAIRS = (
-    "A program makes a gray plane of each image of a pair. Where the two planes correlate best, the shift between the "
-    "images is read off; what counts is how close it is to the true shift."
+    "A program makes a gray plane of each image of a pair. Where the two planes correlate best, the transform between "
+    "the images (a shift, or a rotation as well) is read off; what counts is how close it is to the true one."
 )
 
 

@@ -45,7 +45,7 @@ def baseline_words(name: str, metric: str) -> str:
     if name == "classic":
         return "the best classic recipe"
     if metric == "closeness":
-        return "assuming no shift"
+        return "leaving the images as they are"
     return f"marking {'everything' if name == 'all' else name}"
 
 

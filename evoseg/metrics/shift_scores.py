@@ -43,8 +43,22 @@ def shift_between(fixed: NDArray[Any], moving: NDArray[Any]) -> Floats:
     return np.asarray(whole + _fraction(a[here], b[there]), np.float64)
 
 
+def correlate_shifts(a: NDArray[Any], b: NDArray[Any]) -> tuple[float, NDArray[np.intp]]:
+    """Return how alike two planes are, of either sign, at the best shift in whole pixels, and that shift (dy, dx)."""
+    likeness = np.abs(_likeness(*(plane - plane.mean(dtype=np.float64) for plane in (a, b))))
+    best = np.unravel_index(int(likeness.argmax()), likeness.shape)
+    return float(likeness[best]), np.array(best) - [n // 2 for n in a.shape]
+
+
 def _whole_pixels(a: Floats, b: Floats) -> NDArray[np.intp] | None:
     """Return the best shift in whole pixels, None if nothing correlates."""
+    likeness = _likeness(a, b)
+    best = np.unravel_index(int(likeness.argmax()), likeness.shape)
+    return np.array(best) - [n // 2 for n in a.shape] if likeness[best] > 0 else None
+
+
+def _likeness(a: Floats, b: Floats) -> Floats:
+    """Return the correlation coefficient, weighted by the root of the overlap, at each shift of at most half a side."""
     half = [n // 2 for n in a.shape]
     padded = [n + h for n, h in zip(a.shape, half, strict=True)]
     product = np.fft.irfft2(np.conj(np.fft.rfft2(a, padded)) * np.fft.rfft2(b, padded), padded)
@@ -59,8 +73,7 @@ def _whole_pixels(a: Floats, b: Floats) -> NDArray[np.intp] | None:
     together = product - sums[0] * sums[1] / area
     weight = np.sqrt(area, dtype=np.float64)
     likeness = np.divide(together * weight, np.sqrt(spread), out=np.zeros_like(together), where=spread > least)
-    best = np.unravel_index(int(likeness.argmax()), likeness.shape)
-    return np.array(best) - half if likeness[best] > 0 else None
+    return np.asarray(likeness, np.float64)
 
 
 def _overlap_sums(values: Floats, shifts: list[NDArray[np.intp]]) -> Floats:

@@ -15,7 +15,21 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from evoseg.core.disk import write_atomically
-from evoseg.drawing import ANSWER, TRUTH, Rgb, SheetRow, as_outlines, draw_outlines, resize_picture, to_rgb
+from evoseg.core.transforms import resample
+from evoseg.datasets.dataset import Sample
+from evoseg.drawing import (
+    ANSWER,
+    TRUTH,
+    Rgb,
+    SheetRow,
+    as_outlines,
+    draw_checkers,
+    draw_outlines,
+    draw_red_cyan,
+    resize_picture,
+    to_rgb,
+)
+from evoseg.inference.score import AlignedPair
 from evoseg.runs.stored import FrontProgram
 
 WIDTH, HEIGHT, TALL = 640, 280, 420
@@ -424,6 +438,18 @@ def difference_picture(row: SheetRow, known: NDArray[np.bool_] | None = None) ->
 def both_picture(row: SheetRow) -> Picture:
     """Return the image with the outlines of truth (blue) and answer (orange), white where they agree."""
     return _outlined(row, row.answer, row.truth, f"{row.stem} with the outlines of the truth and the answer")
+
+
+def pair_pictures(sample: Sample, pair: AlignedPair) -> tuple[Picture, ...]:
+    """Return a pair as it is and aligned, as checkerboards, and its planes aligned, in red and cyan."""
+    assert sample.moving is not None
+    aligned, plane = (resample(one, pair.transform) for one in (sample.moving, pair.moving))
+    shown = (
+        (draw_checkers(sample.image, sample.moving), f"{sample.stem}: a checkerboard of both images as they are"),
+        (draw_checkers(sample.image, aligned), f"{sample.stem}: a checkerboard of both images, aligned"),
+        (draw_red_cyan(pair.fixed, plane), f"{sample.stem}: the planes of both images, aligned, in red and cyan"),
+    )
+    return tuple(_encoded(_fitted(picture, GALLERY_PX), words, photo=True) for picture, words in shown)
 
 
 def image_picture(image: NDArray[Any], words: str) -> Picture:

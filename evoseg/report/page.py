@@ -410,7 +410,8 @@ def _looks(reach: int) -> str:
 def _gallery(result: SearchResult, one: JudgedImage, beside: JudgedImage | None) -> GalleryLine:
     """Return an image of the gallery, with what the pipeline that is not recommended makes of it, if there is one."""
     scores, stem, row = result.scores_per_image, one.sample.stem, as_row(one)
-    truth = () if row.truth is None else (figures.truth_picture(row),)
+    # Where the middle of an image goes says less of a pair than the images themselves, aligned.
+    truth = () if row.truth is None or one.pair is not None else (figures.truth_picture(row),)
     line = GalleryLine(stem, describe_rank(stem, scores), scores[stem], (*truth, *_answer_pictures(one)))
     if beside is None:
         return line
@@ -422,6 +423,8 @@ def _gallery(result: SearchResult, one: JudgedImage, beside: JudgedImage | None)
 def _answer_pictures(one: JudgedImage) -> tuple[Picture, ...]:
     """Return pictures of an answer, and of how it differs from the truth if there is one."""
     row = as_row(one)
+    if one.pair is not None:
+        return figures.pair_pictures(one.sample, one.pair)
     if row.truth is None:
         return (figures.answer_picture(row),)
     # Pixels that differ say little of objects that were split or joined, and nothing of points.

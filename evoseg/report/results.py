@@ -268,7 +268,7 @@ class SearchResult:
         Every metric's mean over the test images.
     detections_test : mapping of str to Detections
         Number of objects in each test image, of those that the pipeline misses altogether, and of its false alarms;
-        empty for shifts and tasks of one's own, and for results of early versions.
+        empty for pairs and tasks of one's own, and for results of early versions.
     evaluations, failed, decided : int
         Candidates scored on every search image; failed; decided upon in all.
     seconds, seconds_in_all : float, s
@@ -416,7 +416,7 @@ class SearchResult:
 
     @property
     def error_px_test(self) -> dict[str, float] | None:
-        """Median, mean and maximum of the errors of shifts on the test images, in px; None for other tasks."""
+        """Median, mean and maximum of the registration errors on the test images, in px; None for other tasks."""
         if self.metric != "closeness" or not self.test_per_image:
             return None
         errors = [error_px(score) for score in self.test_per_image.values()]

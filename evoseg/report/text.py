@@ -131,7 +131,7 @@ def headline(result: "SearchResult") -> str:
     n_test = len(result.test_per_image)
     images = "image" if n_test == 1 else "images"
     errors = result.error_px_test
-    off = f"; error of the shifts: median {errors['median']:.2f} px, maximum {errors['max']:.2f} px" if errors else ""
+    off = f"; registration error: median {errors['median']:.2f} px, maximum {errors['max']:.2f} px" if errors else ""
     return f"{name}: {word} {test:.3f}{between} on {n_test} held-out test {images}{strokes}{off}"
 
 

@@ -1,6 +1,6 @@
 """Drawn scenes with exact masks, points and shifts, for the demo, tests and examples."""
 
-from evoseg.synthetic.beamlines import Frame, Pair, diffraction, draw_frames, draw_pairs, element_maps
+from evoseg.synthetic.beamlines import Frame, Pair, diffraction, draw_frames, draw_pairs, element_maps, two_modalities
 from evoseg.synthetic.scene import Draw, Scene
 from evoseg.synthetic.scenes import SCENES, draw_dataset
 
@@ -15,4 +15,5 @@ __all__ = [
     "draw_frames",
     "draw_pairs",
     "element_maps",
+    "two_modalities",
 ]

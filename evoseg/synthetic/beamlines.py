@@ -1,4 +1,4 @@
-"""Scenes at a beamline: pairs of element maps that are shifted, and diffraction frames with spots among arcs."""
+"""Scenes at a beamline: pairs of images that are moved against each other, and diffraction frames with spots."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +10,10 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from evoseg.core.streams import stream
-from evoseg.datasets.documents import points_text, shifts_text
+from evoseg.core.transforms import AFFINE, RIGID, SHIFT, Floats, as_transform, move_points
+from evoseg.datasets.documents import points_text
 from evoseg.datasets.io.files import write_image
+from evoseg.datasets.pair_tables import SHIFTS_FILE, TRANSFORMS_FILE, pair_table_text
 from evoseg.synthetic.scene import Plane, Shape, blur, check_shape, smooth
 from evoseg.synthetic.scenes import make_folders, write_card
 
@@ -28,13 +30,18 @@ class Pair:
     Attributes
     ----------
     fixed, moving : uint16 arrays of shape (M, N, C)
-    shift : (dy, dx), px
-        What is at (row, col) in `fixed` is at (row + dy, col + dx) in `moving`.
+    transform : float64 array of shape (2, 3)
+        As in `evoseg.core.transforms`.
     """
 
     fixed: NDArray[np.uint16]
     moving: NDArray[np.uint16]
-    shift: tuple[float, float]
+    transform: Floats
+
+    @property
+    def shift(self) -> Floats:
+        """Of a pair that is only shifted, (dy, dx) in px."""
+        return self.transform[:, 2]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +71,57 @@ def element_maps(rng: Generator, shape: Shape, *, noise: float = 1.0, most_px: f
     amounts = _amounts(rng, (shape[0] + 2 * margin, shape[1] + 2 * margin))
     # What the moving image shows at a place lies that much before it in the fixed one.
     fixed, moving = (_scan(rng, amounts, shape, margin - moved, noise) for moved in (np.zeros(2), shift))
-    return Pair(fixed, moving, (float(shift[0]), float(shift[1])))
+    return Pair(fixed, moving, as_transform(shift))
+
+
+def two_modalities(
+    rng: Generator, shape: Shape, kind: str = RIGID, *, noise: float = 1.0, most_px: float = 12.0
+) -> Pair:
+    """Draw cells in fluorescence, where they are bright, and in transmission, where nuclei are darkest in uneven light.
+
+    Photons are counted in both. The second image is rotated by at most 20 degrees about its middle and shifted; if the
+    transform is affine, it is also stretched and sheared by at most 8 %.
+
+    Parameters
+    ----------
+    kind : str
+        Of the transform, "rigid" or "affine".
+    noise : float
+        1 gives some 60 counts where an image is bright, 4 a sixteenth of these.
+    most_px : float, px
+        Largest shift of the middle along either axis.
+    """
+    check_shape(shape)
+    transform = _drawn_transform(rng, shape, kind, most_px)
+    margin = int(0.4 * max(shape) + most_px) + 4
+    cells, granules, nuclei, _ = _amounts(rng, (shape[0] + 2 * margin, shape[1] + 2 * margin))
+    light = np.clip(1.3 + 0.3 * smooth(rng, cells.shape, 40 * _FINE), 0.5, 2)
+    bright, dark = 0.15 + cells + 0.5 * granules, light * np.exp(-1.4 * nuclei - 0.5 * cells) + 0.25 * granules
+    back = np.linalg.inv(np.vstack([transform, [0, 0, 1]]))[:2]
+    planes = []
+    for amount, at in ((bright, np.eye(2, 3)), (dark, back)):
+        corner = move_points(at, np.zeros((1, 2)))[0] + margin
+        seen = _sampled(amount, np.column_stack([at[:, :2], corner]), shape)
+        planes.append(rng.poisson(np.clip(seen, 0, None) * _COUNTS / noise**2).astype(np.uint16)[:, :, None])
+    return Pair(planes[0], planes[1], transform)
+
+
+def _drawn_transform(rng: Generator, shape: Shape, kind: str, most_px: float) -> Floats:
+    """Return a transform that keeps the middle within some pixels."""
+    angle, middle = np.radians(rng.uniform(-20, 20)), (np.array(shape) - 1) / 2
+    linear = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    if kind == AFFINE:
+        linear = linear @ (np.eye(2) + rng.uniform(-0.08, 0.08, (2, 2)))
+    return np.column_stack([linear, middle + rng.uniform(-most_px, most_px, 2) - linear @ middle])
+
+
+def _sampled(amount: Plane, places: Floats, shape: Shape) -> Plane:
+    """Return a fine plane on a grid of pixels; `places` takes their (row, col) to those of the whole plane."""
+    linear, corner = places[:, :2] * _FINE, (places[:, 2] + 0.5) * _FINE - 0.5
+    matrix = np.column_stack([linear, corner])[::-1, [1, 0, 2]]
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    seen = cv2.warpAffine(amount, matrix, shape[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(seen, np.float32)
 
 
 def _amounts(rng: Generator, shape: Shape) -> list[Plane]:
@@ -93,13 +150,10 @@ def _scan(
     rng: Generator, amounts: list[Plane], shape: Shape, corner: NDArray[np.float64], noise: float
 ) -> NDArray[np.uint16]:
     """Count photons on a grid of pixels whose first is at `corner`, in pixels of the fine planes' own grid."""
-    top, left = (corner + 0.5) * _FINE - 0.5
-    places = np.array([[_FINE, 0, left], [0, _FINE, top]], np.float64)
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     flux = np.clip(1 + 0.06 * rng.standard_normal((shape[0], 1)), 0.5, None)
     channels = []
     for amount in amounts:
-        seen = cv2.warpAffine(amount, places, (shape[1], shape[0]), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        seen = _sampled(amount, as_transform(corner), shape)
         counts = rng.poisson(seen * flux * _COUNTS / noise**2)
         stray = rng.random(shape) < 0.002
         counts[stray] += rng.poisson(_COUNTS, int(stray.sum()))
@@ -154,8 +208,10 @@ def _places(rng: Generator, shape: Shape, centre: NDArray[Any], least: float, n:
     return np.array(found, np.float64).reshape(-1, 2)
 
 
-def draw_pairs(folder: str | Path, n: int, shape: Shape, seed: int, noise: float = 1.0) -> Path:
-    """Generate a dataset of pairs of element maps: pairs/fixed/, pairs/moving/, pairs/shifts.csv and dataset.yaml.
+def draw_pairs(folder: str | Path, n: int, shape: Shape, seed: int, noise: float = 1.0, kind: str = SHIFT) -> Path:
+    """Generate a dataset of pairs: pairs/fixed/, pairs/moving/, the table of true transforms and dataset.yaml.
+
+    Pairs that are only shifted are of `element_maps`, others of `two_modalities`.
 
     Raises
     ------
@@ -165,17 +221,25 @@ def draw_pairs(folder: str | Path, n: int, shape: Shape, seed: int, noise: float
         If the folder holds files already.
     """
     root = make_folders(folder, n, ("pairs/fixed", "pairs/moving"))
-    shifts = {}
+    truths = {}
     for i in range(n):
-        pair = element_maps(stream(seed, "element maps", i), shape, noise=noise)
+        pair = _pair(seed, i, shape, kind, noise)
         name = f"maps_{i:03d}"
         write_image(root / "pairs" / "fixed" / f"{name}.tif", pair.fixed)
         write_image(root / "pairs" / "moving" / f"{name}.tif", pair.moving)
-        shifts[name] = pair.shift
-    (root / "pairs" / "shifts.csv").write_text(shifts_text(shifts), encoding="utf-8")
-    family = "drawn-element"
-    write_card(root, "Drawn element maps", "x-ray fluorescence", "registration", seed, family=family)
+        truths[name] = pair.shift if kind == SHIFT else pair.transform
+    table = SHIFTS_FILE if kind == SHIFT else TRANSFORMS_FILE
+    (root / table).write_text(pair_table_text(truths, kind), encoding="utf-8")
+    title, modality = ("Drawn element maps", "x-ray fluorescence") if kind == SHIFT else ("Drawn cells", "microscopy")
+    words = {"family": "drawn-element"} if kind == SHIFT else {"family": "drawn-cells", "transform": kind}
+    write_card(root, title, modality, "registration", seed, **words)
     return root
+
+
+def _pair(seed: int, i: int, shape: Shape, kind: str, noise: float) -> Pair:
+    if kind == SHIFT:
+        return element_maps(stream(seed, "element maps", i), shape, noise=noise)
+    return two_modalities(stream(seed, "two modalities", kind, i), shape, kind, noise=noise)
 
 
 def draw_frames(folder: str | Path, n: int, shape: Shape, seed: int) -> Path:

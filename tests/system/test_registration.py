@@ -11,11 +11,16 @@ from numpy.random import default_rng
 
 import evoseg
 from evoseg.core.errors import SettingsError
-from evoseg.datasets.documents import read_shifts
+from evoseg.core.transforms import as_transform, resample
 from evoseg.datasets.io.files import read_image, write_image
+from evoseg.datasets.pair_tables import read_pair_table
 from evoseg.exporters.targets import exported
 from evoseg.inference import register as registering
 from evoseg.synthetic import draw_pairs, element_maps
+
+
+def read_shifts(path):
+    return {stem: tuple(rows[0]) for stem, rows in read_pair_table(path).rows.items()}
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +51,8 @@ def test_scores_name_the_error(command, run, folder):
 
 
 def test_an_interrupt_keeps_the_shifts_that_were_found(command, run, folder, tmp_path, monkeypatch):
-    def cut(*arguments):
-        yield registering.PairShift("a", (1.0, 2.0))
+    def cut(*arguments, **options):
+        yield registering.RegisteredPair("a", transform=as_transform(np.array([1.0, 2.0])))
         raise KeyboardInterrupt
 
     monkeypatch.setattr(registering, "register_pairs", cut)
@@ -140,3 +145,70 @@ def test_macros_carry_no_planes_and_cpp_files_do(folder, tmp_path):
         folder, evaluations=6, workers=0, library="none", goal=evoseg.Goal(target="cpp"), out=tmp_path
     )
     assert "pipeline(const cv::Mat& image)" in exported(found.pipeline, "cpp")
+
+
+@pytest.fixture(scope="module")
+def turned(tmp_path_factory):
+    return draw_pairs(tmp_path_factory.mktemp("turned") / "cells", 10, (56, 64), seed=4, noise=0.5, kind="rigid")
+
+
+@pytest.fixture(scope="module")
+def rigid(turned, tmp_path_factory):
+    out = tmp_path_factory.mktemp("rigid")
+    return evoseg.search(turned, evaluations=25, workers=0, seed=1, library="none", out=out, report=False)
+
+
+def test_rotated_pairs_of_two_modalities_are_searched(rigid):
+    assert rigid.task == "registration"
+    assert rigid.scores["test"] > rigid.baselines_test["nothing"] + 0.2
+    assert '# reads: {"transform": "rigid"}' in rigid.files["pipeline"].read_text()
+
+
+def test_rotated_pairs_are_aligned(command, rigid, turned, tmp_path):
+    done = command("apply", rigid.files["pipeline"], turned, "--out", tmp_path, "--json")
+    assert done.code == 0
+    document = json.loads(done.out)
+    table = read_pair_table(tmp_path / "transforms.csv")
+    assert document["transforms"] == str(tmp_path / "transforms.csv") and len(table.rows) == 10
+    pair = document["pairs"][0]
+    np.testing.assert_allclose(table.truth(pair["name"], "rigid"), pair["transform"], atol=1e-3)
+    moving = read_image(turned / "pairs" / "moving" / "maps_000.tif")
+    aligned = read_image(tmp_path / "aligned" / "maps_000.tif")
+    np.testing.assert_array_equal(aligned, resample(moving, np.array(pair["transform"])))
+    assert read_image(tmp_path / "overlays" / "maps_000.png").shape == (56, 64, 3)
+    again = command("apply", rigid.files["pipeline"], turned, "--out", tmp_path)
+    assert (again.code, "exists already" in again.err) == (1, True)
+
+
+def test_only_pipelines_for_pairs_take_a_transform(command, rigid, dataset, tmp_path):
+    mask = "def pipeline(image):\n    return threshold(channel(image), level=9)\n"
+    (tmp_path / "mask.evo").write_text(mask)
+    done = command("apply", tmp_path / "mask.evo", dataset / "images", "--out", tmp_path, "--transform", "rigid")
+    assert (done.code, "Leave out --transform rigid" in done.err) == (2, True)
+
+
+@pytest.mark.e2e
+def test_an_exported_file_registers_pairs_as_apply_does(command, rigid, turned, tmp_path):
+    assert command("apply", rigid.files["pipeline"], turned, "--out", tmp_path / "out", "--json").code == 0
+    files = {side: tmp_path / f"{side}.tif" for side in ("fixed", "moving")}
+    for side, file in files.items():
+        file.write_bytes((turned / "pairs" / side / "maps_003.tif").read_bytes())
+    program = tmp_path / "align.py"
+    assert command("export", rigid.files["result"].parent, "--to", "python", "--out", program).code == 0
+    call = [sys.executable, "-I", program, "--register", *files.values()]
+    done = subprocess.run(call, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    heads, numbers, target = done.stdout.splitlines()
+    assert (heads, target) == ("yy,yx,dy,xy,xx,dx", str(tmp_path / "moving_aligned.tif"))
+    found = np.reshape([float(number) for number in numbers.split(",")], (2, 3))
+    truth = read_pair_table(tmp_path / "out" / "transforms.csv").truth("maps_003", "rigid")
+    np.testing.assert_allclose(found, truth, atol=2e-3)
+    again = subprocess.run(call, capture_output=True, text=True)
+    assert again.returncode == 1 and "exists already" in again.stderr
+
+
+@pytest.mark.e2e
+def test_a_report_shows_pairs_aligned(command, rigid, tmp_path):
+    assert command("report", rigid.files["result"].parent, "--out", tmp_path / "report.html").code == 0
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert "a checkerboard of both images, aligned" in page and "in red and cyan" in page

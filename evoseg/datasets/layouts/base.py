@@ -9,6 +9,7 @@ from evoseg.core.untrusted import within
 from evoseg.datasets.annotations import MaskSource
 from evoseg.datasets.card import clean_stem
 from evoseg.datasets.io.formats import FOREIGN_SUFFIXES, FORMATS, ending_of, foreign_ending, is_image_folder
+from evoseg.datasets.pair_tables import NO_TABLE, PairTable
 from evoseg.datasets.pairing import nearest_name, pair_names, why_not
 
 _CLUTTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
@@ -121,8 +122,8 @@ class Files:
         Group of a stem.
     moving : dict of str to Path
         The second image of each pair.
-    shifts : dict of str to tuple of float
-        True shifts (dy, dx) of pairs, px.
+    transforms : PairTable
+        True transforms of pairs.
     """
 
     images: dict[str, Path] = field(default_factory=dict)
@@ -133,7 +134,7 @@ class Files:
     splits: dict[str, tuple[str, ...]] = field(default_factory=dict)
     groups: dict[str, str] = field(default_factory=dict)
     moving: dict[str, Path] = field(default_factory=dict)
-    shifts: dict[str, tuple[float, float]] = field(default_factory=dict)
+    transforms: PairTable = NO_TABLE
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ from evoseg.core.errors import DatasetError
 from evoseg.core.notes import Note
 from evoseg.datasets.annotations import EmptyMask, MaskFile, MaskSource, ObjectFiles, Scribbles
 from evoseg.datasets.card import clean_stem
-from evoseg.datasets.documents import SHIFTS_FILE, read_shifts
 from evoseg.datasets.io.formats import FORMATS
 from evoseg.datasets.layouts.base import (
     Entry,
@@ -30,6 +29,7 @@ from evoseg.datasets.layouts.base import (
     sides,
     stem_of,
 )
+from evoseg.datasets.pair_tables import NO_TABLE, PAIR_TABLES, PairTable, read_pair_table
 from evoseg.datasets.pairing import Pairs, pair_by_mask_word
 
 SCRIBBLES = "scribbles"
@@ -191,7 +191,7 @@ def list_pairs(report: ScanReport) -> Files:
         lone = images.get(stem) or moving[stem]
         where = "moving" if stem in images else "fixed"
         report.add_problem(lone, f"has no partner in {where}/; pairs have equal names. Add it, or remove this one.")
-    return Files(images, moving=moving, shifts=_shifts(images, report))
+    return Files(images, moving=moving, transforms=_transforms(images, report))
 
 
 PAIRS = Layout("pairs", match_pairs)
@@ -209,16 +209,18 @@ def _side(name: str, report: ScanReport) -> dict[str, Path]:
     return files
 
 
-def _shifts(images: dict[str, Path], report: ScanReport) -> dict[str, tuple[float, float]]:
-    table = report.root / SHIFTS_FILE
+def _transforms(images: dict[str, Path], report: ScanReport) -> PairTable:
+    tables = [table for name in PAIR_TABLES if (table := report.root / name).is_file()]
+    if len(tables) > 1:
+        report.add_problem(tables[1], f"says what {tables[0].name} says, too. Keep one of them.")
     try:
-        shifts = read_shifts(table, report.root) if table.is_file() else {}
+        found = read_pair_table(tables[0], report.root) if tables else NO_TABLE
     except DatasetError as error:
-        report.problems.append(Note.of(error, table))
-        return {}
-    for stem in sorted(shifts.keys() - images.keys()) if images else ():
-        report.add_problem(table, f"names {stem}, which is not in fixed/. Correct or remove that line.")
-    return shifts
+        report.problems.append(Note.of(error, tables[0]))
+        return NO_TABLE
+    for stem in sorted(found.rows.keys() - images.keys()) if images else ():
+        report.add_problem(found.path, f"names {stem}, which is not in fixed/. Correct or remove that line.")
+    return found
 
 
 def match_beside(root: Path) -> Match:

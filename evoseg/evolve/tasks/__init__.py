@@ -1,1 +1,1 @@
-"""The tasks of a search: foreground, objects, points, shifts, or a user's own task."""
+"""The tasks of a search: foreground, objects, points, transforms of pairs, or a user's own task."""

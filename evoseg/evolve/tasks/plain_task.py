@@ -1,4 +1,4 @@
-"""The base of all tasks, and the task of finding by how much one image is shifted against another."""
+"""The base of all tasks, and the task of finding how one image is moved against another."""
 
 import warnings
 from abc import ABC, abstractmethod
@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evoseg.core.kinds import Kind
+from evoseg.core.transforms import TRANSFORMS, as_transform
 from evoseg.datasets.dataset import Sample
 from evoseg.evolve.ports import Floats, Item
 from evoseg.metrics import find_metric
-from evoseg.metrics.shift_scores import SHIFT_METRICS, shift_between
+from evoseg.metrics.alignment import grid_error, transform_between
+from evoseg.metrics.shift_scores import SHIFT_METRICS
 
 OLD_NAMES = {
     "item": "arrays",
@@ -106,7 +108,10 @@ adopt_old_names(PlainTask)
 
 @dataclass(frozen=True)
 class RegistrationTask(PlainTask):
-    """Filter both images of a pair so that their correlation gives the shift; items hold both and ``shift``."""
+    """Filter both images of a pair so that the planes show what moves them.
+
+    Items hold both images and the true ``shift``, ``rigid`` or ``affine``, one of `evoseg.core.transforms.TRANSFORMS`.
+    """
 
     metric: str = "closeness"
     output: Kind = Kind.GRAY
@@ -117,20 +122,23 @@ class RegistrationTask(PlainTask):
 
     def arrays(self, sample: Sample) -> dict[str, NDArray[Any]]:
         """Return the arrays of a sample."""
-        assert sample.moving is not None and sample.shift is not None, f"{sample.stem} is no pair with a known shift"
-        return {"image": sample.image, "moving": sample.moving, "shift": sample.shift}
+        truths = {kind: truth for kind in TRANSFORMS if (truth := getattr(sample, kind)) is not None}
+        assert sample.moving is not None and truths, f"{sample.stem} is no pair with a known transform"
+        return {"image": sample.image, "moving": sample.moving, **truths}
 
     def image(self, item: Item) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return both images."""
         return item["image"], item["moving"]
 
-    def target(self, item: Item) -> Floats:
-        """Return the true shift, (dy, dx) in px."""
-        return np.asarray(item["shift"], np.float64)
+    def target(self, item: Item) -> tuple[str, Floats]:
+        """Return the kind of transform, and the true one, (2, 3)."""
+        kind = next(kind for kind in TRANSFORMS if kind in item)
+        return kind, as_transform(item[kind])
 
-    def judge(self, output: tuple[NDArray[Any], NDArray[Any]], target: Floats) -> Floats:
-        """Return the distance between the shift found and the true one, shape (1,), px."""
-        return np.array([float(np.hypot(*(shift_between(*output) - target)))])
+    def judge(self, output: tuple[NDArray[Any], NDArray[Any]], target: tuple[str, Floats]) -> Floats:
+        """Return the median distance between where the found and the true transform take the image, shape (1,), px."""
+        kind, truth = target
+        return np.array([grid_error(transform_between(*output, kind), truth, output[0].shape)])
 
     def score(self, statistics: Floats) -> Floats:
         """Return the closeness."""

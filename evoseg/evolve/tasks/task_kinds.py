@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from evoseg.core.errors import SettingsError, unknown
 from evoseg.core.kinds import Kind
+from evoseg.core.transforms import TRANSFORMS
 from evoseg.core.untrusted import read_file
 from evoseg.datasets.dataset import Dataset, Sample
 from evoseg.datasets.meaning import CLASSES
@@ -61,8 +62,8 @@ class TaskKind:
     make : callable (metric) -> Task
     metrics : tuple of str
         By which answers can be scored; the first is maximised if none is named.
-    truth : tuple of str, or None
-        What an image needs to be labelled: the part's name, and what that is on disk; None leaves that to the task.
+    truth : (tuple of str, str), or None
+        What an image needs to be labelled: one of these parts, and what that is on disk; None leaves that to the task.
     digest : str
         Of a task of the user's own: the sha256 of its file, whose path is the name.
     """
@@ -71,7 +72,7 @@ class TaskKind:
     output: Kind
     make: Callable[[str], Task]
     metrics: tuple[str, ...]
-    truth: tuple[str, str] | None = ("mask", "a file in masks/")
+    truth: tuple[tuple[str, ...], str] | None = (("mask",), "a file in masks/")
     digest: str = ""
 
     def task(self, metric: str, radius: float | None) -> Task:
@@ -79,6 +80,10 @@ class TaskKind:
         made = self.make(metric)
         # A task of the user's own travels as its file, so what is changed in it would not arrive.
         return replace(made, radius=radius or RADIUS_PX) if type(made) is PointTask else made
+
+    def has_truth(self, dataset: Dataset, stem: str) -> bool:
+        """Return whether an image has what it needs to be scored."""
+        return self.truth is None or any(dataset.source.has(part, stem) for part in self.truth[0])
 
     @property
     def own(self) -> bool:
@@ -91,13 +96,13 @@ TASKS = {
     for kind in (
         TaskKind("binary", Kind.MASK, BinaryTask, tuple(METRICS[Kind.MASK])),
         TaskKind("instances", Kind.LABELS, InstanceTask, tuple(METRICS[Kind.LABELS])),
-        TaskKind("points", Kind.POINTS, PointTask, tuple(METRICS[Kind.POINTS]), ("points", "a file in points/")),
+        TaskKind("points", Kind.POINTS, PointTask, tuple(METRICS[Kind.POINTS]), (("points",), "a file in points/")),
         TaskKind(
             "registration",
             Kind.GRAY,
             RegistrationTask,
             tuple(METRICS[Kind.GRAY]),
-            ("shift", "a line in pairs/shifts.csv"),
+            (TRANSFORMS, "a line in pairs/shifts.csv, transforms.csv or landmarks.csv"),
         ),
     )
 }
@@ -215,10 +220,9 @@ def decide_task(task: str, metric: str | None, dataset: Dataset) -> tuple[TaskKi
         return kind, metric or kind.metrics[0], choice
     if kind.output is Kind.LABELS and any(fact.strokes for fact in dataset.survey.facts.values()):
         raise SettingsError(f"scribbles/ of {dataset.title} shows no whole objects. Take the task binary, or masks.")
-    part, where = kind.truth
-    if lacking := [stem for stem in dataset.labelled if not dataset.source.has(part, stem)]:
+    if lacking := [stem for stem in dataset.labelled if not kind.has_truth(dataset, stem)]:
         raise SettingsError(
-            f"the task {kind.name} needs {where} for every labelled image of {dataset.title}; {lacking[0]} "
+            f"the task {kind.name} needs {kind.truth[1]} for every labelled image of {dataset.title}; {lacking[0]} "
             "has none. Take another task, or add them."
         )
     return kind, metric or kind.metrics[0], choice
