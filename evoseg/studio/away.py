@@ -17,11 +17,10 @@ from evoseg.runs.pipeline_files import read_pipeline, write_pipeline
 from evoseg.runs.run_folder import FilesError, write_whole
 from evoseg.studio.live import Live, Model
 from evoseg.studio.project import LIVE, RESULTS, Project
-from evoseg.studio.searching import Command, Searches, last_words
+from evoseg.studio.searching import Command, last_words
+from evoseg.studio.sources import Sources
 
-LIVE_SOURCE = "live"
-"""What the live answer is called among sources of pipelines; runs have their ids."""
-_TABLE, _LINE = "images.csv", ".line"
+_TABLE, _LINE, _OVERLAYS = "images.csv", ".line", "overlays"
 _ROWS = 2000
 """Lines of a table that are shown."""
 _MOST_BYTES = 2**26
@@ -35,7 +34,7 @@ class ApplyRequest(BaseModel):
     Attributes
     ----------
     source : str
-        "live", or the id of a run, with #readable or #accurate for one of its two pipelines.
+        As of `Sources`.
     images : str
         A folder or file; "" for the project's own images.
     table : bool
@@ -56,12 +55,12 @@ class Away:
     Parameters
     ----------
     project : Project
-    searches : Searches
+    sources : Sources
     live : Live
     """
 
-    def __init__(self, project: Project, searches: Searches, live: Live) -> None:
-        self._project, self._searches, self._live = project, searches, live
+    def __init__(self, project: Project, sources: Sources, live: Live) -> None:
+        self._project, self._sources, self._live = project, sources, live
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._totals: dict[str, int] = {}
 
@@ -84,25 +83,18 @@ class Away:
         write_pipeline(program, path, overwrite=True)
         return path
 
-    def path_of(self, source: str) -> str:
-        """Return what commands call the source of a pipeline: a file, or a run's folder, perhaps with #accurate.
-
-        Raises
-        ------
-        FilesError
-            If there is no such run.
-        """
-        if source == LIVE_SOURCE:
-            return str(self._project.root / LIVE)
-        key, mark, answer = source.partition("#")
-        if mark and answer not in ("readable", "accurate"):
-            raise FilesError(unknown("pipeline", answer, ("readable", "accurate")))
-        return f"{self._searches.folder(key)}{mark}{answer}"
-
     def command(self, request: ApplyRequest, out: Path) -> Command:
         """Return the command that applies a pipeline."""
         images = str(Path(request.images).expanduser()) if request.images else str(self._project.root)
-        words = ["apply", self.path_of(request.source), images, "--out", str(out), "--image-table", str(out / _TABLE)]
+        words = [
+            "apply",
+            self._sources.path_of(request.source),
+            images,
+            "--out",
+            str(out),
+            "--image-table",
+            str(out / _TABLE),
+        ]
         return Command((*words, *(["--table", str(out / "objects.csv")] if request.table else [])))
 
     def apply(self, request: ApplyRequest) -> str:
@@ -130,9 +122,7 @@ class Away:
 
     def results(self) -> list[dict[str, Any]]:
         """Return all results, the newest first, as values that JSON knows."""
-        folder = self._project.root / RESULTS
-        names = sorted((p.name for p in folder.iterdir() if p.is_dir()), reverse=True) if folder.is_dir() else []
-        return [self.result(name) for name in names]
+        return [self.result(name) for name in sorted(self._names(), reverse=True)]
 
     def result(self, name: str) -> dict[str, Any]:
         """Return how far a result is, and its table if it is done.
@@ -173,14 +163,18 @@ class Away:
         return read_file(found[index], _MOST_BYTES, inside=self._project.root, error=FilesError)
 
     def _folder(self, name: str) -> Path:
-        folder = self._project.root / RESULTS
-        known = [p.name for p in folder.iterdir() if p.is_dir()] if folder.is_dir() else []
-        if name not in known:
+        if name not in (known := self._names()):
             raise FilesError(unknown("result", name, known))
-        return folder / name
+        return self._project.root / RESULTS / name
+
+    def _names(self) -> list[str]:
+        """Return the folders that pipelines were applied into, here or on the command line."""
+        folder = self._project.root / RESULTS
+        there = folder.iterdir() if folder.is_dir() else ()
+        return [path.name for path in there if (path / _LINE).is_file() or (path / _OVERLAYS).is_dir()]
 
     def _overlays(self, name: str) -> list[Path]:
-        folder = self._folder(name) / "overlays"
+        folder = self._folder(name) / _OVERLAYS
         return sorted(folder.rglob("*.png")) if folder.is_dir() else []
 
     def _table(self, folder: Path) -> list[dict[str, str]]:
@@ -199,7 +193,7 @@ class Away:
 
         if to not in ENDING_OF:
             raise FilesError(unknown("form", to, ENDING_OF))
-        path = self.path_of(source)
+        path = self._sources.path_of(source)
         name = f"segment{ENDING_OF[to]}"
         line = Command(("export", path, "--to", to, "--out", name)).line
         return name, export(path, to=to), line
@@ -212,7 +206,7 @@ class Away:
         EvosegError
             If there is none.
         """
-        return str(read_pipeline(self.path_of(source)))
+        return str(read_pipeline(self._sources.path_of(source)))
 
 
 def _text(path: Path) -> str:

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evoseg.core.errors import DatasetError
-from evoseg.drawing import Rgb, to_rgb
+from evoseg.drawing import Rgb, as_outlines, to_rgb
+from evoseg.report.figures import legible_gain
 from evoseg.studio.project import BytesCache, Crop, Project, StudioImage
 
 TILE = 512
@@ -43,6 +44,9 @@ def colour_of(label: int) -> tuple[int, int, int]:
 
 _PALETTE = np.array([(*colour_of(v)[::-1], 255 if v else 0) for v in range(256)], np.uint8)
 _CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8)
+OTHER = 1
+"""Label whose colour a second answer has."""
+_LABEL_COLOURS = np.array([(0, 0, 0), *COLOURS[1:]], np.uint8)
 _INSIDE, _RIM = 84, 240
 """Opacity of an answer inside objects and along their rim."""
 
@@ -197,6 +201,37 @@ def draw_answer(labels: NDArray[np.uint8], z: int) -> bytes:
     rim = (cv2.erode(small, _CROSS) != small) | (cv2.dilate(small, _CROSS) != small)
     picture[:, :, 3] = np.where(small > 1, np.where(rim, _RIM, _INSIDE), 0)
     return _png(picture)
+
+
+def draw_outline(labels: NDArray[np.uint8], z: int) -> bytes:
+    """Return labels as a PNG file, at 1 / 2**z of their size: their outline in the colour of a second answer."""
+    small = np.ascontiguousarray(labels[:: 1 << z, :: 1 << z])
+    picture = np.zeros((*small.shape, 4), np.uint8)
+    picture[cv2.erode(small, _CROSS) != cv2.dilate(small, _CROSS)] = (*COLOURS[OTHER][::-1], 255)
+    return _png(picture)
+
+
+def draw_value(value: NDArray[Any], shape: tuple[int, int], box: Crop, z: int) -> bytes:
+    """Return a part of a step's value on an image of some shape as a PNG file, at 1 / 2**z of its size."""
+    top, left, bottom, right = box
+    whole = as_outlines(value, shape)
+    gain = legible_gain(whole) if whole.dtype == np.uint8 and whole.ndim == 2 else 1.0
+    return encode(_shown_value(whole[top : bottom : 1 << z, left : right : 1 << z], gain))
+
+
+def draw_thumbnail(value: NDArray[Any], shape: tuple[int, int]) -> bytes:
+    """Return a step's value on an image of some shape as a small PNG file."""
+    z = max(0, int(np.ceil(np.log2(max(*shape, 1) / _THUMBNAIL))))
+    return draw_value(value, shape, (0, 0, *shape), z)
+
+
+def _shown_value(value: NDArray[Any], gain: float) -> Rgb:
+    """Return a step's value as it looks: planes grey, masks white, labels coloured."""
+    if value.dtype == np.bool_:
+        return to_rgb(value.astype(np.uint8) * np.uint8(255))
+    if value.dtype == np.int32:
+        return _LABEL_COLOURS[np.where(value > 0, 1 + value % (len(_LABEL_COLOURS) - 1), 0)]
+    return to_rgb(np.asarray(cv2.convertScaleAbs(value, alpha=gain)) if value.ndim == 2 else value)
 
 
 def draw_heat(plane: NDArray[np.uint8], z: int) -> bytes:

@@ -14,6 +14,10 @@ from evoseg.studio.live import Live
 from evoseg.studio.live_loop import LiveLoop
 from evoseg.studio.project import Project
 from evoseg.studio.searching import Searches
+from evoseg.studio.shelf import Shelf
+from evoseg.studio.sources import LIVE_SOURCE, Sources
+from evoseg.studio.values import Values
+from evoseg.studio.workbench import Workbench
 
 _WATCH_S = 1.0
 """How often runs are looked at while one is running."""
@@ -37,7 +41,11 @@ class Studio:
         self.events = Events()
         self.loop = LiveLoop(self.live, self.events)
         self.searches = Searches(self.project)
-        self.away = Away(self.project, self.searches, self.live)
+        self.sources = Sources(self.project, self.searches)
+        self.values = Values(self.project)
+        self.workbench = Workbench(self.project, self.sources, self.values)
+        self.shelf = Shelf(self.project, self.sources, self.values)
+        self.away = Away(self.project, self.sources, self.live)
 
     def close(self) -> None:
         """Write what is not on disk yet."""
@@ -55,6 +63,16 @@ class Studio:
         if self.loop.model is None:
             raise FilesError(self.loop.reason or "There is no answer yet.")
         return self.away.save_live(self.loop.model)
+
+    def path_of(self, source: str) -> str:
+        """Return what commands call the source of a pipeline; the live answer is written first.
+
+        Raises
+        ------
+        FilesError
+            If there is no such source.
+        """
+        return str(self.save_live()) if source == LIVE_SOURCE else self.sources.path_of(source)
 
     async def watch(self) -> None:
         """Publish how far runs are while one is running."""

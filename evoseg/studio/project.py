@@ -75,6 +75,10 @@ class BytesCache(Generic[K, V]):
                     self._held -= self._values.popitem(last=False)[1][1]
             return value
 
+    def __contains__(self, key: K) -> bool:
+        with self._lock:
+            return key in self._values
+
     def drop(self, of: Callable[[K], bool]) -> None:
         """Forget the values with some keys."""
         with self._lock:
@@ -87,6 +91,8 @@ class BytesCache(Generic[K, V]):
         return self._held
 
 
+Versions = tuple[tuple[str, int], ...]
+"""Ids of images with the versions of their strokes."""
 Crop = tuple[int, int, int, int]
 """First row, first column, and the row and column after the last."""
 
@@ -268,6 +274,11 @@ class Project:
     @cached_property
     def _source(self) -> FolderSource:
         return FolderSource(self.folder)
+
+    def stroke_versions(self) -> Versions:
+        """Return what tells states of the strokes apart."""
+        with self._lock:
+            return tuple(sorted((key, strokes.version) for key, strokes in self._strokes.items() if strokes.version))
 
     def save(self) -> None:
         """Write all strokes that are not on disk as images yet, for the commands that read them."""

@@ -20,17 +20,11 @@ from threading import Lock
 from time import monotonic, strftime
 from typing import Annotated, Any, Literal, final
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from evoseg.core.errors import EvosegError, legible
-from evoseg.core.kinds import Kind
 from evoseg.core.notes import escape_text
-from evoseg.drawing import draw_circles
-from evoseg.inference.apply import IN_BANDS
 from evoseg.pipeline import Pipeline
-from evoseg.pipeline.running import ArrayRows, run_in_bands
 from evoseg.runs.control import read_owner
 from evoseg.runs.lineage import SCORED, StoredCandidate, read_candidates
 from evoseg.runs.network_folders import load_networks
@@ -38,7 +32,7 @@ from evoseg.runs.pipeline_files import read_pipeline
 from evoseg.runs.run_file import RUNNING
 from evoseg.runs.run_folder import ANSWERS, DATABASE, PIPELINE, REPORT, FilesError
 from evoseg.runs.stored import StoredRun, list_runs, open_run, read_result
-from evoseg.studio.project import LIVE, RUNS, BytesCache, Project, StudioImage
+from evoseg.studio.project import RUNS, Project
 
 _LISTED_S = 15.0
 """How long a list of the runs in evoseg's own folder is good for: reading it opens every run."""
@@ -46,8 +40,6 @@ _LOG_BYTES = 4000
 """Of a command's messages, the last ones are shown."""
 _POINTS = 400
 """Points of a curve or a cloud that are drawn, at most."""
-ANSWER_BYTES = 2**27
-"""Answers of pipelines that are kept in memory, in all."""
 
 
 class SearchRequest(BaseModel):
@@ -60,8 +52,8 @@ class SearchRequest(BaseModel):
         "" to let evoseg decide.
     networks : bool
         Whether small networks are trained as well.
-    live : bool
-        Whether the live answer joins the candidates.
+    start : str
+        Source of a pipeline that joins the candidates, as of `Sources`; "" for none.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -69,7 +61,7 @@ class SearchRequest(BaseModel):
     seconds: Annotated[float, Field(ge=1, le=7 * 86400)] = 60
     task: Literal["", "binary", "instances"] = ""
     networks: bool = True
-    live: bool = False
+    start: Annotated[str, Field(max_length=60)] = ""
 
 
 @final
@@ -90,14 +82,14 @@ class Command:
         """As a person types it."""
         return shlex.join(["evoseg", *self.words])
 
-    def start(self, log: Path) -> "subprocess.Popen[bytes]":
-        """Start it in a process that outlives this one; its messages go to a file."""
-        with log.open("ab") as file:
+    def start(self, log: Path, out: Path | None = None) -> "subprocess.Popen[bytes]":
+        """Start it in a process that outlives this one; its messages go to a file, its answer to `out` if named."""
+        with log.open("ab") as messages, (out or log).open("ab") as answer:
             return subprocess.Popen(
                 [sys.executable, "-m", "evoseg", *self.words],
                 stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
+                stdout=answer,
+                stderr=messages,
                 start_new_session=True,
             )
 
@@ -127,24 +119,23 @@ class Searches:
         self._processes: dict[Path, subprocess.Popen[bytes]] = {}
         self._elsewhere: tuple[float, list[Path]] = (-_LISTED_S, [])
         self._candidates: dict[Path, tuple[int, list[StoredCandidate]]] = {}
-        self._answers = BytesCache[tuple[str, str], NDArray[np.uint8]](ANSWER_BYTES)
         self._lock = Lock()
 
     # Commands
 
-    def command(self, request: SearchRequest, out: Path) -> Command:
-        """Return the command of a search."""
+    def command(self, request: SearchRequest, out: Path, start: str) -> Command:
+        """Return the command of a search; `start` is the path of the pipeline to start from, "" for none."""
         words = ["search", str(self._project.root), "--seconds", f"{request.seconds:g}", "--out", str(out)]
         words += ["--task", request.task] if request.task else []
         words += [] if request.networks else ["--no-networks"]
-        words += ["--warm-start", str(self._project.root / LIVE)] if request.live else []
+        words += ["--warm-start", start] if start else []
         return Command(tuple(words))
 
-    def start(self, request: SearchRequest) -> Path:
-        """Start a search and return its folder."""
+    def start(self, request: SearchRequest, start: str) -> Path:
+        """Start a search and return its folder; `start` as of `command`."""
         self._project.save()
         out = self._project.place(RUNS, strftime("%Y%m%d-%H%M%S"))
-        self._run(out, self.command(request, out))
+        self._run(out, self.command(request, out, start))
         return out
 
     def resume(self, folder: Path) -> None:
@@ -194,7 +185,7 @@ class Searches:
                 self._elsewhere = monotonic(), [run.folder.path for run in found]
             elsewhere = self._elsewhere[1]
         started = [path for path in self._processes if path not in here]
-        return {_id_of(path): path for path in dict.fromkeys([*elsewhere, *here, *started])}
+        return {id_of(path): path for path in dict.fromkeys([*elsewhere, *here, *started])}
 
     def folder(self, key: str) -> Path:
         """Return the folder of a run by its id.
@@ -231,6 +222,7 @@ class Searches:
             "words": last_words(self._log_of(folder)).rpartition("\n")[2] if shown in (RUNNING, "finishing") else "",
             "evaluations": state.evaluations,
             "best": state.best,
+            "answers": [name for name, file in ANSWERS.items() if (folder / file).is_file()],
             "seconds": state.seconds,
             "budget": budget,
             "metric": settings.get("metric"),
@@ -262,9 +254,7 @@ class Searches:
             "program": scored[_best(scored)].program if scored else "",
         }
         result = read_result(folder)
-        answers = [name for name, file in ANSWERS.items() if (folder / file).is_file()]
-        found |= {"answers": answers, "has_pipeline": (folder / PIPELINE).is_file()}
-        found["report"] = (folder / REPORT).is_file()
+        found |= {"has_pipeline": (folder / PIPELINE).is_file(), "report": (folder / REPORT).is_file()}
         if result is not None:
             found["scores"] = result.get("scores")
             found["splits"] = {name: len(stems) for name, stems in open_run(folder).record.splits.items()}
@@ -300,35 +290,13 @@ class Searches:
         load_networks(pipeline, folder)
         return pipeline
 
-    def answer(self, pipeline: Pipeline, image: StudioImage) -> NDArray[np.uint8]:
-        """Return what a pipeline marks in an image: 2 inside objects and 0 elsewhere, with a gap between objects."""
-        key = (pipeline.digest, image.id)
-        return self._answers.get(key, lambda: self._answered(pipeline, image), lambda found: found.nbytes)
-
-    def _answered(self, pipeline: Pipeline, image: StudioImage) -> NDArray[np.uint8]:
-        rows, program = self._project.rows(image), pipeline.for_images(None)
-        small = isinstance(rows, ArrayRows) and rows.shape[0] * rows.shape[1] < IN_BANDS
-        value = program(rows.array) if small and isinstance(rows, ArrayRows) else run_in_bands(program, rows)
-        return mark(pipeline.output, value, rows.shape)
-
-
-def mark(kind: Kind, value: NDArray[Any], shape: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return an answer of any kind as labels: 2 inside, 0 outside and on the borders between objects."""
-    if kind is Kind.POINTS:
-        value = draw_circles(value, shape)
-    inside = value > 0
-    if kind is Kind.LABELS:
-        inside = inside.copy()
-        inside[:-1] &= (value[:-1] == value[1:]) | (value[1:] == 0)
-        inside[:, :-1] &= (value[:, :-1] == value[:, 1:]) | (value[:, 1:] == 0)
-    return np.where(inside, np.uint8(2), np.uint8(0))
-
 
 def _same(run: StoredRun, root: Path) -> bool:
     return Path(str(run.record.dataset_path)).absolute() == root
 
 
-def _id_of(path: Path) -> str:
+def id_of(path: Path) -> str:
+    """Return what addresses call a path: a checksum of it, so that no request contains a path."""
     return blake2b(os.fsencode(path), digest_size=9).hexdigest()
 
 

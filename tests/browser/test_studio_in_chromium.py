@@ -184,6 +184,62 @@ def test_the_whole_loop(page, studio, folder):
     assert not faults
 
 
+def test_a_pipeline_is_changed_on_the_workbench(page, studio, folder):
+    from selenium.webdriver.common.keys import Keys
+
+    (folder / "results").mkdir()
+    (folder / "results" / "first.evo").write_text(PROGRAM)
+    page.open(studio.address)
+    page.driver.find_element("id", "tab-bench").click()
+    page.wait("document.getElementById('bench-source').options.length === 2")
+    page.ask("(document.getElementById('bench-source').selectedIndex = 1)")
+    page.ask("document.getElementById('bench-source').dispatchEvent(new Event('change'))")
+    page.wait("document.querySelectorAll('#bench-steps li').length === 4")
+    page.wait("[...document.querySelectorAll('#bench-steps img')].every((shown) => shown.naturalWidth > 0)")
+    page.wait(MARKED + " > 50")
+    # A slider by the keyboard: the answer on the image follows, and goes back with Z.
+    page.driver.find_elements("css selector", "#bench-steps .step")[2].click()
+    page.ask("document.getElementById('p-2-level').focus()")
+    page.keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
+    page.wait("studio.bench.state.steps[2].parameters[0].value === 112 && studio.bench.state.undo")
+    page.keys(Keys.END)
+    page.wait("studio.bench.state.steps[2].parameters[0].value === 255")
+    page.wait(MARKED + " === 0")
+    page.keys("z", "z", "z")
+    page.wait(
+        "!studio.bench.state.undo && studio.bench.state.redo && studio.bench.state.steps[2].parameters[0].value === 110"
+    )
+    page.wait(MARKED + " > 50")
+    # The step that is chosen is seen instead of the image, until V.
+    page.wait("[...studio.stage.layers.image.tiles.values()].every((tile) => tile.wanted.includes('/value/'))")
+    page.keys("v")
+    page.wait("[...studio.stage.layers.image.tiles.values()].every((tile) => tile.wanted.includes('/tiles/'))")
+    page.driver.find_elements("css selector", "#bench-steps .step")[3].click()
+    page.driver.find_element("css selector", "[aria-expanded=true] + .step-body .check input").click()
+    page.wait("studio.bench.state.here.n_steps === 3")
+    page.driver.find_element("id", "bench-name").send_keys("mine")
+    page.driver.find_element("id", "bench-search").click()
+    page.wait("document.getElementById('search-line').textContent.includes('--warm-start')")
+    assert page.ask("studio.tab") == "search" and "open_mask" not in (folder / "results" / "mine.evo").read_text()
+    assert not [entry["message"] for entry in page.driver.get_log("browser") if entry["level"] == "SEVERE"]
+
+
+def test_a_stored_pipeline_is_tried_seen_and_picked(page, studio, folder):
+    page.open(studio.address)
+    page.driver.find_element("id", "tab-library").click()
+    page.wait("document.getElementById('reuse-line').textContent.includes('evoseg reuse')")
+    page.driver.find_element("id", "reuse-ask").click()
+    page.wait("studio.library.found.reuse.state === 'done' && document.querySelector('#reuse-found .answer img')", 400)
+    page.driver.find_element("css selector", "#reuse-found .answer .step").click()
+    page.wait("document.getElementById('answer-source').value.startsWith('program:')")
+    page.wait("[...studio.stage.layers.answer.tiles.values()].some((tile) => tile.bitmap)")
+    page.driver.find_element("css selector", "#reuse-found .answer [aria-label='Pick answer 1']").click()
+    page.wait("studio.tab === 'bench' && document.querySelectorAll('#bench-steps img').length")
+    (saved,) = (folder / "results").glob("*.evo")
+    assert saved.stem == page.ask("studio.bench.state.title")
+    assert not [entry["message"] for entry in page.driver.get_log("browser") if entry["level"] == "SEVERE"]
+
+
 def test_the_keyboard_alone_is_enough_to_paint(page, studio):
     from selenium.webdriver.common.keys import Keys
 
@@ -247,19 +303,26 @@ def test_text_has_enough_contrast_and_everything_can_be_reached(page, studio, sc
         "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
     )
     page.open(studio.address)
-    for tab in ("paint", "search", "away"):
+    for tab in ("paint", "library", "search", "bench", "away"):
         page.ask(f"studio.showTab('{tab}')")
         assert page.driver.execute_script(CONTRAST) == []
     assert page.driver.execute_script(UNNAMED) == []
     assert page.ask("document.documentElement.scrollWidth <= innerWidth && document.body.scrollHeight <= innerHeight")
 
 
+PROGRAM = """\
+def pipeline(image):
+    plane = gaussian(channel(image), sigma=2.0)
+    return open_mask(level(plane, level=110, polarity="bright"), radius=2)
+"""
 ALPHA = """arguments[0].map(([row, col]) => {
   const {view, layers} = studio.stage;
   const at = [(col - view.x) * view.scale, (row - view.y) * view.scale].map(Math.round);
   return layers.answer.context.getImageData(...at, 1, 1).data[3];
 })"""
 """Opacity of the answer at places of the image."""
+MARKED = f"({ALPHA.replace('arguments[0]', '[[60, 85]]')})[0]"
+"""The same in a disc of the first image."""
 
 CONTRAST = """
 const luminance = (colour) => { const [r, g, b] = colour.match(/[\\d.]+/g).map(Number)

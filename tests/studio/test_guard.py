@@ -97,6 +97,10 @@ OUTSIDE = (
     "/api/results/..",
     "/api/results/..%2f..%2fimages/0.png",
     "/api/export?source=../../etc/passwd&to=python",
+    "/api/bench/beside?source=../../etc/passwd",
+    "/api/bench/scores/..%2f..",
+    "/api/library/tasks/..%2f..%2fetc%2fpasswd.png",
+    "/api/library/..%2freuse",
     "/api/export?source=/etc/passwd&to=python",
 )
 
@@ -124,6 +128,13 @@ def test_a_result_that_links_out_of_the_folder_is_not_served(browser, folder, tm
     (overlays / "a.png").symlink_to(tmp_path / "secret.png")
     answer = browser.get("/api/results/mine/0.png")
     assert answer.status_code == 400 and "link out of the folder" in answer.json()["error"]
+
+
+def test_a_pipeline_that_links_out_of_the_folder_is_not_opened(browser, folder, tmp_path):
+    (tmp_path / "secret.evo").write_text("secret")
+    (folder / "results").mkdir()
+    (folder / "results" / "mine.evo").symlink_to(tmp_path / "secret.evo")
+    assert browser.get("/api/pipelines").json() == {"saved": []}
 
 
 def test_names_with_markup_stay_text(tmp_path):

@@ -6,10 +6,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
-from evoseg.studio.away import LIVE_SOURCE
 from evoseg.studio.opened import Studio
 from evoseg.studio.project import StudioImage
 from evoseg.studio.routes.shared import Opened, Shown
+from evoseg.studio.sources import LIVE_SOURCE
 from evoseg.studio.strokes import Box, Coordinate, Edit, EditId, Label, Strokes, StrokesError
 
 router = APIRouter()

@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.responses import Response
 
-from evoseg.studio.away import LIVE_SOURCE, ApplyRequest
+from evoseg.studio.away import ApplyRequest
 from evoseg.studio.project import RESULTS
 from evoseg.studio.routes.shared import Opened, picture
 
@@ -15,8 +15,7 @@ router = APIRouter(prefix="/api")
 @router.post("/results")
 def apply(studio: Opened, request: ApplyRequest) -> dict[str, Any]:
     """Start to apply a pipeline."""
-    if request.source == LIVE_SOURCE:
-        studio.save_live()
+    studio.path_of(request.source)
     return studio.away.result(studio.away.apply(request))
 
 
@@ -54,7 +53,6 @@ def overlay(studio: Opened, name: str, index: int) -> Response:
 @router.get("/export")
 def export(studio: Opened, source: str, to: str) -> dict[str, str]:
     """Return a pipeline in another form."""
-    if source == LIVE_SOURCE:
-        studio.save_live()
+    studio.path_of(source)
     name, text, line = studio.away.export(source, to)
     return {"name": name, "text": text, "line": line}

@@ -33,16 +33,15 @@ def runs(studio: Opened) -> dict[str, Any]:
 @router.post("")
 def start(studio: Opened, request: SearchRequest) -> dict[str, Any]:
     """Start a search."""
-    if request.live:
-        studio.save_live()
-    folder = studio.searches.start(request)
+    folder = studio.searches.start(request, studio.path_of(request.start) if request.start else "")
     return {"folder": str(folder), "runs": studio.searches.summaries()}
 
 
 @router.post("/line")
 def line(studio: Opened, request: SearchRequest) -> dict[str, str]:
     """Return the command of a search."""
-    return {"line": studio.searches.command(request, studio.project.root / RUNS / "NAME").line}
+    start = studio.sources.path_of(request.start) if request.start else ""
+    return {"line": studio.searches.command(request, studio.project.root / RUNS / "NAME", start).line}
 
 
 @router.get("/{run}")

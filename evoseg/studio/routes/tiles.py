@@ -9,11 +9,13 @@ from fastapi.responses import Response
 from numpy.typing import NDArray
 
 from evoseg.core.notes import one_line
-from evoseg.studio.display import Look, draw_answer, draw_heat, draw_strokes
+from evoseg.studio.display import Look, draw_answer, draw_heat, draw_outline, draw_strokes, draw_thumbnail, draw_value
 from evoseg.studio.live import BLOCK
 from evoseg.studio.routes.shared import Opened, Shown, picture
 
 router = APIRouter(prefix="/api/images/{key}")
+_UNCHANGING_S = 600
+"""How long the browser may keep what its address names by a checksum."""
 _MOST_ANSWERED = 4 * BLOCK**2
 """Pixels of the image that one tile of an answer may show: beyond that, the view is too far out for a live answer."""
 
@@ -91,8 +93,29 @@ def answer_tile(
 def run_tile(image: Shown, studio: Opened, run: str, z: int, row: int, col: int, answer: str = "") -> Response:
     """Return a tile of what a run's pipeline marks."""
     top, left, bottom, right = studio.display.box(image, z, row, col)
-    found = studio.searches.answer(studio.searches.pipeline(run, answer), image)
+    found = studio.values.marks(studio.searches.pipeline(run, answer), image)
     return picture(draw_answer(found[top:bottom, left:right], z))
+
+
+@router.get("/programs/{digest}/{what}/{z}/{row}/{col}.png")
+def program_tile(
+    image: Shown, studio: Opened, digest: str, what: Literal["answer", "outline", "value"], z: int, row: int, col: int
+) -> Response:
+    """Return a tile of what a program marks, or of its value as a picture; of one that was named before."""
+    top, left, bottom, right = studio.display.box(image, z, row, col)
+    program = studio.values.named(digest)
+    if what == "value":
+        value, shape = studio.values.value(program, image), studio.project.rows(image).shape
+        return picture(draw_value(value, shape, (top, left, bottom, right), z), _UNCHANGING_S)
+    marked = studio.values.marks(program, image)[top:bottom, left:right]
+    return picture(draw_answer(marked, z) if what == "answer" else draw_outline(marked, z), _UNCHANGING_S)
+
+
+@router.get("/programs/{digest}/thumbnail.png")
+def program_thumbnail(image: Shown, studio: Opened, digest: str) -> Response:
+    """Return the value of a program as a small picture."""
+    value = studio.values.value(studio.values.named(digest), image)
+    return picture(draw_thumbnail(value, studio.project.rows(image).shape), _UNCHANGING_S)
 
 
 def outlines(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -91,4 +91,6 @@ export function commandBox(line) {
   return element("div", { class: "command" }, code, element("button", { type: "button", onclick: attempt(() => copyText(line)) }, "Copy"));
 }
 
+export const METRICS = { iou: "IoU", dice: "Dice", ap50: "AP50", f1: "F1" };
+
 export const percent = (share) => `${(100 * share).toFixed(share > 0.995 || share < 0.1 ? 1 : 0)} %`;

@@ -16,12 +16,7 @@ export class Away {
   }
 
   sourcesChanged() {
-    const { runs } = this.app.search, { live } = this.app.paint;
-    const options = live.number ? [element("option", { value: "live" }, "live answer")] : [];
-    for (const run of [...runs].reverse()) {
-      if (run.state !== "done" && run.state !== "interrupted") continue;
-      options.push(element("option", { value: run.id }, `run ${run.name}`));
-    }
+    const options = this.app.pipelines().map(([id, name]) => element("option", { value: id }, name));
     const select = byId("source"), before = select.value;
     select.replaceChildren(...options);
     if ([...select.options].some((option) => option.value === before)) select.value = before;

@@ -73,6 +73,7 @@ export class Stage extends EventTarget {
     this.layers = {
       image: new TileLayer(root.querySelector("#layer-image"), redraw),
       answer: new TileLayer(root.querySelector("#layer-answer"), redraw),
+      other: new TileLayer(root.querySelector("#layer-other"), redraw),
       strokes: new TileLayer(root.querySelector("#layer-strokes"), redraw),
     };
     this.cursor = root.querySelector("#layer-cursor").getContext("2d");
@@ -219,6 +220,7 @@ export class Stage extends EventTarget {
     this.drawTiles(this.layers.image, true);
     this.layers.answer.canvas.style.opacity = this.opacity;
     this.drawTiles(this.layers.answer, this.shown.answer);
+    this.drawTiles(this.layers.other, this.shown.answer);
     this.drawTiles(this.layers.strokes, this.shown.strokes);
     this.settle();
     const context = this.layers.strokes.context;

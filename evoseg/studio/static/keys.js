@@ -9,7 +9,7 @@ const LIST = [
   ["N", "next doubtful place, or image"], ["J, Page Down", "next image"], ["I, Page Up", "previous image"],
   ["S A D", "show strokes, answer, doubt"], ["L", "logarithmic brightness"], ["+ −", "zoom in and out"], ["0", "fit the image"],
   ["Arrow keys", "move the crosshair (with Shift: by one pixel)"], ["Ctrl+arrow keys", "move the image"],
-  ["Wheel", "zoom at the pointer"], ["Right button, space", "drag the image"], ["T", "paint, search, apply"], ["?", "this list"],
+  ["Wheel", "zoom at the pointer"], ["Right button, space", "drag the image"], ["V", "show the chosen step of a pipeline"], ["T", "next tab"], ["?", "this list"],
 ];
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
@@ -24,11 +24,11 @@ export function listenToKeys(app) {
     b: () => paint.setTool("brush"), e: () => paint.setTool("erase"), p: () => paint.setTool("polygon"), f: () => paint.setTool("fill"),
     o: () => paint.setTool("object"),
     "[": () => paint.changeSize(-1), "]": () => paint.changeSize(1), "{": () => paint.changeSize(-8), "}": () => paint.changeSize(8),
-    k: () => byId("protect").click(), z: () => paint.undo(), y: () => paint.redo(), n: () => paint.next(),
+    k: () => byId("protect").click(), z: () => app.undo(), y: () => app.redo(), n: () => paint.next(),
     j: () => images.step(1), i: () => images.step(-1), PageDown: () => images.step(1), PageUp: () => images.step(-1),
     s: () => byId("show-strokes").click(), a: () => byId("show-answer").click(), d: () => byId("show-doubt").click(),
     l: () => byId("log").click(), "+": () => stage.zoom(1.25), "=": () => stage.zoom(1.25), "-": () => stage.zoom(0.8), 0: () => stage.fit(),
-    t: () => app.nextTab(), "?": showKeys, Escape: () => paint.cancel(),
+    v: () => byId("bench-show").click(), t: () => app.nextTab(), "?": showKeys, Escape: () => paint.cancel(),
   };
 
   addEventListener("keydown", (event) => {
@@ -36,7 +36,7 @@ export function listenToKeys(app) {
     if (typing || byId("dialog").open || event.altKey) return;
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
     if (event.ctrlKey || event.metaKey) {
-      if (key === "z") { event.preventDefault(); (event.shiftKey ? paint.redo() : paint.undo()); }
+      if (key === "z") { event.preventDefault(); (event.shiftKey ? app.redo() : app.undo()); }
       if (ARROWS[key]) { event.preventDefault(); stage.pan(...ARROWS[key].map((v) => -60 * v)); }
       return;
     }

@@ -2,13 +2,15 @@
 
 import { Away } from "./away.js";
 import { attempt, byId, copyText, get, listen, say } from "./api.js";
+import { Bench } from "./bench.js";
 import { Stage } from "./canvas.js";
 import { Images } from "./images.js";
 import { listenToKeys, showKeys } from "./keys.js";
+import { Library } from "./library.js";
 import { Paint } from "./paint.js";
 import { Search } from "./search.js";
 
-const TABS = ["paint", "search", "away"];
+const TABS = ["paint", "library", "search", "bench", "away"];
 
 class App {
   constructor(project) {
@@ -19,6 +21,8 @@ class App {
     this.paint = new Paint(this);
     this.images = new Images(project.images);
     this.search = new Search(this);
+    this.bench = new Bench(this);
+    this.library = new Library(this);
     this.away = new Away(this);
     this.images.addEventListener("chosen", (event) => this.open(event.detail));
     this.stage.addEventListener("moved", () => this.showZoom());
@@ -31,7 +35,11 @@ class App {
     this.events = listen({
       hello: attempt(() => this.connected()),
       live: (live) => this.paint.setLive(live),
-      strokes: ({ image, ...done }) => this.paint.took(image, done),
+      strokes: ({ image, ...done }) => {
+        this.paint.took(image, done);
+        this.bench.scores.clear(); // they were of other labels
+      },
+      bench: (told) => this.bench.told(told),
       runs: ({ runs }) => this.search.setRuns(runs),
     });
     this.paint.resend();
@@ -57,6 +65,8 @@ class App {
       history.replaceState(null, "", `#${id}`);
       this.stage.open(facts);
       this.paint.opened(facts);
+      this.bench.opened();
+      this.library.opened();
     })();
   }
 
@@ -93,6 +103,35 @@ class App {
     this.stage.redraw();
   }
 
+  // Shows the answer of a source over the image.
+  sourceChosen(source) {
+    this.search.drawSources();
+    byId("answer-source").value = source;
+    this.showAnswer(true);
+    if (this.facts) this.paint.setSource();
+  }
+
+  // Sources of finished pipelines, with their names.
+  pipelines() {
+    const { live } = this.paint, found = [];
+    if (live.number && Object.keys(live.programs).length === 1) found.push(["live", "live answer"]);
+    for (const { id, name } of this.bench?.saved || []) found.push([id, name]);
+    for (const run of [...this.search.runs].reverse()) {
+      if (run.state !== "done" && run.state !== "interrupted") continue;
+      if (!run.answers?.length) found.push([run.id, `run ${run.name}`]);
+      for (const answer of run.answers || []) found.push([`${run.id}#${answer}`, `${answer}, ${run.name}`]);
+    }
+    return found;
+  }
+
+  openPipeline(source) {
+    this.showTab("bench");
+    return this.bench.open(this.pipelines().map(([key]) => key).find((key) => key === source || key.startsWith(`${source}#`)));
+  }
+
+  undo() { return this.tab === "bench" ? this.bench.act("undo") : this.paint.undo(); }
+  redo() { return this.tab === "bench" ? this.bench.act("redo") : this.paint.redo(); }
+
   showAnswer(on) {
     if ((byId("show-answer").getAttribute("aria-pressed") === "true") !== on) byId("show-answer").click();
   }
@@ -106,6 +145,8 @@ class App {
       byId(`panel-${tab}`).hidden = !chosen;
     }
     if (wanted === "away") this.away.refresh();
+    if (wanted === "library") this.library.open();
+    this.bench.setLayers();
   }
 
   nextTab() { this.showTab(TABS[(TABS.indexOf(this.tab) + 1) % TABS.length]); }

@@ -249,6 +249,8 @@ export class Paint {
     const { id } = this.facts;
     this.stage.layers.answer.address = (z, row, col) => {
       if (source === "live") return this.live.number ? `/api/images/${id}/answer/${what}/${this.live.number}/${z}/${row}/${col}.png` : null;
+      if (source === "bench") return this.app.bench.answer(z, row, col);
+      if (source.startsWith("program:")) return `/api/images/${id}/programs/${source.slice(8)}/answer/${z}/${row}/${col}.png`;
       const [run, answer] = source.split("#");
       return `/api/images/${id}/runs/${run}/${z}/${row}/${col}.png?answer=${answer || ""}&k=${this.app.search.versionOf(run)}`;
     };
@@ -262,7 +264,6 @@ export class Paint {
     if (isNew) this.seen = [];
     byId("next").disabled = !live.number;
     byId("live-program").hidden = !live.number;
-    byId("from-live").disabled = !live.number;
     byId("live-state").textContent = live.number
       ? `Fitted to ${live.strokes} strokes on ${live.images} image${live.images > 1 ? "s" : ""} in ${live.seconds.toFixed(1)} s.`
       : live.reason || "Paint a stroke on an object and one on background.";
@@ -274,6 +275,7 @@ export class Paint {
     }
     if (this.facts) this.setSource();
     this.app.away?.sourcesChanged();
+    this.app.bench?.sourcesChanged();
   }
 
   drawScores(live) {

@@ -1,6 +1,6 @@
 // Searches: start, watch, stop and resume, and show what a run has found over the image.
 
-import { attempt, byId, element, get, post, say, setCommand } from "./api.js";
+import { METRICS, attempt, byId, element, get, post, say, setCommand } from "./api.js";
 import { cloud, curve } from "./charts.js";
 
 const PROPOSERS = {
@@ -8,7 +8,6 @@ const PROPOSERS = {
   vary: "mutation and crossover", tune: "tuning", fuse: "sums of curves", network: "networks", agent: "language model",
 };
 const GOING = ["running", "starting", "finishing"];
-const SHAPES = { iou: "IoU", dice: "Dice", ap50: "AP50" };
 
 const score = (value) => (value === null || value === undefined ? "-" : value.toFixed(3));
 
@@ -27,7 +26,7 @@ export class Search {
   request() {
     return {
       seconds: Number(byId("seconds").value) || 60, task: byId("task").value, networks: byId("networks").checked,
-      live: byId("from-live").checked && !byId("from-live").disabled,
+      start: byId("start").value,
     };
   }
 
@@ -69,6 +68,7 @@ export class Search {
     if (this.open) this.refresh();
     if (this.app.facts && this.versionOf(this.shownRun()) !== before) this.app.paint.setSource();
     this.app.away?.sourcesChanged();
+    this.app.bench?.sourcesChanged();
   }
 
   shownRun() { return byId("answer-source").value.split("#")[0]; }
@@ -76,7 +76,10 @@ export class Search {
   drawSources() {
     const select = byId("answer-source"), before = select.value;
     const options = this.runs.filter((run) => run.evaluations || run.state === "done").reverse().map((run) => element("option", { value: run.id }, `run ${run.name}`));
-    select.replaceChildren(element("option", { value: "live" }, "live answer"), ...options);
+    const bench = this.app.bench?.isOpen ? [element("option", { value: "bench" }, "workbench")] : [];
+    const shown = this.app.library?.shown;
+    const stored = shown ? [element("option", { value: `program:${shown.program}` }, `answer ${shown.number} of the library`)] : [];
+    select.replaceChildren(element("option", { value: "live" }, "live answer"), ...bench, ...stored, ...options);
     select.value = [...select.options].some((option) => option.value === before) ? before : "live";
   }
 
@@ -123,6 +126,7 @@ export class Search {
     if (going) buttons.push(element("button", { type: "button", onclick: () => this.act("stop") }, "Stop, and choose the best"));
     if (run.state === "interrupted") buttons.push(element("button", { type: "button", onclick: () => this.act("resume") }, "Resume"));
     if (found) buttons.push(element("button", { type: "button", onclick: () => this.show(run.id) }, "Show on the image"));
+    if (run.has_pipeline && !going) buttons.push(element("button", { type: "button", onclick: () => this.app.openPipeline(run.id) }, "Open the pipeline"));
     if (run.report) buttons.push(element("a", { href: `/api/runs/${run.id}/report`, target: "_blank", rel: "noopener", class: "button" }, "Report"));
     parts.push(element("div", { class: "buttons" }, ...buttons));
     if (run.curve?.length) {
@@ -137,7 +141,7 @@ export class Search {
   }
 
   scores(run) {
-    const name = SHAPES[run.metric] || run.metric;
+    const name = METRICS[run.metric] || run.metric;
     const rows = [element("dt", {}, `${name} on the search images`), element("dd", {}, score(run.scores?.search ?? run.best))];
     if (run.scores?.test !== undefined && run.scores.test !== null) {
       rows.push(element("dt", {}, `${name} on ${run.splits.test} test images`), element("dd", {}, score(run.scores.test)));
@@ -157,8 +161,6 @@ export class Search {
   }
 
   show(id) {
-    byId("answer-source").value = id;
-    this.app.showAnswer(true);
-    this.app.paint.setSource();
+    this.app.sourceChosen(id);
   }
 }
