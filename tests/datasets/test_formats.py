@@ -188,7 +188,7 @@ def test_a_zarr_folder_without_words_about_it_is_an_array(tmp_path):
     np.testing.assert_array_equal(read_image(tmp_path / "a.zarr", ReadOptions(page="1"))[..., 0], VOLUME[1])
     group = zarr.open_group(tmp_path / "b.zarr", mode="w")
     for name, array in (("raw", GRAYS[1]), ("deep/smooth", GRAYS[0])):
-        group.create_array(name, data=array)
+        group.create_array(name, shape=array.shape, dtype=array.dtype)[:] = array
     np.testing.assert_array_equal(read_image(tmp_path / "b.zarr", ReadOptions(series="deep/smooth"))[..., 0], GRAYS[0])
     with pytest.raises(DatasetError, match="holds 2 images"):
         read_image(tmp_path / "b.zarr")

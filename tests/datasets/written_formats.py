@@ -72,7 +72,8 @@ def ome_zarr(path, array, *, zarr_format=2):
     group = zarr.open_group(path, mode="w", zarr_format=zarr_format)
     datasets = []
     for level, scaled in enumerate((array, array[tuple(slice(None, None, n) for n in step)])):
-        group.create_array(str(level), data=scaled, chunks=(8,) * array.ndim)
+        made = group.create_array(str(level), shape=scaled.shape, dtype=scaled.dtype, chunks=(8,) * array.ndim)
+        made[:] = scaled
         scale = [sizes.get(axis, 1.0) * n**level for axis, n in zip(axes, step, strict=True)]
         datasets.append({"path": str(level), "coordinateTransformations": [{"type": "scale", "scale": scale}]})
     multiscales = {"multiscales": [{"axes": words, "datasets": datasets}]}
