@@ -117,22 +117,10 @@ class FeatureBank:
         if self.pixels is None or len(leaves) < 2 or any(leaf not in self._levels for leaf in leaves):
             return None
         levels = np.stack([self._levels[leaf] for leaf in leaves])
-        curves = fit_curves(levels, self.pixels)
-        program, at, curve = leaves[0], levels[:1], curves[:1]
-        done = 1
-        while done < len(leaves):
-            more = 3 if len(leaves) - done >= 3 else 1
-            at = np.concatenate([at, levels[done : done + more]])
-            numbers, low, span = to_levels(np.concatenate([curve, curves[done : done + more]]), at)
-            try:
-                program = join_planes([program, *leaves[done : done + more]], numbers)
-            except PipelineError:
-                return None
-            # The sum so far stands for itself: a straight line from its lowest to its highest value.
-            at = sum_levels(at, numbers)[None]
-            curve = np.linspace(low, low + span, curves.shape[1])[None]
-            done += more
-        return program
+        try:
+            return join_along(leaves, levels, fit_curves(levels, self.pixels))[0]
+        except PipelineError:
+            return None
 
     def refit(self, programs: Sequence[Pipeline], left_out: Collection[int] = ()) -> list[Pipeline]:
         """Return programs with the curves of their sums fitted to this truth, the inner sums first.
@@ -176,6 +164,44 @@ def join_planes(leaves: Sequence[Pipeline], numbers: tuple[float, ...]) -> Pipel
         places.append(len(steps) - 1)
     steps.append(step(SUMS[len(leaves) > 2], *places, curves=numbers))
     return Pipeline(steps)
+
+
+def join_along(leaves: Sequence[Pipeline], levels: Levels, curves: Floats) -> tuple[Pipeline, Levels, float]:
+    """Return the program that adds two or more planes up along curves, four at a time.
+
+    Parameters
+    ----------
+    leaves : sequence of Pipeline
+        That return the planes.
+    levels : uint8 array of shape (n_planes, n_pixels)
+        Their values at sampled pixels.
+    curves : array of shape (n_planes, KNOTS)
+
+    Returns
+    -------
+    program : Pipeline
+    values : uint8 array of shape (n_pixels,)
+        Of the program, at the sampled pixels.
+    span : float
+        What 255 levels of these are, in the curves' own unit.
+
+    Raises
+    ------
+    PipelineError
+        If the program would be too long.
+    """
+    program, at, curve, span = leaves[0], levels[:1], curves[:1], 1.0
+    done = 1
+    while done < len(leaves):
+        more = 3 if len(leaves) - done >= 3 else 1
+        at = np.concatenate([at, levels[done : done + more]])
+        numbers, low, span = to_levels(np.concatenate([curve, curves[done : done + more]]), at)
+        program = join_planes([program, *leaves[done : done + more]], numbers)
+        # The sum so far stands for itself: a straight line from its lowest to its highest value.
+        at = sum_levels(at, numbers)[None]
+        curve = np.linspace(low, low + span, curves.shape[1])[None]
+        done += more
+    return program, at[0], span
 
 
 def find_sums(program: Pipeline) -> list[int]:
@@ -373,9 +399,9 @@ def finish(plane: Pipeline | None, like: Pipeline | None, ending: Sequence[Call]
 
 @dataclass(frozen=True, eq=False)
 class Pixels:
-    """The sampled pixels: which are foreground, and how much each counts. Weights add up to 1."""
+    """Sampled pixels: whether each is foreground, or how likely, and how much it counts. Weights add up to 1."""
 
-    foreground: NDArray[np.bool_]
+    foreground: NDArray[np.bool_] | Floats
     weights: Floats
 
 
@@ -402,7 +428,8 @@ def without(pixels: Pixels, n_images: int, images: Collection[int]) -> Pixels | 
     """
     weights = pixels.weights.copy()
     weights.reshape(n_images, -1)[list(images)] = 0
-    for of_class, weight in ((pixels.foreground, FOREGROUND), (~pixels.foreground, 1 - FOREGROUND)):
+    wanted = pixels.foreground > 0.5
+    for of_class, weight in ((wanted, FOREGROUND), (~wanted, 1 - FOREGROUND)):
         if not weights[of_class].any():
             return None
         weights[of_class] *= weight / weights[of_class].sum()
@@ -426,15 +453,18 @@ def encode(levels: Levels, pixels: Pixels) -> NDArray[np.float32]:
     return shares
 
 
-def fit_curves(planes: Levels, pixels: Pixels) -> Floats:
-    """Return curves of shape (n_planes, KNOTS) whose sum best predicts the foreground; planes: (n_planes, n_pixels)."""
+def fit_curves(planes: Levels, pixels: Pixels, slope: float = SLOPE) -> Floats:
+    """Return curves of shape (n_planes, KNOTS) whose sum best predicts the foreground; planes: (n_planes, n_pixels).
+
+    `slope` is the penalty on first differences of a curve's points.
+    """
     basis, root = hat_basis(), np.sqrt(pixels.weights)
     hats = np.concatenate([basis.take(levels, axis=0) for levels in planes], axis=1)
     means = pixels.weights @ hats
     hats *= root[:, None]
     target = (pixels.foreground - pixels.weights @ pixels.foreground) * root
-    slope, bend = (np.diff(np.eye(KNOTS), n, axis=0) for n in (1, 2))
-    penalty = SLOPE * slope.T @ slope + BEND * bend.T @ bend + SIZE * np.eye(KNOTS)
+    first, second = (np.diff(np.eye(KNOTS), n, axis=0) for n in (1, 2))
+    penalty = slope * first.T @ first + BEND * second.T @ second + SIZE * np.eye(KNOTS)
     # Weights add up to 1, so the products of means centre the hats at the least expense.
     normal = hats.T @ hats - np.outer(means, means) + np.kron(np.eye(len(planes)), penalty)
     curves: Floats = np.linalg.solve(normal, hats.T @ target).reshape(len(planes), KNOTS)
