@@ -14,6 +14,7 @@ from typing import Any, final
 
 import cv2
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
 from evoseg.core.errors import DatasetError, EvosegError
@@ -21,13 +22,13 @@ from evoseg.core.kinds import Gray
 from evoseg.core.streams import stream
 from evoseg.datasets.dataset import Dataset
 from evoseg.evolve.image_stats import measure_images
-from evoseg.evolve.ports import Failed, Floats
 from evoseg.evolve.proposers.classics import chain, intakes
-from evoseg.evolve.proposers.curve_sums import BANK, FeatureBank
+from evoseg.evolve.proposers.curve_sums import BANK, Levels
 from evoseg.operators import registry
 from evoseg.pipeline import IMAGE, Pipeline
 from evoseg.pipeline.running import reaches, run_step
 from evoseg.studio.project import BytesCache, Crop, Project, StudioImage
+from evoseg.studio.stroke_fit import fit_sum, rank_planes
 from evoseg.studio.strokes import LabelRaster, groups_of
 
 PLANE_BYTES = 2**29
@@ -40,12 +41,12 @@ GRID = 64
 """Blocks begin at multiples of this, px: filters at reduced scale take means over squares whose side divides it."""
 INTAKES = 3
 """Ways from an image to a plane that all filters are applied to, the most telling ones."""
-LEAVES = 4
-"""Planes of one sum, at most: with few strokes, larger sums learn the strokes by heart (docs/studio.md)."""
-SAMPLES = 1200
-"""Pixels of each class that are sampled from each image, at most."""
-MOST_SAMPLES = 4000
-"""In all, of each class."""
+SAMPLES = 600
+"""Pixels of each label that are sampled from each image, at most."""
+AROUND = 1000
+"""Pixels that are sampled from each image with labels, wherever they are."""
+MOST_SAMPLES = 2000
+"""Of one class, of all others, and wherever they are: how many are fitted to, at most."""
 LEAST_MARGIN = 4
 """Levels between a typical pixel and the limit, at least, so that no division goes wild."""
 FOLDS = 4
@@ -144,20 +145,28 @@ class NothingToFit(EvosegError, ValueError):
 
 
 @dataclass(frozen=True, eq=False)
-class _Pixels:
-    """Sampled pixels of one image, and the values of planes there; kept until its strokes change."""
+class _Places:
+    """Pixels of one image, and the values of planes there."""
 
     image: StudioImage
     rows: NDArray[np.intp]
     cols: NDArray[np.intp]
-    labels: NDArray[np.uint8]
-    strokes: NDArray[np.int32]
     values: dict[bytes, NDArray[np.uint8]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
+class _Pixels:
+    """Sampled pixels of one image, painted and anywhere around; kept until its strokes change."""
+
+    painted: _Places
+    labels: NDArray[np.uint8]
+    strokes: NDArray[np.int32]
+    around: _Places
+
+
+@dataclass(frozen=True, eq=False)
 class _Sample:
-    """Some of the sampled pixels of one image: their labels, and the strokes that they are under."""
+    """Some of the painted pixels of one image: their labels, and the strokes that they are under."""
 
     pixels: _Pixels
     chosen: NDArray[np.bool_]
@@ -263,25 +272,17 @@ class Live:
 
     def _fitted(self, samples: Sequence[_Sample], label: int) -> ClassModel:
         """Return the sum of curves for one class."""
-
-        def probe(programs: Sequence[Pipeline]) -> list[Floats | Failed | None]:
-            return [_probed([self._sampled(program, s) for s in samples], samples, label) for program in programs]
-
-        bank = FeatureBank(probe)
+        thinned = [_thinned(s, label, -(-MOST_SAMPLES // len(samples))) for s in samples]
+        wanted = np.concatenate([s.labels for s in thinned]) == label
         first = [chain(intake, BANK[1]) for intake in self._intakes]
-        bank.add(first)
-        telling = list(dict.fromkeys(plane.until(0) for plane in bank.most_telling()))[:INTAKES]
-        filtered = [chain(intake, filters) for intake in telling for filters in BANK]
-        planes = [*first, *filter(_is_local, filtered)]
-        bank.add(planes)
-        leaves = bank.choose(planes, LEAVES)
-        plane = bank.sum_of(leaves) or leaves[0]
-        of_class, others = [], []
-        for s in samples:
-            values = self._values(plane, leaves, s)
-            of_class.append(np.bincount(values[s.labels == label], minlength=256) / max(1, (s.labels == label).sum()))
-            others.append(np.bincount(values[s.labels != label], minlength=256) / max(1, (s.labels != label).sum()))
-        return ClassModel(label, plane, tuple(leaves), *choose_level(np.sum(of_class, axis=0), np.sum(others, axis=0)))
+        ranks = rank_planes(self._painted(first, thinned), wanted)
+        filtered = [chain(self._intakes[i], filters) for i in ranks[:INTAKES] for filters in BANK]
+        planes = list(dict.fromkeys([*first, *filter(_is_local, filtered)]))
+        found = fit_sum(planes, self._painted(planes, thinned), wanted, self._around(planes, samples))
+        values = np.concatenate([self._values(found.plane, found.leaves, s) for s in thinned])
+        below, above = (float(np.median(found.level - values[wanted == k].astype(int))) for k in (False, True))
+        margins = max(LEAST_MARGIN, below), max(LEAST_MARGIN, -above)
+        return ClassModel(label, found.plane, found.leaves, found.level, *margins)
 
     @cached_property
     def _intakes(self) -> list[Pipeline]:
@@ -317,43 +318,52 @@ class Live:
         return self._pixels[image.id][1]
 
     def _sample(self, image: StudioImage, labels: LabelRaster) -> _Pixels | None:
-        blocks = blocks_of(labels.shape)
-        if len(blocks) > MOST_BLOCKS:
-            kept = sorted(blocks, key=lambda b: -np.count_nonzero(labels[b[0] : b[2], b[1] : b[3]]))[:MOST_BLOCKS]
-            only = np.zeros_like(labels)
-            for top, left, bottom, right in kept:
-                only[top:bottom, left:right] = labels[top:bottom, left:right]
-            labels = only
-        if not labels.any():
+        drawn = {b: np.count_nonzero(labels[b[0] : b[2], b[1] : b[3]]) for b in blocks_of(labels.shape)}
+        kept = sorted((b for b in drawn if drawn[b]), key=lambda b: -drawn[b])[:MOST_BLOCKS]
+        if not kept:
             return None
+        seen = np.zeros_like(labels)
+        for top, left, bottom, right in kept:
+            seen[top:bottom, left:right] = labels[top:bottom, left:right]
         rng = stream(0, "studio", "sample", image.id)
-        groups = groups_of(labels)
+        groups = groups_of(seen)
         places = []
-        for label in np.unique(labels[labels > 0]).tolist():
-            at = np.flatnonzero(labels == label)
+        for label in np.unique(seen[seen > 0]).tolist():
+            at = np.flatnonzero(seen == label)
             places.append(at if len(at) <= SAMPLES else rng.choice(at, SAMPLES, replace=False))
         flat = np.sort(np.concatenate(places))
         rows, cols = np.unravel_index(flat, labels.shape)
-        return _Pixels(image, rows, cols, labels[rows, cols], groups[rows, cols])
+        around = _Places(image, *_draw(kept, AROUND, rng))
+        return _Pixels(_Places(image, rows, cols), labels[rows, cols], groups[rows, cols], around)
 
     # Planes
 
-    def _sampled(self, program: Pipeline, sample: _Sample) -> NDArray[np.uint8]:
-        """Return the values of a plane at sampled pixels."""
-        pixels, digest = sample.pixels, program.digests[-1]
-        if digest not in pixels.values:
-            values = np.zeros(len(pixels.labels), np.uint8)
-            for box in blocks_of(self._project.rows(pixels.image).shape):
-                inside = _in_box(pixels, box)
+    def _painted(self, programs: Sequence[Pipeline], samples: Sequence[_Sample]) -> Levels:
+        """Return the values of planes at painted pixels, shape (n_planes, n)."""
+        parts = [[self._at(p, s.pixels.painted)[s.chosen] for p in programs] for s in samples]
+        return np.concatenate(parts, axis=1)
+
+    def _around(self, programs: Sequence[Pipeline], samples: Sequence[_Sample]) -> Levels:
+        """Return their values at pixels from everywhere, of each image alike, shape (n_planes, n)."""
+        some = slice(-(-MOST_SAMPLES // len(samples)))
+        return np.concatenate([[self._at(p, s.pixels.around)[some] for p in programs] for s in samples], axis=1)
+
+    def _at(self, program: Pipeline, places: _Places) -> NDArray[np.uint8]:
+        """Return the values of a plane at some pixels of an image."""
+        digest = program.digests[-1]
+        if digest not in places.values:
+            values = np.zeros(len(places.rows), np.uint8)
+            for box in blocks_of(self._project.rows(places.image).shape):
+                inside = _in_box(places, box)
                 if inside.any():
-                    plane = self._plane(pixels.image, box, program)
-                    values[inside] = plane[pixels.rows[inside] - box[0], pixels.cols[inside] - box[1]]
-            pixels.values[digest] = values
-        return pixels.values[digest][sample.chosen]
+                    plane = self._plane(places.image, box, program)
+                    values[inside] = plane[places.rows[inside] - box[0], places.cols[inside] - box[1]]
+            places.values[digest] = values
+        return places.values[digest]
 
     def _values(self, plane: Pipeline, leaves: Sequence[Pipeline], sample: _Sample) -> NDArray[np.uint8]:
         """Return the values of a sum at sampled pixels."""
-        return evaluate(plane, {leaf: self._sampled(leaf, sample)[None] for leaf in leaves}).ravel()
+        return evaluate(plane, {leaf: self._painted([leaf], [sample]) for leaf in leaves}).ravel()
 
     def _plane(self, image: StudioImage, box: Crop, program: Pipeline) -> Gray:
         """Return a plane of a block, computed once."""
@@ -523,20 +533,6 @@ def evaluate(program: Pipeline, given: Mapping[Pipeline, Gray]) -> Gray:
     return value(len(program) - 1)
 
 
-def choose_level(of_class: Floats, others: Floats) -> tuple[int, float, float]:
-    """Return the level between two histograms of 256 bins that tells most apart, and its distance to both medians.
-
-    Both count alike, whatever their totals. Of levels that are equally good, the middle one is taken.
-    """
-    above = 1 - np.cumsum(of_class) / max(of_class.sum(), 1e-12)
-    below = np.cumsum(others) / max(others.sum(), 1e-12)
-    gain = above + below
-    best = np.flatnonzero(gain >= gain.max() - 1e-9)
-    level = int(np.clip(best[len(best) // 2], 0, 254))
-    high, low = (int(np.searchsorted(np.cumsum(h), h.sum() / 2)) for h in (of_class, others))
-    return level, float(max(LEAST_MARGIN, level - low)), float(max(LEAST_MARGIN, high - level))
-
-
 def blocks_of(shape: Sequence[int]) -> list[Crop]:
     """Return the blocks of an image, of about `BLOCK` px each way; they begin on the grid."""
     edges = [[*range(0, max(1, n - BLOCK // 2), _on_grid(BLOCK)), n] for n in shape[:2]]
@@ -553,8 +549,8 @@ def _is_local(program: Pipeline) -> bool:
     return reaches(program.steps)[-1] != registry.WHOLE
 
 
-def _in_box(pixels: _Pixels, box: Crop) -> NDArray[np.bool_]:
-    rows, cols = pixels.rows, pixels.cols
+def _in_box(places: _Places, box: Crop) -> NDArray[np.bool_]:
+    rows, cols = places.rows, places.cols
     inside: NDArray[np.bool_] = (rows >= box[0]) & (rows < box[2]) & (cols >= box[1]) & (cols < box[3])
     return inside
 
@@ -566,14 +562,16 @@ def _divided(i: int, sample: _Sample, out: Collection[tuple[int, int]]) -> tuple
     return sample.where(~left_out), sample.where(left_out)
 
 
-def _probed(values: Sequence[NDArray[np.uint8]], samples: Sequence[_Sample], label: int) -> Floats:
-    """Return sampled values as a `FeatureBank` takes them, (n_images, 2, n): the class first, padded by NaN."""
-    most = min(SAMPLES, -(-MOST_SAMPLES // len(samples)))
-    found = np.full((len(samples), 2, most), np.nan)
-    for i, (of_image, sample) in enumerate(zip(values, samples, strict=True)):
-        for k, chosen in enumerate((sample.labels == label, sample.labels != label)):
-            some = of_image[chosen]
-            # Evenly, so that each stroke keeps its share.
-            some = some[np.linspace(0, len(some) - 1, min(most, len(some))).astype(int)] if len(some) else some
-            found[i, k, : len(some)] = some
-    return found
+def _thinned(sample: _Sample, label: int, most: int) -> _Sample:
+    """Return at most so many pixels of a class, and of others; evenly, so that each stroke keeps its share."""
+    kept = np.zeros(len(sample.labels), bool)
+    for places in (np.flatnonzero(sample.labels == label), np.flatnonzero(sample.labels != label)):
+        kept[places[np.linspace(0, len(places) - 1, min(most, len(places))).astype(int)]] = True
+    return sample.where(kept)
+
+
+def _draw(boxes: Sequence[Crop], n: int, rng: Generator) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return rows and columns of pixels drawn evenly from parts of an image."""
+    sizes = np.array([(bottom - top) * (right - left) for top, left, bottom, right in boxes])
+    top, left, bottom, right = np.array(boxes)[rng.choice(len(boxes), n, p=sizes / sizes.sum())].T
+    return rng.integers(top, bottom), rng.integers(left, right)

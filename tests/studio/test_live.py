@@ -6,7 +6,7 @@ import pytest
 from evoseg.datasets.io.files import write_image, write_mask
 from evoseg.operators.registry import WHOLE
 from evoseg.pipeline.running import reaches
-from evoseg.studio.live import Live, NothingToFit, blocks_of, choose_level
+from evoseg.studio.live import Live, NothingToFit, blocks_of
 from evoseg.studio.project import Project
 from tests.studio.conftest import SHAPE, STROKES, brush, draw, paint
 
@@ -149,18 +149,6 @@ def test_the_next_image_is_the_one_most_in_doubt(folder):
     live = Live(project)
     found, doubt = live.next_image(live.fit(), image_of(project, "d0"))
     assert found.stem == "faint" and 0 < doubt < 1
-
-
-def test_the_level_is_in_the_middle_of_the_gap():
-    of_class, others = np.zeros(256), np.zeros(256)
-    of_class[[200, 220, 240]] = others[[20, 40, 60]] = 1
-    # Any level from 60 to 199 tells all apart; medians are 220 and 40.
-    assert choose_level(of_class, others) == (130, 90.0, 90.0)
-    # Ten times as many pixels of one side change nothing.
-    assert choose_level(of_class, 10 * others) == (130, 90.0, 90.0)
-    others[125] = 4
-    # From 125 to 199; the median of the others is 125.
-    assert choose_level(of_class, others) == (162, 37.0, 58.0)
 
 
 def test_sixteen_bit_images_are_answered(tmp_path):
