@@ -1,20 +1,22 @@
 #!/usr/bin/env python3
 """What the studio's live answer learns from a few strokes, beside a random forest on the same strokes.
 
-    python experiments/strokes.py ../shared/datasets --out rows.jsonl [--only wbc_nuclei,glas_glands] [--strokes 20]
+    python experiments/strokes.py ../shared/datasets --out rows.jsonl [--only wbc_nuclei,glas_glands] [--pairs 2]
+    python experiments/strokes.py ../shared/datasets --out rows.jsonl --within-training
     python experiments/strokes.py --table rows.jsonl
 
 A simulated person paints on two search images of a dataset: first the centre line of the largest object and of the
 background in each, then, one stroke after the other, the centre line of the largest region that the live answer has
-wrong in either image, in its true label. A stroke is at most 60 px long and 3 px wide. The test images are those of
-evoseg's own splits; nothing is fitted to them. Rows give the mean test IoU after 4, 8, 12 and 20 strokes. The forest is
-as ilastik's: 100 trees on intensities, edges and textures at five scales, and sees the strokes that the live answer
-asked for.
+wrong in either image, in its true label. A stroke is at most 60 px long and 3 px wide. Rows give the mean IoU on full
+masks after 4, 8, 12 and 20 strokes: on the test images of evoseg's own splits or, to choose between designs, on the
+other search images (--within-training). The forest is as ilastik's: 100 trees on intensities, edges and textures at
+five scales, and sees the strokes that the live answer asked for.
 """
 
 import argparse
 import tempfile
 import time
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,7 @@ from evoseg.studio.live import Live, Model
 from evoseg.studio.project import Project, StudioImage
 from evoseg.studio.strokes import Edit
 
-SETS = ("glas_glands", "wbc_nuclei", "neu_inclusion", "ni_superalloy", "crackforest", "dsb2018_fluo")
+SETS = ("wbc_nuclei", "neu_patches", "dsb2018_fluo", "glas_glands", "crackforest", "leather_defects")
 SHOWN = (4, 8, 12, 20)
 LONGEST_PX = 60
 N_TEST = 12
@@ -118,26 +120,28 @@ def features(image: np.ndarray) -> np.ndarray:
     return found.reshape(-1, found.shape[-1])
 
 
-def forest_score(person: Person, tests: dict[str, tuple[np.ndarray, np.ndarray]]) -> float:
-    """Return the mean test IoU of a random forest on the strokes that were painted."""
-    values, labels = [], []
-    for image in person.images:
-        drawn = person.project.strokes(image).labels
-        known = drawn.ravel() > 0
-        values.append(features(person.project.rows(image).array)[known])  # type: ignore[union-attr]
-        labels.append(drawn.ravel()[known])
-    forest = RandomForestClassifier(100, class_weight="balanced", random_state=0, n_jobs=1)
-    forest.fit(np.concatenate(values), np.concatenate(labels))
-    return float(np.mean([
-        iou((forest.predict(features(image)) == 2).reshape(mask.shape), mask) for image, mask in tests.values()
-    ]))  # fmt: skip
+class Forest:
+    """A random forest like ilastik's, which gets the strokes that the live answer asked for."""
+
+    def __init__(self, images: dict[str, np.ndarray]) -> None:
+        self.features = {stem: features(image) for stem, image in images.items()}
+
+    def score(self, person: Person, truth: dict[str, np.ndarray]) -> float:
+        """Return the mean IoU on some images."""
+        drawn = {image.stem: person.project.strokes(image).labels.ravel() for image in person.images}
+        values = np.concatenate([self.features[stem][labels > 0] for stem, labels in drawn.items()])
+        forest = RandomForestClassifier(100, class_weight="balanced", random_state=0, n_jobs=1)
+        forest.fit(values, np.concatenate([labels[labels > 0] for labels in drawn.values()]))
+        found = {stem: forest.predict(self.features[stem]).reshape(mask.shape) == 2 for stem, mask in truth.items()}
+        return float(np.mean([iou(found[stem], mask) for stem, mask in truth.items()]))
 
 
-def run(path: Path, n_strokes: int, *, forest: bool) -> list[dict[str, Any]]:
-    """Return a row for each number of strokes."""
+def run(path: Path, pair: int, *, within_training: bool, forest: bool) -> list[dict[str, Any]]:
+    """Return a row for each number of strokes on a pair of search images."""
     dataset = open_dataset(path)
     splits = split(dataset)
-    painted, tested = splits.search[:2], splits.test[:N_TEST]
+    painted = splits.search[2 * pair : 2 * pair + 2]
+    tested = [stem for stem in (splits.search if within_training else splits.test) if stem not in painted][:N_TEST]
     samples = {stem: dataset.load(stem) for stem in (*painted, *tested)}
     rows = []
     with tempfile.TemporaryDirectory() as folder:
@@ -149,19 +153,26 @@ def run(path: Path, n_strokes: int, *, forest: bool) -> list[dict[str, Any]]:
         live = Live(project)
         person = Person(project, live, {stem: samples[stem].mask for stem in painted})
         by_stem = {image.stem: image for image in project.images.values()}
-        tests = {stem: (samples[stem].image, samples[stem].mask) for stem in tested}
+        truth = {stem: samples[stem].mask for stem in tested}
+        others = Forest({stem: sample.image for stem, sample in samples.items()}) if forest else None
         person.begin()
         while True:
-            start = time.perf_counter()
+            start = time.process_time()
             model = live.fit()
-            seconds = time.perf_counter() - start
-            if person.n in SHOWN or person.n >= n_strokes:
-                found = [iou(answer_of(live, model, project, by_stem[stem]), mask) for stem, (_, mask) in tests.items()]
+            seconds = time.process_time() - start
+            if person.n in SHOWN:
+                found = [iou(answer_of(live, model, project, by_stem[stem]), mask) for stem, mask in truth.items()]
                 held_out = {score.what: round(score.share, 3) for score in live.held_out()}
-                row = {"dataset": path.name, "strokes": person.n, "live": float(np.mean(found)), "seconds": seconds}
-                rows.append(row | {"held_out": held_out} | ({"forest": forest_score(person, tests)} if forest else {}))
+                row = {
+                    "dataset": path.name,
+                    "pair": pair,
+                    "strokes": person.n,
+                    "live": float(np.mean(found)),
+                    "seconds": seconds,
+                }
+                rows.append(row | {"held_out": held_out} | ({"forest": others.score(person, truth)} if others else {}))
             before = person.n
-            if before < n_strokes:
+            if before < SHOWN[-1]:
                 person.correct(model)
             if person.n == before:
                 project.save()  # the folder goes away
@@ -174,17 +185,21 @@ def main() -> None:
     parser.add_argument("datasets", type=Path, nargs="?")
     parser.add_argument("--out", type=Path, default=Path("strokes.jsonl"))
     parser.add_argument("--only", default=",".join(SETS))
-    parser.add_argument("--strokes", type=int, default=20)
+    parser.add_argument(
+        "--pairs", type=int, default=1, help="pairs of search images that are painted, one after the other"
+    )
+    parser.add_argument("--within-training", action="store_true")
     parser.add_argument("--no-forest", action="store_true")
     parser.add_argument("--table", type=Path)
     options = parser.parse_args()
     if options.table:
         print(table(rows_in(options.table)))
         return
-    done = {row["dataset"] for row in rows_in(options.out)}
-    for name in options.only.split(","):
-        if name not in done:
-            for row in run(options.datasets / name, options.strokes, forest=not options.no_forest):
+    done = {(row["dataset"], row["pair"]) for row in rows_in(options.out)}
+    for name, pair in product(options.only.split(","), range(options.pairs)):
+        if (name, pair) not in done:
+            given = {"within_training": options.within_training, "forest": not options.no_forest}
+            for row in run(options.datasets / name, pair, **given):
                 add_row(options.out, row)
                 print(row, flush=True)
 
