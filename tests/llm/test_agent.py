@@ -353,7 +353,10 @@ def test_other_programs_are_those_that_are_better_somewhere():
     near = scored(pipeline("return otsu(channel(image))"), 0.9, 0.51, 0.5)
     unlike = scored(pipeline("return triangle(channel(image))"), 0.1, 0.5, 0.9)
     same = scored(pipeline("return level(channel(image))"), 0.9, 0.5, 0.5)
-    assert complements(leader, [same, near, unlike], 2) == [unlike, near]
+    assert complements(leader, [leader, same, near, unlike], 2) == [unlike, near]
+    copies = [scored(pipeline(f"return threshold(channel(image), level={n})"), 0.9, 0.5, n) for n in (1, 2)]
+    assert complements(leader, copies, 2) == [], "other numbers are what the search tries by itself"
+    assert complements(unlike, copies, 2) == copies[1:], "nor are two copies shown"
 
 
 def test_the_prompt_of_a_round_is_short():
