@@ -185,7 +185,7 @@ class ProposalParser:
     def _admit(self, operators: Sequence[NewOperator]) -> list[str]:
         problems: list[str] = []
         good = []
-        for operator in operators:
+        for operator in map(_with_usual_name, operators):
             if self._sources.get(operator.name) == operator.source:
                 continue  # sent again with a correction of something else
             if registry_has(operator.name) or operator.name in self.codes or _REFERENCE.match(f"{operator.name}("):
@@ -303,6 +303,14 @@ class ProposalParser:
             name = f"{program}_{line}" if line else program
             found[name] = "\n".join([f"def {name}(image):", *_body(pipeline)[1:]])
         return found
+
+
+def _with_usual_name(operator: NewOperator) -> NewOperator:
+    """Return an operator whose function is called `operator`, also where the model gave it the operator's own name."""
+    source = operator.source
+    if "def operator(" not in source:
+        source = re.sub(rf"(?m)^def {operator.name}\(", "def operator(", source)
+    return operator.model_copy(update={"source": source})
 
 
 def registry_has(name: str) -> bool:

@@ -212,6 +212,18 @@ def test_an_operator_is_admitted_before_the_programs_of_its_answer_are_read():
     assert "this name is taken" in taken
 
 
+def test_the_function_of_an_operator_may_have_the_operators_name():
+    admitted = []
+    parser = workshop(admit=lambda operators: [admitted.append(one.source) or "" for one in operators])
+    own = NewOperator(
+        name="spread", source="import cv2\n\ndef spread(a: Gray) -> Gray:\n    return cv2.blur(a, (3, 3))"
+    )
+    usual = NewOperator(name="other", source="def other(a):\n    return a\n\ndef operator(a: Gray) -> Gray: ...")
+    assert parser.review(Programs(operators=[own, usual])) == []
+    assert admitted == [own.source.replace("def spread", "def operator"), usual.source]
+    assert parser.review(Programs(operators=[own])) == [] and len(admitted) == 2, "sent again"
+
+
 def test_what_calls_an_operator_that_was_refused_is_told_why():
     parser = workshop(admit=lambda operators: ["it opens a file." for _ in operators])
     calls = Proposal(name="p", program="threshold(spread(channel(image)))")
