@@ -34,6 +34,7 @@ from evoseg.datasets.io.files import (
     decode_picture,
     list_pages,
     read_header,
+    upright_pixel_size,
     write_image,
     write_labels,
     write_mask,
@@ -1016,7 +1017,7 @@ def _size_of_pixels(image: Input) -> str:
 
 
 def _pixel_size(path: Path, reading: ReadOptions) -> str:
-    return size_text(read_header(path, HUGE, reading).pixel_size_um)
+    return size_text(upright_pixel_size(read_header(path, HUGE, reading), reading))
 
 
 def _read(path: Path, reading: ReadOptions) -> AnyRows:

@@ -8,8 +8,9 @@ from numpy.random import default_rng
 from evoseg.datasets.checking import check
 from evoseg.datasets.dataset import Dataset
 from evoseg.datasets.imageformat import in_um, sides_in_um, size_text
-from evoseg.datasets.io.files import read_header
+from evoseg.datasets.io.files import decode_picture, read_header, upright_pixel_size
 from evoseg.datasets.reading import ReadOptions
+from evoseg.inference.apply import list_inputs
 
 IMAGE = default_rng(20261129).integers(0, 256, (37, 53), np.uint8)
 MASK = (np.hypot(*np.ogrid[-18:19, -26:27]) < 9).astype(np.uint8)
@@ -123,3 +124,18 @@ def test_check_says_that_pixels_are_not_square(tmp_path):
     assert Dataset(tmp_path).pixel_size == "0.5 x 0.25 um"
     (warning,) = (warning for warning in check(tmp_path).warnings if "square" in warning)
     assert warning.startswith("pixels are not square (0.5 x 0.25 um, height x width)")
+
+
+def test_pixels_of_a_turned_image_are_turned_with_it(tmp_path):
+    (tmp_path / "in").mkdir()
+    orientation = (274, "H", 1, 6, True)
+    resolution = {"resolution": (4.0, 2.0), "metadata": {"unit": "um"}}
+    tifffile.imwrite(tmp_path / "in/a.tif", IMAGE, imagej=True, extratags=[orientation], **resolution)
+    stored, turned = ReadOptions(exif="ignore"), ReadOptions()
+    for reading, sides in ((stored, (0.5, 0.25)), (turned, (0.25, 0.5))):
+        header = read_header(tmp_path / "in/a.tif", reading=reading)
+        assert upright_pixel_size(header, reading) == pytest.approx(sides)
+        path = tmp_path / "in/a.tif"
+        assert decode_picture(path, path.read_bytes(), reading=reading).pixel_size_um == pytest.approx(sides)
+        (image,) = list_inputs([tmp_path / "in"], reading)
+        assert image.file_pixel_size() == size_text(sides)

@@ -210,12 +210,15 @@ def decode_picture(path: Path, data: bytes, limits: Limits = LIMITS, reading: Re
     if turn != 1:
         notes += (f"turned upright (orientation {turn})",)
     names, labels = name_channels(head.names, indices), tuple(head.labels[i] for i in indices if head.labels)
-    size = head.pixel_size_um
-    if size is not None and turn in _TURNED_ASIDE:
-        size = size[::-1]
     if unknown is not None:
         notes, unknown = (*notes, FILLED), upright(unknown, turn)
-    return Picture(upright(pixels, turn), names, notes, labels, size, unknown)
+    return Picture(upright(pixels, turn), names, notes, labels, upright_pixel_size(head, reading), unknown)
+
+
+def upright_pixel_size(head: Header, reading: ReadOptions) -> tuple[float, float] | None:
+    """Return height and width of a pixel in µm as an image is read: upright, or as stored if that is asked for."""
+    turned = head.orientation in _TURNED_ASIDE and reading.exif != "ignore"
+    return head.pixel_size_um[::-1] if head.pixel_size_um and turned else head.pixel_size_um
 
 
 @dataclass(frozen=True)
