@@ -42,6 +42,12 @@ def search(
     yes: Annotated[
         bool, typer.Option("--yes", help="Accept what the language model proposes for --goal without a question.")
     ] = False,
+    studio: Annotated[
+        bool,
+        typer.Option(
+            "--studio", help="Show the search in the studio, which opens in the browser and stays open until Ctrl-C."
+        ),
+    ] = False,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Search for a pipeline, and test it on held-out images.
@@ -49,11 +55,13 @@ def search(
     Ctrl-C ends the search with the best pipeline so far; pressing it again aborts the search. `evoseg runs resume`
     continues it, also after a kill.
     """
+    from contextlib import nullcontext
     from dataclasses import replace
 
     from evoseg.api import SeveralClassesError, frame, search_framed
     from evoseg.class_search import search_classes_framed
     from evoseg.cli.progress import show_progress
+    from evoseg.cli.studio import studio_beside
     from evoseg.runs.opening import open_data
     from evoseg.runs.settings import check_score
 
@@ -73,13 +81,14 @@ def search(
     data, framing = frame(open_data(dataset, reading) if reading else dataset, options)
     if framing is not None:
         confirm(framing, yes=yes)
-    with show_progress() as watch:
-        options = replace(options, progress=watch)
-        try:
-            found = search_framed(data, framing, options)
-        except SeveralClassesError as error:
-            found = search_classes_framed(error.dataset, framing, options)
-    report(found, as_json=as_json)
+    with studio_beside(dataset) if studio else nullcontext():
+        with show_progress() as watch:
+            options = replace(options, progress=watch)
+            try:
+                found = search_framed(data, framing, options)
+            except SeveralClassesError as error:
+                found = search_classes_framed(error.dataset, framing, options)
+        report(found, as_json=as_json)
     raise typer.Exit(exit_code(found, min_score))
 
 

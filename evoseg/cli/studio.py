@@ -1,6 +1,8 @@
 """`evoseg studio`: the local web application."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -22,14 +24,7 @@ def studio(
     read them. The address that is printed lets a browser on this machine in; nothing can be reached from other
     machines. Ctrl-C ends the studio; a search that is running goes on, and the studio shows it when it is opened again.
     """
-    from importlib.util import find_spec
-
-    from evoseg.core.errors import MissingPackageError
-
-    if missing := [name for name in ("fastapi", "uvicorn") if find_spec(name) is None]:
-        raise MissingPackageError(
-            f"the studio needs {' and '.join(missing)}: pip install 'evoseg[studio]', or `make studio` in a checkout."
-        )
+    check_installed()
     from evoseg.studio.server import serve
 
     def on_ready(address: str) -> None:
@@ -41,3 +36,61 @@ def studio(
             webbrowser.open(address)
 
     serve(folder, port, on_ready=on_ready)
+
+
+def check_installed() -> None:
+    """Refuse to go on without the packages of the studio.
+
+    Raises
+    ------
+    MissingPackageError
+    """
+    from importlib.util import find_spec
+
+    from evoseg.core.errors import MissingPackageError
+
+    if missing := [name for name in ("fastapi", "uvicorn") if find_spec(name) is None]:
+        raise MissingPackageError(
+            f"the studio needs {' and '.join(missing)}: pip install 'evoseg[studio]', or `make studio` in a checkout."
+        )
+
+
+@contextmanager
+def studio_beside(folder: Path) -> Iterator[None]:
+    """Keep the studio open on a folder, in a process of its own, with its view of searches in the browser.
+
+    On a terminal, it stays open afterwards until Ctrl-C.
+
+    Raises
+    ------
+    EvosegError
+        If it cannot be opened.
+    """
+    import signal
+    import subprocess
+    import webbrowser
+
+    from evoseg.core.errors import SettingsError
+
+    check_installed()
+    command = [sys.executable, "-m", "evoseg", "studio", str(folder), "--no-browser"]
+    # In a session of its own: Ctrl-C is meant for the search.
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    assert process.stdout is not None
+    try:
+        address = process.stdout.readline().decode().strip()
+        if not address:
+            raise SettingsError(f"the studio cannot be opened on {folder}; `evoseg studio {folder}` says why.")
+        print(f"the studio shows the search: {address}#search", file=sys.stderr, flush=True)
+        webbrowser.open(f"{address}#search")
+        yield
+        if sys.stdin.isatty():
+            print("the studio stays open; Ctrl-C closes it", file=sys.stderr, flush=True)
+            with suppress(KeyboardInterrupt):
+                process.wait()
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait()
+        process.stdout.close()

@@ -314,3 +314,41 @@ def test_events_reach_every_page_and_a_page_that_does_not_read_is_no_burden():
         return found
 
     assert asyncio.run(scene()) == ['event: strokes\ndata: {"n": 0}\n\n'] * 2
+
+
+OPENER = """\
+import sys, time, httpx
+address, _, view = sys.argv[1].partition("#")
+with httpx.Client(follow_redirects=True) as client:
+    client.get(address)
+    runs = client.get(address.partition("/enter")[0] + "/api/runs").json()["runs"]
+open(sys.argv[2], "w").write(f"{view} {runs}")
+"""
+"""Stands for a browser: it opens the address, and writes down which view that names, and what runs there are."""
+
+
+@pytest.mark.e2e
+def test_a_search_of_the_command_line_opens_the_studio_and_closes_it(folder, tmp_path):
+    (folder / "masks").mkdir()
+    for seed in range(3):
+        write_image(folder / "masks" / f"d{seed}.png", draw(seed)[1].astype(np.uint8) * 255)
+    (tmp_path / "opener.py").write_text(OPENER)
+    opener = f"{sys.executable} {tmp_path}/opener.py %s {tmp_path}/seen"
+    environment = os.environ | {"EVOSEG_HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT), "BROWSER": opener}
+    command = [sys.executable, "-m", "evoseg", "search", str(folder), "--evaluations", "20", "--workers", "0"]
+    done = subprocess.run(
+        [*command, "--no-networks", "--studio", "--json"],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0 and done.stdout.startswith("{"), done.stderr
+    assert (tmp_path / "seen").read_text().startswith("search [")
+    address = done.stderr.partition("shows the search: ")[2].split()[0]
+    import httpx
+
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(address)

@@ -30,7 +30,12 @@ class App {
     this.listen();
     listenToKeys(this);
     this.paint.setLive(project.live);
-    const wanted = project.images.find((image) => image.id === location.hash.slice(1)) || project.images[0];
+    const asked = location.hash.slice(1);
+    if (asked === "search") {
+      this.showTab("search");
+      this.search.watchNewest();
+    }
+    const wanted = project.images.find((image) => image.id === asked) || project.images[0];
     this.images.choose(wanted.id);
     this.events = listen({
       hello: attempt(() => this.connected()),

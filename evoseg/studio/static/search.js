@@ -65,6 +65,12 @@ export class Search {
     });
     byId("runs").replaceChildren(...(list.length ? list : [element("li", { class: "faint" }, "No search on this folder yet.")]));
     this.drawSources();
+    const going = this.watching && [...runs].reverse().find((run) => GOING.includes(run.state) && run.evaluations);
+    if (going) {
+      this.watching = false;
+      this.open = going.id;
+      this.show(going.id);
+    }
     if (this.open) this.refresh();
     if (this.app.facts && this.versionOf(this.shownRun()) !== before) this.app.paint.setSource();
     this.app.away?.sourcesChanged();
@@ -82,6 +88,9 @@ export class Search {
     select.replaceChildren(element("option", { value: "live" }, "live answer"), ...bench, ...stored, ...options);
     select.value = [...select.options].some((option) => option.value === before) ? before : "live";
   }
+
+  // Opens the next run that is going, and shows its best pipeline: for a search that was started beside the studio.
+  watchNewest() { this.watching = true; }
 
   choose(id) {
     this.open = id;
