@@ -109,6 +109,8 @@ class Folder:
         The second image of each pair, by stem.
     transforms : PairTable
         True transforms of pairs.
+    bad_pixels : Path or None
+        A mask of pixels that are unknown in every image.
     """
 
     root: Path
@@ -127,6 +129,7 @@ class Folder:
     splits_of_layout: bool = False
     moving: dict[str, Path] = field(default_factory=dict)
     transforms: PairTable = NO_TABLE
+    bad_pixels: Path | None = None
 
 
 def scan(root: Path) -> Folder:
@@ -175,6 +178,7 @@ def scan(root: Path) -> Folder:
         given,
         files.moving,
         files.transforms,
+        files.bad_pixels,
     )
 
 

@@ -37,7 +37,16 @@ from evoseg.datasets.card import DatasetCard, class_word
 from evoseg.datasets.documents import read_points
 from evoseg.datasets.folder import Folder
 from evoseg.datasets.imageformat import size_text
-from evoseg.datasets.io.files import FILLED, StoredMask, decode_mask, decode_picture, fill_unknown, native, read_header
+from evoseg.datasets.io.files import (
+    FILLED,
+    StoredMask,
+    decode_mask,
+    decode_picture,
+    fill_pixels,
+    fill_unknown,
+    native,
+    read_header,
+)
 from evoseg.datasets.io.formats import channel_names, read_bytes
 from evoseg.datasets.maskrules import decide
 from evoseg.datasets.maskstats import MaskStats, mask_stats
@@ -246,7 +255,7 @@ class FolderSource:
             known = known_pixels(decode_mask(path, data, reading=reading))
             return Part(str(path), known, (), (), digest_of(data, reading))
         found = decode_picture(path, data, reading=reading)
-        return Part(
+        picture = Part(
             str(path),
             found.image,
             found.names,
@@ -256,6 +265,19 @@ class FolderSource:
             pixel_size=size_text(found.pixel_size_um),
             unknown=found.unknown,
         )
+        return picture if part != "image" or self._bad_pixels is None else _without(picture, *self._bad_pixels)
+
+    @cached_property
+    def _bad_pixels(self) -> tuple[NDArray[np.bool_], str] | None:
+        """The pixels that are unknown in every image, and the checksum of their file; None if there is none."""
+        path = self.folder.bad_pixels
+        if path is None:
+            return None
+        data, reading = read_bytes(path), replace(DEFAULT_OPTIONS, exif=self.reading.exif)
+        bad = known_pixels(decode_mask(path, data, reading=reading))
+        if bad.all():
+            raise DatasetError(f"{path}: marks every pixel as bad. Pixels above 0 are bad, and 0 are good.")
+        return bad, digest_of(data, reading)
 
     def _reading(self, part: str, stem: str = "") -> ReadOptions:
         """Return how to read a part: pages are those of all files, channels those of images alone."""
@@ -273,6 +295,21 @@ def _with_transforms(folder: Folder, wanted: str) -> tuple[Folder, str]:
     if wanted and not folder.moving:
         wrong = [Note(folder.root, f"the transform is {wanted}, but there are no pairs/. Leave transform out.")]
     return replace(folder, problems=tuple(sorted([*folder.problems, *wrong]))), kind
+
+
+def _without(picture: Part, bad: NDArray[np.bool_], digest: str) -> Part:
+    """Return an image in which bad pixels are unknown, and filled."""
+    rows_cols = picture.array.shape[:2]
+    if bad.shape != rows_cols:
+        raise DatasetError(
+            f"{picture.where}: the image is {rows_cols} but bad_pixels is {bad.shape}; it is for all images, pixel for "
+            "pixel. Export it at their size."
+        )
+    unknown = bad if picture.unknown is None else bad | picture.unknown
+    if unknown.all():
+        raise DatasetError(f"{picture.where}: every pixel is NaN or bad. Remove the image.")
+    both = sha256(f"{picture.digest} {digest}".encode()).hexdigest()
+    return replace(picture, array=fill_pixels(picture.array, unknown), unknown=unknown, digest=both)
 
 
 _TRACED = (

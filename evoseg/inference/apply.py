@@ -120,7 +120,7 @@ class Input:
     reading : str
         How its files are read, in words.
     planes : tuple of Path
-        Files of further channels.
+        Files of further channels, and of what else is the same for all images.
     """
 
     stem: str
@@ -944,7 +944,7 @@ def _in_folder(source: Path, reading: ReadOptions) -> list[Input]:
     """List the images of a dataset, whatever its layout, or those that lie in a folder."""
     folder, card = scan(source), read_card(source / "dataset.yaml")
     reading = reading.or_else(card.reading)
-    if folder.planes:
+    if folder.planes or folder.bad_pixels is not None:
         return [replace(image, pixel_size=card.pixel_size) for image in _with_planes(folder, reading)]
     if folder.images and folder.layout not in ("", PLAIN_LAYOUT.name):
         if folder.problems:
@@ -1045,6 +1045,7 @@ def _with_planes(folder: Folder, reading: ReadOptions) -> list[Input]:
     """List the images of a dataset whose planes are channels, too; it needs no masks."""
     source = FolderSource(folder, reading)
     channels = channels_of(source, source.stems)
+    bad_pixels = () if folder.bad_pixels is None else (folder.bad_pixels,)
     return [
         Input(
             stem,
@@ -1053,7 +1054,7 @@ def _with_planes(folder: Folder, reading: ReadOptions) -> list[Input]:
             lambda: channels,
             file_pixel_size=partial(_pixel_size, source.folder.images[stem], reading),
             reading=str(source.reading.of_images),
-            planes=tuple(files[stem] for files in source.folder.planes.values() if stem in files),
+            planes=(*(files[stem] for files in source.folder.planes.values() if stem in files), *bad_pixels),
         )
         for stem in source.stems
     ]

@@ -25,7 +25,7 @@ def flatten_rings(
     image: Raw,
     *,
     index: ChannelIndex = 0,
-    centre: Annotated[str, OneOf("found", "middle", "given")] = "found",
+    centre: Annotated[str, OneOf("found", "middle", "given", "map")] = "found",
     row: Annotated[float, Range(0, 1)] = 0.5,
     col: Annotated[float, Range(0, 1)] = 0.5,
     width: Annotated[float, Range(1, 20, unit="px", log=True)] = 2.0,
@@ -42,27 +42,42 @@ def flatten_rings(
         Native values of any range: faint spots are seen beside those a thousand times as bright.
     centre : str
         found: where each image is most like itself turned by 180 degrees; middle of the image; given by row and col.
+        With map there need be none: pixels of equal value in the last channel, such as two theta, are a ring.
     row, col : float
         Of the centre, as shares of the image's height and width; for centre="given" only.
     width : float, px
-        Of the rings. Narrow rings follow sharp lines, wide ones have more pixels to tell their deviation from.
+        Of the rings. Narrow rings follow sharp lines, wide ones have more pixels to tell their deviation from. The
+        values of a map are stretched to as many px as half the diagonal has.
     high : float, deviations
         What becomes 255; the ring's own mean, and all below, becomes 0.
     scale : str
         linear, log or sqrt, as in `window`; the last two lift the faint.
     """
     values = native_channel(image, index).astype(np.float32)
-    shape = values.shape
-    middle = ((shape[0] - 1) / 2, (shape[1] - 1) / 2)
-    if centre == "found":
-        middle = centre_of(values)
-    elif centre == "given":
-        middle = (row * (shape[0] - 1), col * (shape[1] - 1))
-    rows, cols = (((np.arange(n) - at) / width).astype(np.float32) for n, at in zip(shape, middle, strict=True))
-    place = np.sqrt(rows[:, None] ** 2 + cols**2)
+    rows, cols = values.shape
+    if centre == "map":
+        place = _from_map(native_channel(image, image.shape[2] - 1).astype(np.float32), width)
+    elif centre == "found":
+        place = _around(values.shape, centre_of(values), width)
+    else:
+        at = (row, col) if centre == "given" else (0.5, 0.5)
+        place = _around(values.shape, (at[0] * (rows - 1), at[1] * (cols - 1)), width)
     mean, deviation = (_along(ring, place) for ring in _profile(values, place))
     least = np.float32(1e-6 * max(float(np.abs(values).max()), 1e-6))
     return apply_window((values - mean) / (deviation + least), 0.0, high, scale)
+
+
+def _around(shape: tuple[int, ...], centre: tuple[float, float], width: float) -> Plane:
+    """Return by how many widths of a ring each pixel is away from a centre."""
+    rows, cols = (((np.arange(n) - at) / width).astype(np.float32) for n, at in zip(shape, centre, strict=True))
+    return np.asarray(np.sqrt(rows[:, None] ** 2 + cols**2), np.float32)
+
+
+def _from_map(values: Plane, width: float) -> Plane:
+    """Return a map in widths of a ring, from 0 on."""
+    low, high = float(values.min()), float(values.max())
+    longest_px = math.hypot(*values.shape) / 2
+    return np.asarray((values - low) * (longest_px / width / max(high - low, 1e-9)), np.float32)
 
 
 def centre_of(values: NDArray[Any]) -> tuple[float, float]:

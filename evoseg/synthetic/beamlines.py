@@ -46,9 +46,9 @@ class Pair:
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """A drawn diffraction frame: uint16 (M, N, 1), with the places of its spots, float64 (n, 2), (row, col)."""
+    """A drawn diffraction frame: uint16 or float32 (M, N, 1), and its spots, float64 (n, 2), (row, col)."""
 
-    image: NDArray[np.uint16]
+    image: NDArray[Any]
     points: NDArray[np.float64]
 
 
@@ -167,12 +167,59 @@ def diffraction(rng: Generator, shape: Shape) -> Frame:
     Arcs of textured grains, rings of fine powder, a beam stop and single hot pixels are no spots.
     """
     check_shape(shape)
-    rows, cols = shape
-    centre = np.array([rows, cols]) * rng.uniform(0.42, 0.58, 2)
-    row, col = np.mgrid[:rows, :cols].astype(np.float32)
-    radius = np.hypot(row - centre[0], col - centre[1])
+    centre = np.array(shape) * rng.uniform(0.42, 0.58, 2)
+    row, col = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
+    return _exposed(rng, shape, centre, np.hypot(row - centre[0], col - centre[1]))
+
+
+@dataclass(frozen=True, eq=False)
+class Detector:
+    """A tilted area detector.
+
+    Attributes
+    ----------
+    centre : (row, col)
+        Where the direct beam hits it.
+    two_theta : float32 array of shape (M, N), degrees
+        Rings of equal values are ellipses.
+    bad : bool array of shape (M, N)
+        Gaps between modules, dead pixels and hot ones, which are the same in every frame.
+    """
+
+    centre: NDArray[np.float64]
+    two_theta: NDArray[np.float32]
+    bad: NDArray[np.bool_]
+
+    @classmethod
+    def drawn(cls, rng: Generator, shape: Shape, distance: float = 1.5, tilt: float = 35.0) -> "Detector":
+        """Draw one; its distance is in halves of its shorter side, the tilt about the rows in degrees."""
+        check_shape(shape)
+        centre, side = np.array(shape) * rng.uniform(0.4, 0.6, 2), min(shape) / 2
+        down, right = (np.arange(n) - at for n, at in zip(shape, centre, strict=True))
+        depth = distance * side + right * np.sin(np.radians(tilt))
+        away = np.hypot(down[:, None], right * np.cos(np.radians(tilt)))
+        bad = rng.random(shape) < 0.002
+        bad[shape[0] // 2 - 2 : shape[0] // 2 + 2] = bad[:, shape[1] // 2 - 2 : shape[1] // 2 + 2] = True
+        return cls(centre, np.degrees(np.arctan2(away, depth)).astype(np.float32), bad)
+
+    def expose(self, rng: Generator) -> Frame:
+        """Draw a frame, float32: gaps and dead pixels hold -1, hot ones 65,535, as if nobody had masked them."""
+        shape = (self.bad.shape[0], self.bad.shape[1])
+        # The rings of `_exposed` have radii of px on an upright detector; two theta takes their place.
+        radius = self.two_theta * np.float32(min(shape) / 2 / np.percentile(self.two_theta, 75))
+        frame = _exposed(rng, shape, self.centre, radius)
+        hot = self.bad & (np.indices(shape).sum(axis=0) % 3 == 0)
+        seen = frame.image.astype(np.float32)
+        seen[self.bad], seen[hot] = -1, 65535
+        row, col = np.rint(frame.points).astype(int).T
+        return Frame(seen, frame.points[~self.bad[row, col]])
+
+
+def _exposed(rng: Generator, shape: Shape, centre: NDArray[np.float64], radius: Plane) -> Frame:
+    """Draw what is scattered by a sample, with rings where `radius` is equal, in px."""
+    row, col = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
     angle = np.arctan2(row - centre[0], col - centre[1])
-    longest = min(rows, cols) / 2
+    longest = min(shape) / 2
     light = 4 + rng.uniform(150, 400) * np.exp(-radius / (0.3 * longest))
     at = rng.uniform(0.25, 0.95, 5) * longest
     for ring in at[:3]:
@@ -260,4 +307,27 @@ def draw_frames(folder: str | Path, n: int, shape: Shape, seed: int) -> Path:
         (root / "points" / f"{name}.csv").write_text(points_text(frame.points), encoding="utf-8")
     words = {"radius": 3, "family": "drawn-diffraction"}
     write_card(root, "Drawn diffraction frames", "x-ray diffraction", "points", seed, **words)
+    return root
+
+
+def draw_detector_frames(folder: str | Path, n: int, shape: Shape, seed: int) -> Path:
+    """Generate frames of one tilted detector, as NPY, with its maps: planes/two_theta.npy and bad_pixels.npy.
+
+    Raises
+    ------
+    SettingsError
+        For numbers that cannot be.
+    DatasetError
+        If the folder holds files already.
+    """
+    root = make_folders(folder, n, ("images", "points", "planes"))
+    detector = Detector.drawn(stream(seed, "detector"), shape)
+    np.save(root / "planes" / "two_theta.npy", detector.two_theta)
+    np.save(root / "bad_pixels.npy", detector.bad.astype(np.uint8))
+    for i in range(n):
+        frame = detector.expose(stream(seed, "exposure", i))
+        np.save(root / "images" / f"frame_{i:03d}.npy", frame.image[:, :, 0])
+        (root / "points" / f"frame_{i:03d}.csv").write_text(points_text(frame.points), encoding="utf-8")
+    words = {"radius": 3, "family": "drawn-diffraction"}
+    write_card(root, "Drawn frames of a tilted detector", "x-ray diffraction", "points", seed, **words)
     return root

@@ -411,6 +411,11 @@ def fill_unknown(path: Path | str, pixels: NDArray[Any]) -> tuple[NDArray[Any], 
         return pixels, None
     if unknown.all():
         raise DatasetError(f"{path}: every pixel is NaN in some channel. Export it again, or remove it.")
+    return fill_pixels(pixels, unknown), unknown
+
+
+def fill_pixels(pixels: NDArray[Any], unknown: NDArray[np.bool_]) -> NDArray[Any]:
+    """Return an image, (M, N, C), with unknown pixels, (M, N), as the nearest of those that are known, at least one."""
     import cv2
 
     # Each pixel that is known has a number, and each other one that of the nearest.
@@ -418,7 +423,7 @@ def fill_unknown(path: Path | str, pixels: NDArray[Any]) -> tuple[NDArray[Any], 
     known = np.flatnonzero(~unknown)
     owner = np.zeros(int(numbers.max()) + 1, np.intp)
     owner[numbers.ravel()[known]] = known
-    return pixels.reshape(-1, pixels.shape[2])[owner[numbers.ravel()]].reshape(pixels.shape), unknown
+    return np.asarray(pixels.reshape(-1, pixels.shape[2])[owner[numbers.ravel()]].reshape(pixels.shape))
 
 
 def _check_finite(path: Path | str, values: NDArray[Any]) -> None:

@@ -124,6 +124,8 @@ class Files:
         The second image of each pair.
     transforms : PairTable
         True transforms of pairs.
+    bad_pixels : Path or None
+        A mask of pixels that are unknown in every image.
     """
 
     images: dict[str, Path] = field(default_factory=dict)
@@ -135,6 +137,7 @@ class Files:
     groups: dict[str, str] = field(default_factory=dict)
     moving: dict[str, Path] = field(default_factory=dict)
     transforms: PairTable = NO_TABLE
+    bad_pixels: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ from evoseg.datasets.pair_tables import NO_TABLE, PAIR_TABLES, PairTable, read_p
 from evoseg.datasets.pairing import Pairs, pair_by_mask_word
 
 SCRIBBLES = "scribbles"
+BAD_PIXELS = "bad_pixels"
 
 
 def match_plain(root: Path) -> Match:
@@ -67,7 +68,16 @@ def list_plain(report: ScanReport) -> Files:
                 "what is foreground and what is known. Keep one of them.",
             )
     read: dict[str, MaskSource] = {stem: Scribbles(path) for stem, path in scribbles.items()}
-    return Files(images, read | {stem: MaskFile(path) for stem, path in masks.items()}, known, points, planes)
+    read |= {stem: MaskFile(path) for stem, path in masks.items()}
+    return Files(images, read, known, points, planes, bad_pixels=_bad_pixels(report))
+
+
+def _bad_pixels(report: ScanReport) -> Path | None:
+    """Return the file bad_pixels.*, which marks pixels of all images."""
+    found = [entry for entry in entries_of(report.root) if is_image(entry) and stem_of(entry.name) == BAD_PIXELS]
+    if len(found) > 1:
+        report.add_problem(found[1], f"is one of {len(found)} files called {BAD_PIXELS}. Keep one.")
+    return found[0] if found and check_inside(found[0], report) else None
 
 
 PLAIN_LAYOUT = Layout("plain", match_plain)
@@ -142,7 +152,10 @@ def _points(report: ScanReport) -> dict[str, Path]:
 
 
 def _planes(report: ScanReport, images: dict[str, Path]) -> dict[str, dict[str, Path]]:
-    """List planes/NAME/; every image needs a file in each, since C is the same for the whole dataset."""
+    """List planes/NAME/, which has a file for each image, and planes/NAME.*, which is for all of them.
+
+    Every image needs each, since C is the same for the whole dataset.
+    """
     folder = report.root / "planes"
     if not folder.is_dir():
         return {}
@@ -150,8 +163,13 @@ def _planes(report: ScanReport, images: dict[str, Path]) -> dict[str, dict[str, 
     for entry in sorted(folder.iterdir()):
         if is_clutter(entry.name):
             continue
+        if is_image(entry):
+            if check_inside(entry, report):
+                planes[clean_stem(stem_of(entry.name))] = dict.fromkeys(images, entry)
+            continue
         if not entry.is_dir():
-            report.add_warning(entry, "not read; planes must be in planes/NAME/, with the names of their images.")
+            said = "not read; planes are images: planes/NAME.* for all images, or one for each in planes/NAME/."
+            report.add_warning(entry, said)
             continue
         files = planes[entry.name] = list_images(entry, report)
         for stem in images.keys() - files.keys():

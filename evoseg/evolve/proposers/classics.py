@@ -1,6 +1,7 @@
 """Classic recipes: what an expert would try first. They open every search and are its baseline."""
 
 from collections.abc import Container, Sequence
+from itertools import product
 
 from numpy.random import Generator
 
@@ -198,7 +199,12 @@ def intakes(stats: ImageStats, output: Kind = Kind.MASK) -> list[Pipeline]:
         if not stats.eight_bit:
             found += _windows(stats, index)
             if output is Kind.POINTS:
-                found += [step("flatten_rings", IMAGE, index=index, high=high) for high in (10.0, 100.0)]
+                # Another channel may be a map of two theta, which says more of rings than the image does.
+                centres = ("found", "map") if index + 1 < len(stats.quantiles) else ("found",)
+                found += [
+                    step("flatten_rings", IMAGE, index=index, centre=centre, high=high)
+                    for centre, high in product(centres, (10.0, 100.0))
+                ]
     return [Pipeline([s]) for s in found]
 
 
