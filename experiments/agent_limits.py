@@ -78,7 +78,7 @@ def _trial(data: Path, roles: Path, home: Path, rng: random.Random, takes_s: flo
         while True:
             process = _start(home, *command)
             # Longer each time, or a machine that has become busier would never let it end.
-            process.join(rng.uniform(0.0, 1.3 * takes_s * 1.1**n))
+            process.join(rng.uniform(0.0, 1.3 * takes_s * 1.25**n))
             if process.exitcode is not None:
                 break
             process.kill()
