@@ -67,7 +67,7 @@ class Networks:
     Attributes
     ----------
     file : bytes
-        What runs on new images: the mean of the networks.
+        What runs on new images: a network trained on all search images, or the mean of the others.
     digest : str
         Of the file.
     planes : sequence of mapping of str to uint8 array of shape (M, N)

@@ -174,6 +174,12 @@ class PretrainedEncoder(nn.Module):  # type: ignore[misc]
                 found.append(x)
         return found
 
+    def unfreeze(self) -> None:
+        """Let everything from stride 4 on be trained: what lies before sees edges, which are the same everywhere."""
+        self.requires_grad_(False)
+        for block in self.blocks[self._taps[0] + 1 :]:
+            block.requires_grad_(True)
+
     def standardise_taps(self, images: Sequence[Tensor]) -> None:
         """Set the fixed figures so that the features of some images have mean 0 and deviation 1 in each channel."""
         with torch.inference_mode():

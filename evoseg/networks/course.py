@@ -7,6 +7,7 @@ without a share of the images. Without a pretrained encoder, each network is tra
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -39,6 +40,8 @@ FORMAT_VERSION = 1
 _BATCH = 4
 _RATE, _SMALL_RATE = 1e-2, 4e-3
 """Largest rates of a decoder alone, and of a small encoder and its decoder."""
+_TUNED_RATES = 3e-4, 1e-3
+"""Largest rates of the pretrained encoder and of a trained decoder, when both are trained on."""
 _MAX_WINDOWS = 16
 """Windows of an image in the cache."""
 _CACHE_SHARE = 0.35
@@ -106,14 +109,18 @@ class Course:
     Attributes
     ----------
     members : list of Member
-        The networks.
+        The networks that leave images out.
+    written : list of Member
+        Those whose mean the file gives: the same, or the one whose encoder was trained, too.
     n_steps : int
         Steps of the network that has made the most.
+    n_tuning_steps : int
+        Steps of the network whose encoder was trained, too.
     """
 
     def __init__(self, problem: Problem, reduction: int, on_step: Callable[[], None]) -> None:
         self.reduction = reduction
-        self.n_steps = 0
+        self.n_steps = self.n_tuning_steps = 0
         self._problem = problem
         self._on_step = on_step
         self._seed = problem.settings.seed
@@ -126,11 +133,17 @@ class Course:
         self._seconds_per_px = _USUAL_S_PX
         self._frozen = _pretrained(channels) if problem.settings.encoder == "pretrained" else None
         self.members = [self._new_member(j, channels) for j in range(problem.n_networks)]
+        self.written = list(self.members)
+
+    @property
+    def is_pretrained(self) -> bool:
+        """Whether the encoder comes with weights."""
+        return self._frozen is not None
 
     @property
     def encoder(self) -> str:
         """Name of the encoder."""
-        return "EfficientNet-Lite0" if self._frozen else "small"
+        return "EfficientNet-Lite0" if self.is_pretrained else "small"
 
     @property
     def n_windows(self) -> int:
@@ -163,8 +176,7 @@ class Course:
         if isinstance(encoder, SmallEncoder):
             cutters = [self._cutters[i] for i in seen]
             fit(
-                [encoder, decoder],
-                _SMALL_RATE,
+                {encoder: _SMALL_RATE, decoder: _SMALL_RATE},
                 lambda: draw_fresh(cutters, _BATCH, rng),
                 lambda batch: decoder(batch.image, encoder(batch.image)),
                 pace,
@@ -172,13 +184,45 @@ class Course:
         else:
             windows = [self._windows[i] for i in seen]
             fit(
-                [decoder],
-                _RATE,
+                {decoder: _RATE},
                 lambda: draw_cached(windows, _BATCH, rng),
                 lambda batch: decoder(batch.image, batch.taps),
                 pace,
             )
         return pace.n_steps
+
+    def tune(self, seconds: float | None, steps: int | None) -> None:
+        """Train a network on all images, its encoder as well; it takes the others' place in the file.
+
+        Parameters
+        ----------
+        seconds : float or None
+            CPU seconds.
+        steps : int or None
+            Steps, instead.
+        """
+        assert self._frozen is not None
+        encoder, decoder = deepcopy(self._frozen), deepcopy(self.members[0].decoder)
+        encoder.unfreeze()
+        settings = self._problem.settings
+        rng = stream(self._seed, "network", "tuned", "batches")
+        # In several threads, sums have no fixed order, and a budget in steps promises equal results.
+        threads = settings.threads if steps is None else 1
+        pace = Pace(
+            self._on_step,
+            seconds=None if seconds is None else seconds / threads,
+            steps=steps,
+            stretch=settings.stretch,
+        )
+        with _threads(threads):
+            fit(
+                {encoder: _TUNED_RATES[0], decoder: _TUNED_RATES[1]},
+                lambda: draw_fresh(self._cutters, _BATCH, rng),
+                lambda batch: decoder(batch.image, encoder(batch.image)),
+                pace,
+            )
+        self.n_tuning_steps = pace.n_steps
+        self.written = [Member(encoder.requires_grad_(False), decoder)]
 
     def _fill_cache(self, encoder: PretrainedEncoder, seconds: float | None, steps: int | None) -> None:
         """Add windows of every image in turn, until time or memory is used up."""
@@ -222,17 +266,17 @@ class Course:
         return dict(zip(self._problem.outputs, planes, strict=True))
 
     def write(self) -> bytes:
-        """Return the mean of all networks as ONNX."""
+        """Return the file, as ONNX."""
         metadata = {
             "version": FORMAT_VERSION,
             "channels": len(self._problem.standard.mean),
             "brightness": self._problem.standard.brightness,
             "reduction": self.reduction,
             "outputs": self._problem.outputs,
-            "reach": max(member.reach() for member in self.members),
+            "reach": max(member.reach() for member in self.written),
             "stride": STRIDES[-1],
         }
-        return write_ensemble(self.members, self._problem.standard, metadata, len(self._problem.outputs))
+        return write_ensemble(self.written, self._problem.standard, metadata, len(self._problem.outputs))
 
 
 def _pretrained(channels: int) -> PretrainedEncoder | None:
@@ -244,6 +288,16 @@ def _pretrained(channels: int) -> PretrainedEncoder | None:
     # In this order, its depthwise convolutions take half the time.
     encoder.to(memory_format=torch.channels_last).requires_grad_(False).eval()
     return encoder
+
+
+@contextmanager
+def _threads(n: int) -> Iterator[None]:
+    """Let torch compute in several threads for a while."""
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(1)
 
 
 @contextmanager

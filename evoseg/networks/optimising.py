@@ -1,7 +1,7 @@
 """How weights are found: the loss, the optimiser, and how long a phase lasts."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from math import cos, pi
 
 import torch
@@ -81,8 +81,7 @@ class Pace:
 
 
 def fit(
-    modules: Sequence[nn.Module],
-    rate: float,
+    rates: Mapping[nn.Module, float],
     draw: Callable[[], Batch],
     give: Callable[[Batch], Tensor],
     pace: Pace,
@@ -91,24 +90,23 @@ def fit(
 
     Parameters
     ----------
-    modules : sequence of modules
-    rate : float
-        The largest.
+    rates : mapping of module to float
+        The largest rate of each. Parameters that need no gradient stay as they are.
     draw : callable
         Returns the next batch.
     give : callable
         Returns what the network makes of a batch: planes before the sigmoid.
     pace : Pace
     """
-    optimiser = AdamW(modules, rate)
-    for module in modules:
+    optimiser = AdamW(rates)
+    for module in rates:
         module.train()
     while (share := pace.share) < 1:
         batch = draw()
         optimiser.step(loss_of(give(batch), batch.truth, batch.known), share)
         pace.count_step()
     optimiser.take_average()
-    for module in modules:
+    for module in rates:
         module.eval()
 
 
@@ -120,28 +118,26 @@ class AdamW:
 
     Parameters
     ----------
-    modules : sequence of modules
-        Their weights decay; biases and figures of normalisations do not.
-    rate : float
-        The largest.
+    rates : mapping of module to float
+        The largest rate of each. Weights decay; biases and figures of normalisations do not.
 
     References
     ----------
     I. Loshchilov, F. Hutter, Decoupled weight decay regularization, ICLR 2019. arXiv:1711.05101
     """
 
-    def __init__(self, modules: Sequence[nn.Module], rate: float) -> None:
-        self._rate = rate
-        parameters = [p for module in modules for p in module.parameters()]
-        self._weights = torch.cat([p.detach().reshape(-1) for p in parameters])
-        self._gradient = torch.zeros_like(self._weights)
-        self._decay = torch.cat([torch.full((p.numel(),), _DECAY if p.ndim > 1 else 0.0) for p in parameters])
+    def __init__(self, rates: Mapping[nn.Module, float]) -> None:
+        trained = [(p, rate) for module, rate in rates.items() for p in module.parameters() if p.requires_grad]
+        self._rates = torch.cat([torch.full((p.numel(),), rate) for p, rate in trained])
+        self._decay = torch.cat([torch.full((p.numel(),), rate * _DECAY * (p.ndim > 1)) for p, rate in trained])
+        self._weights, self._gradient = torch.empty_like(self._rates), torch.zeros_like(self._rates)
         start = 0
-        for p in parameters:
-            end = start + p.numel()
-            p.data = self._weights[start:end].view_as(p)
-            p.grad = self._gradient[start:end].view_as(p)
-            start = end
+        for p, _ in trained:
+            # In the order in which it lay in memory, on which the speed of a convolution depends.
+            own = self._weights.as_strided(p.shape, p.stride(), start)
+            own.copy_(p.detach())
+            p.data, p.grad = own, self._gradient.as_strided(p.shape, p.stride(), start)
+            start += p.numel()
         self._first, self._second = torch.zeros_like(self._weights), torch.zeros_like(self._weights)
         self._average = self._weights.clone()
         self._n = 0
@@ -155,9 +151,10 @@ class AdamW:
             self._first.lerp_(self._gradient, 1 - _BETAS[0])
             self._second.mul_(_BETAS[1]).addcmul_(self._gradient, self._gradient, value=1 - _BETAS[1])
             spread = (self._second / (1 - _BETAS[1] ** self._n)).sqrt_().add_(_EPS)
-            rate = self._rate * warmed_cosine(share)
-            self._weights.addcmul_(self._decay, self._weights, value=-rate)
-            self._weights.addcdiv_(self._first, spread, value=-rate / (1 - _BETAS[0] ** self._n))
+            part = warmed_cosine(share)
+            self._weights.addcmul_(self._decay, self._weights, value=-part)
+            step = (self._first / spread).mul_(self._rates)
+            self._weights.add_(step, alpha=-part / (1 - _BETAS[0] ** self._n))
             # The first steps' average would else be of the random start.
             self._average.lerp_(self._weights, 1 - min(_AVERAGING, self._n / (self._n + 10)))
 

@@ -35,6 +35,10 @@ _TRIAL_SHARE = 0.15
 """Of the time, for each of two working resolutions."""
 _TRIAL_SIDE = 1024
 """Of the part of an image that working resolutions are compared on, px."""
+_TUNED_SHARE = 0.55
+"""Of what is left for training, for a network whose encoder is trained as well."""
+_LEAST_TUNED_S = 12.0
+"""CPU seconds for training below which that is not done."""
 _SURE_GAIN = 0.02
 """Out-of-bag score by which full resolution must be ahead, since it costs 4 or 16 times as much."""
 _STEPS_BETWEEN_NEWS = 20
@@ -116,7 +120,13 @@ class _Training:
         self._stage = "training"
         reserved_s = course.predicting_seconds([image for _, image in images])
         self._refuse_if_too_large(reserved_s)
-        course.train(*self._budget(self._left_share(reserved_s)))
+        share = self._left_share(reserved_s)
+        tuned = self._tuned_share(course, share)
+        self._n_planned -= ceil(tuned * (self._problem.settings.steps or 0)) * (self._problem.n_networks - 1)
+        course.train(*self._budget(share - tuned))
+        if tuned:
+            self._stage = "training the encoder, too"
+            course.tune(*self._budget(tuned))
         self._stage = "looking at images out of bag"
         self._tell()
         file = course.write()
@@ -126,6 +136,7 @@ class _Training:
             "reduction": course.reduction,
             "networks": self._problem.n_networks,
             "steps": course.n_steps,
+            "tuning_steps": course.n_tuning_steps,
             "windows": course.n_windows,
             "out_of_bag": [self._score(example, found) for example, found in zip(examples, planes, strict=False)],
         }
@@ -175,6 +186,13 @@ class _Training:
         """Return the share of the budget that is left, beside what is needed at the end; at least a tenth."""
         seconds = self._problem.settings.seconds
         return 1.0 if seconds is None else max(0.1, 1 - (self._watch.seconds + reserved_s) / seconds)
+
+    def _tuned_share(self, course: Course, share: float) -> float:
+        """Return the part of a share of the budget that is for a network whose encoder is trained as well."""
+        seconds = self._problem.settings.seconds
+        if not course.is_pretrained or (seconds is not None and share * seconds < _LEAST_TUNED_S):
+            return 0.0
+        return _TUNED_SHARE * share
 
     def _count_step(self) -> None:
         with self._lock:

@@ -150,12 +150,12 @@ Keep = Callable[[bytes, Iterable[Planes]], Sequence[Planes]]
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A trained ensemble and what it says of images that it was not trained on.
+    """Trained networks, and what they say of images that they were not trained on.
 
     Attributes
     ----------
     file : bytes
-        The ensemble as ONNX; see `evoseg.operators.network`.
+        What runs on new images, as ONNX; see `evoseg.operators.network`.
     planes : sequence of mapping of str to uint8 array of shape (M, N)
         For each example, by networks that were trained without it.
     view_planes : sequence of mapping of str to uint8 array of shape (M, N)

@@ -13,7 +13,7 @@ def test_it_steps_as_torchs_adamw_does():
     own, wanted = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3)
     wanted.load_state_dict(own.state_dict())
     rate, images = 0.01, torch.randn(2, 3, 8, 8)
-    optimiser = AdamW([own], rate)
+    optimiser = AdamW({own: rate})
     theirs = torch.optim.AdamW(
         [
             {"params": [wanted.weight], "weight_decay": 2e-2},
@@ -33,10 +33,28 @@ def test_it_steps_as_torchs_adamw_does():
     torch.testing.assert_close(own.bias, wanted.bias)
 
 
+def test_each_module_has_its_own_rate_and_frozen_weights_stay():
+    torch.manual_seed(0)
+    slow, fast, frozen = (nn.Conv2d(2, 2, 3, bias=False).to(memory_format=torch.channels_last) for _ in range(3))
+    frozen.requires_grad_(False)
+    before = [module.weight.detach().clone() for module in (slow, fast, frozen)]
+    optimiser = AdamW({slow: 1e-4, fast: 1e-2, frozen: 1.0})
+    images = torch.randn(1, 2, 9, 9)
+    optimiser.step((frozen(fast(slow(images))) ** 2).mean(), 0.06)
+    changes = [
+        float((module.weight.detach() - old).abs().max())
+        for module, old in zip((slow, fast, frozen), before, strict=True)
+    ]
+    # The first step of Adam is as long as the rate, in each weight.
+    assert changes[0] == pytest.approx(1e-4, rel=0.05) and changes[1] == pytest.approx(1e-2, rel=0.05)
+    assert changes[2] == 0
+    assert slow.weight.is_contiguous(memory_format=torch.channels_last)
+
+
 def test_the_average_lags_behind_the_weights():
     layer = nn.Linear(1, 1, bias=False)
     layer.weight.data.fill_(1)
-    optimiser = AdamW([layer], 0.1)
+    optimiser = AdamW({layer: 0.1})
     for _ in range(5):
         optimiser.step(layer(torch.ones(1, 1)).sum(), 0.1)
     last = float(layer.weight.detach())

@@ -45,11 +45,14 @@ def test_torch_opencv_and_exported_python_give_the_same_planes(
     problem = Problem(examples, settings, measure_standard(examples, channels))
     course = Course(problem, reduction, lambda: None)
     course.train(None, settings.steps)
+    if encoder == "pretrained" and channels == 3:
+        course.tune(None, 2)
+        assert course.n_tuning_steps == 2 and len(course.written) == 1
     weights = add_network(course.write())
     assert describe_network(weights).reduction == reduction
     # Darker than what was trained on, and of another size.
     image = (0.8 * discs(1, shape=(90, 133), channels=channels, seed=5)[0].image).astype(np.uint8)
-    in_torch = predict(course.members, problem.standard, reduction, image)
+    in_torch = predict(course.written, problem.standard, reduction, image)
     assert in_torch.shape == (len(OUTPUTS[head]), 90, 133) and np.ptp(in_torch) > 20
     for output, plane in zip(OUTPUTS[head], in_torch.astype(int), strict=True):
         pipeline = Pipeline([step("network", IMAGE, weights=weights, output=output)])
