@@ -76,7 +76,8 @@ def test_torch_and_opencv_agree(kind, channels):
         image = default_rng(1).integers(0, 256, (channels, *shape)).astype(np.float32)
         network.setInput(image[None])
         wanted = planes_in_torch(members, image)
-        np.testing.assert_allclose(network.forward(), wanted, atol=1e-5, rtol=0)
+        # A quarter of a grey level: the oldest OpenCV that evoseg takes is off by 7.5e-4, newer ones by less than 1e-5.
+        np.testing.assert_allclose(network.forward(), wanted, atol=1e-3, rtol=0)
         assert wanted.std() > 0.02
 
 
