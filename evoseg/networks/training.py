@@ -37,8 +37,8 @@ _TRIAL_SIDE = 1024
 """Of the part of an image that working resolutions are compared on, px."""
 _TUNED_SHARE = 0.55
 """Of what is left for training, for a network whose encoder is trained as well."""
-_LEAST_TUNED_S = 12.0
-"""CPU seconds for training below which that is not done."""
+_LEAST_TUNED_S, _LEAST_TUNED_STEPS = 40.0, 400
+"""CPU seconds, or steps, for training below which that is not done: gains were sure with 90 s, and not with 24 s."""
 _SURE_GAIN = 0.02
 """Out-of-bag score by which full resolution must be ahead, since it costs 4 or 16 times as much."""
 _STEPS_BETWEEN_NEWS = 20
@@ -189,10 +189,9 @@ class _Training:
 
     def _tuned_share(self, course: Course, share: float) -> float:
         """Return the part of a share of the budget that is for a network whose encoder is trained as well."""
-        seconds = self._problem.settings.seconds
-        if not course.is_pretrained or (seconds is not None and share * seconds < _LEAST_TUNED_S):
-            return 0.0
-        return _TUNED_SHARE * share
+        seconds, steps = self._budget(share)
+        long = seconds >= _LEAST_TUNED_S if seconds is not None else (steps or 0) >= _LEAST_TUNED_STEPS
+        return _TUNED_SHARE * share if course.is_pretrained and long else 0.0
 
     def _count_step(self) -> None:
         with self._lock:

@@ -95,14 +95,20 @@ def describe_network(result: "SearchResult") -> list[str]:
     gives = " and ".join(_GIVES[output] for output in outputs)
     what = f"The step network asks a small neural network that evoseg trained on the {n_images} search images."
     sentences = [f"{what} For each pixel, it gives {gives}: black is 0, white is 1."]
+    tuned = notes.get("tuning_steps", 0) > 0
     if n_networks > 1:
+        others = (
+            f"It has seen all of them; {n_networks} others"
+            if tuned
+            else f"It is the mean of {n_networks} networks that"
+        )
         sentences.append(
-            f"It is the mean of {n_networks} networks, each of which was trained without some of the images. So every "
-            f"search image can be judged by a network that has not seen it (out of bag){_out_of_bag(notes, outputs)}."
+            f"{others} were trained without a part of the images each. So every search image can be judged by a "
+            f"network that has not seen it (out of bag){_out_of_bag(notes, outputs)}."
         )
     begins = (
         f"It begins with {_PRETRAINED}, an encoder that has learned from a million photographs what edges and textures "
-        "look like; the rest was trained here."
+        f"look like; {'most of it was trained further, and the rest' if tuned else 'the rest was'} trained here."
         if notes.get("encoder") == _PRETRAINED
         else "It was trained from scratch."
     )

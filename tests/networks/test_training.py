@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from evoseg.datasets.memmap import Pack
+from evoseg.networks import training
 from evoseg.networks.process import TrainingProcess
 from evoseg.networks.training import train
 from evoseg.networks.values import Example, NetworkError, Progress, Trained, TrainingSettings
@@ -64,6 +65,22 @@ def test_steps_and_seed_decide_the_result_whatever_the_number_of_threads():
     assert one.file == two.file
     assert all((a["foreground"] == b["foreground"]).all() for a, b in zip(one.planes, two.planes, strict=True))
     assert train(examples, replace(SHORT, seed=1)).file != one.file
+
+
+@needs_weights
+def test_a_long_training_hands_out_a_network_of_all_images_and_judges_by_the_others(monkeypatch):
+    examples = masks_of(discs(4))
+    mean = train(examples, replace(SHORT, steps=8))
+    monkeypatch.setattr(training, "_LEAST_TUNED_STEPS", 8)
+    long = replace(SHORT, steps=8)
+    one, two = train(examples, long), train(examples, replace(long, threads=3))
+    assert one.file == two.file
+    assert (one.notes["steps"], one.notes["tuning_steps"], mean.notes["tuning_steps"]) == (4, 5, 0)
+    assert len(one.file) < len(mean.file)  # one decoder instead of three
+    changed = [replace(examples[0], truth=np.roll(examples[0].truth, 31, axis=1)), *examples[1:]]
+    other = train(changed, long)
+    assert (one.planes[0]["foreground"] == other.planes[0]["foreground"]).all()
+    assert one.file != other.file
 
 
 def test_points_and_unknown_pixels_are_learnt_from():

@@ -110,6 +110,10 @@ def test_a_network_is_described_in_plain_words():
         "--encoder none",
     ):
         assert said in text
+    tuned = replace(result([0.6] * 4, "accurate"), networks=NOTES | {"tuning_steps": 9})
+    text = " ".join(describe_network(tuned))
+    assert "It has seen all of them; 3 others were trained without a part of the images each" in text
+    assert "mean of 3 networks" not in text
     scratch = replace(result([0.6] * 4, "accurate"), networks=NOTES | {"encoder": "small"})
     text = " ".join(describe_network(scratch))
     assert "from scratch" in text and "Licence" not in text
