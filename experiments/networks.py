@@ -11,8 +11,8 @@ Scores are mean IoU at a threshold of 0.5. Test scores are reported, never used 
 
 The arm "rule" is what a search trains; "frozen" never trains the encoder, however much time there is. "full" and
 "usual" are always at full resolution, or always at the one that the thickness of objects suggests, without the trials
-of both; "small" has an encoder from scratch; "one" is a single decoder that trains on all images for all of the time, so
-that nothing is out of bag.
+of both; "small" has an encoder from scratch; "one" is a single decoder that trains on all images for all of the time,
+so that nothing is out of bag.
 
 Each row also has the thresholds that are best on the training images, by planes out of bag and by planes of networks
 that have seen them ("in bag"), with the test scores at these thresholds.
