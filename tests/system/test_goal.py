@@ -133,9 +133,9 @@ def test_a_model_is_shown_pairs_and_the_planes_that_a_pipeline_makes_of_them(com
         contents = [request["messages"][1]["content"] for request in server.requests]
     assert described.code == criticised.code == 0, described.err + criticised.err
     assert "shifts" in described.out and "registration" in described.out
-    heights = [[picture_shape(part)[0] for part in content[1:]] for content in contents]
-    assert set(heights[0]) == {62} and set(heights[1]) == {124}  # 40 px and a bar each; the planes stand below
-    assert {picture_shape(part)[1] for part in contents[0][1:]} == {2 * (56 + 6 + 56)}  # two views of both images
+    (sheet,), planes = ([picture_shape(part) for part in content[1:]] for content in contents)
+    assert sheet == (4 * (18 + 40 + 6), 2 * (56 + 6))  # four pairs, each with its name above it
+    assert {shape[0] for shape in planes} == {124}  # 40 px and a bar each; the planes stand below
     card = card_of(server.requests[0])
     assert "correlate" in card["task"]["defined_by"] and card["objects"]["shift_px_median_and_most"][1] > 0
 
