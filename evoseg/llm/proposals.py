@@ -19,6 +19,7 @@ from evoseg.operators import registry
 from evoseg.operators.registry import PYTHON
 from evoseg.pipeline import Pipeline, RevisionWarning, print_text, read_text
 from evoseg.pipeline.textform import add_macros, find_macros, names_of
+from evoseg.sandbox.code import digest_of_source
 
 MOST_STEPS = 40
 """Largest number of steps; longer programs are hard to read and expensive to run."""
@@ -125,7 +126,6 @@ class ProposalParser:
     refused: list[RefusedProposal] = field(default_factory=list)
     trials: list[Trial] = field(default_factory=list)
     findings: str = ""
-    _sources: dict[str, str] = field(default_factory=dict)
     _faults: dict[str, str] = field(default_factory=dict)
 
     def review(self, answer: Answer) -> list[str]:
@@ -186,8 +186,8 @@ class ProposalParser:
         problems: list[str] = []
         good = []
         for operator in map(_with_usual_name, operators):
-            if self._sources.get(operator.name) == operator.source:
-                continue  # sent again with a correction of something else
+            if self.codes.get(operator.name) == digest_of_source(operator.source):
+                continue  # sent again, with a correction of something else or in a later round
             if registry_has(operator.name) or operator.name in self.codes or _REFERENCE.match(f"{operator.name}("):
                 self._refuse(operator.name, "this name is taken; choose another.", problems)
             else:
@@ -197,7 +197,6 @@ class ProposalParser:
                 self._refuse(operator.name, fault, problems)
                 self._faults[operator.name] = fault
             else:
-                self._sources[operator.name] = operator.source
                 self._faults.pop(operator.name, None)
         return problems
 

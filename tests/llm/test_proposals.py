@@ -7,6 +7,7 @@ from evoseg.llm.proposals import lines_of, shown_text
 from evoseg.llm.structured import Edit, Experiment, NewOperator, PlaneList, Programs, Proposal
 from evoseg.pipeline import read_text
 from evoseg.pipeline.textform import add_macros, find_macros
+from evoseg.sandbox.code import digest_of_source
 from tests.llm.helpers import OPERATORS, pipeline
 from tests.llm.helpers import parser as workshop
 
@@ -196,7 +197,7 @@ def test_an_operator_is_admitted_before_the_programs_of_its_answer_are_read():
     codes: dict[str, str] = {}
 
     def admit(operators):
-        codes["spread"] = "0" * 32
+        codes["spread"] = digest_of_source("...")
         return ["", "it opens a file."][: len(operators)]
 
     parser = workshop(codes=codes, admit=admit)
@@ -206,15 +207,25 @@ def test_an_operator_is_admitted_before_the_programs_of_its_answer_are_read():
     )
     spy, program = parser.review(answer)
     assert spy == "spy: it opens a file."
-    assert f"the Python operator {'0' * 32}" in program, "it is called by its digest, which nobody knows here"
+    assert f"the Python operator {digest_of_source('...')}" in program, (
+        "it is called by its digest, which nobody knows here"
+    )
     assert parser.review(Programs(operators=answer.operators[:1])) == [], "sent again beside a correction"
+    later = workshop(codes=codes, admit=admit)
+    assert later.review(Programs(operators=answer.operators[:1])) == [], "sent again in a later round"
     (taken,) = parser.review(Programs(operators=[NewOperator(name="spread", source="other")]))
     assert "this name is taken" in taken
 
 
 def test_the_function_of_an_operator_may_have_the_operators_name():
-    admitted = []
-    parser = workshop(admit=lambda operators: [admitted.append(one.source) or "" for one in operators])
+    admitted, codes = [], {}
+
+    def admit(operators):
+        admitted.extend(one.source for one in operators)
+        codes.update((one.name, digest_of_source(one.source)) for one in operators)
+        return [""] * len(operators)
+
+    parser = workshop(codes=codes, admit=admit)
     own = NewOperator(
         name="spread", source="import cv2\n\ndef spread(a: Gray) -> Gray:\n    return cv2.blur(a, (3, 3))"
     )
