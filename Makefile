@@ -44,7 +44,7 @@ test-studio: $(VENV)/installed-dev  ## test the studio, in headless Chromium too
 	$(BIN)/python -m pytest -q -rs -m 'not slow' tests/studio
 	$(BIN)/python -m pytest -q -rs -m browser tests/browser/test_studio_in_chromium.py
 
-test-cpp: $(VENV)/installed-dev  ## compile and compare (on Debian: apt-get install g++ libopencv-dnn-dev)
+test-cpp: $(VENV)/installed-dev  ## compile and compare (on Debian: apt-get install g++ libopencv-dnn-dev libopencv-imgproc-dev)
 	$(BIN)/python -m pytest -q -rs -m cpp tests/exporters/test_cpp.py
 
 test-imagej: $(VENV)/installed-dev  ## run macros in ImageJ and compare (on Debian: apt-get install imagej xvfb xauth)

@@ -44,9 +44,11 @@ def built(source: str, folder: Path, *options: str, modules: tuple[str, ...] = (
     """Compile a file; skip the test where there is no compiler or a module of OpenCV is missing."""
     compiler = shutil.which("g++") or shutil.which("clang++")
     places = map(Path, ("/usr/include/opencv4", "/usr/local/include/opencv4"))
-    include = next((p for p in places if (p / f"opencv2/{modules[0]}.hpp").is_file()), None)
+    headers = [f"opencv2/{module}.hpp" for module in modules]
+    include = next((p for p in places if all((p / header).is_file() for header in headers)), None)
     if compiler is None or include is None:
-        pytest.skip(f"needs a C++ compiler and OpenCV; on Debian: apt-get install g++ libopencv-{modules[0]}-dev")
+        packages = " ".join(f"libopencv-{module}-dev" for module in modules)
+        pytest.skip(f"needs a C++ compiler and OpenCV; on Debian: apt-get install g++ {packages}")
     file = folder / "program.cpp"
     file.write_text(source)
     command = [compiler, "-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror", f"-I{include}", *options, str(file)]

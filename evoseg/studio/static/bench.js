@@ -68,7 +68,8 @@ export class Bench {
   // Changes; of those that come while one is under way, the last one counts
 
   change(step, name, value, again) {
-    this.wanted = { step, name, value, again: again || Boolean(this.wanted && this.wanted.name === name) };
+    this.asked = { step, name, value };
+    this.wanted = { ...this.asked, again: again || Boolean(this.wanted && this.wanted.name === name) };
     if (this.changing) return this.changing;
     this.changing = (async () => {
       while (this.wanted) {
@@ -172,12 +173,13 @@ export class Bench {
     return element("div", { class: "row" }, element("label", { for: id }, name), range, element("output", { for: id }));
   }
 
-  // Arrow keys move a whole number by one, whatever the slider's steps are.
+  // Arrow keys move a whole number by one, whatever the slider's steps are, also while the last move is under way.
   nudge(event, { type, odd, name }, i) {
     const by = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }[event.key];
     if (!by || type !== "integer") return;
     event.preventDefault();
-    const { value } = this.state.steps[i].parameters.find((p) => p.name === name);
+    const isUnderWay = this.changing && this.asked.step === i && this.asked.name === name;
+    const { value } = isUnderWay ? this.asked : this.state.steps[i].parameters.find((p) => p.name === name);
     this.change(i, name, value + by * (odd ? 2 : 1), false);
   }
 
