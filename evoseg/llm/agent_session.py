@@ -43,6 +43,8 @@ logger = logging.getLogger(__name__)
 
 SIMILAR = 5
 """Solved tasks whose programs a model is shown, and whose macros it may use."""
+MOST_NS_PER_PIXEL = 1000.0
+"""Longest CPU time of an operator that a model writes: about that of a network. Slower ones hold up the search."""
 NO_ROUND = (
     "The search ended before a round with the language model was complete. The first round begins after a generation "
     f"of up to {GENERATION_SIZE} candidates; allow more evaluations or more time."
@@ -115,6 +117,7 @@ class AgentSession:
 
             def admit(source: str) -> AdmittedCode:
                 admitted = admit_own(source)
+                check_cost(admitted)
                 if not settings.allows(registry.get(admitted.name)):
                     raise EvosegError(f"pipelines for {settings.operators} cannot hold Python operators.")
                 write_sources([admitted], folder)
@@ -236,6 +239,16 @@ def run_agent(
 def replay_agent(clock: RecordedClock) -> Agent:
     """Return an adviser that repeats what a journal says a model has proposed."""
     return Agent(load_roles(None), clock, restore)
+
+
+def check_cost(admitted: AdmittedCode) -> None:
+    """Raise EvosegError if a model's operator takes too long for a search."""
+    if admitted.cost > MOST_NS_PER_PIXEL:
+        took, most = admitted.cost / 1e3, MOST_NS_PER_PIXEL / 1e3
+        raise EvosegError(
+            f"it takes {took:.1f} s for a megapixel, and may take {most:g} s. Use array operations instead of loops "
+            "over pixels, or work on a smaller copy of the image."
+        )
 
 
 def restore(admitted: AdmittedCode) -> None:

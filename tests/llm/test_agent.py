@@ -19,10 +19,12 @@ from evoseg.evolve.journal import ARRIVAL, Heading, JournalError, RecordedClock
 from evoseg.evolve.ports import Failed, Scored
 from evoseg.evolve.proposers.random_programs import select_usable
 from evoseg.llm.agent import Agent, AgentThread
+from evoseg.llm.agent_session import check_cost
 from evoseg.llm.briefing import choose_leader, complements, make_request, worst_images
 from evoseg.llm.limits import UsageLimits
 from evoseg.llm.rounds import RoundResult, RoundRunner
 from evoseg.pipeline import print_text
+from evoseg.sandbox.operators import AdmittedCode
 from tests.evolve.test_journal import Memory
 from tests.llm.helpers import OPERATORS, QUICK, ROLE_SET, asking, pipeline, scored, view, workshop
 from tests.llm_expert import data_of
@@ -374,3 +376,9 @@ def test_a_request_does_not_change_with_the_search():
         leader = choose_leader(1, at, agent._report)
         one, other = (make_request(QUICK, 1, at, agent._workshop, agent._report, leader) for _ in range(2))
     assert one == other
+
+
+def test_a_slow_operator_of_a_model_is_refused_with_what_it_took():
+    check_cost(AdmittedCode("def operator(plane: Gray) -> Gray: ...", 900.0))
+    with pytest.raises(EvosegError, match=r"it takes 3\.2 s for a megapixel, and may take 1 s\. Use array operations"):
+        check_cost(AdmittedCode("def operator(plane: Gray) -> Gray: ...", 3200.0))
