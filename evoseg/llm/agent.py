@@ -30,7 +30,7 @@ from evoseg.evolve.proposers.code_programs import affordable, first_answers, fir
 from evoseg.evolve.proposers.curve_sums import FeatureBank, find_sums, finish
 from evoseg.evolve.proposers.tuning import POOL, tune_now
 from evoseg.llm.briefing import (
-    CROSS_FITTED,
+    CROSS_FITTED_OF_ROUND,
     Leader,
     OwnOperator,
     Report,
@@ -506,7 +506,8 @@ class Agent:
             one.is_last = one.round == number
 
         def measure() -> str:
-            best = sorted((t for t in brought if t.scored is not None), key=lambda t: -_score_of(t))[:CROSS_FITTED]
+            best = sorted((t for t in brought if t.scored is not None), key=lambda t: -_score_of(t))
+            best = best[:CROSS_FITTED_OF_ROUND]
             held_out = {str(one.number): _numbers(view.cross_fit(_given(one.scored))) for one in best}
             leader = _numbers(view.cross_fit(view.best[0]))
             return json.dumps({"event": "held out", "leader": leader, "programs": held_out})

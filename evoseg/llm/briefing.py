@@ -24,7 +24,9 @@ MOST_TRIED, MOST_MACROS = 12, 6
 WORST_IMAGES = 2
 """Images on which the leader is shown; the best proposal of the last round is shown on one."""
 CROSS_FITTED = 4
-"""Programs that get held-out scores: the best of the search before a round, and the best of a round after it."""
+"""The best of the search that get held-out scores before a round."""
+CROSS_FITTED_OF_ROUND = 8
+"""The best of a round's programs that get held-out scores after it."""
 MOST_TEXT = 2000
 """Characters of a program that is shown."""
 FEW_IMAGES = 8

@@ -14,6 +14,7 @@ from string import ascii_lowercase
 
 from evoseg.core.errors import PipelineError, legible
 from evoseg.core.kinds import Kind
+from evoseg.llm.prompts import quote_text
 from evoseg.llm.structured import Answer, Edit, Experiment, NewOperator, Programs
 from evoseg.operators import registry
 from evoseg.operators.registry import PYTHON
@@ -132,7 +133,7 @@ class ProposalParser:
         """Add the valid proposals of an answer; return the problems of the others."""
         if not isinstance(answer, Programs):
             return []
-        self.findings = legible(answer.findings) or self.findings
+        self.findings = quote_text(answer.findings).strip() or self.findings
         problems = self._admit(answer.operators)
         for number, proposal in enumerate(answer.programs, 1):
             name = legible(proposal.name) or f"program {number}"
@@ -272,7 +273,7 @@ class ProposalParser:
         text = call_codes(text, self.codes)
         for name, fault in self._faults.items():
             if re.search(rf"\b{name}\s*\(", text) and f"def {name}(" not in text:
-                raise PipelineError(f"{name} was refused: {legible(fault)[:MOST_REASON]}")
+                raise PipelineError(f"{name} was refused: {quote_text(fault)[:MOST_REASON]}")
         with warnings.catch_warnings():
             # The model writes no revisions; should it copy some, the present ones are meant.
             warnings.simplefilter("ignore", RevisionWarning)

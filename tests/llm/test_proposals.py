@@ -236,13 +236,23 @@ def test_the_function_of_an_operator_may_have_the_operators_name():
 
 
 def test_what_calls_an_operator_that_was_refused_is_told_why():
-    parser = workshop(admit=lambda operators: ["it opens a file." for _ in operators])
+    reason = "it takes 3.2 s for a megapixel, and may take 1 s. Use array operations instead of loops."
+    parser = workshop(admit=lambda operators: [reason for _ in operators])
     calls = Proposal(name="p", program="threshold(spread(channel(image)))")
     operator = NewOperator(name="spread", source="def operator(plane: Gray) -> Gray: ...")
     problems = parser.review(Programs(operators=[operator], programs=[calls]))
-    assert problems == ["spread: it opens a file.", "p: spread was refused: it opens a file."]
+    assert problems == [f"spread: {reason}", f"p: spread was refused: {reason}"]
     own = f"def spread(a):\n    return gaussian(a)\n\n{PLAIN.replace('(channel', '(spread(channel')})"
     assert not parser.review(answer(own)), "a definition may have the name"
+
+
+def test_findings_are_kept_whole_and_those_of_the_last_answer_count():
+    words = "Shadows beside hairs are marked, and pale lesions are missed; the cue is colour.\x07 " * 3
+    parser = workshop()
+    parser.review(Programs(findings=words, programs=[Proposal(name="p", program=PLAIN)]))
+    assert parser.findings == words.replace("\x07", " ").strip()
+    parser.review(answer(PLAIN))
+    assert parser.findings, "an answer without findings says nothing new"
 
 
 @pytest.mark.parametrize("name", ["gaussian", "python", "pipeline", "leader", "p7"])
