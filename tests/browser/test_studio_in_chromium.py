@@ -1,10 +1,7 @@
 """The studio in a real browser; `make test-studio`. Skipped where there is no Chromium with its driver."""
 
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,13 +9,12 @@ from pathlib import Path
 import pytest
 
 from evoseg.datasets.io.files import read_image, write_image
-from tests.studio.conftest import DISCS, draw
+from tests.studio.conftest import DISCS, StudioProcess, draw
 
 webdriver = pytest.importorskip("selenium.webdriver")
 
 pytestmark = pytest.mark.browser
 
-ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 DRIVER = shutil.which("chromedriver")
 FLAGS = (
@@ -31,24 +27,6 @@ FLAGS = (
     "--disable-sync",
     "--window-size=1280,800",
 )
-
-
-class Studio:
-    """A studio in a process of its own."""
-
-    def __init__(self, folder: Path, home: Path, port: int = 0) -> None:
-        command = [sys.executable, "-m", "evoseg", "studio", str(folder), "--no-browser", "--port", str(port)]
-        environment = os.environ | {"EVOSEG_HOME": str(home), "PYTHONPATH": str(ROOT)}
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-        assert self.process.stdout is not None
-        self.address = self.process.stdout.readline().strip()
-        self.port = int(self.address.rpartition(":")[2].partition("/")[0])
-
-    def end(self, number: int = signal.SIGINT) -> None:
-        self.process.send_signal(number)
-        self.process.wait(30)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
 
 
 class Page:
@@ -128,8 +106,8 @@ def page(tmp_path) -> Iterator[Page]:
 
 
 @pytest.fixture
-def studio(folder, tmp_path) -> Iterator[Studio]:
-    studio = Studio(folder, tmp_path / "home")
+def studio(folder, tmp_path) -> Iterator[StudioProcess]:
+    studio = StudioProcess(folder, tmp_path / "home")
     yield studio
     if studio.process.poll() is None:
         studio.end()
@@ -287,7 +265,7 @@ def test_a_studio_that_is_killed_and_started_again_has_everything(page, studio, 
     studio.end(signal.SIGKILL)
     page.stroke((60, 80), (62, 90))  # nobody is there to take it
     page.wait("document.getElementById('message').textContent.includes('does not answer')")
-    again = Studio(folder, tmp_path / "home", studio.port)
+    again = StudioProcess(folder, tmp_path / "home", studio.port)
     try:
         page.open(again.address)
         page.wait("studio.facts.strokes.version === 1 && studio.facts.strokes.undo")

@@ -1,5 +1,9 @@
 """A folder of drawn images without masks, and the studio on it."""
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +25,7 @@ from evoseg.studio.project import Project
 from evoseg.studio.server import make_app
 from evoseg.studio.strokes import Edit
 
+ROOT = Path(__file__).resolve().parents[2]
 SHAPE = (90, 124)  # Non-square on purpose: swapped axes must fail.
 PORT = 8765
 ORIGIN = f"http://127.0.0.1:{PORT}"
@@ -50,6 +55,24 @@ STROKES = (
     brush("ground", 1, (80, 10), (80, 50)),
     brush("ground-2", 1, (10, 70), (12, 110)),
 )
+
+
+class StudioProcess:
+    """A studio in a process of its own."""
+
+    def __init__(self, folder: Path, home: Path, port: int = 0) -> None:
+        command = [sys.executable, "-m", "evoseg", "studio", str(folder), "--no-browser", "--port", str(port)]
+        environment = os.environ | {"EVOSEG_HOME": str(home), "PYTHONPATH": str(ROOT)}
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+        assert self.process.stdout is not None
+        self.address = self.process.stdout.readline().strip()
+        self.port = int(self.address.rpartition(":")[2].partition("/")[0])
+
+    def end(self, number: int = signal.SIGINT) -> None:
+        self.process.send_signal(number)
+        self.process.wait(30)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
 
 
 @pytest.fixture
