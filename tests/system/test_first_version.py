@@ -11,7 +11,8 @@ import evoseg
 from evoseg.datasets.io.files import read_image
 
 FIRST = Path(__file__).resolve().parents[1] / "fixtures/1c55e49"
-RUNS = ("plain", "dots", "objects", "classes/class-1", "classes/class-2", "soft")
+COLD = ("plain-cold", "dots-cold", "objects-cold", "soft")
+RUNS = ("plain", "dots", "objects", "classes/class-1", "classes/class-2", *COLD)
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def first(tmp_path, monkeypatch) -> Path:
 
 
 def dataset_of(first: Path, run: str) -> Path:
-    return first / "datasets" / run.split("/")[0].removesuffix("-cut")
+    return first / "datasets" / run.split("/")[0].removesuffix("-cut").removesuffix("-cold")
 
 
 def test_its_runs_are_listed(command, first):
@@ -59,9 +60,18 @@ def test_its_interrupted_run_resumes_to_the_recorded_end_with_masks_read_as_then
 
 
 @pytest.mark.e2e
-def test_its_run_replays_bit_for_bit(command, first):
-    done = command("runs", "replay", "soft", "--dataset", dataset_of(first, "soft"))
+@pytest.mark.parametrize("run", COLD)
+def test_its_runs_without_a_library_replay_bit_for_bit(command, first, run):
+    done = command("runs", "replay", run, "--dataset", dataset_of(first, run))
     assert done.code == 0, done.err
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("run", ["plain", "dots", "objects"])
+def test_its_warm_starts_do_not_replay_since_pipelines_race_before_a_search(command, first, run):
+    done = command("runs", "replay", run, "--dataset", dataset_of(first, run))
+    assert done.code == 1
+    assert "the search now evaluates race, all.probe or other programs" in done.err
 
 
 @pytest.mark.e2e
