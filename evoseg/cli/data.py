@@ -18,8 +18,10 @@ from evoseg.cli.shared import (
     SERIES,
     TRANSFORM,
     USD,
+    agent_option,
     chosen,
 )
+from evoseg.runs.options import LLM_USD
 
 _DATASET = typer.Argument(metavar="DATASET", help="Folder with images/ and masks/.")
 
@@ -49,16 +51,9 @@ def check(
 
 def describe(
     dataset: Annotated[Path, _DATASET],
-    agent: Annotated[
-        str,
-        typer.Option(
-            metavar="MODEL",
-            help="Language model that also describes the images in words, as openai:MODEL (default: none).",
-            show_default=False,
-        ),
-    ] = "none",
+    agent: Annotated[str, agent_option("Language model that also describes the images in words")] = "none",
     base_url: Annotated[str | None, BASE_URL] = None,
-    llm_usd: Annotated[float, USD] = 2.0,
+    llm_usd: Annotated[float, USD] = LLM_USD,
     roles: Annotated[Path | None, ROLES] = None,
     axes: Annotated[str, AXES] = "",
     page: Annotated[str, PAGE] = "",
@@ -93,7 +88,7 @@ def critique(
         ),
     ],
     dataset: Annotated[Path, _DATASET],
-    agent: Annotated[str, typer.Option(metavar="MODEL", help="Language model, as openai:MODEL.")],
+    agent: Annotated[str, agent_option("Language model that describes the errors", "")],
     base_url: Annotated[str | None, BASE_URL] = None,
     metric: Annotated[
         str | None,
@@ -102,7 +97,7 @@ def critique(
             show_default=False,
         ),
     ] = None,
-    llm_usd: Annotated[float, USD] = 2.0,
+    llm_usd: Annotated[float, USD] = LLM_USD,
     roles: Annotated[Path | None, ROLES] = None,
     allow_code: Annotated[bool, ALLOW_CODE] = False,
     as_json: Annotated[bool, JSON] = False,

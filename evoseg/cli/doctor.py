@@ -14,8 +14,8 @@ from evoseg.core.errors import EvosegError
 OK, MISSING, BROKEN = "ok", "missing", "broken"
 
 _OPTIONAL = {
-    "skimage": ("scikit-image", "the reference of some filters, in tests"),
-    "torch": ("torch", "image descriptors by a network"),
+    "skimage": ("scikit-image", "measurements of objects, trained networks and the studio"),
+    "torch": ("torch", "the training of networks, and image descriptors"),
     "faiss": ("faiss-cpu", "the search among solved tasks"),
     "langchain": ("langchain", "proposals by a language model"),
     "imagecodecs": ("imagecodecs", "compressed TIFF, and PNG in half the time"),

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from evoseg.cli.shared import AXES, BASE_URL, CHANNEL, JSON, LIBRARY, PAGE, ROLES, SERIES, USD, chosen
+from evoseg.cli.shared import AXES, BASE_URL, CHANNEL, JSON, LIBRARY, PAGE, ROLES, SERIES, USD, agent_option, chosen
+from evoseg.runs.options import LLM_USD
 
 
 def reuse(
@@ -38,14 +39,10 @@ def reuse(
     library: Annotated[str, LIBRARY] = "default",
     agent: Annotated[
         str | None,
-        typer.Option(
-            metavar="MODEL",
-            help="Language model that takes pictures, as openai:MODEL; needs --what (default: none).",
-            show_default=False,
-        ),
+        agent_option("Language model that accepts pictures and is asked which answers mark what --what describes"),
     ] = None,
     base_url: Annotated[str | None, BASE_URL] = None,
-    llm_usd: Annotated[float, USD] = 2.0,
+    llm_usd: Annotated[float, USD] = LLM_USD,
     roles: Annotated[Path | None, ROLES] = None,
     axes: Annotated[str, AXES] = "",
     page: Annotated[str, PAGE] = "",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from evoseg.core.deprecation import warn_deprecated
+from evoseg.runs.options import MODEL_NAMING
 
 if TYPE_CHECKING:
     from evoseg.datasets.reading import ReadOptions
@@ -45,15 +46,17 @@ CLASSES = typer.Option(
     help="Classes of annotated outlines that are objects, by name with commas; evoseg check lists them (default: all).",
     show_default=False,
 )
-BASE_URL = typer.Option(metavar="URL", help="Endpoint of the language model (default: OpenAI's).", show_default=False)
+BASE_URL = typer.Option(
+    metavar="URL", help="URL of the model's endpoint (default: that of the provider).", show_default=False
+)
 USD = typer.Option(help="Maximum cost of the model in US dollars, if its price is known.")
 ROLES = typer.Option(
     metavar="DIR", help="Folder of roles that replace or extend evoseg's own (default: none).", show_default=False
 )
 ALLOW_CODE = typer.Option(
     "--allow-code",
-    help="Let the pipeline's Python operators run in a sandbox, if they are not from a search of yours. They stay "
-    "allowed. Read them first.",
+    help="Allow the pipeline's Python operators to run, in a sandbox, even if they do not come from a search of yours. "
+    "Read them first: they stay allowed.",
 )
 LIBRARY = typer.Option(
     "--library",
@@ -77,6 +80,11 @@ _METAVARS = {
     "goal": "WORDS",
     "out": "DIR",
 }
+
+
+def agent_option(purpose: str, default: str = " (default: none)") -> Any:
+    """Return the option that names a language model for a purpose."""
+    return typer.Option(metavar="MODEL", help=f"{purpose}, {MODEL_NAMING}{default}.", show_default=False)
 
 
 def chosen(axes: str, page: str, channel: str, series: str, classes: str = "", transform: str = "") -> "ReadOptions":

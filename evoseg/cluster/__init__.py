@@ -12,7 +12,7 @@ LOCAL = "local"
 
 
 def check_executor(executor: str) -> None:
-    """Refuse an executor that is none.
+    """Raise if the executor is unknown.
 
     Raises
     ------

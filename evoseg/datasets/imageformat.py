@@ -313,7 +313,7 @@ def pixel_size_differences(made_for: ImageFormat, size: str) -> list[Difference]
 
 
 def sides_in_um(size: str) -> Sides | None:
-    """Return height and width of a pixel from a text such as "0.65 um" or "0.5 x 0.25 um"; None if it is none."""
+    """Return height and width of a pixel from a text such as "0.65 um" or "0.5 x 0.25 um", else None."""
     found = re.fullmatch(rf"\s*{_NUMBER}(?:\s*{_UNIT}?\s*[x×]\s*{_NUMBER})?\s*{_UNIT}\b.*", size)
     if not found:
         return None

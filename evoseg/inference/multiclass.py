@@ -136,7 +136,7 @@ def _joined(found: Iterable[list[Difference]]) -> list[Difference]:
 
 
 def find_classes_file(source: str | Path) -> Path | None:
-    """Return the document of a search for several classes, by itself, its folder or its id; None if it is none."""
+    """Return the document of a search for several classes, by file, folder or run id, else None."""
     if isinstance(source, str) and "\n" in source:
         return None
     path = Path(source).expanduser()
@@ -165,7 +165,7 @@ def read_document(path: Path) -> dict[str, Any]:
     Raises
     ------
     FilesError
-        If it cannot be read, or is none.
+        If it cannot be read, or is not such a document.
     """
     try:
         document = json.loads(read_file(path, _MOST_BYTES, error=FilesError))

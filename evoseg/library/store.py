@@ -134,7 +134,7 @@ class LibraryStore:
     Raises
     ------
     StoreError
-        If it cannot be opened, is none, or was made by a later version of evoseg.
+        If it cannot be opened, is not a library, or was made by a later version of evoseg.
     """
 
     def __init__(self, where: Path | str, wait_s: float = WAIT_S) -> None:

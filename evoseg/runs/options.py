@@ -39,6 +39,11 @@ LOCAL = "local"
 """The executor that is this machine."""
 LLM_USD = 2.0
 """Maximum cost of a language model in US dollars, if nobody says otherwise."""
+MODEL_NAMING = (
+    "as PROVIDER:MODEL, such as openai:gpt-4.1-mini; the key is read from the provider's environment variable, such as "
+    "OPENAI_API_KEY"
+)
+"""How a language model is named: the end of the help of every option that takes one."""
 BINARY_METRICS = (
     "iou",
     "dice",
@@ -225,7 +230,7 @@ class Points:
 
 @_options()
 class Goal:
-    """What the pipeline must reach, keep to, and may hold."""
+    """What the search aims for, and which pipelines it may consider."""
 
     target_score: float | None = option(
         None, "Score on the search images at which the search ends early, at most 1", "none"
@@ -262,10 +267,10 @@ class Goal:
     )
     allow_code: bool = option(
         False,
-        "Whether Python operators may run, in a sandbox, that pipelines to start from have, if they are neither from a "
-        "search of yours nor allowed before; they stay allowed",
-        cli="Let Python operators run in a sandbox that pipelines to start from have, if they are not from a search of "
-        "yours. They stay allowed. Read them first",
+        "Whether the Python operators of warm-start pipelines may run, in a sandbox, even if they are neither from a search "
+        "of yours nor allowed before; they stay allowed",
+        cli="Allow the Python operators of warm-start pipelines to run, in a sandbox, even if they do not come from a search "
+        "of yours. Read them first: they stay allowed",
     )
 
 
@@ -293,11 +298,10 @@ class Agent:
     """A language model that proposes pipelines beside the search, and what it may cost."""
 
     model: str = Field(
-        description="Language model that also proposes pipelines, as openai:MODEL; its key is read from the "
-        "environment variable OPENAI_API_KEY",
+        description=f"Language model that also proposes pipelines, {MODEL_NAMING}",
         json_schema_extra={"says": "none", "flat": "agent", "flag": "", "cli": "", "python": ""},
     )
-    base_url: str | None = option(None, "URL of the model's endpoint", "that of OpenAI")
+    base_url: str | None = option(None, "URL of the model's endpoint", "that of the provider")
     calls: int = option(20, "Maximum number of calls of the model", flat="llm_calls")
     tokens: int | None = option(
         None,
@@ -323,8 +327,8 @@ class Agent:
     )
     goal: str | None = option(
         None,
-        "What to find, in your own words; the model proposes task, metric and radius by them, unless you name these, "
-        "and keeps the words in mind",
+        "What to find, in your own words. The model proposes the task, the metric and the radius that you do not give, "
+        "and reads these words with every later request",
         "none",
         python="`evoseg.propose_task` shows the proposal without a search.",
     )
@@ -354,8 +358,9 @@ class SearchOptions:
 
     task: str | Path | Points = option(
         "auto",
-        "What to find: binary (foreground), instances (objects), points, registration (the shift of a pair), classes "
-        "(a pipeline for each), or a Python file that defines your own task, whose code is run",
+        "What to find: binary (foreground), instances (objects), points, registration (the shift, rotation or affine "
+        "transform between the images of a pair), classes (a pipeline for each), or a Python file that defines your own "
+        "task, whose code is run",
         "auto, the task of the metric if one is given, else inferred from the dataset",
         python="`evoseg.Points` also sets the radius.",
     )
@@ -393,7 +398,9 @@ class SearchOptions:
         python="A `Pipeline` or its text will do, too, and a list of several.",
     )
     goal: Goal | None = option(
-        None, "What the pipeline must reach, keep to, and may hold, as an `evoseg.Goal`", "nothing"
+        None,
+        "What the search aims for and which pipelines it may consider, as an `evoseg.Goal`",
+        "the best score, by any pipeline",
     )
     library: str | Path | Library = option(
         DEFAULT,
@@ -403,7 +410,7 @@ class SearchOptions:
     )
     agent: str | Agent | None = option(
         None,
-        'Language model that also proposes pipelines, as "openai:MODEL"',
+        f"Language model that also proposes pipelines, {MODEL_NAMING}",
         "none",
         python="`evoseg.Agent` also limits what it may cost.",
     )

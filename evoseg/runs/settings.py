@@ -23,7 +23,7 @@ from evoseg.operators import registry
 from evoseg.operators.registry import Operator
 from evoseg.pipeline import Pipeline
 from evoseg.runs.code_files import admit_file
-from evoseg.runs.options import DEFAULT, ENCODERS, LOCAL, NONE, SearchOptions
+from evoseg.runs.options import DEFAULT, ENCODERS, LLM_USD, LOCAL, NONE, SearchOptions
 from evoseg.runs.pipeline_files import read_filters
 from evoseg.sandbox.operators import AdmittedCode, admitted_code
 
@@ -98,7 +98,7 @@ class RunSettings:
     base_url: str | None = None
     llm_calls: int = 20
     llm_tokens: int | None = None
-    llm_usd: float | None = 2.0
+    llm_usd: float | None = LLM_USD
     llm_wait: bool = False
     llm_deadline: float | None = None
     roles: str | None = None
@@ -272,7 +272,7 @@ def _list_start(start: Any) -> tuple[Pipeline | str | Path, ...]:
 
 
 def check_caps(llm_calls: int, llm_tokens: int | None, llm_usd: float | None) -> None:
-    """Refuse caps on a language model that are none.
+    """Raise if a limit on a language model is not a number from 0.
 
     Raises
     ------
@@ -299,7 +299,7 @@ def check_goal(goal: str | None, agent: str | None) -> str | None:
         raise SettingsError(f"goal has {len(words)} characters; say what to find in 1 to {MOST_GOAL} of them.")
     if agent is None:
         raise SettingsError(
-            "goal is for a language model to read, and none is named. Name one with --agent openai:MODEL "
+            "goal is for a language model to read, and none is named. Name one with --agent PROVIDER:MODEL "
             "(agent=evoseg.Agent(model, goal=...)), or leave out the goal and name the task yourself."
         )
     return words

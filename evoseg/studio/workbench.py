@@ -119,7 +119,7 @@ class Workbench:
                 new = self.draft.changed(change.step, change.name, change.value)
             else:
                 new = self.draft.switched(change.step, off=not change.value)
-            _ = new.pipeline  # so that one that is none is refused
+            _ = new.pipeline  # raises PipelineError if the change gives no valid pipeline
             if new == self.draft:
                 return
             if change.again and self._subject == change.subject and self._at:

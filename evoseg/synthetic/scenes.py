@@ -294,7 +294,7 @@ def fibres(rng: Generator, shape: Shape, *, noise: float = 1.0, empty: float = 0
 
 
 def cracks(rng: Generator, shape: Shape, *, noise: float = 1.0, empty: float = 0.1) -> Scene:
-    """Draw branching dark cracks on rough stone, with stains and pits that are none.
+    """Draw branching dark cracks on rough stone, with stains and pits that are not cracks.
 
     Returns
     -------

@@ -90,7 +90,7 @@ def test_without_a_terminal_or_a_model_a_goal_is_refused_before_anybody_is_asked
         done = command("search", dataset, *arguments(server))
     assert done.code == 2 and "Accept the proposal with --yes" in done.err and not server.requests
     done = command("search", dataset, "--goal", GOAL, "--yes")
-    assert done.code == 2 and "Name one with --agent openai:MODEL" in done.err
+    assert done.code == 2 and "Name one with --agent PROVIDER:MODEL" in done.err
 
 
 def test_what_is_named_wins_and_from_python_nobody_is_asked(dataset):

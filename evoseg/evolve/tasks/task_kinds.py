@@ -234,7 +234,7 @@ def choose_radius(kind: TaskKind, wanted: float | None, dataset: Dataset) -> flo
     Raises
     ------
     SettingsError
-        If one is asked for that is none, or that the task has no use for.
+        If the radius given is not a positive length, or the task is not one of points.
     """
     if wanted is not None and not 0 < wanted < float("inf"):
         raise SettingsError(f"radius is {wanted:g}; it must be a length in px, above 0.")
