@@ -87,7 +87,7 @@ def show_run(
 ) -> None:
     """Show a run: its state, its settings and its result.
 
-    Commands that take a pipeline also take RUN#readable and RUN#accurate, the two pipelines that a search hands out,
+    Commands that take a pipeline also take RUN#readable and RUN#accurate, the two pipelines that a search returns,
     and RUN#3, which is number 3 of the run's Pareto front. RUN alone is the recommended one of the two.
     """
     import json

@@ -155,7 +155,7 @@ EvaluatorWrapper = Callable[[str, Evaluator], Evaluator]
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """A pipeline that a search hands out.
+    """A pipeline that a search returns.
 
     Attributes
     ----------

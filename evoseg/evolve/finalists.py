@@ -193,7 +193,7 @@ def champion(finalists: Sequence[Finalist]) -> Finalist:
 
 
 def network_champion(finalists: Sequence[Finalist]) -> Finalist | None:
-    """Return the best of the pipelines with a network: a plain one, unless another is surely better.
+    """Return the best of the pipelines with a network: a plain one, unless another is significantly better.
 
     Whatever is fitted to a few images around a network mostly fits these images only (docs/decisions/0029). Without a
     plain one to compare with, there is none.
@@ -202,11 +202,11 @@ def network_champion(finalists: Sequence[Finalist]) -> Finalist | None:
     if not plain:
         return None
     best = champion(plain)
-    better = [f for f in finalists if not f.plain and is_surely_better(f.selection, best.selection)]
+    better = [f for f in finalists if not f.plain and is_significantly_better(f.selection, best.selection)]
     return champion(better) if better else best
 
 
-def is_surely_better(scores: Floats, others: Floats) -> bool:
+def is_significantly_better(scores: Floats, others: Floats) -> bool:
     """Return whether the mean of paired differences has a 95 % interval (Student's t) above zero.
 
     At least `LEAST_DEVIATION` is assumed between images, as in the verdict about baselines (docs/decisions/0021).
@@ -222,10 +222,10 @@ def is_surely_better(scores: Floats, others: Floats) -> bool:
 def prefers_network(readable: Floats, accurate: Floats) -> bool:
     """Return whether the pipeline with a network is recommended, by cross-fitted scores on the same images.
 
-    It is unless filters are surely better: the best of hundreds of programs is flattered by its scores, and nobody has
-    chosen among networks (docs/decisions/0029).
+    It is unless filters are significantly better: the scores of the best of hundreds of programs are biased upwards by
+    the choice, and there is no choice among networks (docs/decisions/0029).
     """
-    return not is_surely_better(readable, accurate)
+    return not is_significantly_better(readable, accurate)
 
 
 DRAWS = 200

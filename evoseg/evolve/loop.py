@@ -189,7 +189,7 @@ class Progress:
         """Return what each proposer has gained for a pipeline, in units of the score.
 
         Every ancestor counts, and the pipeline itself, with what it scores above the best candidate that it was made
-        from, and above the best of the first generation: what the search begins with is nobody's merit.
+        from, and above the best of the first generation, which is credited to no proposer.
         """
         gains: dict[str, float] = {}
         for one in self.ancestors(pipeline):

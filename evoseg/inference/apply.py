@@ -565,7 +565,7 @@ def apply_inputs(
 ) -> Iterator[Applied]:
     """Write the answer for each image, and its overlay, as they are asked for; parameters and errors as of `apply`.
 
-    Without `others`, nothing is said of trust; without a ledger, nothing is noted of what results were made of.
+    Without `others`, no trust is computed; without a ledger, the inputs of the results are not recorded.
     """
     kind = _output(pipeline)
     _refuse_formats(kind, outputs)

@@ -23,7 +23,7 @@ from evoseg.library.study import SCORES, Study
 Floats = NDArray[np.float64]
 
 LEAST_DATASETS = 4
-"""Number of datasets with pipelines of their own below which nothing is said of correlations and clusters."""
+"""Number of datasets with pipelines of their own below which neither correlations nor clusters are reported."""
 PERMUTATIONS = 1999
 KS = (1, 3, 5)
 WIDEST = 5

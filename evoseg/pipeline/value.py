@@ -271,7 +271,7 @@ class Pipeline:
     def settled(self) -> "Pipeline":
         """Return a pipeline of the same pixels in which no values contradict each other.
 
-        A search may propose any values; what it hands out is settled.
+        A search may propose any values; the pipelines that it returns are settled.
         """
         if not self.contradiction:
             return self

@@ -126,7 +126,7 @@ def front_chart(front: Sequence[FrontProgram], ringed: Sequence[tuple[float, flo
     front : sequence of FrontProgram
         At least one.
     ringed : sequence of (cost, score)
-        The pipelines that the search hands out, with a ring around each.
+        The pipelines that the search returns, with a ring around each.
     """
     costs = [*(p.cost_ms_per_mpx for p in front), *(cost for cost, _ in ringed)]
     across, ticks = _across_costs(min(costs), max(costs))

@@ -178,7 +178,7 @@ def _read_program(value: Any) -> Pipeline:
 
 @dataclass(frozen=True)
 class NamedPipeline:
-    """One of the two pipelines that a search hands out, the readable or the accurate one, and how good it is.
+    """One of the two pipelines that a search returns, the readable or the accurate one, and how good it is.
 
     Attributes
     ----------
@@ -234,8 +234,9 @@ class SearchResult:
     role : str
         "evolved", or "classic" or "constant" where no evolved pipeline was expected to score higher.
     verdict : str or None
-        "better" if the pipeline scores surely higher on the test images than every baseline, "worse" if surely lower
-        than one of them, else "not surely better" or "too few test images to tell"; None for results of early versions.
+        "better" if the pipeline scores significantly higher on the test images than every baseline, "worse" if
+        significantly lower than one of them, else "not surely better" or "too few test images to tell"; None for
+        results of early versions.
     good_enough : bool
         Whether the verdict is "better".
     splits : Splits

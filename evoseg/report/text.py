@@ -13,7 +13,7 @@ from evoseg.metrics.shift_scores import error_px
 from evoseg.pipeline import print_text
 from evoseg.pipeline.value import NETWORK
 from evoseg.report.answers import explain_recommendation, tabulate_answers
-from evoseg.report.verdicts import BETTER, LEAST_IMAGES, MIXED, NOT_SURELY, STROKES, TOO_FEW, WORSE
+from evoseg.report.verdicts import BETTER, LEAST_IMAGES, MIXED, NOT_BETTER, STROKES, TOO_FEW, WORSE
 from evoseg.runs.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ def _scores_of_one(result: "SearchResult") -> list[str]:
 
 
 def explain_verdict(result: "SearchResult") -> str:
-    """Say whether the pipeline is surely better than the baselines on the test images, and by how much."""
+    """Say whether the pipeline is significantly better than the baselines on the test images, and by how much."""
     sentences, test = [_compare_with_baselines(result)], result.scores["test"]
     if result.role == "constant":
         sentences.append("The pipeline above ignores the image: no candidate had a higher expected score.")
@@ -238,7 +238,7 @@ def _compare_with_baselines(result: "SearchResult") -> str:
     verdict = {
         BETTER: "Better than every baseline",
         WORSE: f"Worse than {_listed([name for name, c in compared.items() if c.high < 0], 'and')}",
-        NOT_SURELY: "Not significantly better than "
+        NOT_BETTER: "Not significantly better than "
         + _listed([name for name, c in compared.items() if c.low <= 0], "or"),
     }[result.verdict]
     own = "the best classic recipe" if result.role == "classic" else ""

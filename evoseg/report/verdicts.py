@@ -1,4 +1,4 @@
-"""Whether a pipeline is surely better than the baselines: a paired comparison over the test images, and one word."""
+"""Whether a pipeline is significantly better than the baselines, by a paired comparison over the test images."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from evoseg.evolve.finalists import LEAST_DEVIATION, STUDENT
 
 Word = Literal["better", "not surely better", "worse", "too few test images to tell"]
 BETTER: Word = "better"
-NOT_SURELY: Word = "not surely better"
+NOT_BETTER: Word = "not surely better"
 WORSE: Word = "worse"
 TOO_FEW: Word = "too few test images to tell"
 
@@ -18,7 +18,7 @@ STROKES, FULL, MIXED = "strokes", "full masks", "strokes and full masks"
 """What scores rest on."""
 
 LEAST_IMAGES = 3
-"""Test images below which nothing is said: the interval of two differences reaches beyond any score."""
+"""Fewest test images for a verdict: with two, the 95 % interval reaches beyond any score."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,12 @@ def compare(scores: Mapping[str, float], baseline: Mapping[str, float]) -> Compa
 def word_for(comparisons: Sequence[Comparison | None]) -> Word:
     """Return the verdict that follows from the comparisons with all baselines; nothing else decides it.
 
-    A pipeline is better if it is surely better than every baseline, and worse if it is surely worse than one of them.
+    A pipeline is better if it is significantly better than every baseline, and worse if it is significantly worse than
+    one of them.
     """
     known = [c for c in comparisons if c is not None]
     if not known or len(known) < len(comparisons):
         return TOO_FEW
     if any(c.high < 0 for c in known):
         return WORSE
-    return BETTER if all(c.low > 0 for c in known) else NOT_SURELY
+    return BETTER if all(c.low > 0 for c in known) else NOT_BETTER

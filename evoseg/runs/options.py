@@ -267,10 +267,10 @@ class Goal:
     )
     allow_code: bool = option(
         False,
-        "Whether the Python operators of warm-start pipelines may run, in a sandbox, even if they are neither from a search "
-        "of yours nor allowed before; they stay allowed",
-        cli="Allow the Python operators of warm-start pipelines to run, in a sandbox, even if they do not come from a search "
-        "of yours. Read them first: they stay allowed",
+        "Whether the Python operators of warm-start pipelines may run, in a sandbox, even if they are neither from a "
+        "search of yours nor allowed before; they stay allowed",
+        cli="Allow the Python operators of warm-start pipelines to run, in a sandbox, even if they do not come from a "
+        "search of yours. Read them first: they stay allowed",
     )
 
 
@@ -359,8 +359,8 @@ class SearchOptions:
     task: str | Path | Points = option(
         "auto",
         "What to find: binary (foreground), instances (objects), points, registration (the shift, rotation or affine "
-        "transform between the images of a pair), classes (a pipeline for each), or a Python file that defines your own "
-        "task, whose code is run",
+        "transform between the images of a pair), classes (a pipeline for each), or a Python file that defines your "
+        "own task, whose code is run",
         "auto, the task of the metric if one is given, else inferred from the dataset",
         python="`evoseg.Points` also sets the radius.",
     )

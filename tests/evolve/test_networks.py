@@ -13,7 +13,7 @@ from evoseg.datasets.dataset import Dataset
 from evoseg.datasets.splits import Splits
 from evoseg.evolve.budget import Budget, Clock
 from evoseg.evolve.context import SearchSettings
-from evoseg.evolve.finalists import Finalist, fold_of, is_surely_better, leave_out, network_champion
+from evoseg.evolve.finalists import Finalist, fold_of, is_significantly_better, leave_out, network_champion
 from evoseg.evolve.loop import Progress, Search
 from evoseg.evolve.networks import (
     Networks,
@@ -260,13 +260,13 @@ def scored(scores: list[float], text: str = "channel(image)") -> Scored:
 
 def test_only_a_sure_gain_replaces_the_plain_network():
     plain, unsure, sure = [0.5, 0.6, 0.7, 0.8], [0.9, 0.5, 0.7, 0.9], [0.6, 0.71, 0.79, 0.9]
-    assert not is_surely_better(np.array(unsure), np.array(plain))  # mean +0.1, but its interval is -0.2 to 0.4
-    assert is_surely_better(np.array(sure), np.array(plain))  # +0.1; 3.18 * hypot(0.008, 0.05) / 2 = 0.081
+    assert not is_significantly_better(np.array(unsure), np.array(plain))  # mean +0.1, but its interval is -0.2 to 0.4
+    assert is_significantly_better(np.array(sure), np.array(plain))  # +0.1; 3.18 * hypot(0.008, 0.05) / 2 = 0.081
     finalists = [Finalist(scored(s), np.array(s), "network", plain=s is plain) for s in (plain, unsure, sure)]
     assert network_champion(finalists[:2]) is finalists[0]
     assert network_champion(finalists) is finalists[2]
     assert network_champion(finalists[1:]) is None, "there is nothing to compare with"
-    assert not is_surely_better(np.array([1.0]), np.array([0.0])), "one image proves nothing"
+    assert not is_significantly_better(np.array([1.0]), np.array([0.0])), "one image proves nothing"
 
 
 def test_images_of_a_fold_are_left_out_together():

@@ -1,4 +1,4 @@
-"""Parameters that contradict each other: refused where people or models write them, settled in what is handed out."""
+"""Parameters that contradict each other: refused where people or models write them, settled in results."""
 
 import json
 

@@ -76,7 +76,7 @@ def test_a_page_of_two_datasets_says_what_is_missing(tmp_path):
     assert "at least four datasets" in summarise_study(tables)[-1]
 
 
-def test_likeness_is_called_a_predictor_only_if_it_surely_is_one():
+def test_likeness_is_called_a_predictor_only_if_it_reliably_is_one():
     scores = default_rng(6).random((8, 8)).tolist()
     sure = summarise_study(tables_of(scores, scores))
     assert sure[2].startswith("Likeness predicts how well") and "1.00 to 1.00 with any one dataset left out" in sure[2]

@@ -152,7 +152,7 @@ def test_a_search_begins_with_the_pipelines_that_it_is_given(dataset, tmp_path):
     file = tmp_path / "start.evo"
     file.write_text(SIMPLE)
     found = evoseg.search(dataset, evaluations=1, workers=0, start=[file], report=False)
-    assert found.proposers == {}  # what a search begins with is nobody's merit
+    assert found.proposers == {}  # the first generation is credited to no proposer
     assert set(found.ancestors) == {"start"}
     assert len(found.settings["start"]) == 1
 

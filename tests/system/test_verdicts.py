@@ -8,7 +8,7 @@ from numpy.random import default_rng
 
 import evoseg
 from evoseg.report.text import explain_verdict, headline, summarise_in_short
-from evoseg.report.verdicts import BETTER, NOT_SURELY, TOO_FEW, WORSE, Comparison, compare, word_for
+from evoseg.report.verdicts import BETTER, NOT_BETTER, TOO_FEW, WORSE, Comparison, compare, word_for
 
 
 def by_stem(*scores: float) -> dict[str, float]:
@@ -30,11 +30,11 @@ def test_three_equal_differences_are_no_certainty():
     small, large = (compare(by_stem(*[0.5 + d] * 3), by_stem(0.5, 0.5, 0.5)) for d in (0.12, 0.13))
     assert small is not None and large is not None
     assert (small.low, large.low) == pytest.approx((0.12 - 0.12413, 0.13 - 0.12413), abs=1e-5)
-    assert word_for([small]) == NOT_SURELY
+    assert word_for([small]) == NOT_BETTER
     assert word_for([large]) == BETTER
-    assert word_for([large, small]) == NOT_SURELY
+    assert word_for([large, small]) == NOT_BETTER
     tie = compare(by_stem(1, 1, 1), by_stem(1, 1, 1))
-    assert tie is not None and tie.mean == 0 and word_for([tie]) == NOT_SURELY
+    assert tie is not None and tie.mean == 0 and word_for([tie]) == NOT_BETTER
 
 
 @pytest.mark.parametrize("n", [0, 1, 2])

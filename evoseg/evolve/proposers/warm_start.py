@@ -140,7 +140,7 @@ class WarmStart:
         classics : Classics
             From which nothing has been taken.
         late : callable () -> bool
-            Whether the time for the race is up; who has not been scored on all images by then cannot win.
+            Whether the time for the race is up; only pipelines that have been scored on all images by then can win.
         most : int
             Finalists, at most.
 

@@ -128,7 +128,7 @@ export class Search {
       parts.push(element("progress", { max: run.budget, value: Math.min(run.seconds, run.budget), "aria-label": "Time used" }));
       parts.push(element("p", { class: "faint" }, run.words || `${left.toFixed(0)} s left`));
     }
-    // A short search may hand out a pipeline before it has scored a candidate of its own.
+    // A short search may return a pipeline before it has scored a candidate of its own.
     const found = run.has_pipeline || (run.best !== undefined && run.best !== null);
     if (found) parts.push(this.scores(run));
     const buttons = [];
