@@ -75,10 +75,8 @@ def explain_recommendation(result: "SearchResult") -> list[str]:
         on = "On the search images, each judged by numbers and networks that were fitted without it"
     if result.recommended == ACCURATE:
         why = f"The accurate pipeline, which has a trained network in it, is recommended. {on}, its {word} is "
-        by_how_much = (
-            f"{gain:.3f} higher than" if gain >= 0 else f"{-gain:.3f} lower than (but not significantly different from)"
-        )
-        return [f"{why}{by_how_much} that of the readable one{between}."]
+        sign, note = ("higher", "") if gain >= 0 else ("lower", ", a difference that is not significant")
+        return [f"{why}{abs(gain):.3f} {sign} than that of the readable one{note}{between}."]
     why = f"The readable pipeline, of filters only, is recommended. {on}, the {word} of the accurate one, which has a "
     return [f"{why}trained network in it, is significantly lower, by {-gain:.3f}{between}."]
 
