@@ -294,9 +294,6 @@ class DaskExecutor:
         if slots != self._slots:
             self._slots, self.scheduler = slots, Scheduler(len(slots), self._cache_bytes)
 
-    def _slot(self, job: Job) -> str:
-        return self._slots[job.worker % len(self._slots)]
-
     def _replies(self, jobs: Mapping[int, Job]) -> dict[int, JobReply | MissingPack]:
         """Submit each job once; a job whose workers were killed repeatedly has no reply."""
         futures = {

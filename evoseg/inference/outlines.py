@@ -1,7 +1,6 @@
 """Outlines of objects along the edges of their pixels: drawn again, they give the same pixels."""
 
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -193,8 +192,3 @@ def pack_runs(runs: list[int]) -> str:
             if not more:
                 break
     return "".join(letters)
-
-
-def as_lists(ring: Ring, offset: tuple[Any, ...] = (0, 0)) -> list[list[int]]:
-    """Return the corners of a ring as lists [x, y], moved by (row, col)."""
-    return [[col, row] for row, col in (ring + np.array(offset)).tolist()]

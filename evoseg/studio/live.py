@@ -490,11 +490,6 @@ class Live:
         made_for = dataset.image_format(dataset.labelled)
         return {fit.label: fit.pipeline.for_images(made_for) for fit in model.classes}
 
-    @property
-    def held_bytes(self) -> int:
-        """Memory that planes and answers take."""
-        return self._planes.held + self._answers.held
-
 
 @dataclass(frozen=True, eq=False)
 class Answer:

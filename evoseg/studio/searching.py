@@ -25,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from evoseg.core.errors import EvosegError, legible
 from evoseg.core.notes import escape_text
 from evoseg.pipeline import Pipeline
+from evoseg.report.results import SearchResult
 from evoseg.runs.control import read_owner
 from evoseg.runs.lineage import SCORED, StoredCandidate, read_candidates
 from evoseg.runs.network_folders import load_networks
@@ -256,7 +257,7 @@ class Searches:
         result = read_result(folder)
         found |= {"has_pipeline": (folder / PIPELINE).is_file(), "report": (folder / REPORT).is_file()}
         if result is not None:
-            found["scores"] = result.get("scores")
+            found["scores"] = dict(SearchResult.from_json(result).scores)
             found["splits"] = {name: len(stems) for name, stems in open_run(folder).record.splits.items()}
         return found
 
