@@ -1,7 +1,6 @@
-"""The contact sheet and the curve are written whole, at sensible sizes, whatever the images are called."""
+"""Contact sheets and strips of pictures are written whole, at sensible sizes, whatever the images are called."""
 
 import sys
-from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -9,7 +8,6 @@ from numpy.random import default_rng
 from PIL import Image
 
 from evoseg.drawing import ANSWER, TRUTH, SheetRow, Strip, draw_strips, write_contact_sheet
-from evoseg.report.figures import write_progress
 
 
 def row(stem: str = "007", shape: tuple[int, ...] = (60, 90), score: float | None = 0.55) -> SheetRow:
@@ -114,14 +112,6 @@ def test_forty_images_stay_a_few_megabytes(tmp_path):
     write_contact_sheet([row(str(k), (300, 400, 3)) for k in range(40)], tmp_path / "sheet.png")
     # Noise is the worst case for PNG; photographs take about a third.
     assert (tmp_path / "sheet.png").stat().st_size < 12e6
-
-
-@pytest.mark.parametrize("history", [[], [[1, 0.1, 0.2]], [[5, 0.1, 0.2], [60, 1.0, 0.4], [2210, 60.0, 0.61]]])
-def test_the_curve_is_drawn_from_any_history(tmp_path, history):
-    write_progress(history, tmp_path / "new" / "curve.svg", "IoU")
-    svg = ElementTree.parse(tmp_path / "new" / "curve.svg").getroot()
-    assert svg.tag == "{http://www.w3.org/2000/svg}svg" and svg.get("viewBox") == "0 0 640 280"
-    assert len(list((tmp_path / "new").iterdir())) == 1
 
 
 def strip(image: np.ndarray, mask: np.ndarray | None, **words: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Pictures for whoever can only look."""
+"""Pictures in prompts: a panel for each window, one with outlines and one with the errors."""
 
 import base64
 
