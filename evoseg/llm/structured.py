@@ -158,12 +158,15 @@ def strict_schema(schema: type[Answer]) -> dict[str, Any]:
     return plain(document)
 
 
+NO_JSON = "there is no JSON document in the answer"
+
+
 def parse_answer(text: str, schema: type[Answer]) -> tuple[Answer | None, str]:
     """Return the answer in a text and "", or None and the problem; JSON may stand alone, in a fence, or in braces."""
     # Split, not searched: an expression that looks for a fence's end from each of its beginnings is quadratic.
     fences = [fence.partition("\n")[2] for fence in text.split("```")[1::2]]
     braces = text[text.find("{") : text.rfind("}") + 1]
-    fault = "there is no JSON document in the answer"
+    fault = NO_JSON
     for candidate in (text, *fences, braces):
         try:
             document = json.loads(candidate)
@@ -270,9 +273,12 @@ class StructuredClient:
         return StructuredReply(first.answers + second.answers, first.calls + second.calls, over=second.over)
 
     def _answer(self, number: int, role: Role, messages: list[Message]) -> StructuredReply:
-        """Ask by the strictest method that the endpoint has not failed yet, then by plainer ones."""
+        """Ask by the strictest method that the endpoint has not failed yet, then by plainer ones.
+
+        A model whose document does not fit the form is told why, once; what is no document is the method's fault.
+        """
         schema, numbers = SCHEMAS[role.output], list[int]()
-        room = role
+        room, is_told = role, False
         while True:
             call, reply = self._reply(number, room, messages, numbers)
             if isinstance(call, str):
@@ -292,7 +298,14 @@ class StructuredClient:
             if is_malformed:
                 self._tracker.blame(call, "schema")
                 logger.debug("round %d: %s", number, fault)
-            if not (is_malformed or call.fault in ("refused", "empty")) or self._method + 1 == len(METHODS):
+            misfits = is_malformed and fault != NO_JSON
+            if misfits and not is_told:
+                is_told = True
+                again = f"This does not fit the form: {fault}. Answer again, with the whole document."
+                messages = [*messages, Message("assistant", reply.text[:MOST_SHOWN]), Message("user", again)]
+                continue
+            is_method = (is_malformed and not misfits) or call.fault in ("refused", "empty")
+            if not is_method or self._method + 1 == len(METHODS):
                 name = "schema" if is_malformed else call.fault
                 return StructuredReply((), tuple(numbers), name, over=name in FINAL)
             self._method += 1

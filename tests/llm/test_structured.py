@@ -77,7 +77,7 @@ FAULTS = {
     "refusal": ("refusal", 1, False),
     "length": ("length", 2, False),
     "empty": ("empty", 3, False),
-    "wrong schema": ("schema", 3, False),
+    "wrong schema": ("schema", 2, False),
     "prose": ("schema", 3, False),
 }
 
@@ -108,6 +108,17 @@ def test_programs_that_cannot_be_read_are_repaired_once_with_the_readers_words(a
     last = server.requests[-1]["messages"]
     assert [m["role"] for m in last[-2:]] == ["assistant", "user"]
     assert parser.refused[0].reason in last[-1]["content"]
+
+
+def test_a_document_that_does_not_fit_the_form_is_asked_for_once_more_with_the_reason():
+    with asking(["wrong schema", "expert"]) as (client, _, server):
+        asked, parser = ask(client)
+    assert len(asked.calls) == 2 and len(parser.accepted) == 4
+    first, second = (request["response_format"] for request in server.requests)
+    assert first == second, "not in a plainer form"
+    said, told = server.requests[-1]["messages"][-2:]
+    assert said["content"] == '{"pipelines": ["threshold"]}'
+    assert "operators and experiments are all empty. Answer again" in told["content"]
 
 
 def test_an_answer_that_is_cut_off_is_asked_for_once_more_with_more_room():
