@@ -4,8 +4,8 @@
 
 `clock/model` is the time at 512^2 over the modelled one; `large/small` is time per pixel at 2048^2 over that at
 512^2. Each row is one choice of parameters: the default, then both ends of every range and every word on their own.
-Rows whose modelled cost equals the default's are timed only if `--all` is given. Figures on a shared machine are the
-least of several runs.
+Rows whose modelled cost equals the default's are timed only if `--all` is given. Times are CPU times, the least of
+several runs.
 """
 
 import argparse
@@ -79,13 +79,13 @@ def choices(op: Operator, everything: bool) -> list[tuple[Value, ...]]:
 
 
 def clock(op: Operator, arrays: tuple[np.ndarray, ...], values: tuple[Value, ...], limit_s: float) -> float:
-    """Return the least time of one run in seconds."""
+    """Return the least CPU time of one run in seconds: other programs hardly change it."""
     op.run(arrays, values)
     least, spent, runs = float("inf"), 0.0, 0
     while runs < 3 or (spent < limit_s and runs < 50):
-        start = time.perf_counter()
+        start = time.thread_time()
         op.run(arrays, values)
-        took = time.perf_counter() - start
+        took = time.thread_time() - start
         least, spent, runs = min(least, took), spent + took, runs + 1
     return least
 

@@ -13,6 +13,7 @@ import evoseg
 from evoseg.datasets.io.files import write_image, write_labels
 from evoseg.evolve.proposers.warm_start import OFFERED
 from evoseg.library.collection import open_library
+from evoseg.metrics.object_scores import OBJECT_METRICS
 from tests.evolve.test_instances import SCENES
 
 
@@ -38,7 +39,7 @@ def test_a_folder_of_labels_is_searched_for_objects_and_that_is_said(folder, tmp
     assert "the task is assumed to be instances, because in 6 of 6 masks each value is one object" in done.err
     result = json.loads(done.out)
     assert (result["task"], result["metric"]) == ("instances", "ap50")
-    assert set(result["all_metrics_test"]) == {"ap50", "ap", "pq"}
+    assert set(result["all_metrics_test"]) == set(OBJECT_METRICS)
     assert set(result["baselines_test"]) >= {"all", "nothing"}
     assert {path.name for path in (tmp_path / "out").iterdir()} >= {"pipeline.evo", "result.json", "test.png"}
 
