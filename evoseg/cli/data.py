@@ -36,7 +36,7 @@ def check(
     transform: Annotated[str, TRANSFORM] = "",
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
-    """Check a dataset, and list all errors at once.
+    """Check whether a dataset can be used, and list all errors at once.
 
     Prints the layout, statistics, splits, errors and warnings. The exit code is 1 if there is an error.
     """
@@ -125,7 +125,9 @@ def similar(
     library: Annotated[str, LIBRARY] = "default",
     task: Annotated[
         str,
-        typer.Option(metavar="TASK", help="binary, instances or points; auto takes what the dataset holds."),
+        typer.Option(
+            metavar="TASK", help="Kind of task: binary, instances, points, or auto to infer it from the dataset."
+        ),
     ] = "auto",
     axes: Annotated[str, AXES] = "",
     page: Annotated[str, PAGE] = "",
@@ -136,19 +138,19 @@ def similar(
         Path | None,
         typer.Option(
             metavar="FILE.png",
-            help="Picture to write, with these images above those of the similar tasks (default: none).",
+            help="Picture to write, with images of the dataset above those of the similar tasks (default: none).",
             show_default=False,
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out if it exists.")] = False,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
-    """Find the solved tasks that are most like a dataset, and say why.
+    """Find the solved tasks that are most like a dataset, and state in what they are alike.
 
-    The images are compared by a network that was trained on photographs and, if there are masks, what is sought is
-    compared by its size, shape and contrast. If nothing like the dataset has been solved, this is said before the
-    nearest tasks are listed. The picture shows images of your own tasks, of bundled tasks whose licence allows it, and
-    drawn stand-ins for others.
+    Images are compared by the features of a network that was trained on photographs. If there are masks, the objects
+    are also compared by size, shape and contrast. If no solved task is like the dataset, the output says so first. The
+    picture shows images of your own tasks and of the bundled ones whose licence allows it; for the others, it shows
+    synthetic images.
     """
     import json
     import sys

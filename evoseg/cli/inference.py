@@ -27,9 +27,9 @@ _LISTED = 20
 
 _PIPELINE = typer.Argument(
     metavar="PIPELINE",
-    help="Pipeline file (.evo or .json), or folder or id of a run, which is its recommended pipeline; RUN#readable and "
-    "RUN#accurate name one of its two, RUN#3 number 3 of its Pareto front. For "
-    "several classes: the folder or id of their search, or its classes.json.",
+    help="Pipeline file (.evo or .json), or folder or id of a run, for its recommended pipeline. RUN#readable and "
+    "RUN#accurate name one of its two pipelines, and RUN#3 number 3 of its Pareto front. For several classes, the "
+    "folder or id of their search, or its classes.json.",
 )
 
 
@@ -44,28 +44,28 @@ _FORMATS = typer.Option(
 _WORKERS = typer.Option(help="Number of images processed at the same time; memory use grows with it.", min=1, max=256)
 _TABLE = typer.Option(
     metavar="FILE.csv",
-    help="CSV file to write with the measurements of every object, named as scikit-image's region properties.",
+    help="CSV file to write with measurements of every object, named like scikit-image's region properties.",
     show_default=False,
 )
 _IMAGE_TABLE = typer.Option(
     metavar="FILE.csv",
-    help="CSV file to write with one line per image: what was found, how far it can be trusted (0 to 1), and "
-    "whether the image is unfamiliar.",
+    help="CSV file to write with one line per image: what was found, the trust in it (0 to 1), and whether the image "
+    "is unfamiliar.",
     show_default=False,
 )
 _TRUST = typer.Option(
     "--trust/--no-trust",
-    help="Also run the other pipelines of the run, at most four, to tell how far each result can be trusted.",
+    help="Also run up to four other pipelines of the run, to estimate how reliable each result is.",
 )
 _DOUBT = typer.Option(
     metavar="DIR",
-    help="Folder for a grey picture per image that is bright where the result is in doubt.",
+    help="Folder for a grey picture of each image that is bright where the result is uncertain.",
     show_default=False,
 )
-_RECURSIVE = typer.Option("--recursive", help="Also process subfolders, and keep their structure in OUT.")
+_RECURSIVE = typer.Option("--recursive", help="Also process the images in subfolders; OUT gets the same subfolders.")
 _SKIP_EXISTING = typer.Option(
     "--skip-existing",
-    help="Skip images whose files exist already, to continue an interrupted batch with the same pipeline.",
+    help="Skip images whose results exist already, to continue an interrupted batch with the same pipeline.",
 )
 _OVERWRITE = typer.Option("--overwrite", help="Replace files that exist.")
 
@@ -93,17 +93,20 @@ def apply(
 ) -> None:
     """Segment images with a pipeline.
 
-    A mask is written to OUT/masks/NAME.png (0 and 255; for several classes, the class of each pixel), objects to
-    OUT/masks/NAME.tif (32 bits, one number per object), and points to OUT/points/NAME.csv. An overlay for viewing is
-    written to OUT/overlays/NAME.png. --formats also writes the objects for other programs, to OUT/labels/NAME.ome.tif,
+    Results: a mask is written to OUT/masks/NAME.png (0 and 255; for several classes, the class of each pixel), objects
+    to OUT/masks/NAME.tif (32 bits, one number per object), points to OUT/points/NAME.csv, and an overlay for viewing to
+    OUT/overlays/NAME.png. With --formats, the objects are also written for other programs, to OUT/labels/NAME.ome.tif,
     OUT/rois/NAME.zip, OUT/geojson/NAME.geojson and OUT/coco.json. With --page all, the masks or objects of a stack are
-    also written as a stack, to OUT/stacks/NAME.tif. A pipeline for registration takes folders with pairs/
-    and writes the images aligned to OUT/aligned/NAME.tif, and OUT/shifts.csv or OUT/transforms.csv.
-    Files are read as they were for the search, so page and channel need not be given again. The pipeline's parameters
-    are used as they are; nothing is fitted. If images differ from those that the pipeline was made for, a warning or an
-    error says so once for each kind of difference. An image is called unfamiliar if it looks unlike those that the
-    pipeline was made for; trust is 1 where all pipelines of the run agree on the result. If an image fails, the others
-    are still segmented, and the exit code is 1. TIFF images of any size are processed strip by strip.
+    also written as a stack, to OUT/stacks/NAME.tif. A pipeline for registration takes folders with pairs/, and writes
+    aligned images to OUT/aligned/NAME.tif and the transforms to OUT/shifts.csv or OUT/transforms.csv.
+
+    Images: they are read as in the search, so page and channel need not be given again. The pipeline's parameters are
+    used as they are; nothing is fitted. Large TIFF images are processed strip by strip. If an image fails, the others
+    are still segmented, and the exit code is 1.
+
+    Reliability: if images differ from those that the pipeline was made for, for example in channels, data type or pixel
+    size, a warning or an error says so once. An image is called unfamiliar if it looks unlike them. The trust in a
+    result is 1 if all pipelines of the run agree on it.
     """
     import json
 

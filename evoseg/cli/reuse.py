@@ -19,8 +19,8 @@ def reuse(
         int | None,
         typer.Option(
             metavar="N",
-            help="Write the pipeline of answer N to OUT/pipeline.evo, for `evoseg apply OUT` and `evoseg export OUT`, "
-            "and nothing else (default: none).",
+            help="Only write the pipeline of answer N to OUT/pipeline.evo, for `evoseg apply OUT` and `evoseg export "
+            "OUT` (default: none).",
             show_default=False,
         ),
     ] = None,
@@ -31,7 +31,7 @@ def reuse(
         str,
         typer.Option(
             metavar="TEXT",
-            help="What is to be marked, in words; the language model of --agent says which answers mark "
+            help="What is to be marked, in words; the language model of --agent is asked which answers mark "
             "it (default: none).",
             show_default=False,
         ),
@@ -52,20 +52,20 @@ def reuse(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Folder for answers.png and answers.html, or with --pick for pipeline.evo (default: a new folder "
-            "reuse-DATE here; --pick needs one).",
+            help="Folder for answers.png and answers.html, or for pipeline.evo with --pick, which needs --out "
+            "(default: a new folder reuse-DATE in the current one).",
             show_default=False,
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files in OUT that exist.")] = False,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
-    """Run stored pipelines on images without masks, and show the most promising answers side by side.
+    """Run stored pipelines on images without masks, and show the most plausible results side by side.
 
-    The pipelines of all solved tasks run at several scales on at most four of the images. If a solved task has images
-    like yours, one of its answers comes first; the others are chosen to be plausible and different. If there are masks,
-    the score of each answer is shown, but the order does not depend on it. The same command gives the same numbers, so
-    --pick N can follow.
+    The pipelines of all solved tasks are run at several scales on at most four of the images; the result of each is
+    an answer. If a solved task has images like yours, one of its answers comes first. The others are chosen to be
+    plausible and different from each other. If there are masks, the score of each answer is shown, but the order does
+    not depend on it. The same command numbers the answers in the same way, so that you can repeat it with --pick N.
     """
     import json
     from datetime import datetime

@@ -28,8 +28,8 @@ def search(
     min_score: Annotated[
         float | None,
         typer.Option(
-            help="Minimum score on the test images (or the selection images, if there is no test); the exit code is 3 "
-            "if the score is lower (default: none).",
+            help="Exit with code 3 if the score on the test images is below this one; without test images, the score "
+            "on the selection images counts (default: none).",
             show_default=False,
         ),
     ] = None,
@@ -40,20 +40,20 @@ def search(
     classes: Annotated[str, CLASSES] = "",
     transform: Annotated[str, TRANSFORM] = "",
     yes: Annotated[
-        bool, typer.Option("--yes", help="Accept what the language model proposes for --goal without a question.")
+        bool, typer.Option("--yes", help="Accept the task that the language model proposes for --goal, without asking.")
     ] = False,
     studio: Annotated[
         bool,
         typer.Option(
-            "--studio", help="Show the search in the studio, which opens in the browser and stays open until Ctrl-C."
+            "--studio", help="Show the search in the studio, a page in the browser that stays open until Ctrl-C."
         ),
     ] = False,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Search for a pipeline, and test it on held-out images.
 
-    Ctrl-C ends the search with the best pipeline so far; pressing it again aborts the search. `evoseg runs resume`
-    continues it, also after a kill.
+    Ctrl-C ends the search with the best pipeline so far; a second Ctrl-C aborts it. `evoseg runs resume` continues a
+    search, also after it was aborted or killed.
     """
     from contextlib import nullcontext
     from dataclasses import replace

@@ -17,33 +17,36 @@ if TYPE_CHECKING:
 
 AXES = typer.Option(
     metavar="AXES",
-    help="Axes of stacks, such as CYX, if the files do not give them or give wrong ones.",
+    help="Axes of stacks, such as CYX, where the files do not state them, or state them wrongly.",
     show_default=False,
 )
 PAGE = typer.Option(
     metavar="N|all",
-    help="Page of stacks, counted from 0 (T=0,Z=3 if there are two such axes); all makes an image of each page.",
+    help="Page to read from stacks, counted from 0 (T=0,Z=3 if there are two such axes); all reads each page as an "
+    "image.",
     show_default=False,
 )
 CHANNEL = typer.Option(
     metavar="NAME|N",
-    help="Channel of the images, by name or counted from 0; several with commas (default: all).",
+    help="Channel to read, by name or counted from 0; separate several by commas (default: all).",
     show_default=False,
 )
 SERIES = typer.Option(
     metavar="NAME|N",
-    help="Image of files that hold several, such as a dataset in HDF5, by name or counted from 0; a scale of OME-Zarr.",
+    help="Image to read from files that hold several (a dataset in HDF5, a scale of OME-Zarr), by name or counted "
+    "from 0.",
     show_default=False,
 )
 TRANSFORM = typer.Option(
     metavar="KIND",
-    help="What moves the images of pairs: shift, rigid (a rotation as well) or affine (default: by the table in pairs/ "
-    "or the run, else shift).",
+    help="Transform between the images of a pair: shift, rigid (shift and rotation) or affine (default: as in the "
+    "table in pairs/ or in the run, else shift).",
     show_default=False,
 )
 CLASSES = typer.Option(
     metavar="NAMES",
-    help="Classes of annotated outlines that are objects, by name with commas; evoseg check lists them (default: all).",
+    help="Classes of annotated outlines that count as objects, by name, separated by commas; evoseg check lists them "
+    "(default: all).",
     show_default=False,
 )
 BASE_URL = typer.Option(
@@ -51,7 +54,9 @@ BASE_URL = typer.Option(
 )
 USD = typer.Option(help="Maximum cost of the model in US dollars, if its price is known.")
 ROLES = typer.Option(
-    metavar="DIR", help="Folder of roles that replace or extend evoseg's own (default: none).", show_default=False
+    metavar="DIR",
+    help="Folder of prompts (roles) that replace or extend evoseg's own (default: none).",
+    show_default=False,
 )
 ALLOW_CODE = typer.Option(
     "--allow-code",

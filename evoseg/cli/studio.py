@@ -12,17 +12,17 @@ import typer
 def studio(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of images, or a dataset.")] = Path("."),
     port: Annotated[
-        int, typer.Option(help="Port of this machine to listen on (0 for any that is free).", min=0, max=65535)
+        int, typer.Option(help="Port to listen on, on this machine only; 0 takes any free one.", min=0, max=65535)
     ] = 0,
     browser: Annotated[
-        bool, typer.Option("--browser/--no-browser", help="Open the address in the browser, besides printing it.")
+        bool, typer.Option("--browser/--no-browser", help="Open the address in the browser as well as printing it.")
     ] = True,
 ) -> None:
-    """Paint on images in the browser, see the answer at once, search, apply and export.
+    """Open the studio: paint on images in the browser, see the segmentation at once, search, apply and export.
 
-    Strokes are saved in FOLDER/scribbles, runs in FOLDER/runs and results in FOLDER/results, where all other commands
-    read them. The address that is printed lets a browser on this machine in; nothing can be reached from other
-    machines. Ctrl-C ends the studio; a search that is running goes on, and the studio shows it when it is opened again.
+    Strokes are saved in FOLDER/scribbles, runs in FOLDER/runs and results in FOLDER/results, where other commands can
+    read them. The printed address contains a secret token and works on this machine only. Ctrl-C ends the studio; a
+    search that is running continues, and is shown when the studio is opened again.
     """
     check_installed()
     from evoseg.studio.server import serve

@@ -237,26 +237,26 @@ class Goal:
     )
     max_ms_per_mpx: float | None = option(
         None,
-        "Highest modelled cost of the pipelines on one core, in ms per megapixel; networks cost between 40 and 1000",
+        "Largest estimated run time of a pipeline on one core, in ms per megapixel; networks take between 40 and 1000",
         "no limit",
     )
     target: str | None = option(
         None,
-        "Language to which the pipeline can be exported: python, cpp or imagej; the search only uses operators that "
-        "this language supports",
-        "python, which supports all operators",
+        "Language to which the pipeline must be exportable: python, cpp or imagej; the search only uses operators that "
+        "exist there",
+        "python, where all operators exist",
     )
     networks: bool = option(
         True,
-        "Whether to train small neural networks on the search images and to look for a second, more accurate pipeline "
-        "with one as a step",
+        "Whether to train small neural networks on the search images and to search for a second, more accurate "
+        "pipeline that contains one",
         flag="--no-networks",
-        cli="Train no neural networks: all of the budget is for the readable pipeline, of filters only",
+        cli="Train no neural networks; the whole budget goes to the readable pipeline, which consists of filters only",
     )
     encoder: str = option(
         "imagenet",
-        "What networks begin with: imagenet, weights that were learned from a million photographs (for their licence, "
-        "see docs/networks.md), or none, to train from scratch",
+        "Initial weights of networks: imagenet, pretrained on a million photographs (docs/networks.md "
+        "states their licence), or none, to train from scratch",
     )
     operator: Files = option(
         (),
@@ -302,7 +302,7 @@ class Agent:
         json_schema_extra={"says": "none", "flat": "agent", "flag": "", "cli": "", "python": ""},
     )
     base_url: str | None = option(None, "URL of the model's endpoint", "that of the provider")
-    calls: int = option(20, "Maximum number of calls of the model", flat="llm_calls")
+    calls: int = option(20, "Maximum number of requests to the model", flat="llm_calls")
     tokens: int | None = option(
         None,
         "Maximum number of input and output tokens of the model",
@@ -314,16 +314,16 @@ class Agent:
     )
     wait: bool | None = option(
         None,
-        "Whether the search waits for the model's rounds, so that each is told what became of the last one; waiting "
-        "counts neither as time nor as evaluations of the search",
+        "Whether the search waits for the model's answers, so that each request reports the scores of the last "
+        "proposals; waiting does not use up the budget",
         "only if the budget is evaluations without a time limit",
         flat="llm_wait",
     )
     deadline: float | None = option(
-        None, "Maximum duration of one call of the model in seconds", "120", flat="llm_deadline"
+        None, "Maximum duration of one request to the model in seconds", "120", flat="llm_deadline"
     )
     roles: str | Path | None = option(
-        None, "Folder of roles that replace evoseg's own roles, or are added to them", "none"
+        None, "Folder of prompts (roles) that replace evoseg's own, or are added to them; see agents/README.md", "none"
     )
     goal: str | None = option(
         None,
@@ -361,7 +361,7 @@ class SearchOptions:
         "What to find: binary (foreground), instances (objects), points, registration (the shift, rotation or affine "
         "transform between the images of a pair), classes (a pipeline for each), or a Python file that defines your "
         "own task, whose code is run",
-        "auto, the task of the metric if one is given, else inferred from the dataset",
+        "auto, which is the task of the metric if one is given, else inferred from the dataset",
         python="`evoseg.Points` also sets the radius.",
     )
     metric: str | None = option(
@@ -376,7 +376,8 @@ class SearchOptions:
     )
     evaluations: int | None = option(
         None,
-        "Number of candidates to evaluate; only this budget gives the same result on every machine",
+        "Number of candidates to evaluate. With this budget, unlike with seconds, the result is the same on every "
+        "machine",
         "no limit",
     )
     seed: int | None = option(
