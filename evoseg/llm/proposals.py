@@ -225,20 +225,21 @@ class ProposalParser:
         name = edit.of.strip().partition("(")[0]
         if name not in self.references:
             raise PipelineError(f"there is no program '{legible(name)}'; there are {', '.join(self.references)}.")
-        header, *lines = _body(self.references[name])
+        header, *lines = [_with_names(line, self.codes) for line in _body(self.references[name])]
         wanted, new = edit.replace.strip().replace("'", '"'), edit.by.strip()
         at = [i for i, line in enumerate(lines) if line.strip().startswith((f"{wanted} = ", f"{wanted} "))]
         if len(at) == 1:
             left, sign, _ = lines[at[0]].partition(" = ") if wanted != "return" else ("    return", " ", "")
             lines[at[0]] = f"{left}{sign}{new}"
-        elif (n := sum(line.count(wanted) for line in lines)) == 1:
-            lines = [line.replace(wanted, new) for line in lines]
-        else:
+            return self._program("\n".join([header, *lines]))
+        if not any(wanted in line for line in lines):
+            lines = [_LONG_TUPLE.sub("", line) for line in lines]  # as the model was shown it; numbers are fitted anew
+        if (n := sum(line.count(wanted) for line in lines)) != 1:
             raise PipelineError(
                 f"'{legible(wanted)}' occurs {n} times in {name}. Name a line of it, or 'return'. It is now:\n"
                 f"{shown_text(self.references[name], self.codes)}"
             )
-        return self._program("\n".join([header, *lines]))
+        return self._program("\n".join([header, *(line.replace(wanted, new) for line in lines)]))
 
     def _trial(self, experiment: Experiment) -> Trial:
         if experiment.kind == "try" and experiment.planes:
@@ -352,11 +353,16 @@ def shown_text(pipeline: Pipeline, codes: Mapping[str, str] | None = None) -> st
 
     Without revisions and long lists of fitted numbers, and with Python operators by their names.
     """
-    text = "\n".join(_body(pipeline))
-    for name, digest in (codes or {}).items():
-        text = re.sub(rf"\bpython\((.*?), code=\"{digest}\"", rf"{name}(\1", text)
+    text = _with_names("\n".join(_body(pipeline)), codes or {})
     # Single quotes need no escape in JSON, and one space does as well as four.
     return re.sub(r"(?m)^    ", " ", _LONG_TUPLE.sub("", text).replace('"', "'"))
+
+
+def _with_names(text: str, codes: Mapping[str, str]) -> str:
+    """Return text in which Python operators are called by their names."""
+    for name, digest in codes.items():
+        text = re.sub(rf"\bpython\((.*?), code=\"{digest}\"", rf"{name}(\1", text)
+    return text
 
 
 def _unfenced(text: str) -> str:

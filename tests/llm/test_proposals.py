@@ -8,6 +8,7 @@ from evoseg.llm.structured import Edit, Experiment, NewOperator, PlaneList, Prog
 from evoseg.pipeline import read_text
 from evoseg.pipeline.textform import add_macros, find_macros
 from evoseg.sandbox.code import digest_of_source
+from evoseg.sandbox.operators import AdmittedCode, add_code
 from tests.llm.helpers import OPERATORS, pipeline
 from tests.llm.helpers import parser as workshop
 
@@ -133,6 +134,31 @@ def test_an_edit_replaces_a_line_or_an_expression(replace, by, operators):
         assert problems, "half an expression leaves parameters that otsu does not have"
     else:
         assert not problems
+        assert [s.operator for s in parser.accepted[0].pipeline.steps] == operators
+
+
+def test_an_edit_names_expressions_as_they_were_shown():
+    source = (
+        "def operator(plane: Gray, *, size: Annotated[int, Range(1, 9)] = 3) -> Gray:\n"
+        '    """Return the plane."""\n'
+        "    return plane\n"
+    )
+    codes = {"spread": add_code(AdmittedCode(source, 5.0))}
+    numbers = ", ".join(str(i * 10.0) for i in range(18))
+    leader = pipeline(
+        "a = channel(image)",
+        f'b = python(a, code="{codes["spread"]}", size=5)',
+        f"return otsu(add_curves(a, b, curves=({numbers})))",
+    )
+    shown = shown_text(leader, codes)
+    assert "spread(a, size=5)" in shown and "add_curves(a, b)" in shown
+    for replace, operators in (
+        ("spread(a, size=5)", ["channel", "median", "add_curves", "otsu"]),
+        ("add_curves(a, b)", ["channel", "median", "otsu"]),
+    ):
+        parser = workshop(references={"leader": leader}, codes=codes)
+        edit = Edit(name="e", of="leader", replace=replace, by="median(a, radius=5)")
+        assert not parser.review(Programs(edits=[edit]))
         assert [s.operator for s in parser.accepted[0].pipeline.steps] == operators
 
 
