@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evoseg.cli.shared import ALLOW_CODE, AXES, CHANNEL, JSON, PAGE, SERIES, TRANSFORM, chosen
+from evoseg.cli.shared import ALLOW_CODE, AXES, CHANNEL, JSON, PAGE, PIPELINE_HELP, SERIES, TRANSFORM, chosen
 from evoseg.core.notes import NotePrinter
 
 if TYPE_CHECKING:
@@ -27,9 +27,7 @@ _LISTED = 20
 
 _PIPELINE = typer.Argument(
     metavar="PIPELINE",
-    help="Pipeline file (.evo or .json), or folder or id of a run, for its recommended pipeline. RUN#readable and "
-    "RUN#accurate name one of its two pipelines, and RUN#3 number 3 of its Pareto front. For several classes, the "
-    "folder or id of their search, or its classes.json.",
+    help=f"{PIPELINE_HELP} For several classes, the folder or id of their search, or its classes.json.",
 )
 
 
@@ -355,8 +353,8 @@ _METRIC = typer.Option(
 )
 _CLASSES = typer.Option(
     metavar="NAMES",
-    help="Classes of annotated outlines that are objects, by name with commas (default: those of dataset.yaml, else "
-    "those of the run, else all).",
+    help="Classes of annotated outlines that count as objects, by name, separated by commas (default: those of "
+    "dataset.yaml, else those of the run, else all).",
     show_default=False,
 )
 

@@ -69,6 +69,10 @@ LIBRARY = typer.Option(
     help="Library of solved tasks: a file or a postgresql:// URL (default: $EVOSEG_HOME/library.db).",
     show_default=False,
 )
+PIPELINE_HELP = (
+    "Pipeline file (.evo or .json), or folder or id of a run, for its recommended pipeline. RUN#readable and "
+    "RUN#accurate name one of its two pipelines, and RUN#3 number 3 of its Pareto front."
+)
 JSON = typer.Option("--json", help="Print one JSON document.")
 _OLD = {"for": "--target", "start": "--warm-start", "executor": "--workers", "operators": "--target"}
 """Options of version 0.1, with what stands in their stead."""

@@ -5,13 +5,9 @@ from typing import Annotated
 
 import typer
 
-from evoseg.cli.shared import ALLOW_CODE, JSON
+from evoseg.cli.shared import ALLOW_CODE, JSON, PIPELINE_HELP
 
-_PIPELINE = typer.Argument(
-    metavar="PIPELINE",
-    help="Pipeline file (.evo or .json), or folder or id of a run, which is its recommended pipeline; RUN#readable and "
-    "RUN#accurate name one of its two, RUN#3 number 3 of its Pareto front.",
-)
+_PIPELINE = typer.Argument(metavar="PIPELINE", help=PIPELINE_HELP)
 
 
 def show(
@@ -21,7 +17,7 @@ def show(
 ) -> None:
     """Print a pipeline, and explain each step.
 
-    Each step is shown with what it does, its modelled cost in ms per megapixel, and its receptive field.
+    Each step is shown with what it does, its estimated run time in ms per megapixel, and its receptive field.
     """
     import json
 

@@ -342,7 +342,7 @@ class Search:
         self._score([(proposer.name, pipelines) for proposer, pipelines in proposals], self._effort())
         for proposer, pipelines in proposals:
             heard = [self._known[p.form] for p in pipelines if p.form in self._known]
-            if len(heard) == len(pipelines):  # a generation cut short teaches nobody
+            if len(heard) == len(pipelines):  # proposers do not learn from a generation that was cut short
                 proposer.learn(heard)
 
     def _adviser_view(self, name: str) -> AdviserView:

@@ -121,7 +121,7 @@ def summarise_study(tables: StudyTables) -> list[str]:
     )
     strangers = [(i, j) for j, pool in enumerate(tables.pools()) for i in pool]
     if not strangers:
-        return [tried, "No task is a stranger to a dataset, so nothing can be said of transfer."]
+        return [tried, "No task was solved on another dataset, so transfer cannot be measured."]
     before, after = (
         float(np.nanmean([matrix[pair] for pair in strangers]))
         for matrix in (tables.matrix("iou", refitted=False), scores)

@@ -38,7 +38,7 @@ DEFAULT, NONE = "default", "none"
 LOCAL = "local"
 """The executor that is this machine."""
 LLM_USD = 2.0
-"""Maximum cost of a language model in US dollars, if nobody says otherwise."""
+"""Default for the maximum cost of a language model in US dollars."""
 MODEL_NAMING = (
     "as PROVIDER:MODEL, such as openai:gpt-4.1-mini; the key is read from the provider's environment variable, such as "
     "OPENAI_API_KEY"
