@@ -34,6 +34,8 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "x-frame-options": "DENY",
 }
+_UNLESS_SET = HEADERS | {"cache-control": "no-cache"}
+"""Of what the application answers: without the last, a browser may mix scripts of two versions of evoseg."""
 REPORT_POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'; sandbox allow-popups"
@@ -154,7 +156,7 @@ def _with_headers(send: Send) -> Send:
     async def sending(message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
             present = {name.lower() for name, _ in message["headers"]}
-            extra = [(k.encode(), v.encode()) for k, v in HEADERS.items() if k.encode() not in present]
+            extra = [(k.encode(), v.encode()) for k, v in _UNLESS_SET.items() if k.encode() not in present]
             message = {**message, "headers": [*message["headers"], *extra]}
         await send(message)
 

@@ -276,17 +276,180 @@ def test_a_studio_that_is_killed_and_started_again_has_everything(page, studio, 
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_has_enough_contrast_and_everything_can_be_reached(page, studio, scheme):
+def test_each_view_has_contrast_names_and_an_order_of_focus(page, studio, folder, scheme):
     page.driver.execute_cdp_cmd(
         "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
     )
+    (folder / "results").mkdir()
+    (folder / "results" / "first.evo").write_text(PROGRAM)
     page.open(studio.address)
-    for tab in ("paint", "library", "search", "bench", "away"):
+    page.driver.execute_script(AUDIT)
+    page.driver.execute_script(CANNED, RUN, ANSWERED)
+    for tab, fill in VIEWS.items():
         page.ask(f"studio.showTab('{tab}')")
-        assert page.driver.execute_script(CONTRAST) == []
-    assert page.driver.execute_script(UNNAMED) == []
-    assert page.ask("document.documentElement.scrollWidth <= innerWidth && document.body.scrollHeight <= innerHeight")
+        fill(page)
+        page.ask("document.querySelectorAll('details').forEach((node) => { node.open = true; })")
+        assert page.ask("audit.text()") == [], tab
+        assert page.ask("audit.parts()") == [], tab
+        assert unnamed(page) == [], tab
+        assert walk(page) == [], tab
+        assert page.ask("document.body.scrollHeight <= innerHeight && document.body.scrollWidth <= innerWidth"), tab
 
+
+def test_a_dialog_keeps_the_focus_and_gives_it_back(page, studio):
+    from selenium.webdriver.common.keys import Keys
+
+    page.open(studio.address)
+    page.ask("document.getElementById('help-open').focus()")
+    page.keys(Keys.ENTER)
+    page.wait("document.getElementById('dialog').open")
+    for _ in range(4):
+        page.keys(Keys.TAB)
+        assert page.ask("document.activeElement === document.body || dialog.contains(document.activeElement)")
+    page.keys(Keys.ESCAPE)
+    page.wait("!document.getElementById('dialog').open && document.activeElement.id === 'help-open'")
+
+
+def test_arrow_keys_move_within_a_group_of_choices(page, studio):
+    from selenium.webdriver.common.keys import Keys
+
+    page.open(studio.address)
+    page.ask("document.querySelector('#tools [aria-checked=true]').focus()")
+    page.keys(Keys.ARROW_RIGHT, Keys.ARROW_DOWN)
+    assert page.ask("[studio.paint.tool, document.activeElement.dataset.tool]") == ["polygon", "polygon"]
+    page.keys(Keys.ARROW_LEFT, Keys.ARROW_UP, Keys.ARROW_UP)
+    assert page.ask("[studio.paint.tool, document.activeElement.dataset.tool]") == ["object", "object"]
+    assert page.ask("document.querySelectorAll('#tools [tabindex=\"0\"]').length") == 1
+    page.ask("document.querySelector('#labels [aria-checked=true]').focus()")
+    page.keys(Keys.ARROW_UP)
+    assert page.ask("[studio.paint.label, document.activeElement.getAttribute('aria-checked')]") == [1, "true"]
+
+
+def test_what_is_drawn_anew_keeps_the_focus(page, studio):
+    page.open(studio.address)
+    page.driver.execute_script(CANNED, RUN, ANSWERED)
+    page.ask("studio.showTab('search')")
+    page.wait("document.querySelector('#run details')")
+    page.ask("(document.querySelector('#run details').open = true)")
+    for place in ("#run .buttons button", "#run summary", "#runs button"):
+        page.ask(f"document.querySelector('{place}').focus()")
+        page.ask("studio.search.draw({...arguments[0], seconds: 40, state: 'finishing'})", RUN)
+        page.ask("studio.search.setRuns([{...arguments[0], best: 0.8, words: ''}])", RUN)
+        assert page.ask(f"document.activeElement === document.querySelector('{place}')"), place
+    assert page.ask("document.querySelector('#run details').open")
+
+
+def fill_paint(page: Page) -> None:
+    paint_discs(page)
+    page.keys("j")
+    page.wait("studio.facts.name === 'd1'")
+    paint_discs(page)
+    page.wait("studio.paint.live.strokes === 8 && studio.paint.live.scores.length === 2")
+
+
+def fill_bench(page: Page) -> None:
+    page.ask("studio.bench.open([...document.getElementById('bench-source').options].at(-1).value)")
+    page.wait("document.querySelectorAll('#bench-steps li').length === 4")
+    page.ask("studio.bench.compare('live')")
+    page.driver.find_elements("css selector", "#bench-steps .step")[2].click()
+    page.wait("document.getElementById('bench-overlap').textContent && studio.bench.chosen === 2")
+    page.ask("studio.bench.change(2, 'level', 112, false)")
+    page.wait("studio.bench.state.undo && studio.bench.scores.has(studio.bench.state.digest)")
+    page.wait("document.getElementById('bench-overlap').textContent")
+
+
+VIEWS = {
+    "paint": fill_paint,
+    "library": lambda page: page.wait("document.querySelectorAll('.answer, .task').length === 2"),
+    "search": lambda page: page.wait("document.querySelectorAll('#run svg').length === 2"),
+    "bench": fill_bench,
+    "away": lambda page: page.wait("document.querySelectorAll('.result').length === 1"),
+}
+"""Tabs, and how each gets its contents."""
+
+
+def unnamed(page: Page) -> list[str]:
+    """Return what can have the focus and has no name, as a screen reader is told."""
+    nodes = page.driver.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+    return [
+        node["role"]["value"]
+        for node in nodes
+        if not node["ignored"]
+        and node["role"]["value"] not in ("RootWebArea", "dialog")
+        and any(one["name"] == "focusable" and one["value"]["value"] for one in node["properties"])
+        and not node.get("name", {}).get("value", "").strip()
+    ]
+
+
+def walk(page: Page) -> list[str]:
+    """Return what is wrong where the Tab key goes, from the first to the last control and, with Shift, back."""
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.keys import Keys
+
+    page.driver.execute_script("audit.begin()")
+    found: list[str] = []
+    for _ in range(200):
+        here = page.ask("audit.step()")
+        if here is None:
+            break
+        found += here
+        page.keys(Keys.TAB)
+    else:
+        return [*found, "the focus never comes to an end"]
+    n = page.ask("audit.count()")
+    page.ask("document.querySelector('#tab-' + studio.tab).focus()")
+    for _ in range(n):
+        ActionChains(page.driver, duration=0).key_down(Keys.SHIFT).send_keys(Keys.TAB).key_up(Keys.SHIFT).perform()
+        if page.ask("document.activeElement.matches('.skip')"):
+            return found + page.ask("audit.missed()")
+    return [*found, "Shift+Tab does not come back to the first control"]
+
+
+AUDIT = Path(__file__).with_name("audit.js").read_text()
+RUN = {
+    "id": "run-1",
+    "name": "2026-01-01",
+    "folder": "runs/2026-01-01",
+    "state": "running",
+    "best": 0.8,
+    "evaluations": 40,
+    "budget": 60,
+    "seconds": 30,
+    "metric": "iou",
+    "has_pipeline": True,
+    "report": True,
+    "program": "def pipeline(image):\n    return otsu(channel(image))",
+    "curve": [{"seconds": s, "score": 0.6 + s / 150, "proposer": "classic"} for s in (1, 10, 30)],
+    "cloud": [{"cost": c, "score": 0.7, "steps": 3, "front": c < 3} for c in (1.0, 2.0, 8.0, 20.0)],
+    "proposers": [{"name": "classic", "n": 40, "improved": 2, "best": 0.8}],
+}
+_STORED = {"number": 1, "source": "nuclei", "program": "none", "share": 0.2, "stability": 0.9, "likeness": 0.8}
+_TASK = {"id": "none", "task": "nuclei", "title": "Nuclei", "foreground": "nuclei", "modality": "fluorescence"}
+_RESULT = {"name": "live", "done": 1, "total": 2, "running": False, "overlays": ["d0.png", "d1.png"], "words": ""}
+ANSWERED = {
+    "/api/runs/run-1": RUN,
+    "/api/library/reuse": {"state": "done", "answers": [_STORED | {"scale": 2, "score": 0.7, "metric": "iou"}]},
+    "/api/library/similar": {
+        "state": "done",
+        "any_alike": False,
+        "similar": [_TASK | {"likeness": 0.9, "expected": 0.7, "own_score": None, "why": ["size of objects"]}],
+    },
+    "/api/results": {
+        "results": [
+            _RESULT | {"rows": [{"image": "d0", "foreground_share": 0.2}], "line": "evoseg apply live.evo images"}
+        ]
+    },
+}
+CANNED = """
+const [run, answered] = arguments, real = window.fetch;
+window.fetch = (path, options) => {
+  const known = options?.method ? null : answered[path];
+  return known ? Promise.resolve(Response.json(known)) : real(path, options);
+};
+studio.search.setRuns([run]);
+studio.search.choose(run.id);
+"""
+"""A search that is under way, stored answers and results, which would take minutes to make."""
 
 PROGRAM = """\
 def pipeline(image):
@@ -301,32 +464,3 @@ ALPHA = """arguments[0].map(([row, col]) => {
 """Opacity of the answer at places of the image."""
 MARKED = f"({ALPHA.replace('arguments[0]', '[[60, 85]]')})[0]"
 """The same in a disc of the first image."""
-
-CONTRAST = """
-const luminance = (colour) => { const [r, g, b] = colour.match(/[\\d.]+/g).map(Number)
-  .map((v) => v / 255).map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
-  return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
-const ground = (node) => {
-  for (; node; node = node.parentElement) {
-    const colour = getComputedStyle(node).backgroundColor;
-    if (!/, 0\\)$/.test(colour)) return colour;
-  }
-  return 'rgb(255,255,255)';
-};
-const found = [];
-for (const node of document.querySelectorAll('body *')) {
-  const own = [...node.childNodes].some((child) => child.nodeType === 3 && child.textContent.trim());
-  if (!own || !node.checkVisibility() || node.closest('svg') || node.closest('button:disabled')) continue;
-  const [a, b] = [luminance(getComputedStyle(node).color), luminance(ground(node))].sort((x, y) => y - x);
-  const ratio = (a + 0.05) / (b + 0.05);
-  if (ratio < 4.5) found.push(`${node.tagName} '${node.textContent.trim().slice(0, 30)}' ${ratio.toFixed(2)}`);
-}
-return found;
-"""
-"""WCAG 2.2, 1.4.3: 4.5 to 1 for text. Returns what has less."""
-
-UNNAMED = """
-const named = (node) => node.textContent.trim() || node.ariaLabel || node.labels?.length;
-return [...document.querySelectorAll('button, input, select, [role=radio], [tabindex]')]
-  .filter((node) => !named(node)).map((node) => node.outerHTML.slice(0, 80));
-"""

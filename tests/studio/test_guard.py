@@ -84,6 +84,10 @@ def test_every_answer_has_the_headers_of_safety_and_none_allows_other_sites(brow
     assert "unsafe" not in HEADERS["content-security-policy"]
 
 
+def test_scripts_of_an_earlier_version_are_not_used(browser):
+    assert browser.get("/static/main.js").headers["cache-control"] == "no-cache"
+
+
 OUTSIDE = (
     "/static/../server.py",
     "/static/%2e%2e/server.py",

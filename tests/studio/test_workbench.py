@@ -1,6 +1,7 @@
 """The workbench: steps changed by hand, what runs again, scores, refitting, comparison and saving."""
 
 import io
+import time
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from evoseg.runs.run_folder import FilesError
 from evoseg.studio.drafts import Draft
 from evoseg.studio.project import Project
 from evoseg.studio.values import Values
-from tests.studio.conftest import SHAPE, Browser, draw
+from tests.studio.conftest import SHAPE, Browser, draw, paint
 
 TEXT = """\
 def pipeline(image):
@@ -218,6 +219,18 @@ def test_another_pipeline_stands_beside_the_draft(opened, browser):
     assert found["one"] == 1 and found["iou"] == pytest.approx(found["other"])
     outline = pixels(browser.get(f"/api/images/{image}/programs/{other['digest']}/outline/0/0/0.png").content)
     assert 0 < (outline[..., 3] > 0).mean() < 0.2
+
+
+def test_the_live_answer_stands_beside_the_draft_before_it_was_saved(folder, browser, studio):
+    paint(studio.project)
+    (folder / "results").mkdir()
+    (folder / "results" / "first.evo").write_text(TEXT)
+    end = time.monotonic() + 30
+    while studio.loop.model is None and time.monotonic() < end:
+        studio.loop.touch()
+        time.sleep(0.1)
+    assert browser.get("/api/bench/beside?source=live").json()["n_steps"] > 1
+    assert (folder / "live.evo").is_file()
 
 
 def test_a_saved_pipeline_is_applied_exported_and_searched_from(opened, browser, masked):

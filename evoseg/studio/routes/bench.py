@@ -74,6 +74,7 @@ def save(studio: Opened, request: SaveRequest) -> dict[str, Any]:
 @router.get("/bench/beside")
 def beside(studio: Opened, source: str) -> dict[str, Any]:
     """Return another pipeline, to stand beside the one on the workbench."""
+    studio.path_of(source)
     return studio.workbench.beside(source)
 
 

@@ -67,6 +67,20 @@ export function element(tag, attributes = {}, ...children) {
   return made;
 }
 
+// Draws the contents of a box anew. What had the focus, or was unfolded, has it again if it is still there.
+export function redraw(box, ...parts) {
+  const controls = () => [...box.querySelectorAll("a[href], button, summary, [tabindex]")];
+  const name = (node) => node.ariaLabel || node.textContent;
+  const unfolded = () => [...box.querySelectorAll("details")];
+  const before = controls(), focused = before.indexOf(document.activeElement), open = unfolded().map((node) => node.open);
+  box.replaceChildren(...parts);
+  unfolded().forEach((node, i) => { node.open = Boolean(open[i]); });
+  if (focused < 0) return;
+  const named = controls().filter((node) => name(node) === name(before[focused]));
+  const nth = before.slice(0, focused).filter((node) => name(node) === name(before[focused])).length;
+  (named[nth] || named.at(-1))?.focus({ preventScroll: true });
+}
+
 export const byId = (id) => document.getElementById(id);
 
 export async function copyText(text) {

@@ -1,6 +1,6 @@
 // Taking it away: apply a pipeline to images, look at the results, export it as code.
 
-import { attempt, byId, commandBox, copyText, element, get, post, say, setCommand, showDialog } from "./api.js";
+import { attempt, byId, commandBox, copyText, element, get, post, redraw, say, setCommand, showDialog } from "./api.js";
 
 const FORMS = { python: "Python", cpp: "C++", imagej: "ImageJ macro", json: "JSON" };
 
@@ -54,7 +54,7 @@ export class Away {
       `${FORMS[form] || form}: runs without evoseg`,
       element("div", { class: "buttons" }, link, element("button", { type: "button", onclick: () => copyText(found.text) }, "Copy")),
       commandBox(found.line),
-      element("pre", { tabindex: 0 }, found.text),
+      element("pre", { tabindex: 0, role: "group", "aria-label": found.name }, found.text),
     );
   }
 
@@ -62,7 +62,7 @@ export class Away {
     clearTimeout(this.waiting);
     return attempt(async () => {
       const { results } = await get("/api/results");
-      byId("results").replaceChildren(...(results.length ? results.map((one) => this.draw(one)) : [element("p", { class: "faint" }, "Nothing has been applied yet.")]));
+      redraw(byId("results"), ...(results.length ? results.map((one) => this.draw(one)) : [element("p", { class: "faint" }, "Nothing has been applied yet.")]));
       if (results.some((one) => one.running)) this.waiting = setTimeout(() => this.refresh(), 700);
     })();
   }
@@ -79,7 +79,7 @@ export class Away {
     ));
     parts.push(element("div", { class: "gallery" }, ...pictures));
     if (result.rows.length) parts.push(element("details", {}, element("summary", {}, "Table"), this.table(result.rows)));
-    if (!result.done && result.words) parts.push(element("pre", { tabindex: 0 }, result.words));
+    if (!result.done && result.words) parts.push(element("pre", { tabindex: 0, role: "group", "aria-label": "What was said" }, result.words));
     parts.push(commandBox(result.line));
     return element("div", { class: "result" }, ...parts);
   }
@@ -94,6 +94,6 @@ export class Away {
     const cell = (name, value) => (name === "foreground_share" && value !== "" ? `${(100 * value).toFixed(1)} %` : value);
     const head = shown.map((name) => element("th", { scope: "col" }, words[name] || name));
     const body = rows.map((row) => element("tr", {}, ...shown.map((name) => element("td", {}, cell(name, row[name])))));
-    return element("div", { class: "table", tabindex: 0 }, element("table", {}, element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...body)));
+    return element("div", { class: "table", tabindex: 0, role: "group", "aria-label": "Table of results" }, element("table", {}, element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...body)));
   }
 }

@@ -278,8 +278,7 @@ export class Bench {
 
   async overlap() {
     const box = byId("bench-overlap"), { other, state, app } = this;
-    box.textContent = "";
-    if (!other || !app.facts) return;
+    if (!other || !app.facts) { box.textContent = ""; return; }
     await attempt(async () => {
       const found = await get(`/api/images/${app.facts.id}/overlap/${state.digest}/${other.digest}`);
       if (other !== this.other || state !== this.state) return;

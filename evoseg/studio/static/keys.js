@@ -49,6 +49,22 @@ export function listenToKeys(app) {
     if (plain[key] && !(key.startsWith("Page") && event.target.closest("aside"))) { event.preventDefault(); plain[key](); }
   });
   addEventListener("keyup", (event) => { if (event.key === " ") stage.spaced = false; });
+  // The browser itself may leave a part of what has the focus out of view.
+  document.querySelector("aside").addEventListener("focusin", ({ target }) => {
+    if (target.matches(":focus-visible")) target.scrollIntoView({ block: "nearest" });
+  });
+  for (const group of document.querySelectorAll("[role=radiogroup]")) group.addEventListener("keydown", moveChoice);
+
+  // A group of choices is one stop of the Tab key; arrow keys move within it.
+  function moveChoice(event) {
+    const by = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+    if (!by) return;
+    event.preventDefault();
+    const choices = [...event.currentTarget.children];
+    const chosen = choices[(choices.indexOf(event.target) + by + choices.length) % choices.length];
+    chosen.click();
+    chosen.focus();
+  }
 
   function moveCrosshair([dx, dy], fine) {
     const by = fine ? 1 : 12 / stage.view.scale;

@@ -1,6 +1,6 @@
 // The library: solved tasks that are like these images, and what their pipelines do on them.
 
-import { METRICS, attempt, byId, element, get, percent, post, say, setCommand } from "./api.js";
+import { METRICS, attempt, byId, element, get, percent, post, redraw, say, setCommand } from "./api.js";
 
 const QUESTIONS = ["similar", "reuse"];
 const LIKE = 0.5; // likeness from which tasks are of one kind
@@ -55,7 +55,7 @@ export class Library {
     byId(`${question}-ask`).textContent = running ? "Stop" : byId(`${question}-ask`).dataset.name;
     byId(`${question}-state`).textContent = running ? words || "Starting…" : state === "failed" ? words : "";
     const parts = state !== "done" ? [] : question === "similar" ? this.tasks() : this.answers();
-    byId(`${question}-found`).replaceChildren(...parts);
+    redraw(byId(`${question}-found`), ...parts);
   }
 
   // Similar tasks

@@ -5,6 +5,14 @@ import { attempt, byId, copyText, element, get, percent, post, say, unsent } fro
 const NAMES = ["Erased", "Background", "Foreground"];
 const MOST_POINTS = 5000;
 
+// Of a group of choices, marks the one that is made, which alone is a stop of the Tab key.
+function check(group, isChosen) {
+  [...group.children].forEach((choice, i) => {
+    choice.setAttribute("aria-checked", String(isChosen(choice, i)));
+    choice.tabIndex = isChosen(choice, i) ? 0 : -1;
+  });
+}
+
 export class Paint {
   constructor(app) {
     this.app = app;
@@ -66,25 +74,28 @@ export class Paint {
       swatch.style.background = this.colour(label);
       return element(
         "button",
-        { type: "button", role: "radio", "aria-checked": String(label === this.label), onclick: () => this.setLabel(label) },
+        { type: "button", role: "radio", onclick: () => this.setLabel(label) },
         swatch, element("span", { class: "name" }, name), label < 10 ? element("kbd", {}, String(label)) : null,
       );
     });
     byId("labels").replaceChildren(...rows);
+    this.checkLabel();
   }
 
   setLabel(label) {
     if (label < 1 || label > this.nLabels) return;
     this.label = label;
     if (this.tool === "erase") this.setTool("brush");
-    [...byId("labels").children].forEach((row, i) => row.setAttribute("aria-checked", String(i + 1 === label)));
+    this.checkLabel();
     this.stage.redraw();
   }
+
+  checkLabel() { check(byId("labels"), (row, i) => i + 1 === this.label); }
 
   setTool(tool) {
     this.cancel();
     this.tool = tool;
-    for (const button of byId("tools").children) button.setAttribute("aria-checked", String(button.dataset.tool === tool));
+    check(byId("tools"), (button) => button.dataset.tool === tool);
     this.stage.redraw();
   }
 

@@ -1,6 +1,6 @@
 // Searches: start, watch, stop and resume, and show what a run has found over the image.
 
-import { METRICS, attempt, byId, element, get, post, say, setCommand } from "./api.js";
+import { METRICS, attempt, byId, element, get, post, redraw, say, setCommand } from "./api.js";
 import { cloud, curve } from "./charts.js";
 
 const PROPOSERS = {
@@ -63,7 +63,7 @@ export class Search {
         element("span", { class: "faint" }, run.evaluations === undefined ? "" : `${run.evaluations} candidates`),
       ));
     });
-    byId("runs").replaceChildren(...(list.length ? list : [element("li", { class: "faint" }, "No search on this folder yet.")]));
+    redraw(byId("runs"), ...(list.length ? list : [element("li", { class: "faint" }, "No search on this folder yet.")]));
     this.drawSources();
     const going = this.watching && [...runs].reverse().find((run) => GOING.includes(run.state) && run.evaluations);
     if (going) {
@@ -122,7 +122,7 @@ export class Search {
     const box = byId("run");
     box.hidden = false;
     const parts = [element("h2", {}, `Run ${run.name}`)];
-    if (run.state === "failed") parts.push(element("pre", { tabindex: 0 }, run.words));
+    if (run.state === "failed") parts.push(element("pre", { tabindex: 0, role: "group", "aria-label": "Why it failed" }, run.words));
     if (going && run.budget) {
       const left = Math.max(0, run.budget - run.seconds);
       parts.push(element("progress", { max: run.budget, value: Math.min(run.seconds, run.budget), "aria-label": "Time used" }));
@@ -142,11 +142,9 @@ export class Search {
       parts.push(element("h2", {}, "Best score on the search images"), curve(run.curve, run.seconds));
       parts.push(element("h2", {}, "Score and cost"), cloud(run.cloud));
       parts.push(element("h2", {}, "Who proposed what"), this.proposers(run.proposers));
-      parts.push(element("details", {}, element("summary", {}, "Best program so far"), element("pre", { tabindex: 0 }, run.program)));
+      parts.push(element("details", {}, element("summary", {}, "Best program so far"), element("pre", { tabindex: 0, role: "group", "aria-label": "Best program so far" }, run.program)));
     }
-    const opened = box.querySelector("details")?.open;
-    box.replaceChildren(...parts);
-    if (opened && box.querySelector("details")) box.querySelector("details").open = true;
+    redraw(box, ...parts);
   }
 
   scores(run) {
