@@ -16,6 +16,8 @@ TILE = 512
 """Side of a tile, px on the screen. At zoom z a tile shows TILE * 2**z pixels of the image."""
 LEVEL_BYTES = 2**28
 """Reduced images that are kept in memory, in all."""
+MOST_KEPT = 2**25
+"""Pixels of a reduced image that is kept; tiles of larger ones are reduced each time they are asked for."""
 _BAND = 2**24
 """Pixels of a large image that are reduced at a time."""
 _THUMBNAIL = 160
@@ -93,7 +95,7 @@ class Display:
             If there is no such tile, or the image cannot be read.
         """
         box = self.box(image, z, row, col)
-        pixels = self._project.crop(image, box) if z == 0 else self._level(image, z)[_scaled(box, z)]
+        pixels = self._level(image, z)[_scaled(box, z)] if self._is_kept(image, z) else self._crop(image, z, box)
         return encode(self._shown(image, pixels, look))
 
     def thumbnail(self, image: StudioImage) -> bytes:
@@ -128,15 +130,23 @@ class Display:
         return self._levels.get((image.id, z), lambda: self._reduced(image, z), lambda level: int(level.nbytes))
 
     def _reduced(self, image: StudioImage, z: int) -> NDArray[Any]:
-        if z > 1:
+        if self._is_kept(image, z - 1):
             return halved(self._level(image, z - 1))
         height, width = self._project.rows(image).shape
-        step = max(2, _BAND // width // 2 * 2)
-        bands = [
-            halved(self._project.crop(image, (top, 0, min(height, top + step), width)))
-            for top in range(0, height, step)
-        ]
+        step = max(1, (_BAND // width) >> z) << z
+        bands = [self._crop(image, z, (top, 0, min(height, top + step), width)) for top in range(0, height, step)]
         return np.concatenate(bands)
+
+    def _is_kept(self, image: StudioImage, z: int) -> bool:
+        height, width = self._project.rows(image).shape
+        return z > 0 and (height >> z) * (width >> z) <= MOST_KEPT
+
+    def _crop(self, image: StudioImage, z: int, box: Crop) -> NDArray[Any]:
+        """Return the pixels of a box reduced by 2**z, without keeping them."""
+        pixels = self._project.crop(image, box)
+        for _ in range(z):
+            pixels = halved(pixels)
+        return pixels
 
     def _small(self, image: StudioImage) -> NDArray[Any]:
         height, width = self._project.rows(image).shape

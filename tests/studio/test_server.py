@@ -12,12 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.random import default_rng
 from PIL import Image
 
 import evoseg
 from evoseg.core.errors import DatasetError
 from evoseg.datasets import check
 from evoseg.datasets.io.files import read_image, write_image
+from evoseg.studio import display
 from evoseg.studio.events import Events
 from evoseg.studio.project import BytesCache, Project
 from tests.studio.conftest import SHAPE, STROKES, Browser, draw
@@ -352,3 +354,20 @@ def test_a_search_of_the_command_line_opens_the_studio_and_closes_it(folder, tmp
 
     with pytest.raises(httpx.ConnectError):
         httpx.get(address)
+
+
+def test_tiles_are_the_same_whether_reduced_images_are_kept_or_not(tmp_path, monkeypatch):
+    image = default_rng(0).integers(0, 255, (1301, 1903, 3)).astype(np.uint8)
+    write_image(tmp_path / "a.png", image)
+    project = Project(tmp_path)
+    (opened,) = project.images.values()
+
+    def tiles() -> list[bytes]:
+        shown = display.Display(project)
+        places = [(z, row, col) for z in range(3) for row in range(3 >> z) for col in range(4 >> z)]
+        return [shown.tile(opened, *place, display.Look()) for place in places]
+
+    kept = tiles()
+    monkeypatch.setattr(display, "MOST_KEPT", 650 * 500)
+    monkeypatch.setattr(display, "_BAND", 1903 * 100)
+    assert tiles() == kept
