@@ -2,15 +2,14 @@
 """What networks alone reach: trains one ensemble per dataset and compares out-of-bag with test scores.
 
     python experiments/networks.py ../shared/datasets --out rows.jsonl [--continue] [--only crackforest,neu_patches]
-        [--seconds 30] [--seeds 1] [--arms rule,three,frozen,full,usual,small,one] [--within-training]
+        [--seconds 30] [--seeds 1] [--arms rule,frozen,full,usual,small,one] [--within-training]
     python experiments/networks.py --table rows.jsonl
 
 One row per dataset, arm and seed is written as soon as it is known; --continue leaves out those that are there.
 Scores are mean IoU at a threshold of 0.5. Test scores are reported, never used to choose anything; with
 --within-training, every third of the other images is the test, so that the test images stay unseen.
 
-The arm "rule" is what a search trains; "three" ends with the networks that leave images out, without one that sees all
-images; "frozen" never trains the encoder, however much time there is. "full" and
+The arm "rule" is what a search trains; "frozen" never trains the encoder, however much time there is. "full" and
 "usual" are always at full resolution, or always at the one that the thickness of objects suggests, without the trials
 of both; "small" has an encoder from scratch; "one" is a single decoder that trains on all images for all of the time,
 so that nothing is out of bag.
@@ -59,7 +58,7 @@ HARD = (
 """Sets on which filters are far behind networks."""
 
 
-ARMS = ("rule", "three", "frozen", "full", "usual", "small", "one")
+ARMS = ("rule", "frozen", "full", "usual", "small", "one")
 THRESHOLDS = range(8, 248, 8)
 
 
@@ -133,9 +132,7 @@ def train_as(arm: str, examples: Sequence[Example], settings: TrainingSettings) 
             choose = 1 if arm == "full" else usual_reduction(examples, settings.head)
             patches.enter_context(patch.object(training, "usual_reduction", lambda *_: choose))
             patches.enter_context(patch.object(training, "_TRIAL_SHARE", 0.0))
-            patches.enter_context(patch.object(training, "_SURE_GAIN", -2.0))
-        if arm == "three":
-            patches.enter_context(patch.object(training, "_LAST_SHARE", 0.0))
+            patches.enter_context(patch.object(training, "_SURE_GAIN", 2.0))
         if arm == "frozen":
             patches.enter_context(patch.object(training, "_LEAST_TUNED_S", float("inf")))
         if arm == "one":

@@ -1,8 +1,7 @@
 """Networks that are trained together at one working resolution.
 
 An encoder that stays as it is computes features of augmented windows once; several decoders are trained on these, each
-without a share of the images, and one more on all of them, with the encoder if there is time. Without a pretrained
-encoder, each network is trained whole, on new crops.
+without a share of the images. Without a pretrained encoder, each network is trained whole, on new crops.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +12,6 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
-from numpy.random import Generator
 
 from evoseg.core.kinds import Raw
 from evoseg.core.streams import stream
@@ -42,8 +40,6 @@ FORMAT_VERSION = 1
 _BATCH = 4
 _RATE, _SMALL_RATE = 1e-2, 4e-3
 """Largest rates of a decoder alone, and of a small encoder and its decoder."""
-_RATE_ON_ALL = 5e-3
-"""Largest rate of a trained decoder that is trained on, on all images."""
 _TUNED_RATES = 3e-4, 1e-3
 """Largest rates of the pretrained encoder and of a trained decoder, when both are trained on."""
 _MAX_WINDOWS = 16
@@ -115,19 +111,16 @@ class Course:
     members : list of Member
         The networks that leave images out.
     written : list of Member
-        Those whose mean the file gives: the same, or the one that has seen all images.
+        Those whose mean the file gives: the same, or the one whose encoder was trained, too.
     n_steps : int
-        Steps of the network that leaves images out and has made the most.
-    n_last_steps : int
-        Steps of the network that has seen all images.
-    is_tuned : bool
-        Whether the encoder of that network was trained, too.
+        Steps of the network that has made the most.
+    n_tuning_steps : int
+        Steps of the network whose encoder was trained, too.
     """
 
     def __init__(self, problem: Problem, reduction: int, on_step: Callable[[], None]) -> None:
         self.reduction = reduction
-        self.n_steps = self.n_last_steps = 0
-        self.is_tuned = False
+        self.n_steps = self.n_tuning_steps = 0
         self._problem = problem
         self._on_step = on_step
         self._seed = problem.settings.seed
@@ -189,11 +182,17 @@ class Course:
                 pace,
             )
         else:
-            self._fit_decoder(decoder, _RATE, [self._windows[i] for i in seen], rng, pace)
+            windows = [self._windows[i] for i in seen]
+            fit(
+                {decoder: _RATE},
+                lambda: draw_cached(windows, _BATCH, rng),
+                lambda batch: decoder(batch.image, batch.taps),
+                pace,
+            )
         return pace.n_steps
 
-    def train_on_all(self, seconds: float | None, steps: int | None, *, tune: bool) -> None:
-        """Train a network on all images, on from the first decoder; it takes the others' place in the file.
+    def tune(self, seconds: float | None, steps: int | None) -> None:
+        """Train a network on all images, its encoder as well; it takes the others' place in the file.
 
         Parameters
         ----------
@@ -201,47 +200,29 @@ class Course:
             CPU seconds.
         steps : int or None
             Steps, instead.
-        tune : bool
-            Whether the encoder is trained as well.
         """
         assert self._frozen is not None
-        encoder, decoder = self._frozen, deepcopy(self.members[0].decoder)
+        encoder, decoder = deepcopy(self._frozen), deepcopy(self.members[0].decoder)
+        encoder.unfreeze()
         settings = self._problem.settings
-        rng = stream(self._seed, "network", "last", "batches")
+        rng = stream(self._seed, "network", "tuned", "batches")
         # In several threads, sums have no fixed order, and a budget in steps promises equal results.
         threads = settings.threads if steps is None else 1
-        share = None if seconds is None else seconds / threads
-        pace = Pace(self._on_step, seconds=share, steps=steps, stretch=settings.stretch)
-        with _threads(threads):
-            if tune:
-                encoder = deepcopy(self._frozen)
-                encoder.unfreeze()
-                fit(
-                    {encoder: _TUNED_RATES[0], decoder: _TUNED_RATES[1]},
-                    lambda: draw_fresh(self._cutters, _BATCH, rng),
-                    lambda batch: decoder(batch.image, encoder(batch.image)),
-                    pace,
-                )
-            else:
-                self._fit_decoder(decoder, _RATE_ON_ALL, self._windows, rng, pace)
-        self.n_last_steps, self.is_tuned = pace.n_steps, tune
-        self.written = [Member(encoder.requires_grad_(False), decoder)]
-
-    def _fit_decoder(
-        self,
-        decoder: Decoder,
-        rate: float,
-        windows: Sequence[Sequence[CachedWindow]],
-        rng: Generator,
-        pace: Pace,
-    ) -> None:
-        """Train a decoder on cached features."""
-        fit(
-            {decoder: rate},
-            lambda: draw_cached(windows, _BATCH, rng),
-            lambda batch: decoder(batch.image, batch.taps),
-            pace,
+        pace = Pace(
+            self._on_step,
+            seconds=None if seconds is None else seconds / threads,
+            steps=steps,
+            stretch=settings.stretch,
         )
+        with _threads(threads):
+            fit(
+                {encoder: _TUNED_RATES[0], decoder: _TUNED_RATES[1]},
+                lambda: draw_fresh(self._cutters, _BATCH, rng),
+                lambda batch: decoder(batch.image, encoder(batch.image)),
+                pace,
+            )
+        self.n_tuning_steps = pace.n_steps
+        self.written = [Member(encoder.requires_grad_(False), decoder)]
 
     def _fill_cache(self, encoder: PretrainedEncoder, seconds: float | None, steps: int | None) -> None:
         """Add windows of every image in turn, until time or memory is used up."""

@@ -35,12 +35,12 @@ _TRIAL_SHARE = 0.15
 """Of the time, for each of two working resolutions."""
 _TRIAL_SIDE = 1024
 """Of the part of an image that working resolutions are compared on, px."""
-_LAST_SHARE = 0.55
-"""Of what is left for training, for the network that sees all images."""
+_TUNED_SHARE = 0.55
+"""Of what is left for training, for a network whose encoder is trained as well."""
 _LEAST_TUNED_S, _LEAST_TUNED_STEPS = 40.0, 400
-"""CPU seconds, or steps, below which its encoder stays as it is: gains were sure with 90 s, and not with 24 s."""
+"""CPU seconds, or steps, for training below which that is not done: gains were sure with 90 s, and not with 24 s."""
 _SURE_GAIN = 0.02
-"""Out-of-bag score by which a lower resolution must be ahead of the full one."""
+"""Out-of-bag score by which full resolution must be ahead, since it costs 4 or 16 times as much."""
 _STEPS_BETWEEN_NEWS = 20
 
 
@@ -121,12 +121,12 @@ class _Training:
         reserved_s = course.predicting_seconds([image for _, image in images])
         self._refuse_if_too_large(reserved_s)
         share = self._left_share(reserved_s)
-        last = _LAST_SHARE * share if course.is_pretrained else 0.0
-        self._n_planned -= ceil(last * (self._problem.settings.steps or 0)) * (self._problem.n_networks - 1)
-        course.train(*self._budget(share - last))
-        if last:
-            self._stage = "training on all images"
-            course.train_on_all(*self._budget(last), tune=self._is_long(share))
+        tuned = self._tuned_share(course, share)
+        self._n_planned -= ceil(tuned * (self._problem.settings.steps or 0)) * (self._problem.n_networks - 1)
+        course.train(*self._budget(share - tuned))
+        if tuned:
+            self._stage = "training the encoder, too"
+            course.tune(*self._budget(tuned))
         self._stage = "looking at images out of bag"
         self._tell()
         file = course.write()
@@ -136,8 +136,7 @@ class _Training:
             "reduction": course.reduction,
             "networks": self._problem.n_networks,
             "steps": course.n_steps,
-            "last_steps": course.n_last_steps,
-            "tuning_steps": course.n_last_steps if course.is_tuned else 0,
+            "tuning_steps": course.n_tuning_steps,
             "windows": course.n_windows,
             "out_of_bag": [self._score(example, found) for example, found in zip(examples, planes, strict=False)],
         }
@@ -171,7 +170,7 @@ class _Training:
             planes = [course.planes_out_of_bag(i, part.image) for i, part in enumerate(parts)]
             scores[course.reduction] = [self._score(part, found) for part, found in zip(parts, planes, strict=True)]
         self._notes["resolution_scores"] = {str(reduction): found for reduction, found in scores.items()}
-        return usual if np.mean(scores[usual.reduction]) - np.mean(scores[1]) > _SURE_GAIN else full
+        return full if np.mean(scores[1]) - np.mean(scores[usual.reduction]) > _SURE_GAIN else usual
 
     def _score(self, example: Example, planes: Planes) -> float:
         return score_planes(example, self._problem.settings.head, planes, self._sigma)
@@ -188,10 +187,11 @@ class _Training:
         seconds = self._problem.settings.seconds
         return 1.0 if seconds is None else max(0.1, 1 - (self._watch.seconds + reserved_s) / seconds)
 
-    def _is_long(self, share: float) -> bool:
-        """Return whether a share of the budget is enough to train the encoder as well."""
+    def _tuned_share(self, course: Course, share: float) -> float:
+        """Return the part of a share of the budget that is for a network whose encoder is trained as well."""
         seconds, steps = self._budget(share)
-        return seconds >= _LEAST_TUNED_S if seconds is not None else (steps or 0) >= _LEAST_TUNED_STEPS
+        long = seconds >= _LEAST_TUNED_S if seconds is not None else (steps or 0) >= _LEAST_TUNED_STEPS
+        return _TUNED_SHARE * share if course.is_pretrained and long else 0.0
 
     def _count_step(self) -> None:
         with self._lock:

@@ -96,11 +96,10 @@ def describe_network(result: "SearchResult") -> list[str]:
     what = f"The step network asks a small neural network that evoseg trained on the {n_images} search images."
     sentences = [f"{what} For each pixel, it gives {gives}: black is 0, white is 1."]
     tuned = notes.get("tuning_steps", 0) > 0
-    has_seen_all = tuned or notes.get("last_steps", 0) > 0
     if n_networks > 1:
         others = (
             f"It has seen all of them; {n_networks} others"
-            if has_seen_all
+            if tuned
             else f"It is the mean of {n_networks} networks that"
         )
         sentences.append(

@@ -45,9 +45,9 @@ def test_torch_opencv_and_exported_python_give_the_same_planes(
     problem = Problem(examples, settings, measure_standard(examples, channels))
     course = Course(problem, reduction, lambda: None)
     course.train(None, settings.steps)
-    if encoder == "pretrained":
-        course.train_on_all(None, 2, tune=channels == 3)
-        assert course.n_last_steps == 2 and len(course.written) == 1
+    if encoder == "pretrained" and channels == 3:
+        course.tune(None, 2)
+        assert course.n_tuning_steps == 2 and len(course.written) == 1
     weights = add_network(course.write())
     assert describe_network(weights).reduction == reduction
     # Darker than what was trained on, and of another size.
