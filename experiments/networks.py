@@ -132,7 +132,7 @@ def train_as(arm: str, examples: Sequence[Example], settings: TrainingSettings) 
             choose = 1 if arm == "full" else usual_reduction(examples, settings.head)
             patches.enter_context(patch.object(training, "usual_reduction", lambda *_: choose))
             patches.enter_context(patch.object(training, "_TRIAL_SHARE", 0.0))
-            patches.enter_context(patch.object(training, "_SURE_GAIN", 2.0))
+            patches.enter_context(patch.object(training, "_SURE_GAIN", -2.0))
         if arm == "frozen":
             patches.enter_context(patch.object(training, "_LEAST_TUNED_S", float("inf")))
         if arm == "one":
