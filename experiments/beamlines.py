@@ -7,15 +7,14 @@
     python experiments/beamlines.py --table rows.jsonl
 
 All draw images to search with (24) and others to be tested on, which nothing is chosen by: 100 pairs for each noise
-level, 40 of two modalities, 30 frames. Element maps, which are shifted, are compared with phase correlation and with
-plain cross-correlation of the raw images, each on the channel, or the sum of all, that is best on the images to search
-with. Pairs of two modalities are rotated and shifted, or moved by an affine map. They are compared with OpenCV's
-findTransformECC on the raw images and on the magnitude of their gradients, with the smoothing and the number of pyramid
-levels that are best on the images to search with; where it fails, nothing is moved.
-Spots are compared with a white
-top-hat and a percentile, whose plane (counts or their logarithm), smoothing, radius, percentile, least area and way to
-a place are those that are best, by grid search, on the images to search with. Every row is written as soon as it is
-known; rows that are there are left out.
+level, 40 of two modalities, 30 frames of an upright detector and 30 of a tilted one. Element maps, which are shifted,
+are compared with phase correlation and with plain cross-correlation of the raw images, each on the channel, or the
+sum of all, that is best on the images to search with. Pairs of two modalities are rotated and shifted, or moved by an
+affine map. They are compared with OpenCV's findTransformECC on the raw images and on the magnitude of their
+gradients, with the smoothing and the number of pyramid levels that are best on the images to search with; where it
+fails, nothing is moved. Spots are compared with a white top-hat and a percentile, whose plane (counts or their
+logarithm), smoothing, radius, percentile, least area and way to a place are those that are best, by grid search, on
+the images to search with. Every row is written as soon as it is known; rows that are there are left out.
 """
 
 import argparse
@@ -38,7 +37,7 @@ from evoseg.datasets.dataset import Dataset
 from evoseg.evolve.tasks.object_tasks import PointTask
 from evoseg.metrics.alignment import grid_error
 from evoseg.metrics.shift_scores import error_px, shift_between
-from evoseg.synthetic import draw_frames, draw_pairs
+from evoseg.synthetic import draw_detector_frames, draw_frames, draw_pairs
 
 TRAIN = 24
 PAIRS, MODALITY_PAIRS, FRAMES = 100, 40, 30
@@ -223,14 +222,15 @@ def tuned_tophat(data: Dataset) -> dict[str, Any]:
 
 
 def diffraction(root: Path, arguments: argparse.Namespace, done: set[tuple[str, str]]) -> Iterator[dict[str, Any]]:
-    """Yield the rows of the frames."""
-    data = with_splits(draw_frames(root / "frames", TRAIN + FRAMES, FRAME, DRAWN))
-    if ("diffraction", "white top-hat") not in done:
-        yield {"task": "diffraction", "arm": "white top-hat", **tuned_tophat(data)}
-    arm = f"evoseg {budget(arguments)}, seed {arguments.seed}"
-    if ("diffraction", arm) not in done:
-        found = searched(root / "frames", arguments)
-        yield {"task": "diffraction", "arm": arm, **kept(found), "test": found.scores["test"]}
+    """Yield the rows of the frames: of an upright detector, and of a tilted one with maps of it."""
+    for task, draw in (("diffraction", draw_frames), ("tilted detector", draw_detector_frames)):
+        data = with_splits(draw(root / task, TRAIN + FRAMES, FRAME, DRAWN))
+        if (task, "white top-hat") not in done:
+            yield {"task": task, "arm": "white top-hat", **tuned_tophat(data)}
+        arm = f"evoseg {budget(arguments)}, seed {arguments.seed}"
+        if (task, arm) not in done:
+            found = searched(root / task, arguments)
+            yield {"task": task, "arm": arm, **kept(found), "test": found.scores["test"]}
 
 
 def table(lines: Sequence[dict[str, Any]]) -> str:
