@@ -39,6 +39,8 @@ def unpacked(data: bytes) -> tuple[dict, dict[str, bytes]]:
 
 
 def run_onnx(data: bytes, image) -> np.ndarray:
+    if int(cv2.__version__.partition(".")[0]) < 5:
+        pytest.skip("OpenCV 4 cannot read such graphs, which ONNX Runtime runs")
     net = cv2.dnn.readNetFromONNX(np.frombuffer(data, np.uint8))
     net.setInput(np.ascontiguousarray(image, np.float32))
     return net.forward()

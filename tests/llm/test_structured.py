@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import import_module
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 import pytest
@@ -307,6 +308,7 @@ def test_a_model_of_another_provider_is_asked_through_its_package(monkeypatch):
             assert options["max_retries"] == 0 and options["max_tokens"] and options["model"] == "large"
 
     package.ChatXAI = ChatXAI
+    package.__spec__ = ModuleSpec("langchain_xai", None)  # older LangChains look for it
     monkeypatch.setitem(sys.modules, "langchain_xai", package)
     client = Client(endpoint("xai:large", None, ""))
     tracker = UsageTracker(UsageLimits(9), MemoryCallLog(), None)

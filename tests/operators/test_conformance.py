@@ -24,6 +24,7 @@ from evoseg.pipeline.jsonform import read_json, write_json
 from evoseg.pipeline.textform import print_text, read_text
 
 GOLDEN = Path(__file__).parent / "golden"
+OPENCV = int(cv2.__version__.partition(".")[0])
 MODULES = sorted(Path(evoseg.operators.__file__).parent.glob("*.py"))
 SHAPES = [(1, 1), (2, 3), (4, 1), (1, 7), (5, 4), (31, 44)]
 DTYPES = {Kind.GRAY: np.uint8, Kind.MASK: np.bool_, Kind.LABELS: np.int32, Kind.POINTS: np.float64}
@@ -319,6 +320,11 @@ def drawn(op: Operator, output: np.ndarray) -> np.ndarray:
     return output.astype(np.uint8) if op.output == Kind.LABELS else output
 
 
+def _is_older_rounding(op: Operator, picture: np.ndarray, expected: np.ndarray) -> bool:
+    """Return whether OpenCV 4, whose interpolation rounds differently, explains a difference."""
+    return OPENCV < 5 and op.output is Kind.GRAY and bool(cv2.absdiff(picture, expected).max() <= 2)
+
+
 @every
 def test_it_matches_its_golden_image(op: Operator, update_golden: bool, tmp_path: Path) -> None:
     output = op.run(arguments(op, (48, 61)), defaults(op))
@@ -328,7 +334,7 @@ def test_it_matches_its_golden_image(op: Operator, update_golden: bool, tmp_path
         cv2.imwrite(str(path), picture)
     assert path.exists(), f"{path.name} is missing; look at the result, then run with --update-golden"
     expected = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-    if not np.array_equal(picture, expected):
+    if not np.array_equal(picture, expected) and not _is_older_rounding(op, picture, expected):
         for name, array in (
             ("expected", expected),
             ("actual", picture),
