@@ -298,14 +298,14 @@ class StructuredClient:
             if is_malformed:
                 self._tracker.blame(call, "schema")
                 logger.debug("round %d: %s", number, fault)
-            misfits = is_malformed and fault != NO_JSON
-            if misfits and not is_told:
+            is_wrong_form = is_malformed and fault != NO_JSON
+            if is_wrong_form and not is_told:
                 is_told = True
                 again = f"This does not fit the form: {fault}. Answer again, with the whole document."
                 messages = [*messages, Message("assistant", reply.text[:MOST_SHOWN]), Message("user", again)]
                 continue
-            is_method = (is_malformed and not misfits) or call.fault in ("refused", "empty")
-            if not is_method or self._method + 1 == len(METHODS):
+            is_methods_fault = (is_malformed and not is_wrong_form) or call.fault in ("refused", "empty")
+            if not is_methods_fault or self._method + 1 == len(METHODS):
                 name = "schema" if is_malformed else call.fault
                 return StructuredReply((), tuple(numbers), name, over=name in FINAL)
             self._method += 1
