@@ -67,7 +67,7 @@ def test_images_may_lie_beside_their_scribbles(tmp_path):
     put(tmp_path / "scribbles" / "case_03.png", strokes)
     (tmp_path / "notes.txt").touch()
     report = check(tmp_path)
-    assert report.ok and report.layout == "images beside scribbles" and "notes" not in str(report.warnings)
+    assert report.ok and report.layout == "images beside scribbles or masks" and "notes" not in str(report.warnings)
     dataset = Dataset(tmp_path)
     assert dataset.stems == tuple(DRAWN) and dataset.labelled == ("case_03",)
     sample = dataset.load("case_03")
@@ -75,6 +75,17 @@ def test_images_may_lie_beside_their_scribbles(tmp_path):
     np.testing.assert_array_equal(sample.known, strokes > 0)
     put(tmp_path / "scribbles" / "case_9.png", strokes)
     assert "scribbles/case_9.png: a scribble without an image" in faults(tmp_path)
+
+
+def test_images_may_lie_beside_their_masks(tmp_path):
+    for stem, (image, labels) in DRAWN.items():
+        put(tmp_path / f"{stem}.png", image)
+        put(tmp_path / "masks" / f"{stem}.png", labels.astype(np.uint8))
+    report = check(tmp_path)
+    assert report.ok and report.layout == "images beside scribbles or masks"
+    np.testing.assert_array_equal(Dataset(tmp_path).load("case_03").mask, DRAWN["case_03"][1] > 0)
+    put(tmp_path / "scribbles" / "case_03.png", np.ones(SHAPE, np.uint8))
+    assert "there is a mask of it too (masks/)" in faults(tmp_path)
 
 
 def test_values_below_0_are_left_out_of_every_score(tmp_path):

@@ -250,7 +250,7 @@ def test_a_folder_of_images_becomes_a_dataset(tmp_path):
         project.strokes(image).add(stroke)
     project.save()
     report = check(tmp_path)
-    assert report.ok and report.layout == "images beside scribbles"
+    assert report.ok and report.layout == "images beside scribbles or masks"
     assert [image.stem for image in Project(tmp_path).images.values()] == ["d0", "d1"]
     assert evoseg.Dataset(tmp_path).labelled == ("d0",)
 

@@ -8,6 +8,7 @@ from evoseg.datasets.annotations import EmptyMask, MaskFile, MaskSource, ObjectF
 from evoseg.datasets.card import clean_stem
 from evoseg.datasets.io.formats import FORMATS
 from evoseg.datasets.layouts.base import (
+    MASK_FOLDERS,
     Entry,
     Files,
     Layout,
@@ -60,16 +61,24 @@ def list_plain(report: ScanReport) -> Files:
     known = pair_with_images(known, images, report, "known area")
     points = pair_with_images(points, images, report, "file of points")
     planes = _planes(report, images)
-    for other, word in ((masks, "mask"), (known, "known area")):
-        for stem in scribbles.keys() & other.keys():
-            report.add_problem(
-                scribbles[stem],
-                f"there is a {word} of it too ({other[stem].parent.name}/), and scribbles say both "
-                "what is foreground and what is known. Keep one of them.",
-            )
+    _check_scribbles(scribbles, masks, "mask", report)
+    _check_scribbles(scribbles, known, "known area", report)
+    return Files(images, _sources(scribbles, masks), known, points, planes, bad_pixels=_bad_pixels(report))
+
+
+def _check_scribbles(scribbles: dict[str, Path], other: dict[str, Path], word: str, report: ScanReport) -> None:
+    """Refuse images with scribbles and another file that says what is known."""
+    for stem in scribbles.keys() & other.keys():
+        report.add_problem(
+            scribbles[stem],
+            f"there is a {word} of it too ({other[stem].parent.name}/), and scribbles say both "
+            "what is foreground and what is known. Keep one of them.",
+        )
+
+
+def _sources(scribbles: dict[str, Path], masks: dict[str, Path]) -> dict[str, MaskSource]:
     read: dict[str, MaskSource] = {stem: Scribbles(path) for stem, path in scribbles.items()}
-    read |= {stem: MaskFile(path) for stem, path in masks.items()}
-    return Files(images, read, known, points, planes, bad_pixels=_bad_pixels(report))
+    return read | {stem: MaskFile(path) for stem, path in masks.items()}
 
 
 def _bad_pixels(report: ScanReport) -> Path | None:
@@ -179,20 +188,27 @@ def _planes(report: ScanReport, images: dict[str, Path]) -> dict[str, dict[str, 
 
 
 def match_scribbled(root: Path) -> Match:
-    """Match folders with images beside scribbles/, as the studio leaves a folder of images that it is opened on."""
-    if not (root / SCRIBBLES).is_dir() or not any(map(is_image, entries_of(root))):
-        return Match(f"needs images beside {SCRIBBLES}/, with files of equal names")
-    return Match(f"images lie beside {SCRIBBLES}/", list_scribbled)
+    """Match folders with images beside scribbles/ or masks/, as the studio leaves a folder of images."""
+    masks = root / MASK_FOLDERS[0]
+    beside = [root / SCRIBBLES] if (root / SCRIBBLES).is_dir() else []
+    beside += [masks] if any(map(is_image, entries_of(masks))) else []
+    if not beside or not any(map(is_image, entries_of(root))):
+        return Match(f"needs images beside {SCRIBBLES}/ or {masks.name}/, with files of equal names")
+    return Match(f"images lie beside {' and '.join(f'{folder.name}/' for folder in beside)}", list_scribbled)
 
 
 def list_scribbled(report: ScanReport) -> Files:
-    """List the images in the folder itself, with their scribbles."""
+    """List the images in the folder itself, with their scribbles and masks."""
     images = list_images(report.root, report, lambda name: not is_image(Path(name)))
-    scribbles = pair_with_images(list_images(report.root / SCRIBBLES, report), images, report, "scribble")
-    return Files(images, {stem: Scribbles(path) for stem, path in scribbles.items()})
+    scribbles, masks = (
+        pair_with_images(list_images(folder, report) if folder.is_dir() else {}, images, report, word)
+        for folder, word in ((report.root / SCRIBBLES, "scribble"), (report.root / MASK_FOLDERS[0], "mask"))
+    )
+    _check_scribbles(scribbles, masks, "mask", report)
+    return Files(images, _sources(scribbles, masks))
 
 
-SCRIBBLED = Layout("images beside scribbles", match_scribbled)
+SCRIBBLED = Layout("images beside scribbles or masks", match_scribbled)
 
 
 def match_pairs(root: Path) -> Match:
