@@ -1,15 +1,9 @@
-"""Strokes on one image: traces, what they paint, and their history on disk, which survives a kill.
+"""Strokes on one image: what they paint, and the file in scribbles/ that follows them within a second.
 
-Each change is appended to a log before it is acknowledged; the file in scribbles/, which every command reads, follows
-within a second. If somebody else writes that file, it replaces the history.
+If somebody else writes that file, it replaces the history.
 """
 
-import json
-import os
-import zlib
 from contextlib import suppress
-from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 from threading import Lock, Timer
 from typing import Annotated, Any, Literal, final
@@ -17,41 +11,33 @@ from typing import Annotated, Any, Literal, final
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+from pydantic import ConfigDict, Field, FiniteFloat
 
 from evoseg.core.disk import write_atomically
 from evoseg.core.errors import DatasetError
-from evoseg.core.untrusted import read_file
 from evoseg.datasets.annotations import BACKGROUND, UNKNOWN, from_scribbles, label_image
 from evoseg.datasets.io.files import decode_mask
 from evoseg.datasets.io.formats import read_bytes
 from evoseg.datasets.reading import MOST_CLASSES
+from evoseg.studio.history import Box, Change, History, Patch, Trace, digest_of, pack, put_values
+from evoseg.studio.traces import cover_line, cover_polygon
 
 LabelRaster = NDArray[np.uint8]
 """uint8 array of shape (M, N): 0 where nothing is drawn, 1 for background, 2 for foreground, 3 and more for classes."""
-
-Box = tuple[int, int, int, int]
-"""First row, first column, and the row and column after the last."""
 
 HIGHEST = BACKGROUND + MOST_CLASSES
 """Highest label."""
 _SAVE_AFTER_S = 0.4
 """The image file is written when nothing has been painted for this long."""
-_MOST_BYTES = 2**30
-"""Of a log."""
 
-Coordinate = Annotated[FiniteFloat, Field(ge=-1e6, le=1e6)]
-EditId = Annotated[str, Field(pattern=r"^[\w-]{1,64}$")]
 Label = Annotated[int, Field(ge=UNKNOWN, le=HIGHEST)]
 
 
-class Edit(BaseModel):
-    """A change by hand.
+class Edit(Change):
+    """A stroke, or the like.
 
     Attributes
     ----------
-    id : str
-        Made up by the browser: a change that is sent twice is made once.
     tool : str
         "brush" (along the points), "polygon" (inside the points) or "fill" (what hangs together with the point and
         has the same label).
@@ -60,67 +46,31 @@ class Edit(BaseModel):
     radius : float, px
         Of the brush.
     points : sequence of (row, col), px
-        (0, 0) is the upper left corner of the first pixel, whose centre is (0.5, 0.5).
     protect : bool
         Whether pixels of other labels are left as they are.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    id: EditId
     tool: Literal["brush", "polygon", "fill"]
     label: Label
     radius: Annotated[FiniteFloat, Field(gt=0, le=2000)] = 1.0
-    points: Annotated[tuple[tuple[Coordinate, Coordinate], ...], Field(min_length=1, max_length=20_000)]
+    points: Trace
     protect: bool = False
 
 
-def paint(labels: LabelRaster, edit: Edit) -> "Patch | None":
+def paint(labels: LabelRaster, edit: Edit) -> Patch | None:
     """Make a change in place and return what it did; None if it changed nothing."""
-    box, inside = {"brush": _brushed, "polygon": _enclosed, "fill": _filled}[edit.tool](labels, edit)
+    if edit.tool == "brush":
+        box, inside = cover_line(labels.shape, edit.points, edit.radius)
+    elif edit.tool == "polygon":
+        box, inside = cover_polygon(labels.shape, edit.points)
+    else:
+        box, inside = _filled(labels, edit)
     window = labels[box[0] : box[2], box[1] : box[3]]
     if edit.protect and edit.label:
         inside = inside & ((window == UNKNOWN) | (window == edit.label))
-    changed = inside & (window != edit.label)
-    if not changed.any():
-        return None
-    before = window.copy()
-    window[changed] = edit.label
-    return Patch(box, _packed(before), _packed(window))
-
-
-def _brushed(labels: LabelRaster, edit: Edit) -> tuple[Box, NDArray[np.bool_]]:
-    """Return the pixels whose centres are within the radius of the trace, and those that it begins and ends in."""
-    points = np.array(edit.points)
-    box = _clipped(labels.shape, points.min(0) - edit.radius, points.max(0) + edit.radius)
-    inside = np.zeros((box[2] - box[0], box[3] - box[1]), bool)
-    for a, b in zip(points, points[1:] if len(points) > 1 else points, strict=False):
-        top, left, bottom, right = _clipped(
-            labels.shape, np.minimum(a, b) - edit.radius, np.maximum(a, b) + edit.radius
-        )
-        rows = np.arange(top, bottom)[:, None] + 0.5 - a[0]
-        cols = np.arange(left, right)[None] + 0.5 - a[1]
-        along = b - a
-        share = np.clip((rows * along[0] + cols * along[1]) / max(float(along @ along), 1e-12), 0, 1)
-        near = (rows - share * along[0]) ** 2 + (cols - share * along[1]) ** 2 <= edit.radius**2
-        inside[top - box[0] : bottom - box[0], left - box[1] : right - box[1]] |= near
-    for row, col in np.floor(points[[0, -1]]).astype(int):
-        # The thinnest brush may pass between the centres.
-        if box[0] <= row < box[2] and box[1] <= col < box[3]:
-            inside[row - box[0], col - box[1]] = True
-    return box, inside
-
-
-def _enclosed(labels: LabelRaster, edit: Edit) -> tuple[Box, NDArray[np.bool_]]:
-    """Return the pixels whose centres are inside the polygon."""
-    from skimage.draw import polygon2mask
-
-    points = np.array(edit.points)
-    box = _clipped(labels.shape, points.min(0), points.max(0))
-    shape = (box[2] - box[0], box[3] - box[1])
-    if 0 in shape:
-        return box, np.zeros(shape, bool)
-    return box, np.asarray(polygon2mask(shape, points - 0.5 - box[:2]), bool)
+    return put_values(labels, box, np.where(inside, np.uint8(edit.label), window))
 
 
 def _filled(labels: LabelRaster, edit: Edit) -> tuple[Box, NDArray[np.bool_]]:
@@ -132,32 +82,6 @@ def _filled(labels: LabelRaster, edit: Edit) -> tuple[Box, NDArray[np.bool_]]:
         return whole, found[1:-1, 1:-1] > 0
     cv2.floodFill(labels, found, (col, row), 0, 0, 0, 4 | cv2.FLOODFILL_MASK_ONLY | (1 << 8))
     return whole, found[1:-1, 1:-1] > 0
-
-
-def _clipped(shape: tuple[int, ...], low: NDArray[Any], high: NDArray[Any]) -> Box:
-    """Return the box of the pixels between two points, as far as they are in the image."""
-    top, left = (int(v) for v in np.clip(np.floor(low), 0, shape))
-    bottom, right = (int(v) for v in np.clip(np.ceil(high), (top, left), shape))
-    return top, left, bottom, right
-
-
-def _packed(labels: LabelRaster) -> bytes:
-    return zlib.compress(labels.tobytes(), 1)
-
-
-@dataclass(frozen=True)
-class Patch:
-    """What one change did: the labels of a box before and after it, compressed."""
-
-    box: Box
-    before: bytes
-    after: bytes
-
-    def put(self, labels: LabelRaster, *, undone: bool) -> None:
-        """Write one of the two into an image."""
-        top, left, bottom, right = self.box
-        data = zlib.decompress(self.before if undone else self.after)
-        labels[top:bottom, left:right] = np.frombuffer(data, np.uint8).reshape(bottom - top, right - left)
 
 
 class StrokesError(DatasetError):
@@ -179,10 +103,8 @@ class Strokes:
 
     Attributes
     ----------
-    labels : uint8 array of shape (M, N)
-        Read under `lock`.
-    version : int
-        Grows with each change.
+    lock : Lock
+        Held while `labels` are read.
     """
 
     def __init__(self, file: Path, log: Path, shape: tuple[int, int]) -> None:
@@ -190,41 +112,34 @@ class Strokes:
 
         Raises
         ------
-        StrokesError
+        DatasetError
             If the file holds no scribbles, or scribbles of another image.
         """
         self.lock = Lock()
-        self.version = 0
         self._file, self._log = file, log
         self._saved_by: Timer | None = None
         self._dirty = False
-        self._begin(np.zeros(shape, np.uint8))
+        self._history = History(log, np.zeros(shape, np.uint8), Edit, paint)
         self._load()
 
-    def _begin(self, labels: LabelRaster) -> None:
-        self.labels = labels
-        self._done: list[Patch] = []
-        self._undone: list[Patch] = []
-        self._ids: set[str] = set()
-
     def _load(self) -> None:
-        entries = self._read_log()
+        entries = self._history.read()
         written = [entry["saving"] for entry in entries if "saving" in entry]
         finished = [entry["saved"] for entry in entries if "saved" in entry]
         data = read_bytes(self._file) if self._file.exists() else b""
-        digest = _digest(data)
+        digest = digest_of(data)
         # Without a file, either it was removed, or a kill came before it was first written.
         if digest not in written and (data or finished):
             # Somebody else has changed it: what is in the file counts, and our history is of something else.
             self._log.unlink(missing_ok=True)
             if data:
-                self._begin(self._decoded(data))
-                self._append({"base": _packed(self.labels).hex()})
-                self._append({"saving": digest})
-                self._append({"saved": digest})
+                self._history.begin(self._decoded(data))
+                self._history.append({"base": pack(self.labels).hex()})
+                self._history.append({"saving": digest})
+                self._history.append({"saved": digest})
             return
         for entry in entries:
-            self._replay(entry)
+            self._history.replay(entry)
         self._dirty = bool(entries) and (written[-1:] != [digest] or "saved" not in entries[-1])
         if self._dirty:
             self._save_soon()
@@ -239,55 +154,24 @@ class Strokes:
         from_scribbles(found, self._file)
         return found.astype(np.uint8)
 
-    def _read_log(self) -> list[dict[str, Any]]:
-        """Return the entries of the log.
-
-        A line that a kill has cut short was never acknowledged; it is cut off, so that the next one begins anew.
-        """
-        if not self._log.exists():
-            return []
-        data = read_file(self._log, _MOST_BYTES, error=StrokesError)
-        whole = data[: data.rfind(b"\n") + 1]
-        if whole != data:
-            os.truncate(self._log, len(whole))
-        try:
-            entries = [json.loads(line) for line in whole.splitlines()]
-        except ValueError as error:
-            raise self._unreadable() from error
-        if not all(isinstance(entry, dict) for entry in entries):
-            raise self._unreadable()
-        return entries
-
-    def _unreadable(self) -> StrokesError:
-        return StrokesError(f"{self._log}: not a history of strokes. Remove it; {self._file.name} has the strokes.")
-
-    def _replay(self, entry: dict[str, Any]) -> None:
-        try:
-            if "edit" in entry:
-                self._paint(Edit.model_validate(entry["edit"]))
-            elif "undo" in entry:
-                self._step(undone=True)
-            elif "redo" in entry:
-                self._step(undone=False)
-            elif "base" in entry:
-                data = zlib.decompress(bytes.fromhex(entry["base"]))
-                self.labels = np.frombuffer(data, np.uint8).reshape(self.labels.shape).copy()
-        except (ValidationError, ValueError, TypeError, zlib.error) as error:
-            raise self._unreadable() from error
+    @property
+    def labels(self) -> LabelRaster:
+        """uint8 array of shape (M, N); read under `lock`."""
+        return self._history.raster
 
     @property
-    def can_undo(self) -> bool:
-        """Whether there is a change to take back."""
-        return bool(self._done)
+    def version(self) -> int:
+        """Grows with each change."""
+        return self._history.version
 
     @property
-    def can_redo(self) -> bool:
-        """Whether there is a change that was taken back."""
-        return bool(self._undone)
+    def last(self) -> Edit | None:
+        """The last change that was not undone."""
+        return self._history.changes[-1] if self._history.can_undo else None
 
     def history(self) -> dict[str, Any]:
         """Return how far the history is, as values that JSON knows."""
-        return {"version": self.version, "undo": self.can_undo, "redo": self.can_redo}
+        return self._history.as_json()
 
     @property
     def any(self) -> bool:
@@ -297,57 +181,23 @@ class Strokes:
     def add(self, edit: Edit) -> Box | None:
         """Make a change, durably, and return where; None if it changes nothing or was made before."""
         with self.lock:
-            if edit.id in self._ids:
-                return None
-            self._append({"edit": edit.model_dump()})
-            return self._changed(self._paint(edit))
+            return self._changed(self._history.add(edit))
 
     def undo(self) -> Box | None:
         """Take the last change back, durably, and return where; None if there is none."""
-        return self._undo_or_redo("undo")
+        with self.lock:
+            return self._changed(self._history.undo())
 
     def redo(self) -> Box | None:
         """Make the change again that was taken back last, durably, and return where; None if there is none."""
-        return self._undo_or_redo("redo")
-
-    def _undo_or_redo(self, word: str) -> Box | None:
         with self.lock:
-            if not (self._done if word == "undo" else self._undone):
-                return None
-            self._append({word: True})
-            return self._changed(self._step(undone=word == "undo"))
+            return self._changed(self._history.redo())
 
     def _changed(self, box: Box | None) -> Box | None:
         if box is not None:
-            self.version += 1
             self._dirty = True
             self._save_soon()
         return box
-
-    def _paint(self, edit: Edit) -> Box | None:
-        self._ids.add(edit.id)
-        patch = paint(self.labels, edit)
-        if patch is None:
-            return None
-        self._done.append(patch)
-        self._undone.clear()
-        return patch.box
-
-    def _step(self, *, undone: bool) -> Box | None:
-        source, target = (self._done, self._undone) if undone else (self._undone, self._done)
-        if not source:
-            return None
-        patch = source.pop()
-        patch.put(self.labels, undone=undone)
-        target.append(patch)
-        return patch.box
-
-    def _append(self, entry: dict[str, Any]) -> None:
-        self._log.parent.mkdir(parents=True, exist_ok=True)
-        with self._log.open("ab") as file:
-            file.write(json.dumps(entry, separators=(",", ":")).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
 
     def _save_soon(self) -> None:
         if self._saved_by is not None:
@@ -370,19 +220,15 @@ class Strokes:
             png = [cv2.IMWRITE_PNG_COMPRESSION, 1]
             data = cv2.imencode(".png", self.labels, png)[1].tobytes() if self.labels.any() else b""
             # Noted before and after, so that whatever a kill leaves is known to be ours.
-            self._append({"saving": _digest(data)})
+            self._history.append({"saving": digest_of(data)})
             if data:
                 self._file.parent.mkdir(exist_ok=True)
                 with write_atomically(self._file) as file:
                     file.write(data)
             else:
                 self._file.unlink(missing_ok=True)
-            self._append({"saved": _digest(data)})
+            self._history.append({"saved": digest_of(data)})
             self._dirty = False
-
-
-def _digest(data: bytes) -> str:
-    return blake2b(data, digest_size=16).hexdigest()
 
 
 def groups_of(labels: LabelRaster) -> NDArray[np.int32]:

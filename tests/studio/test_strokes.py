@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from evoseg.core.errors import DatasetError
 from evoseg.datasets.io.files import read_image, write_image
+from evoseg.studio.history import HistoryError
 from evoseg.studio.strokes import Edit, Strokes, StrokesError, groups_of, paint
 from tests.studio.conftest import brush
 
@@ -113,7 +114,7 @@ def test_changes_are_undone_and_redone_one_by_one(tmp_path):
     for state in states[2::-1]:
         assert strokes.undo() is not None
         np.testing.assert_array_equal(strokes.labels, state)
-    assert strokes.undo() is None and not strokes.can_undo and strokes.can_redo
+    assert strokes.undo() is None and strokes.history() == {"version": strokes.version, "undo": False, "redo": True}
     for state in states[1:]:
         assert strokes.redo() is not None
         np.testing.assert_array_equal(strokes.labels, state)
@@ -145,7 +146,7 @@ def test_opened_anew_at_any_time_it_is_as_before(tmp_path_factory, actions):
             getattr(strokes, action)()
     again = opened(root)
     np.testing.assert_array_equal(again.labels, strokes.labels)
-    assert (again.can_undo, again.can_redo) == (strokes.can_undo, strokes.can_redo)
+    assert again.history() | {"version": 0} == strokes.history() | {"version": 0}
     again.save()
     file = root / "scribbles" / "a.png"
     assert file.exists() == strokes.labels.any()
@@ -200,7 +201,7 @@ def test_what_another_program_has_written_counts(tmp_path):
     write_image(tmp_path / "scribbles" / "a.png", other, overwrite=True)
     again = opened(tmp_path)
     np.testing.assert_array_equal(again.labels, other)
-    assert not again.can_undo
+    assert not again.history()["undo"]
     again.add(brush("b", 1, (1, 1)))
     again.undo()
     np.testing.assert_array_equal(opened(tmp_path).labels, other)
@@ -223,7 +224,7 @@ def test_scribbles_of_another_size_or_kind_are_an_error(tmp_path):
 def test_a_history_that_is_none_is_an_error_that_says_what_to_do(tmp_path, line):
     (tmp_path / ".evoseg").mkdir()
     (tmp_path / ".evoseg" / "a.jsonl").write_text(line + "\n")
-    with pytest.raises(StrokesError, match=r"a\.jsonl: not a history of strokes\. Remove it"):
+    with pytest.raises(HistoryError, match=r"a\.jsonl: not a history of what was drawn\. Remove it"):
         opened(tmp_path)
 
 

@@ -6,11 +6,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
+from evoseg.studio.history import Box, Coordinate, EditId
 from evoseg.studio.opened import Studio
 from evoseg.studio.project import StudioImage
 from evoseg.studio.routes.shared import Opened, Shown
 from evoseg.studio.sources import LIVE_SOURCE
-from evoseg.studio.strokes import Box, Coordinate, Edit, EditId, Label, Strokes, StrokesError
+from evoseg.studio.strokes import Edit, Label, Strokes, StrokesError
 
 router = APIRouter()
 
