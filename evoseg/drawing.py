@@ -92,9 +92,18 @@ def draw_overlay(image: NDArray[Any], answer: NDArray[Any], truth: NDArray[Any] 
 
 
 def draw_outlines(
-    picture: Rgb, answer: NDArray[Any], truth: NDArray[Any] | None, shape: tuple[int, ...], width_px: int
+    picture: Rgb,
+    answer: NDArray[Any],
+    truth: NDArray[Any] | None,
+    shape: tuple[int, ...],
+    width_px: int,
+    *,
+    rim: bool = True,
 ) -> Rgb:
-    """Return `picture` scaled to `shape` with outlines that are `width_px` wide whatever the scale."""
+    """Return `picture` scaled to `shape` with outlines that are `width_px` wide whatever the scale.
+
+    A dark rim sets them off from any picture, but hides what is thin.
+    """
     for mask in (answer, truth):
         if mask is not None and mask.shape != picture.shape[:2]:
             raise ValueError(f"a mask of shape {mask.shape} does not belong to an image of shape {picture.shape}")
@@ -103,8 +112,8 @@ def draw_outlines(
     t = np.zeros_like(a) if truth is None else _lines(truth, shape, width_px)
     both = np.minimum(a, t)
     ink = np.maximum(a, t)
-    rim = cv2.dilate(ink, np.ones((3, 3), np.uint8))
-    canvas *= (1 - _RIM * rim)[:, :, None]
+    if rim:
+        canvas *= (1 - _RIM * cv2.dilate(ink, np.ones((3, 3), np.uint8)))[:, :, None]
     canvas *= (1 - ink)[:, :, None]
     for weight, colour in ((t - both, TRUTH), (a - both, ANSWER), (both, BOTH)):
         canvas += weight[:, :, None] * np.array(colour, np.float32)

@@ -6,15 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from evoseg.core.kinds import Kind
 from evoseg.evolve.advising import AdviserView
 from evoseg.evolve.ports import Floats, Scored
+from evoseg.evolve.proposers.curve_sums import find_sums
 from evoseg.evolve.proposers.warm_start import contributed_to
 from evoseg.llm.prompts import image_id, per_image, round_score
 from evoseg.llm.proposals import Trial, shown_text
 from evoseg.llm.roles import Schedule
 from evoseg.llm.rounds import RoundRequest, Shown
 from evoseg.llm.workshop import Workshop
+from evoseg.operators import registry
 from evoseg.operators.parameters import Range
 from evoseg.pipeline import Pipeline
 from evoseg.sandbox.operators import AdmittedCode
@@ -107,8 +108,9 @@ class OwnOperator:
             f"{p.name}={p.domain.low:g}..{p.domain.high:g}" for p in code.parameters if isinstance(p.domain, Range)
         ]
         alone = ""
-        if self.best is not None and code.output is Kind.GRAY:
-            alone = f" Alone with a threshold it scores {self.best.score:.3f}."
+        if self.best is not None:
+            _, *lines = shown_text(self.best.pipeline, {self.name: code.digest}).splitlines()
+            alone = f" Alone it scores {self.best.score:.3f}, as `{'; '.join(line.strip() for line in lines)}`."
         return f"{self.name}({', '.join([*inputs, *numbers])}) -> {code.output}: {code.summary}{alone}"
 
 
@@ -265,15 +267,25 @@ def _outcome(tried: Tried, leader: Leader) -> str:
     """Say in a line what became of a proposal."""
     if tried.scored is None:
         return f"failed: {tried.failure[:MOST_WORDS]}"
+    pipeline = tried.scored.pipeline
     words = f"{tried.scored.score:.3f} ({tried.scored.score - leader.scored.score:+.3f})"
     if tried.scored.score > tried.first_score + 0.0005:
         words += f", {tried.first_score:.3f} before tuning"
     if tried.held_out is not None:
         held_out = float(tried.held_out.mean())
         words += f", held out {held_out:.3f} ({held_out - float(leader.held_out.mean()):+.3f})"
+        # Without this, such a program looks as if it carried over to new images unusually well.
+        words += "" if _has_fitted(pipeline) else " with nothing to fit"
+    if sums := find_sums(pipeline):
+        words += f", its sum ended by {', '.join(step.operator for step in pipeline.steps[sums[-1] + 1 :])}"
     if tried.same_as is not None:
         words += f", the same answers as {tried.same_as.called}"
     return words
+
+
+def _has_fitted(pipeline: Pipeline) -> bool:
+    """Return whether a program has curves or levels that are fitted to the search images."""
+    return any(registry.get(step.operator).fitted for step in pipeline.steps)
 
 
 def _line(tried: Tried, leader: Leader, known: Mapping[str, Pipeline]) -> str:

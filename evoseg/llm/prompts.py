@@ -111,15 +111,15 @@ def _points(samples: Sequence[Sample]) -> dict[str, Any]:
 
 
 def _objects(samples: Sequence[Sample], *, numbered: bool) -> dict[str, Any]:
-    """Return size, thickness, shape and number of the objects; medians over objects, or over images.
+    """Return size, thickness, shape, number and place of the objects; medians over objects, or over images.
 
     Where objects are numbered, their areas and how many there are hold for each of those that touch.
     """
-    shares, counts, areas, thicknesses, elongations, touching = [], [], [], [], [], []
+    shares, counts, areas, thicknesses, elongations, touching, centres = [], [], [], [], [], [], []
     for sample in samples:
         mask = np.ascontiguousarray(sample.mask).astype(np.uint8)
         shares.append(float(mask.mean()))
-        n, _, statistics, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+        n, _, statistics, centroids = cv2.connectedComponentsWithStats(mask, connectivity=8)
         each = statistics[1:, cv2.CC_STAT_AREA]
         if numbered and sample.labels is not None:
             each = np.unique(sample.labels[sample.labels > 0], return_counts=True)[1]
@@ -127,6 +127,7 @@ def _objects(samples: Sequence[Sample], *, numbered: bool) -> dict[str, Any]:
         if n == 1:
             continue
         areas += [int(a) for a in each]
+        centres += [[y / mask.shape[0], x / mask.shape[1]] for x, y in centroids[1:]]
         distance = cv2.distanceTransform(cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_REPLICATE), cv2.DIST_L2, 5)
         ridge = (distance >= cv2.dilate(distance, np.ones((3, 3), np.uint8))) & (distance > 0)
         thicknesses.append(2 * float(np.median(distance[ridge])))
@@ -140,11 +141,16 @@ def _objects(samples: Sequence[Sample], *, numbered: bool) -> dict[str, Any]:
         return {"share_of_pixels": _short(float(np.mean(shares))), "per_image": 0}
     return {
         "share_of_pixels": _short(float(np.mean(shares))),
+        "share_of_pixels_lowest_highest": [_short(min(shares)), _short(max(shares))],
         "per_image": int(np.median(counts)),
         "area_px_10_50_90_percent": [int(np.percentile(areas, p)) for p in (10, 50, 90)],
         "thickness_px": _short(float(np.median(thicknesses))),
         "area_over_squared_thickness": _short(float(np.median(elongations))),
         "share_at_the_border": _short(float(np.median(touching))),
+        # Where in the image, from 0 to 1.
+        "centres_row_col_10_50_90_percent": [
+            [_short(float(n)) for n in np.percentile(centres, p, 0)] for p in (10, 50, 90)
+        ],
     }
 
 

@@ -189,8 +189,10 @@ class ProposalParser:
         for operator in map(_with_usual_name, operators):
             if self.codes.get(operator.name) == digest_of_source(operator.source):
                 continue  # sent again, with a correction of something else or in a later round
-            if registry_has(operator.name) or operator.name in self.codes or _REFERENCE.match(f"{operator.name}("):
-                self._refuse(operator.name, "this name is taken; choose another.", problems)
+            if registry_has(operator.name) or _REFERENCE.match(f"{operator.name}("):
+                self._refuse(operator.name, "evoseg has something of this name; choose another.", problems)
+            elif operator.name in self.codes:
+                self._refuse(operator.name, "an earlier operator of yours has this name; choose another.", problems)
             else:
                 good.append(operator)
         for operator, fault in zip(good, self.admit(good) if good else (), strict=True):

@@ -200,7 +200,7 @@ def _draw_cell(name: str, sample: Sample, output: Kind, side: int) -> Rgb:
     shape = (max(1, round(picture.shape[0] * factor)), max(1, round(picture.shape[1] * factor)))
     both = [resize_picture(picture, shape)]
     if truth is not None:
-        both.append(draw_outlines(picture, np.zeros_like(truth), truth, shape, 1))
+        both.append(draw_outlines(picture, np.zeros_like(truth), truth, shape, 1, rim=False))
     elif sample.moving is not None:
         both.append(resize_picture(to_rgb(sample.moving), shape))
     cell = np.concatenate([_pad(each, shape[0] + _GAP_PX, shape[1] + _GAP_PX) for each in both], axis=1)

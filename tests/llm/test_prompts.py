@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from evoseg.datasets.dataset import Sample
 from evoseg.evolve.image_stats import measure_images
 from evoseg.llm.prompts import (
     DATA,
@@ -104,6 +105,18 @@ def test_a_card_says_where_objects_stand_out():
     sign = {p["plane"]: p["objects_minus_rest"] for p in card["planes"]}
     assert sign['plane(image, channel="R")'] > 1 and sign['plane(image, channel="gray")'] > 0.5
     assert "disc_0" not in json.dumps(card)
+
+
+def test_a_card_says_how_much_and_where_objects_are():
+    few, many = np.zeros((100, 200), bool), np.zeros((100, 200), bool)
+    few[10:20, 95:105] = True  # centre of row 14.5 and column 99.5
+    many[80:90, 20:40] = many[80:90, 160:180] = True
+    samples = [Sample(f"s{i}", np.zeros((100, 200, 1), np.uint8), mask, None) for i, mask in enumerate((few, many))]
+    told = data_card({}, samples, measure_images([s.image for s in samples]), 2, {})["objects"]
+    assert told["share_of_pixels_lowest_highest"] == [0.005, 0.02]
+    lowest, middle, highest = told["centres_row_col_10_50_90_percent"]
+    assert middle == [0.845, 0.497], "medians of rows 14.5, 84.5, 84.5 and columns 29.5, 99.5, 169.5, as shares"
+    assert lowest[0] < 0.3 and highest[0] == 0.845 and lowest[1] < 0.25 and highest[1] > 0.75
 
 
 def test_third_party_texts_are_cut_and_lose_control_characters():
