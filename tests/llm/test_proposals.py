@@ -240,7 +240,7 @@ def test_an_operator_is_admitted_before_the_programs_of_its_answer_are_read():
     later = workshop(codes=codes, admit=admit)
     assert later.review(Programs(operators=answer.operators[:1])) == [], "sent again in a later round"
     (taken,) = parser.review(Programs(operators=[NewOperator(name="spread", source="other")]))
-    assert "this name is taken" in taken
+    assert "an earlier operator of yours has this name" in taken
 
 
 def test_the_function_of_an_operator_may_have_the_operators_name():
