@@ -10,7 +10,7 @@ from evoseg.core.kinds import Kind
 from evoseg.evolve.proposers.warm_start import contributed_to
 from evoseg.llm.client import Message
 from evoseg.llm.prompts import compact_json, messages
-from evoseg.llm.proposals import ProposalParser, Trial
+from evoseg.llm.proposals import AcceptedPlanes, AcceptedProgram, ProposalParser, Trial
 from evoseg.llm.roles import Role, RoleSet
 from evoseg.llm.structured import MOST_SHOWN, PASSING, NewOperator, StructuredClient, StructuredReply
 from evoseg.operators.registry import Operator
@@ -263,43 +263,41 @@ class RoundRunner:
             n_pictures = sum(len(message.pictures) for message in said)
             made = run_errand(Errand(request.round, trials=tuple(trials), n_pictures=n_pictures))
             parser.references = {**parser.references, **made.programs}
-            results: dict[str, Any] = {
-                "results": list(made.results),
-                "experiments_left": left,
-                "calls_left": self._client.calls_left,
-            }
-            said = [
-                *said,
-                Message("assistant", reply.answers[-1].model_dump_json(exclude_defaults=True)[:MOST_SHOWN]),
-                Message(
-                    "user", f"What came of the experiments, as data:\n\n{compact_json(results)}", tuple(made.pictures)
-                ),
-            ]
+            answer_text = reply.answers[-1].model_dump_json(exclude_defaults=True)[:MOST_SHOWN]
+            said = [*said, Message("assistant", answer_text), self._came_of(made, left)]
         return replace(
             so_far,
             findings=parser.findings,
-            programs=tuple(
-                {
-                    "name": one.name,
-                    "idea": one.idea,
-                    "program": print_text(one.pipeline),
-                    "parents": [print_text(p) for p in parser.references.values() if contributed_to(p, one.pipeline)],
-                    "call": call_of[one.pipeline],
-                }
-                for one in parser.accepted
-            ),
-            plane_lists=tuple(
-                {
-                    "name": listed.name,
-                    "idea": listed.idea,
-                    "planes": [print_text(plane) for plane in listed.planes],
-                    "call": call_of[listed.planes],
-                }
-                for listed in parser.planes
-            ),
+            programs=tuple(_program(one, parser, call_of[one.pipeline]) for one in parser.accepted),
+            plane_lists=tuple(_plane_list(listed, call_of[listed.planes]) for listed in parser.planes),
             refused=tuple(vars(refused) for refused in parser.refused),
             macros={name: text for name, text in parser.macros.items() if name not in request.macros},
         )
+
+    def _came_of(self, made: Delivery, experiments_left: int) -> Message:
+        results: dict[str, Any] = {
+            "results": list(made.results),
+            "experiments_left": experiments_left,
+            "calls_left": self._client.calls_left,
+        }
+        text = f"What came of the experiments, as data:\n\n{compact_json(results)}"
+        return Message("user", text, tuple(made.pictures))
+
+
+def _program(one: AcceptedProgram, parser: ProposalParser, call: int) -> dict[str, Any]:
+    parents = [print_text(p) for p in parser.references.values() if contributed_to(p, one.pipeline)]
+    return {
+        "name": one.name,
+        "idea": one.idea,
+        "program": print_text(one.pipeline),
+        "parents": parents,
+        "call": call,
+    }
+
+
+def _plane_list(listed: AcceptedPlanes, call: int) -> dict[str, Any]:
+    planes = [print_text(plane) for plane in listed.planes]
+    return {"name": listed.name, "idea": listed.idea, "planes": planes, "call": call}
 
 
 def _with_calls(so_far: RoundResult, reply: StructuredReply) -> RoundResult:
