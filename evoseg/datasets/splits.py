@@ -81,8 +81,7 @@ def split_to_search(dataset: Dataset) -> Splits:
         raise DatasetError(
             f"{dataset.title}: no image is left for the search: all {len(splits.test)} images that may be used are "
             "test images. Label more images, or name some under `train:` in dataset.yaml. `evoseg score` scores "
-            "pipelines "
-            "on this folder as it is."
+            "pipelines on this folder as it is."
         )
     return splits
 

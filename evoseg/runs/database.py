@@ -304,8 +304,7 @@ def _check(connection: Connection, path: Path) -> None:
     if schema != SCHEMA:
         raise StoreError(
             f"{path}: has format version {schema}, and this version of evoseg only reads {SCHEMA}. Use the version of "
-            "evoseg that "
-            "made the run; its pipeline.evo can be used by any."
+            "evoseg that made the run; its pipeline.evo can be used by any."
         )
     if wrong := check_schema(connection, list(_METADATA.tables.values())):
         raise StoreError(f"{path}: damaged, or not made by evoseg ({wrong}). {REST}")

@@ -143,8 +143,7 @@ class RunSettings:
         if language is not None and kind.output not in language.outputs:
             raise SettingsError(
                 f"exported {language.what} support pipelines that return {language.gives}; the task {kind.name} needs "
-                "a "
-                f"{kind.output} value. Search without the target {self.operators}; Python files support it."
+                f"a {kind.output} value. Search without the target {self.operators}; Python files support it."
             )
         return replace(self, task=kind.name, metric=metric, radius=radius, task_digest=kind.digest)
 
@@ -376,8 +375,7 @@ def _check_start(programs: Iterable[Pipeline], kind: TaskKind | None) -> None:
         if kind is not None and pipeline.output is not kind.output:
             raise SettingsError(
                 f"a pipeline to start from returns a {pipeline.output} value; the task {kind.name} needs a "
-                f"{kind.output} "
-                "value."
+                f"{kind.output} value."
             )
         if find_kind_of_output(pipeline.output) is None:
             raise SettingsError(f"a pipeline to start from returns a {pipeline.output} value, which no task uses.")
