@@ -1,24 +1,26 @@
 #!/usr/bin/env python3
-"""What the studio's live answer learns from a few strokes, beside a random forest on the same strokes.
+"""What the studio's live answer learns from a few strokes, beside a random forest.
 
-    python experiments/strokes.py ../shared/datasets --out rows.jsonl [--only wbc_nuclei,glas_glands] [--pairs 2]
-    python experiments/strokes.py ../shared/datasets --out rows.jsonl --within-training
+    python experiments/strokes.py DATASETS --out rows.jsonl [--only wbc_nuclei,glas_glands] [--pairs 2]
+    python experiments/strokes.py DATASETS --out rows.jsonl --method forest
+    python experiments/strokes.py DATASETS --out rows.jsonl --within-training
     python experiments/strokes.py --table rows.jsonl
 
 A simulated person paints on two search images of a dataset: first the centre line of the largest object and of the
-background in each, then, one stroke after the other, the centre line of the largest region that the live answer has
-wrong in either image, in its true label. A stroke is at most 60 px long and 3 px wide. Rows give the mean IoU on full
-masks after 4, 8, 12 and 20 strokes: on the test images of evoseg's own splits or, to choose between designs, on the
-other search images (--within-training). The forest is as ilastik's: 100 trees on intensities, edges and textures at
-five scales, and sees the strokes that the live answer asked for.
+background in each, then, one stroke after the other, the centre line of the largest region that the method has wrong in
+either image, in its true label; so each method has its own errors corrected. A stroke is at most 60 px long and 3 px
+wide. Rows give the mean IoU on full masks after 4, 8, 12 and 20 strokes: on the test images of evoseg's own splits or,
+to choose between designs, on the other search images (--within-training). The forest is as ilastik's: 100 trees on
+intensities, edges and textures at five scales.
 """
 
 import argparse
 import tempfile
 import time
+from functools import cache
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -30,7 +32,7 @@ from study import add_row, rows_in  # beside this file
 from evoseg.datasets.checking import open_dataset
 from evoseg.datasets.io.files import write_image
 from evoseg.datasets.splits import split
-from evoseg.studio.live import Live, Model
+from evoseg.studio.live import Live
 from evoseg.studio.project import Project, StudioImage
 from evoseg.studio.strokes import Edit
 
@@ -64,11 +66,66 @@ def centre_line(region: np.ndarray) -> list[tuple[float, float]]:
     return [(float(row) + 0.5, float(col) + 0.5) for row, col in walk]
 
 
+class Method(Protocol):
+    """What learns from strokes."""
+
+    def fit(self) -> None:
+        """Learn from all strokes that are there."""
+
+    def mark(self, image: StudioImage) -> np.ndarray:
+        """Return the foreground of an image."""
+
+
+class LiveAnswer:
+    """The studio's."""
+
+    def __init__(self, project: Project) -> None:
+        self.project, self.live = project, Live(project)
+
+    def fit(self) -> None:
+        """Fit a model."""
+        self.model = self.live.fit()
+
+    def mark(self, image: StudioImage) -> np.ndarray:
+        """Return the foreground."""
+        found = self.live.region(self.model, image, (0, 0, *self.project.rows(image).shape), 2**31)
+        assert found is not None
+        return found.labels == 2
+
+
+class Forest:
+    """A random forest like ilastik's."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self.features = cache(self._features)
+
+    def _features(self, image: StudioImage) -> np.ndarray:
+        pixels = self.project.crop(image, (0, 0, *self.project.rows(image).shape))
+        found = multiscale_basic_features(pixels, sigma_min=0.7, sigma_max=11, num_sigma=5, channel_axis=-1)
+        return found.reshape(-1, found.shape[-1])
+
+    def fit(self) -> None:
+        """Fit the trees."""
+        images = [image for image in self.project.images.values() if self.project.state(image) == "strokes"]
+        drawn = [self.project.strokes(image).labels.ravel() for image in images]
+        values = [self.features(image)[labels > 0] for image, labels in zip(images, drawn, strict=True)]
+        self.trees = RandomForestClassifier(100, class_weight="balanced", random_state=0, n_jobs=1)
+        self.trees.fit(np.concatenate(values), np.concatenate([labels[labels > 0] for labels in drawn]))
+
+    def mark(self, image: StudioImage) -> np.ndarray:
+        """Return the foreground."""
+        return self.trees.predict(self.features(image)).reshape(self.project.rows(image).shape) == 2
+
+
+METHODS = {"live": LiveAnswer, "forest": Forest}
+
+
 class Person:
     """Paints on two images whose truth it knows."""
 
-    def __init__(self, project: Project, live: Live, truth: dict[str, np.ndarray]) -> None:
-        self.project, self.live, self.truth = project, live, truth
+    def __init__(self, project: Project, truth: dict[str, np.ndarray]) -> None:
+        self.project, self.truth = project, truth
         self.images = [image for image in project.images.values() if image.stem in truth]
         self.n = 0
 
@@ -86,12 +143,11 @@ class Person:
             self.paint(image, mask, 2)
             self.paint(image, ~mask, 1)
 
-    def correct(self, model: Model) -> None:
+    def correct(self, method: Method) -> None:
         """Paint along the middle of the largest error."""
         errors = []
         for image in self.images:
-            mask = self.truth[image.stem]
-            found = answer_of(self.live, model, self.project, image)
+            mask, found = self.truth[image.stem], method.mark(image)
             drawn = self.project.strokes(image).labels > 0
             for label, wrong in ((2, mask & ~found & ~drawn), (1, found & ~mask & ~drawn)):
                 _, _, stats, _ = cv2.connectedComponentsWithStats(wrong.astype(np.uint8))
@@ -100,43 +156,13 @@ class Person:
         self.paint(image, wrong, label)
 
 
-def answer_of(live: Live, model: Model, project: Project, image: StudioImage) -> np.ndarray:
-    """Return the foreground of an image by the live answer."""
-    shape = project.rows(image).shape
-    found = live.region(model, image, (0, 0, *shape), 2**31)
-    assert found is not None
-    return found.labels == 2
-
-
 def iou(found: np.ndarray, mask: np.ndarray) -> float:
     """Return the IoU of two masks, 1 if both are empty."""
     union = (found | mask).sum()
     return float((found & mask).sum() / union) if union else 1.0
 
 
-def features(image: np.ndarray) -> np.ndarray:
-    """Return the forest's features of every pixel."""
-    found = multiscale_basic_features(image, sigma_min=0.7, sigma_max=11, num_sigma=5, channel_axis=-1)
-    return found.reshape(-1, found.shape[-1])
-
-
-class Forest:
-    """A random forest like ilastik's, which gets the strokes that the live answer asked for."""
-
-    def __init__(self, images: dict[str, np.ndarray]) -> None:
-        self.features = {stem: features(image) for stem, image in images.items()}
-
-    def score(self, person: Person, truth: dict[str, np.ndarray]) -> float:
-        """Return the mean IoU on some images."""
-        drawn = {image.stem: person.project.strokes(image).labels.ravel() for image in person.images}
-        values = np.concatenate([self.features[stem][labels > 0] for stem, labels in drawn.items()])
-        forest = RandomForestClassifier(100, class_weight="balanced", random_state=0, n_jobs=1)
-        forest.fit(values, np.concatenate([labels[labels > 0] for labels in drawn.values()]))
-        found = {stem: forest.predict(self.features[stem]).reshape(mask.shape) == 2 for stem, mask in truth.items()}
-        return float(np.mean([iou(found[stem], mask) for stem, mask in truth.items()]))
-
-
-def run(path: Path, pair: int, *, within_training: bool, forest: bool) -> list[dict[str, Any]]:
+def run(path: Path, pair: int, name: str, *, within_training: bool) -> list[dict[str, Any]]:
     """Return a row for each number of strokes on a pair of search images."""
     dataset = open_dataset(path)
     splits = split(dataset)
@@ -150,30 +176,21 @@ def run(path: Path, pair: int, *, within_training: bool, forest: bool) -> list[d
         for stem, sample in samples.items():
             write_image(root / "images" / f"{stem}.tif", sample.image)
         project = Project(root)
-        live = Live(project)
-        person = Person(project, live, {stem: samples[stem].mask for stem in painted})
+        method: Method = METHODS[name](project)
+        person = Person(project, {stem: samples[stem].mask for stem in painted})
         by_stem = {image.stem: image for image in project.images.values()}
-        truth = {stem: samples[stem].mask for stem in tested}
-        others = Forest({stem: sample.image for stem, sample in samples.items()}) if forest else None
         person.begin()
         while True:
             start = time.process_time()
-            model = live.fit()
+            method.fit()
             seconds = time.process_time() - start
             if person.n in SHOWN:
-                found = [iou(answer_of(live, model, project, by_stem[stem]), mask) for stem, mask in truth.items()]
-                held_out = {score.what: round(score.share, 3) for score in live.held_out()}
-                row = {
-                    "dataset": path.name,
-                    "pair": pair,
-                    "strokes": person.n,
-                    "live": float(np.mean(found)),
-                    "seconds": seconds,
-                }
-                rows.append(row | {"held_out": held_out} | ({"forest": others.score(person, truth)} if others else {}))
+                found = [iou(method.mark(by_stem[stem]), samples[stem].mask) for stem in tested]
+                row = {"dataset": path.name, "method": name, "pair": pair, "strokes": person.n, "seconds": seconds}
+                rows.append(row | {"iou": float(np.mean(found))})
             before = person.n
             if before < SHOWN[-1]:
-                person.correct(model)
+                person.correct(method)
             if person.n == before:
                 project.save()  # the folder goes away
                 return rows
@@ -189,32 +206,31 @@ def main() -> None:
         "--pairs", type=int, default=1, help="pairs of search images that are painted, one after the other"
     )
     parser.add_argument("--within-training", action="store_true")
-    parser.add_argument("--no-forest", action="store_true")
+    parser.add_argument("--method", choices=list(METHODS), default="live")
     parser.add_argument("--table", type=Path)
     options = parser.parse_args()
     if options.table:
         print(table(rows_in(options.table)))
         return
-    done = {(row["dataset"], row["pair"]) for row in rows_in(options.out)}
+    done = {(row["dataset"], row["method"], row["pair"]) for row in rows_in(options.out)}
     for name, pair in product(options.only.split(","), range(options.pairs)):
-        if (name, pair) not in done:
-            given = {"within_training": options.within_training, "forest": not options.no_forest}
-            for row in run(options.datasets / name, pair, **given):
+        if (name, options.method, pair) not in done:
+            rows = run(options.datasets / name, pair, options.method, within_training=options.within_training)
+            for row in rows:
                 add_row(options.out, row)
                 print(row, flush=True)
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Return the mean test IoU by dataset and number of strokes, live answer / forest."""
-    names = list(dict.fromkeys(row["dataset"] for row in rows))
-    lines = ["| dataset | " + " | ".join(f"{n} strokes" for n in SHOWN) + " |", "| --- " * (len(SHOWN) + 1) + "|"]
-    for name in [*names, "mean"]:
-        cells = []
-        for n in SHOWN:
-            some = [row for row in rows if row["strokes"] == n and name in (row["dataset"], "mean")]
-            live, forest = (np.mean([row.get(key, np.nan) for row in some]) for key in ("live", "forest"))
-            cells.append(f"{live:.2f} / {forest:.2f}" if some else "")
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    """Return the mean IoU by dataset, method and number of strokes."""
+    lines = ["| dataset | method | " + " | ".join(f"{n} strokes" for n in SHOWN) + " |"]
+    lines.append("| --- " * (len(SHOWN) + 2) + "|")
+    names, methods = (list(dict.fromkeys(row[key] for row in rows)) for key in ("dataset", "method"))
+    for name, method in product([*names, "mean"], methods):
+        some = [row for row in rows if name in (row["dataset"], "mean") and row["method"] == method]
+        found = [[row["iou"] for row in some if row["strokes"] == n] for n in SHOWN]
+        cells = [f"{np.mean(values):.2f}" if values else "" for values in found]
+        lines.append(f"| {name} | {method} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
