@@ -51,7 +51,7 @@ C = TypeVar("C", bound=Change)
 
 @dataclass(frozen=True)
 class Patch:
-    """What one change did: the values of a box before and after it, compressed."""
+    """What one change did: the values of the smallest box around it, before and after it, compressed."""
 
     box: Box
     before: bytes
@@ -66,12 +66,16 @@ class Patch:
 
 def put_values(raster: Raster, box: Box, values: Raster) -> Patch | None:
     """Write new values into a box of an image and return what that did; None if nothing changes."""
-    window = raster[box[0] : box[2], box[1] : box[3]]
-    if np.array_equal(window, values):
+    changed = raster[box[0] : box[2], box[1] : box[3]] != values
+    if not changed.any():
         return None
+    rows, cols = (np.flatnonzero(changed.any(axis=axis)) for axis in (1, 0))
+    top, bottom, left, right = (int(i) for i in (rows[0], rows[-1] + 1, cols[0], cols[-1] + 1))
+    least = (box[0] + top, box[1] + left, box[0] + bottom, box[1] + right)
+    window = raster[least[0] : least[2], least[1] : least[3]]
     before = pack(window)
-    window[:] = values
-    return Patch(box, before, pack(window))
+    window[:] = values[top:bottom, left:right]
+    return Patch(least, before, pack(window))
 
 
 def pack(raster: Raster) -> bytes:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from evoseg.datasets.io.files import read_image, write_image
@@ -256,6 +257,28 @@ def test_two_tabs_show_the_same_and_a_reload_in_mid_stroke_loses_nothing(page, s
         time.sleep(0.2)
     found = read_image(file)[:, :, 0]
     assert found[25, 30] == found[61, 85] == found[82, 20] == found[82, 40] == 2
+
+
+def test_a_stroke_loads_only_the_tiles_that_it_touches(page, folder, tmp_path):
+    write_image(folder / "images" / "a.png", np.full((1000, 1500), 90, np.uint8))
+    studio = StudioProcess(folder, tmp_path / "home")
+    try:
+        page.open(studio.address)
+        page.ask("(studio.stage.view.scale = 1 / studio.stage.ratio, studio.stage.centre(750, 500))")
+        page.wait("!studio.stage.layers.strokes.loading && studio.stage.layers.strokes.tiles.size")
+        shown = {key for key in page.ask("[...studio.stage.layers.strokes.tiles.keys()]") if key.startswith("0/")}
+        assert len(shown) > 2
+        page.ask("performance.clearResourceTimings()")
+        # From one tile of 512 px into the next one below; undoing it changes the same two.
+        for version, change in enumerate((lambda: page.stroke((500, 700), (530, 700)), lambda: page.keys("z")), 1):
+            change()
+            page.wait(f"studio.facts.strokes.version === {version} && !studio.stage.pending.length")
+            page.wait("!studio.stage.waiting && !studio.stage.layers.strokes.loading")
+        loaded = page.ask("performance.getEntriesByType('resource').map((one) => one.name)")
+        tiles = [name.rpartition("/strokes/")[2] for name in loaded if "/strokes/" in name]
+        assert sorted(tiles) == sorted(["0/0/1.png", "0/1/1.png"] * 2)
+    finally:
+        studio.end()
 
 
 def test_a_studio_that_is_killed_and_started_again_has_everything(page, studio, folder, tmp_path):

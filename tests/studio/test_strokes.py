@@ -66,6 +66,14 @@ def test_filling_stops_at_other_labels_and_does_not_pass_between_corners():
     assert diagonal.tolist() == [[1, 2], [0, 1]]
 
 
+def test_a_change_is_kept_as_the_smallest_box_around_it():
+    labels = np.zeros(SHAPE, np.uint8)
+    paint(labels, brush("a", 2, (2.5, 3.5), radius=1.0))
+    # The fill could reach anywhere; the brush passes over what has its label already.
+    assert paint(labels, Edit(id="f", tool="fill", label=1, points=((2.5, 3.5),))).box == (1, 2, 4, 5)
+    assert paint(labels, brush("b", 1, (2.5, 3.5), (2.5, 5.5), radius=0.5)).box == (2, 5, 3, 6)
+
+
 def test_a_brush_may_leave_other_labels_alone_but_the_eraser_takes_all():
     under = brush("a", 1, (2.5, 0.5), (2.5, 7.5), radius=0.5)
     over = brush("b", 2, (0.5, 3.5), (4.5, 3.5), radius=0.5, protect=True)

@@ -20,6 +20,16 @@ class TileLayer {
     this.tiles.clear();
   }
 
+  // Tiles of `side` pixels, times two for each zoom, that share pixels with a box are asked for again when they are drawn
+  // next; without a box, all of them.
+  touch(box, side) {
+    const [top, left, bottom, right] = box || [0, 0, Infinity, Infinity];
+    for (const [key, tile] of this.tiles) {
+      const [z, row, col] = key.split("/").map(Number), size = side * 2 ** z;
+      if (row * size < bottom && top < (row + 1) * size && col * size < right && left < (col + 1) * size) tile.wanted = null;
+    }
+  }
+
   tile(z, row, col) {
     const key = `${z}/${row}/${col}`;
     const wanted = this.address(z, row, col);

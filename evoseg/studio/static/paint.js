@@ -209,7 +209,10 @@ export class Paint {
   took(image, done) {
     this.app.images.setState(image, done.state);
     if (this.facts?.id !== image) return;
-    if (done.version < this.facts.strokes.version) return;
+    const { version } = this.facts.strokes;
+    if (done.version < version) return;
+    // Where an earlier change was is not known if its event has been missed.
+    if (done.version > version) this.stage.layers.strokes.touch(done.version === version + 1 && done.box, this.stage.side);
     this.facts.strokes = { ...this.facts.strokes, ...done };
     byId("undo").disabled = !done.undo;
     byId("redo").disabled = !done.redo;
@@ -237,8 +240,7 @@ export class Paint {
       byId("high").value = facts.look.high;
     }
     this.setLook();
-    this.stage.layers.strokes.address = (z, row, col) =>
-      `/api/images/${facts.id}/strokes/${z}/${row}/${col}.png?v=${this.facts.strokes?.version ?? 0}`;
+    this.stage.layers.strokes.address = (z, row, col) => `/api/images/${facts.id}/strokes/${z}/${row}/${col}.png`;
     this.setSource();
   }
 
