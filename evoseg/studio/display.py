@@ -214,6 +214,16 @@ def draw_answer(labels: NDArray[np.uint8], z: int) -> bytes:
     return _png(picture)
 
 
+def draw_objects(objects: NDArray[np.uint16], z: int) -> bytes:
+    """Return objects as a PNG file, at 1 / 2**z of their size, each shaded in a colour and with an outline."""
+    small = np.ascontiguousarray(objects[:: 1 << z, :: 1 << z])
+    picture = np.zeros((*small.shape, 4), np.uint8)
+    picture[:, :, :3] = _LABEL_COLOURS[np.where(small > 0, 1 + small % (len(_LABEL_COLOURS) - 1), 0)][:, :, ::-1]
+    rim = cv2.erode(small, _CROSS) != small
+    picture[:, :, 3] = np.where(small > 0, np.where(rim, _RIM, _INSIDE), 0)
+    return _png(picture)
+
+
 def draw_outline(labels: NDArray[np.uint8], z: int) -> bytes:
     """Return labels as a PNG file, at 1 / 2**z of their size: their outline in the colour of a second answer."""
     small = np.ascontiguousarray(labels[:: 1 << z, :: 1 << z])

@@ -101,7 +101,8 @@ class History(Generic[C]):
     log : Path
     raster : array of shape (M, N)
         What is drawn before the first change; changed in place.
-    kind : type of Change
+    read : callable (values that JSON knows) -> Change
+        Raises ValidationError, ValueError or TypeError for what is no change.
     make : callable (raster, change) -> Patch or None
         Makes a change in place and returns what it did; None if nothing.
 
@@ -112,9 +113,11 @@ class History(Generic[C]):
         Grows with each change.
     """
 
-    def __init__(self, log: Path, raster: Raster, kind: type[C], make: Callable[[Raster, C], Patch | None]) -> None:
+    def __init__(
+        self, log: Path, raster: Raster, read: Callable[[Any], C], make: Callable[[Raster, C], Patch | None]
+    ) -> None:
         self.version = 0
-        self._log, self._kind, self._make = log, kind, make
+        self._log, self._read, self._make = log, read, make
         self.begin(raster)
 
     def begin(self, raster: Raster) -> None:
@@ -128,6 +131,10 @@ class History(Generic[C]):
     def changes(self) -> list[C]:
         """The changes that were made and not undone, oldest first."""
         return [change for change, _ in self._done]
+
+    def knows(self, change_id: str) -> bool:
+        """Return whether a change was made before, even if it was undone or changed nothing."""
+        return change_id in self._ids
 
     @property
     def can_undo(self) -> bool:
@@ -145,7 +152,7 @@ class History(Generic[C]):
 
     def add(self, change: C) -> Box | None:
         """Make a change, durably, and return where; None if it changes nothing or was made before."""
-        if change.id in self._ids:
+        if self.knows(change.id):
             return None
         self.append({"edit": change.model_dump()})
         return self._changed(self._add(change))
@@ -220,7 +227,7 @@ class History(Generic[C]):
         """
         try:
             if "edit" in entry:
-                self._add(self._kind.model_validate(entry["edit"]))
+                self._add(self._read(entry["edit"]))
             elif "undo" in entry:
                 self._step(undone=True)
             elif "redo" in entry:

@@ -306,13 +306,13 @@ class Live:
         return found
 
     def _pixels_of(self, image: StudioImage) -> _Pixels | None:
-        labels, version = self._project.labels(image), 0
+        labels, version = self._project.labels(image), self._project.label_version(image)
         if labels is None:
             return None
         if self._project.state(image) == "strokes":
             strokes = self._project.strokes(image)
             with strokes.lock:
-                labels, version = strokes.labels.copy(), strokes.version
+                labels, version = strokes.labels.copy(), self._project.label_version(image)
         if image.id not in self._pixels or self._pixels[image.id][0] != version:
             self._pixels[image.id] = version, self._sample(image, labels)
         return self._pixels[image.id][1]

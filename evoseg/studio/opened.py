@@ -8,6 +8,7 @@ from typing import Any, final
 from evoseg.core.errors import EvosegError
 from evoseg.runs.run_folder import FilesError
 from evoseg.studio.away import Away
+from evoseg.studio.correcting import Correcting
 from evoseg.studio.display import Display
 from evoseg.studio.events import Events
 from evoseg.studio.live import Live
@@ -44,6 +45,7 @@ class Studio:
         self.sources = Sources(self.project, self.searches)
         self.values = Values(self.project)
         self.workbench = Workbench(self.project, self.sources, self.values)
+        self.correcting = Correcting(self.project, self.live, self.loop, self.sources, self.values)
         self.shelf = Shelf(self.project, self.sources, self.values)
         self.away = Away(self.project, self.sources, self.live)
 

@@ -1,33 +1,41 @@
 """The folder that the studio is opened on: its images, what is known of each, and where things are put in it."""
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 from threading import Lock
 from typing import Any, Generic, TypeVar, final
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evoseg.core.errors import DatasetError, legible
+from evoseg.datasets.annotations import UNKNOWN, label_image
 from evoseg.datasets.folder import Folder, scan
-from evoseg.datasets.io.formats import LIMITS
+from evoseg.datasets.io.files import decode_mask
+from evoseg.datasets.io.formats import LIMITS, read_bytes
 from evoseg.datasets.io.tiff_rows import TiffRows
-from evoseg.datasets.layouts.base import image_folders
+from evoseg.datasets.layouts.base import MASK_FOLDERS, image_folders, mask_folders
 from evoseg.datasets.layouts.subfolders import PLAIN_LAYOUT, SCRIBBLED, SCRIBBLES
+from evoseg.datasets.meaning import CLASSES, INSTANCES
 from evoseg.datasets.sources import FolderSource
 from evoseg.inference.apply import Input, list_inputs
 from evoseg.pipeline.running import ArrayRows
 from evoseg.runs.run_folder import make_folder
-from evoseg.studio.strokes import LabelRaster, Strokes
+from evoseg.studio.objects import MaskTask, ObjectStore
+from evoseg.studio.strokes import Edit, LabelRaster, Strokes
 
 OWN = ".evoseg"
-"""The studio's own folder in a dataset: histories of strokes."""
+"""The studio's own folder in a dataset: histories of strokes and of corrected objects."""
 RUNS, RESULTS, LIVE = "runs", "results", "live.evo"
 """In the dataset: folders of runs and of results, and the live answer as a pipeline."""
+
+_PUT_AWAY = "put-away-"
+"""Ids of strokes that erase all others begin so; a mask takes their place until it is taken back."""
 
 IMAGE_BYTES = 2**29
 """Decoded images that are kept in memory, in all."""
@@ -92,7 +100,7 @@ class BytesCache(Generic[K, V]):
 
 
 Versions = tuple[tuple[str, int], ...]
-"""Ids of images with the versions of their strokes."""
+"""Ids of images with the versions of their strokes and masks."""
 Crop = tuple[int, int, int, int]
 """First row, first column, and the row and column after the last."""
 
@@ -141,6 +149,9 @@ class Project:
         self.images = {(key := _id_of(image.stem)): StudioImage(key, image.stem, image) for image in inputs}
         self._rows = BytesCache[str, ArrayRows | TiffRows](IMAGE_BYTES)
         self._strokes: dict[str, Strokes] = {}
+        self._objects: dict[str, ObjectStore] = {}
+        self._mask_versions: Counter[str] = Counter()
+        self._saved_task: MaskTask | None = None
         self._lock = Lock()
         self._huge = Lock()
         self._masks = BytesCache[str, LabelRaster](IMAGE_BYTES // 4)
@@ -151,9 +162,10 @@ class Project:
         return scan(self.root)
 
     @cached_property
-    def _masked(self) -> frozenset[str]:
+    def _masked(self) -> set[str]:
+        """Stems of the images with masks, as they are now."""
         strokes = self.root / SCRIBBLES
-        return frozenset(stem for stem, mask in self.folder.masks.items() if mask.path.parent != strokes)
+        return {stem for stem, mask in self.folder.masks.items() if mask.path.parent != strokes}
 
     @cached_property
     def _tested(self) -> frozenset[str]:
@@ -161,13 +173,13 @@ class Project:
 
     @cached_property
     def paintable(self) -> str:
-        """Why strokes cannot be saved in this folder; "" if they can."""
+        """Why neither strokes nor masks can be saved in this folder; "" if they can."""
         layout = self.folder.layout
         if layout in (PLAIN_LAYOUT.name, SCRIBBLED.name) or (not layout and self._is_plain):
             return ""
         return (
-            f"Strokes are saved in scribbles/, which is not part of the layout of this folder ({layout or 'unknown'}). "
-            "Put the images into images/ to paint on them."
+            "Strokes are saved in scribbles/ and corrected objects in masks/, which are not part of the layout of "
+            f"this folder ({layout or 'unknown'}). Put the images into images/ to label them."
         )
 
     @property
@@ -191,7 +203,11 @@ class Project:
         if image.stem in self._masked:
             return "test" if image.stem in self._tested else "mask"
         opened = self._strokes.get(image.id)
-        drawn = opened.any if opened is not None else self._stroke_file(image).is_file() or self._log(image).is_file()
+        drawn = (
+            opened.any
+            if opened is not None
+            else self._stroke_file(image).is_file() or self._log("strokes", image).is_file()
+        )
         if drawn:
             return "test" if image.stem in self._tested else "strokes"
         return "unlabelled"
@@ -218,13 +234,23 @@ class Project:
     def why_not_paint(self, image: StudioImage) -> str:
         """Return why an image cannot be painted on; "" if it can."""
         if image.stem in self._masked:
-            return "This image has a mask, which is used instead of strokes."
+            where = " It was saved under Correct, where it can be taken back." if self._owns_mask(image) else ""
+            return f"This image has a mask, which is used instead of strokes.{where}"
         if image.stem in self.folder.known:
             return "This image has a file in known/, which excludes strokes. Remove one of them."
+        return self._why_not_label(image)
+
+    def why_not_correct(self, image: StudioImage) -> str:
+        """Return why no objects of an image can be corrected to make a mask; "" if they can."""
+        if image.stem in self._masked and not self._owns_mask(image):
+            return "This image has a mask that was not made here. It is left as it is; move it away to make another."
+        return self._why_not_label(image)
+
+    def _why_not_label(self, image: StudioImage) -> str:
         shape = self.rows(image).shape
         if shape[0] * shape[1] > LIMITS.pixels:
             return (
-                f"Searches read images of up to {LIMITS.pixels / 1e6:.0f} megapixels; paint on a part of this one, "
+                f"Searches read images of up to {LIMITS.pixels / 1e6:.0f} megapixels; label a part of this one, "
                 "cut out as an image of its own."
             )
         return self.paintable
@@ -238,14 +264,114 @@ class Project:
             If it cannot be painted on, or what is stored cannot be read.
         """
         with self._lock:
-            if image.id in self._strokes:
-                return self._strokes[image.id]
+            opened = self._strokes.get(image.id)
+        if opened is not None and image.stem not in self._masked:
+            return opened
         if reason := self.why_not_paint(image):
             raise DatasetError(f"{image.stem}: {reason}")
-        opened = Strokes(self._stroke_file(image), self._log(image), self.rows(image).shape)
+        return self._open_strokes(image)
+
+    def _open_strokes(self, image: StudioImage) -> Strokes:
+        with self._lock:
+            if image.id in self._strokes:
+                return self._strokes[image.id]
+        opened = Strokes(self._stroke_file(image), self._log("strokes", image), self.rows(image).shape)
         with self._lock:
             # Another thread may have been quicker; there must be one writer.
             return self._strokes.setdefault(image.id, opened)
+
+    def objects(self, image: StudioImage) -> ObjectStore:
+        """Return the objects of an image that are corrected by hand.
+
+        Raises
+        ------
+        DatasetError
+            If they cannot be, or what is stored cannot be read.
+        """
+        if reason := self.why_not_correct(image):
+            raise DatasetError(f"{image.stem}: {reason}")
+        return self._open_objects(image)
+
+    def _open_objects(self, image: StudioImage) -> ObjectStore:
+        with self._lock:
+            if image.id not in self._objects:
+                log = self._log("objects", image)
+                self._objects[image.id] = ObjectStore(self._mask_file(image), log, self.rows(image).shape)
+            return self._objects[image.id]
+
+    def _owns_mask(self, image: StudioImage) -> bool:
+        """Return whether the mask of an image is of its corrected objects."""
+        known = image.id in self._objects or self._log("objects", image).is_file()
+        return known and self._open_objects(image).owns_mask
+
+    def save_mask(self, image: StudioImage, task: MaskTask) -> None:
+        """Write the objects of an image as its mask; its strokes are put away, since a dataset has one or the other.
+
+        Raises
+        ------
+        DatasetError
+            If there are none, the folder's masks are of another form, or the image has another mask.
+        """
+        objects = self.objects(image)
+        if objects.beginning is None:
+            raise DatasetError(f"{image.stem}: there are no objects yet. Begin with an answer.")
+        if self._source.folder.masks and not self._has_plain_masks:
+            raise DatasetError(
+                "The masks of this folder are colours, classes, or numbers with a meaning of their own, and objects "
+                "would be misread among them."
+            )
+        if image.stem not in self._masked:
+            self._put_strokes_away(image)
+        objects.save(task)
+        self._saved_task = task
+        self._masked.add(image.stem)
+        self._mask_changed(image)
+
+    def _put_strokes_away(self, image: StudioImage) -> None:
+        strokes = self._open_strokes(image)
+        height, width = self.rows(image).shape
+        corners = ((0, 0), (0, width), (height, width), (height, 0))
+        if strokes.any:
+            strokes.add(Edit(id=f"{_PUT_AWAY}{uuid4().hex}", tool="polygon", label=UNKNOWN, points=corners))
+            strokes.save()
+
+    def withdraw_mask(self, image: StudioImage) -> None:
+        """Remove the mask that was made of the objects of an image, and bring its strokes back.
+
+        Raises
+        ------
+        DatasetError
+            If there is none, or it was changed by another program.
+        """
+        self.objects(image).withdraw()
+        self._masked.discard(image.stem)
+        self._mask_changed(image)
+        strokes = self._open_strokes(image)
+        if strokes.last is not None and strokes.last.id.startswith(_PUT_AWAY):
+            strokes.undo()
+
+    def _mask_changed(self, image: StudioImage) -> None:
+        self._mask_versions[image.id] += 1
+        self._masks.drop(lambda key: key == image.id)
+
+    def mask_task(self) -> MaskTask | None:
+        """Return what the masks of the folder say; None if there are none.
+
+        Raises
+        ------
+        DatasetError
+            If they cannot be read.
+        """
+        if self._saved_task is not None or not self._source.folder.masks:
+            return self._saved_task
+        task = self.folder.card.task or self._source.decision.meaning.task
+        return "instances" if task == INSTANCES else "binary"
+
+    @property
+    def _has_plain_masks(self) -> bool:
+        """Whether, in the masks that were there, numbers are objects, or all above 0 is foreground."""
+        meaning = self._source.decision.meaning
+        return meaning.plain and meaning.task != CLASSES and not self.folder.card.classes
 
     def labels(self, image: StudioImage) -> LabelRaster | None:
         """Return what is known of an image for fitting: strokes, or 1 and 2 where its mask says so; None for nothing.
@@ -268,17 +394,29 @@ class Project:
         return self._masks.get(image.id, lambda: self._read_mask(image), lambda labels: labels.nbytes)
 
     def _read_mask(self, image: StudioImage) -> LabelRaster:
+        if image.stem not in self._source.folder.masks or self._owns_mask(image):
+            file = self._mask_file(image)
+            return np.where(label_image(decode_mask(file, read_bytes(file))).pixels > 0, 2, 1).astype(np.uint8)
         values = self._source.read("mask", image.stem).array
         return np.where(values < 0, 0, np.where(values > 0, 2, 1)).astype(np.uint8)
 
     @cached_property
     def _source(self) -> FolderSource:
-        return FolderSource(self.folder)
+        """The masks that were there when the folder was opened, but for those that were taken back."""
+        masks = {stem: mask for stem, mask in self.folder.masks.items() if stem in self._masked}
+        return FolderSource(replace(self.folder, masks=masks))
 
-    def stroke_versions(self) -> Versions:
-        """Return what tells states of the strokes apart."""
+    def label_versions(self) -> Versions:
+        """Return what tells states of the labels apart."""
         with self._lock:
-            return tuple(sorted((key, strokes.version) for key, strokes in self._strokes.items() if strokes.version))
+            opened = self._strokes.keys() | self._mask_versions.keys()
+        versions = ((key, self.label_version(self.images[key])) for key in opened)
+        return tuple(sorted((key, version) for key, version in versions if version))
+
+    def label_version(self, image: StudioImage) -> int:
+        """Return a number that grows with each change of an image's strokes or mask."""
+        strokes = self._strokes.get(image.id)
+        return self._mask_versions[image.id] + (strokes.version if strokes is not None else 0)
 
     def save(self) -> None:
         """Write all strokes that are not on disk as images yet, for the commands that read them."""
@@ -298,8 +436,12 @@ class Project:
             self.root / SCRIBBLES / f"{image.stem}.png"
         )
 
-    def _log(self, image: StudioImage) -> Path:
-        return self.root / OWN / "strokes" / f"{image.id}.jsonl"
+    def _mask_file(self, image: StudioImage) -> Path:
+        folder = next(iter(mask_folders(self.root)), self.root / MASK_FOLDERS[0])
+        return folder / f"{image.stem}.png"
+
+    def _log(self, what: str, image: StudioImage) -> Path:
+        return self.root / OWN / what / f"{image.id}.jsonl"
 
 
 def _id_of(stem: str) -> str:

@@ -119,7 +119,7 @@ class Strokes:
         self._file, self._log = file, log
         self._saved_by: Timer | None = None
         self._dirty = False
-        self._history = History(log, np.zeros(shape, np.uint8), Edit, paint)
+        self._history = History(log, np.zeros(shape, np.uint8), Edit.model_validate, paint)
         self._load()
 
     def _load(self) -> None:

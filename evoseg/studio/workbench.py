@@ -236,7 +236,7 @@ class Workbench:
             If no image is labelled, or the pipeline's answers cannot be scored.
         """
         with self._scoring:
-            key = (digest, self._project.stroke_versions())
+            key = (digest, self._project.label_versions())
             if key not in self._scores:
                 self._scores[key] = self._scored(self._values.named(digest))
             return self._scores[key]
@@ -254,7 +254,7 @@ class Workbench:
         if states == {"unlabelled"}:
             raise FilesError("No image is labelled, so nothing can be scored or fitted. Paint some strokes.")
         with self._scoring:
-            version = self._project.stroke_versions()
+            version = self._project.label_versions()
             if self._dataset is None or self._dataset[0] != version:
                 self._project.save()
                 self._dataset = version, Dataset(self._project.root)
