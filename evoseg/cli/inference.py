@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evoseg.cli.shared import ALLOW_CODE, AXES, CHANNEL, JSON, PAGE, PIPELINE_HELP, SERIES, TRANSFORM, chosen
+from evoseg.cli.shared import (
+    ALLOW_CODE,
+    AXES,
+    BAD_PIXELS,
+    CHANNEL,
+    JSON,
+    PAGE,
+    PIPELINE_HELP,
+    SERIES,
+    TRANSFORM,
+    chosen,
+)
 from evoseg.core.notes import NotePrinter
 
 if TYPE_CHECKING:
@@ -84,6 +95,7 @@ def apply(
     channel: Annotated[str, CHANNEL] = "",
     series: Annotated[str, SERIES] = "",
     transform: Annotated[str, TRANSFORM] = "",
+    bad_pixels: Annotated[Path | None, BAD_PIXELS] = None,
     skip_existing: Annotated[bool, _SKIP_EXISTING] = False,
     overwrite: Annotated[bool, _OVERWRITE] = False,
     allow_code: Annotated[bool, ALLOW_CODE] = False,
@@ -116,7 +128,7 @@ def apply(
     from evoseg.pipeline import Pipeline
 
     program, reading = read_program(pipeline, allow_code=allow_code)
-    reading = chosen(axes, page, channel, series, transform=transform).or_else(reading)
+    reading = chosen(axes, page, channel, series, transform=transform, bad_pixels=bad_pixels).or_else(reading)
     if isinstance(program, Pipeline) and program.output is Kind.GRAY:
         every = recursive or skip_existing or reading.page == ALL_PAGES or formats
         _refuse_for_pairs(table=table is not None, other=bool(every))
@@ -133,6 +145,7 @@ def apply(
             page=reading.page,
             channel=reading.channel,
             series=reading.series,
+            bad_pixels=bad_pixels,
             formats=formats,
             table=table,
             image_table=image_table,
@@ -372,6 +385,7 @@ def score(
     series: Annotated[str, SERIES] = "",
     classes: Annotated[str, _CLASSES] = "",
     transform: Annotated[str, TRANSFORM] = "",
+    bad_pixels: Annotated[Path | None, BAD_PIXELS] = None,
     allow_code: Annotated[bool, ALLOW_CODE] = False,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
@@ -394,7 +408,7 @@ def score(
     metric = None if metric is None else metric_name(metric)
     check_names(own or "auto", metric)
     program, reading = read_program(pipeline, allow_code=allow_code)
-    reading = chosen(axes, page, channel, series, classes, transform).or_else(reading)
+    reading = chosen(axes, page, channel, series, classes, transform, bad_pixels).or_else(reading)
     data = open_to_score(dataset, reading, read_recorded_options(pipeline))
     if isinstance(program, ClassPipeline):
         _refuse_for_classes(own, radius)

@@ -43,6 +43,12 @@ TRANSFORM = typer.Option(
     "table in pairs/ or in the run, else shift).",
     show_default=False,
 )
+BAD_PIXELS = typer.Option(
+    metavar="FILE",
+    help="Mask whose pixels above 0 are unknown in all images, such as the gaps of a detector (default: bad_pixels.* "
+    "beside the images).",
+    show_default=False,
+)
 CLASSES = typer.Option(
     metavar="NAMES",
     help="Classes of annotated outlines that count as objects, by name, separated by commas; evoseg check lists them "
@@ -96,7 +102,15 @@ def agent_option(purpose: str, default: str = " (default: none)") -> Any:
     return typer.Option(metavar="MODEL", help=f"{purpose}, {MODEL_NAMING}{default}.", show_default=False)
 
 
-def chosen(axes: str, page: str, channel: str, series: str, classes: str = "", transform: str = "") -> "ReadOptions":
+def chosen(
+    axes: str,
+    page: str,
+    channel: str,
+    series: str,
+    classes: str = "",
+    transform: str = "",
+    bad_pixels: Path | None = None,
+) -> "ReadOptions":
     """Return what the options say.
 
     Raises
@@ -104,9 +118,17 @@ def chosen(axes: str, page: str, channel: str, series: str, classes: str = "", t
     SettingsError
         If they cannot mean anything.
     """
-    from evoseg.datasets.reading import ReadOptions
+    from evoseg.datasets.reading import ReadOptions, absolute_path
 
-    return ReadOptions(axes, page, channel, series=series, classes=classes, transform=transform)
+    return ReadOptions(
+        axes,
+        page,
+        channel,
+        series=series,
+        classes=classes,
+        transform=transform,
+        bad_pixels=absolute_path(bad_pixels),
+    )
 
 
 def parse_workers(workers: str | None, executor: str | None) -> int | str | None:

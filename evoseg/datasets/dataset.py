@@ -19,7 +19,7 @@ from evoseg.datasets.card import DatasetCard
 from evoseg.datasets.figures import SeenFigures
 from evoseg.datasets.folder import scan
 from evoseg.datasets.imageformat import ImageFormat, image_format, named_channels
-from evoseg.datasets.reading import DEFAULT_OPTIONS, ReadOptions
+from evoseg.datasets.reading import DEFAULT_OPTIONS, ReadOptions, absolute_path
 from evoseg.datasets.sources import (
     Arrays,
     FolderSource,
@@ -115,6 +115,7 @@ class Dataset:
         series: str | int = "",
         classes: str = "",
         transform: str = "",
+        bad_pixels: str | Path | None = None,
     ) -> None:
         """Open a folder; no pixels are read yet.
 
@@ -130,6 +131,8 @@ class Dataset:
             Which classes of outlines are objects, such as "nucleus,mitosis"; all if empty.
         transform : str
             What moves the images of pairs: "shift", "rigid" or "affine"; if empty, what the table of them says.
+        bad_pixels : path, optional
+            File whose pixels above 0 are unknown in every image, of their size (default: bad_pixels.* beside images/).
 
         Raises
         ------
@@ -137,7 +140,15 @@ class Dataset:
             If the folder is missing, or for problems of its names, pairs and card, the first few of them.
         """
         root = Path(path)
-        own = ReadOptions(axes, str(page), str(channel), series=str(series), classes=classes, transform=transform)
+        own = ReadOptions(
+            axes,
+            str(page),
+            str(channel),
+            series=str(series),
+            classes=classes,
+            transform=transform,
+            bad_pixels=absolute_path(bad_pixels),
+        )
         reading = own.or_else(reading)
         source = FolderSource(scan(root), reading)
         if source.folder.problems:

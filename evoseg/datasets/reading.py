@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
@@ -58,6 +59,8 @@ class ReadOptions:
     transform : str
         What moves the second image of a pair against the first: "shift", "rigid" or "affine"; "" is what the table of
         true transforms can hold, or else a shift.
+    bad_pixels : str
+        Absolute path of a mask of pixels that are unknown in every image, of their size; "" is what lies beside them.
     """
 
     axes: str = ""
@@ -69,6 +72,7 @@ class ReadOptions:
     masks: str = ""
     series: str = ""
     transform: str = ""
+    bad_pixels: str = ""
 
     def __post_init__(self) -> None:
         """Raise if an option has an invalid value.
@@ -105,8 +109,8 @@ class ReadOptions:
 
     @property
     def of_images(self) -> "ReadOptions":
-        """This without what is said of the masks of one dataset: how other images are to be read."""
-        return replace(self, masks="", classes="")
+        """This without what is said of the files of one dataset: how other images are to be read."""
+        return replace(self, masks="", classes="", bad_pixels="")
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -144,10 +148,16 @@ class ReadOptions:
         said += ["turns by EXIF ignored"] if self.exif == "ignore" else []
         said += [f"classes {self.classes}"] if self.classes else []
         said += [f"transform {self.transform}"] if self.transform else []
+        said += [f"bad pixels of {self.bad_pixels}"] if self.bad_pixels else []
         return ", ".join([*said, *([f"masks equal to {self.value}"] if self.value else [])])
 
 
 DEFAULT_OPTIONS = ReadOptions()
+
+
+def absolute_path(path: str | Path | None) -> str:
+    """Return a path as `ReadOptions` has it, "" for none."""
+    return "" if path is None else str(Path(path).expanduser().absolute())
 
 
 @dataclass(frozen=True)

@@ -141,6 +141,7 @@ class FolderSource:
         self.reading = replace(reading.or_else(folder.card.reading), value=0)
         folder, self._pages = split_stacks(folder, self.reading)
         folder, self.transform = _with_transforms(folder, self.reading.transform)
+        folder = _with_bad_pixels(folder, self.reading.bad_pixels)
         self.folder = folder
         self.card = folder.card
         self._masks, self._unknown_class = _of_classes(folder, self.reading.class_names)
@@ -265,19 +266,17 @@ class FolderSource:
             pixel_size=size_text(found.pixel_size_um),
             unknown=found.unknown,
         )
-        return picture if part != "image" or self._bad_pixels is None else _without(picture, *self._bad_pixels)
+        if part != "image" or self._bad_pixels is None:
+            return picture
+        array, unknown = self._bad_pixels.fill(path, picture.array, picture.unknown)
+        both = sha256(f"{picture.digest} {self._bad_pixels.digest}".encode()).hexdigest()
+        return replace(picture, array=array, unknown=unknown, digest=both)
 
     @cached_property
-    def _bad_pixels(self) -> tuple[NDArray[np.bool_], str] | None:
-        """The pixels that are unknown in every image, and the checksum of their file; None if there is none."""
+    def _bad_pixels(self) -> "BadPixels | None":
+        """The pixels that are unknown in every image, None if no file says so."""
         path = self.folder.bad_pixels
-        if path is None:
-            return None
-        data, reading = read_bytes(path), replace(DEFAULT_OPTIONS, exif=self.reading.exif)
-        bad = known_pixels(decode_mask(path, data, reading=reading))
-        if bad.all():
-            raise DatasetError(f"{path}: marks every pixel as bad. Pixels above 0 are bad, and 0 are good.")
-        return bad, digest_of(data, reading)
+        return None if path is None else BadPixels.from_file(path, self.reading)
 
     def _reading(self, part: str, stem: str = "") -> ReadOptions:
         """Return how to read a part: pages are those of all files, channels those of images alone."""
@@ -297,19 +296,76 @@ def _with_transforms(folder: Folder, wanted: str) -> tuple[Folder, str]:
     return replace(folder, problems=tuple(sorted([*folder.problems, *wrong]))), kind
 
 
-def _without(picture: Part, bad: NDArray[np.bool_], digest: str) -> Part:
-    """Return an image in which bad pixels are unknown, and filled."""
-    rows_cols = picture.array.shape[:2]
-    if bad.shape != rows_cols:
-        raise DatasetError(
-            f"{picture.where}: the image is {rows_cols} but bad_pixels is {bad.shape}; it is for all images, pixel for "
-            "pixel. Export it at their size."
-        )
-    unknown = bad if picture.unknown is None else bad | picture.unknown
-    if unknown.all():
-        raise DatasetError(f"{picture.where}: every pixel is NaN or bad. Remove the image.")
-    both = sha256(f"{picture.digest} {digest}".encode()).hexdigest()
-    return replace(picture, array=fill_pixels(picture.array, unknown), unknown=unknown, digest=both)
+def _with_bad_pixels(folder: Folder, path: str) -> Folder:
+    """Return a folder with the file of bad pixels that was named, if any, instead of its own."""
+    if not path:
+        return folder
+    wrong = []
+    if not Path(path).is_file():
+        wrong = [Note(path, "no such file. Name the file that marks bad pixels.")]
+    elif folder.moving:
+        wrong = [Note(path, "bad pixels are named, but they cannot be left out of pairs/. Leave bad_pixels out.")]
+    return replace(folder, bad_pixels=Path(path), problems=tuple(sorted([*folder.problems, *wrong])))
+
+
+@dataclass(frozen=True, eq=False)
+class BadPixels:
+    """Pixels that are unknown in every image, such as the gaps and the dead pixels of a detector.
+
+    Attributes
+    ----------
+    path : Path
+    where : bool array of shape (M, N)
+    digest : str
+        Checksum of the file.
+    """
+
+    path: Path
+    where: NDArray[np.bool_]
+    digest: str
+
+    @classmethod
+    def from_file(cls, path: Path, reading: ReadOptions = DEFAULT_OPTIONS) -> Self:
+        """Read a mask in which values above 0 are bad.
+
+        Raises
+        ------
+        DatasetError
+            If it cannot be read, or marks every pixel.
+        """
+        data, reading = read_bytes(path), replace(DEFAULT_OPTIONS, exif=reading.exif)
+        bad = known_pixels(decode_mask(path, data, reading=reading))
+        if bad.all():
+            raise DatasetError(f"{path}: marks every pixel as bad. Pixels above 0 are bad, and 0 are good.")
+        return cls(path, bad, digest_of(data, reading))
+
+    def fill(
+        self, where: Path, image: NDArray[Any], unknown: NDArray[np.bool_] | None
+    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Return an image, shape (M, N, C), in which bad pixels are filled, and where it is unknown, bool (M, N).
+
+        Parameters
+        ----------
+        where : Path
+            Of the image, for messages.
+        image : array of shape (M, N, C)
+        unknown : bool array of shape (M, N), optional
+            Where it was NaN.
+
+        Raises
+        ------
+        DatasetError
+            If the image has another size, or no pixel is left.
+        """
+        if self.where.shape != image.shape[:2]:
+            raise DatasetError(
+                f"{where}: the image is {image.shape[:2]} but {self.path.name} is {self.where.shape}; bad pixels are "
+                "those of all images, pixel for pixel. Export them at the size of the images."
+            )
+        unknown = self.where if unknown is None else self.where | unknown
+        if unknown.all():
+            raise DatasetError(f"{where}: every pixel is NaN or bad. Remove the image.")
+        return fill_pixels(image, unknown), unknown
 
 
 _TRACED = (

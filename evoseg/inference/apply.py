@@ -44,8 +44,8 @@ from evoseg.datasets.io.tiff_rows import HUGE, TiffRows, is_huge
 from evoseg.datasets.layouts.base import folders as inner_folders
 from evoseg.datasets.layouts.base import image_folders, is_image, stem_of
 from evoseg.datasets.layouts.subfolders import PLAIN_LAYOUT
-from evoseg.datasets.reading import ALL_PAGES, DEFAULT_OPTIONS, ReadOptions
-from evoseg.datasets.sources import FolderSource, channels_of, mismatches
+from evoseg.datasets.reading import ALL_PAGES, DEFAULT_OPTIONS, ReadOptions, absolute_path
+from evoseg.datasets.sources import BadPixels, FolderSource, channels_of, mismatches
 from evoseg.inference import object_files
 from evoseg.inference.ledger import Ledger
 from evoseg.inference.multiclass import ClassPipeline, Others, read_others, read_program
@@ -78,7 +78,7 @@ AnyRows = ArrayRows | TiffRows
 
 @dataclass(frozen=True, eq=False)
 class PartlyKnownRows(ArrayRows):
-    """An image in memory, and where, bool (M, N), it was NaN: there is nothing to be found."""
+    """An image in memory, and where, bool (M, N), it was NaN or bad: there is nothing to be found."""
 
     unknown: NDArray[np.bool_]
 
@@ -225,6 +225,7 @@ def apply(
     page: int | str = "",
     channel: int | str = "",
     series: int | str = "",
+    bad_pixels: str | Path | None = None,
     formats: str | Sequence[str] = (),
     table: str | Path | None = None,
     image_table: str | Path | None = None,
@@ -260,6 +261,9 @@ def apply(
     axes, page, channel, series : optional
         As of `evoseg.search`. With page="all" every page of a stack gets an answer, called NAME_t0, NAME_t1 and so on,
         by its place along each axis; masks and labels of all pages also become the stack OUT/stacks/NAME.tif.
+    bad_pixels : path, optional
+        File whose pixels above 0 are unknown in every image, such as the gaps of a detector; nothing is found there
+        (default: bad_pixels.* in a folder of images, or beside its images/).
     formats : sequence of str, or str with commas
         Further files with the objects of each image: "labels" (OUT/labels/NAME.ome.tif, a number for each object),
         "rois" (OUT/rois/NAME.zip, for ImageJ), "geojson" (OUT/geojson/NAME.geojson, for QuPath), and "coco" (one file
@@ -317,7 +321,7 @@ def apply(
         raise SettingsError("skip_existing keeps existing files and overwrite replaces them. Choose one.")
     if doubt is not None and not trust:
         raise SettingsError("pictures of doubt show what trust is found by. Ask for both, or for neither.")
-    reading = ReadOptions(axes, str(page), str(channel), series=str(series))
+    reading = ReadOptions(axes, str(page), str(channel), series=str(series), bad_pixels=absolute_path(bad_pixels))
     if isinstance(pipeline, str | Path):
         source = str(pipeline)
         pipeline, remembered = read_program(source, allow_code=allow_code)
@@ -510,6 +514,7 @@ def list_inputs(
     sources : sequence of paths
     reading : ReadOptions
         Which page of each file, and which channels; with the page "all", each page of a stack is an image of its own.
+        Its bad pixels are read at once, as all images need them.
     recursive : bool
         Whether to look into subfolders; names then begin with the folders on the way.
     besides : Path, optional
@@ -519,20 +524,23 @@ def list_inputs(
     ------
     FilesError
         If a path does not exist, no image is found, or two images have the same name.
+    DatasetError
+        If the file of bad pixels cannot be used.
     """
     paths = [Path(source).expanduser() for source in sources]
     folders = [path for path in paths if path.is_dir() and not is_image_folder(path)]
+    bad_pixels = BadPixels.from_file(Path(reading.bad_pixels), reading) if reading.bad_pixels else None
     found: list[Input] = []
     for path in paths:
         if not path.exists():
             raise FilesError(f"{path}: no such file or folder.")
         if path not in folders:
-            found += _file(path, reading)
+            found += _file(path, reading, bad_pixels)
         elif recursive:
             start = f"{path.resolve().name}/" if len(folders) > 1 else ""
-            found += _below(path, start, reading, besides)
+            found += _below(path, start, reading, bad_pixels, besides)
         else:
-            found += _in_folder(path, reading)
+            found += _in_folder(path, reading, bad_pixels)
     if not found:
         where = ", ".join(map(str, paths)) or "the list of paths"
         inner = [] if recursive else [sub.name for folder in folders for sub in _subfolders(folder, besides)]
@@ -940,11 +948,11 @@ def _read_answer(pipeline: Pipeline | ClassPipeline, path: Path, image: AnyRows)
     return values.astype(np.int32) if pipeline.output is Kind.LABELS else values > 0
 
 
-def _in_folder(source: Path, reading: ReadOptions) -> list[Input]:
-    """List the images of a dataset, whatever its layout, or those that lie in a folder."""
+def _in_folder(source: Path, reading: ReadOptions, bad_pixels: BadPixels | None) -> list[Input]:
+    """List the images of a dataset, whatever its layout, or those that lie in a folder, beside bad_pixels.* or not."""
     folder, card = scan(source), read_card(source / "dataset.yaml")
     reading = reading.or_else(card.reading)
-    if folder.planes or folder.bad_pixels is not None:
+    if folder.images and (folder.planes or folder.bad_pixels is not None):
         return [replace(image, pixel_size=card.pixel_size) for image in _with_planes(folder, reading)]
     if folder.images and folder.layout not in ("", PLAIN_LAYOUT.name):
         if folder.problems:
@@ -952,24 +960,30 @@ def _in_folder(source: Path, reading: ReadOptions) -> list[Input]:
         named = list(folder.images.items())
     else:
         inner = image_folders(source)
-        named = [("", path) for path in _image_files(inner[0] if len(inner) == 1 else source)]
+        files = _image_files(inner[0] if len(inner) == 1 else source)
+        if bad_pixels is None and folder.bad_pixels is not None:
+            bad_pixels = BadPixels.from_file(folder.bad_pixels, reading)
+        maps = [path.resolve() for path in (folder.bad_pixels, bad_pixels and bad_pixels.path) if path]
+        named = [("", path) for path in files if path.resolve() not in maps]
     if outside := [path for _, path in named if not within(path, source)]:
         raise DatasetError(
             f"{outside[0]}: a link out of the folder {source}, as are {len(outside)} of its {len(named)} images. Copy "
             "the files, or name them instead of the folder."
         )
-    found = [image for stem, path in named for image in _file(path, reading, stem)]
+    found = [image for stem, path in named for image in _file(path, reading, bad_pixels, stem)]
     return [replace(image, pixel_size=card.pixel_size) for image in found]
 
 
-def _below(source: Path, start: str, reading: ReadOptions, besides: Path | None) -> list[Input]:
+def _below(
+    source: Path, start: str, reading: ReadOptions, bad_pixels: BadPixels | None, besides: Path | None
+) -> list[Input]:
     """List the images of a folder and of all below it; `start` is what their names begin with."""
-    found = [image.below(start) for image in _in_folder(source, reading)]
+    found = [image.below(start) for image in _in_folder(source, reading, bad_pixels)]
     here = {image.path.parent.resolve() for image in found}
     if found and here != {source.resolve()}:
         return found  # a dataset: its other folders hold masks and the like
     for folder in _subfolders(source, besides):
-        found += _below(folder, f"{start}{folder.name}/", reading, besides)
+        found += _below(folder, f"{start}{folder.name}/", reading, bad_pixels, besides)
     return found
 
 
@@ -985,7 +999,7 @@ def _image_files(folder: Path) -> list[Path]:
     return sorted(path for path in found if path.is_file() or is_image_folder(path))
 
 
-def _file(path: Path, reading: ReadOptions, stem: str = "") -> list[Input]:
+def _file(path: Path, reading: ReadOptions, bad_pixels: BadPixels | None, stem: str = "") -> list[Input]:
     """List the image in a file, or every page of it as one."""
     stem = stem or stem_of(path.name)
     pages: Mapping[str, ReadOptions] = {}
@@ -993,17 +1007,29 @@ def _file(path: Path, reading: ReadOptions, stem: str = "") -> list[Input]:
         with suppress(DatasetError):  # it will be named when its turn comes
             pages = list_pages(path, reading)
     if not pages:
-        return [_input(stem, path, _read, reading)]
+        return [_input(stem, path, _read, reading, bad_pixels)]
     return [
-        replace(_input(f"{stem}_{ending}", path, _read_page, page), page=Page(stem, page.page))
+        replace(_input(f"{stem}_{ending}", path, _read_page, page, bad_pixels), page=Page(stem, page.page))
         for ending, page in pages.items()
     ]
 
 
-def _input(stem: str, path: Path, read: Callable[[Path, ReadOptions], AnyRows], reading: ReadOptions) -> Input:
-    names, pixel_size = partial(_names, path, reading), partial(_pixel_size, path, reading)
-    how = str(reading.of_images)
-    return Input(stem, path, partial(read, path, reading), names, file_pixel_size=pixel_size, reading=how)
+def _input(
+    stem: str,
+    path: Path,
+    read: Callable[[Path, ReadOptions, BadPixels | None], AnyRows],
+    reading: ReadOptions,
+    bad_pixels: BadPixels | None,
+) -> Input:
+    return Input(
+        stem,
+        path,
+        partial(read, path, reading, bad_pixels),
+        partial(_names, path, reading),
+        file_pixel_size=partial(_pixel_size, path, reading),
+        reading=str(reading.of_images),
+        planes=() if bad_pixels is None else (bad_pixels.path,),
+    )
 
 
 def _names(path: Path, reading: ReadOptions) -> tuple[str, ...]:
@@ -1020,20 +1046,30 @@ def _pixel_size(path: Path, reading: ReadOptions) -> str:
     return size_text(upright_pixel_size(read_header(path, HUGE, reading), reading))
 
 
-def _read(path: Path, reading: ReadOptions) -> AnyRows:
-    return TiffRows(path, reading) if is_huge(path, reading) else _rows(path, read_bytes(path), reading)
+def _read(path: Path, reading: ReadOptions, bad_pixels: BadPixels | None) -> AnyRows:
+    if not is_huge(path, reading):
+        return _rows(path, read_bytes(path), reading, bad_pixels)
+    if bad_pixels is not None:
+        raise DatasetError(
+            f"{path}: images of this size are read in strips, and bad pixels are not filled in these. Cut it into "
+            "tiles, or go without bad pixels."
+        )
+    return TiffRows(path, reading)
 
 
-def _read_page(path: Path, reading: ReadOptions) -> AnyRows:
+def _read_page(path: Path, reading: ReadOptions, bad_pixels: BadPixels | None) -> AnyRows:
     """Return a page of a stack, whose bytes are kept for the next page."""
     with explain_errors(path):
         changed_ns = path.stat().st_mtime_ns
-    return _rows(path, _stack_bytes(path, changed_ns), reading)
+    return _rows(path, _stack_bytes(path, changed_ns), reading, bad_pixels)
 
 
-def _rows(path: Path, data: bytes, reading: ReadOptions) -> ArrayRows:
+def _rows(path: Path, data: bytes, reading: ReadOptions, bad_pixels: BadPixels | None) -> ArrayRows:
     found = decode_picture(path, data, reading=reading)
-    return ArrayRows(found.image) if found.unknown is None else PartlyKnownRows(found.image, found.unknown)
+    image, unknown = found.image, found.unknown
+    if bad_pixels is not None:
+        image, unknown = bad_pixels.fill(path, image, unknown)
+    return ArrayRows(image) if unknown is None else PartlyKnownRows(image, unknown)
 
 
 @lru_cache(maxsize=1)
