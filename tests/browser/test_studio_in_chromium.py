@@ -219,6 +219,65 @@ def test_a_stored_pipeline_is_tried_seen_and_picked(page, studio, folder):
     assert not [entry["message"] for entry in page.driver.get_log("browser") if entry["level"] == "SEVERE"]
 
 
+def begin_objects(page: Page) -> None:
+    """Put a pipeline's objects on the open image, and look at them."""
+    page.driver.find_element("id", "tab-correct").click()
+    page.wait("document.getElementById('correct-source').options.length > 1")
+    page.ask("studio.sourceChosen('bench')")
+    page.driver.find_element("id", "correct-begin").click()
+    page.wait("studio.correct.isOpen && document.getElementById('answer-source').value === 'objects'")
+    page.wait(MARKED + " > 50")
+
+
+def test_objects_are_corrected_and_saved_as_a_mask(page, studio, folder):
+    from selenium.webdriver.common.keys import Keys
+
+    (folder / "results").mkdir()
+    (folder / "results" / "first.evo").write_text(PROGRAM)
+    page.open(studio.address)
+    page.wait("studio.bench.saved.length === 1")
+    page.ask("studio.bench.open(studio.bench.saved[0].id)")
+    page.wait("studio.bench.isOpen")
+    begin_objects(page)
+    assert page.ask("studio.correct.state.objects") == 2
+    page.keys("c")
+    page.stroke((60, 60), (60, 85), (60, 110))
+    page.wait("studio.correct.state.objects === 3")
+    page.keys("m")
+    page.stroke((50, 85), (70, 85))
+    page.wait("studio.correct.state.objects === 2")
+    page.keys("p")
+    page.stroke((75, 10), (75, 30), (85, 30), (85, 10))
+    page.wait("studio.correct.state.objects === 3")
+    page.keys("x")
+    page.stroke((25, 30))
+    page.wait("studio.correct.state.objects === 2")
+    page.wait(MARKED.replace("[60, 85]", "[25, 30]") + " === 0")
+    page.keys("z", "z", "y")
+    page.wait("studio.correct.state.redo && studio.correct.state.objects === 3")
+    # The keyboard alone: a click at the crosshair, which is in the middle of the image.
+    page.ask("studio.stage.root.focus()")
+    page.keys(*[Keys.ARROW_RIGHT] * 8, "x", Keys.ENTER, Keys.ENTER)
+    page.wait("studio.correct.state.objects === 2")
+    page.keys("z")
+    page.wait("studio.correct.state.objects === 3")
+    page.ask("(document.getElementById('mask-task').value = 'instances')")
+    page.driver.find_element("id", "mask-save").click()
+    page.wait("studio.correct.state.mask === 'current' && studio.facts.state === 'mask'")
+    mask = read_image(folder / "masks" / "d0.png")[:, :, 0]
+    assert sorted(set(mask.ravel().tolist())) == [0, 1, 2, 3] and mask[60, 85] and mask[80, 20] and mask[25, 30]
+    page.keys("z")
+    page.wait("studio.correct.state.mask === 'older'")
+    page.driver.find_element("id", "mask-withdraw").click()
+    page.wait("studio.correct.state.mask === '' && studio.facts.state === 'unlabelled'")
+    # Elsewhere, the pointer paints again, and the answer is seen instead of the objects.
+    page.driver.find_element("id", "tab-paint").click()
+    assert page.ask("document.getElementById('answer-source').value") == "bench"
+    page.stroke((25, 25), (25, 35))
+    page.wait("studio.facts.strokes.version === 1")
+    assert not [entry["message"] for entry in page.driver.get_log("browser") if entry["level"] == "SEVERE"]
+
+
 def test_the_keyboard_alone_is_enough_to_paint(page, studio):
     from selenium.webdriver.common.keys import Keys
 
@@ -381,11 +440,20 @@ def fill_bench(page: Page) -> None:
     page.wait("document.getElementById('bench-overlap').textContent")
 
 
+def fill_correct(page: Page) -> None:
+    begin_objects(page)
+    page.driver.find_element("id", "mask-save").click()
+    page.wait("!document.getElementById('mask-withdraw').hidden")
+    page.stroke((60, 85))
+    page.wait("studio.correct.state.mask === 'older'")
+
+
 VIEWS = {
     "paint": fill_paint,
     "library": lambda page: page.wait("document.querySelectorAll('.answer, .task').length === 2"),
     "search": lambda page: page.wait("document.querySelectorAll('#run svg').length === 2"),
     "bench": fill_bench,
+    "correct": fill_correct,
     "away": lambda page: page.wait("document.querySelectorAll('.result').length === 1"),
 }
 """Tabs, and how each gets its contents."""

@@ -31,6 +31,7 @@ def facts(image: Shown, studio: Opened) -> dict[str, Any]:
         "id": image.id,
         "name": one_line(image.stem),
         "state": project.state(image),
+        "labels": project.label_version(image),
         "height": shape[0],
         "width": shape[1],
         "levels": studio.display.n_levels(image),

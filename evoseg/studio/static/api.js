@@ -81,6 +81,14 @@ export function redraw(box, ...parts) {
   (named[nth] || named.at(-1))?.focus({ preventScroll: true });
 }
 
+// Of a group of choices, marks the one that is made, which alone is a stop of the Tab key.
+export function check(group, isChosen) {
+  [...group.children].forEach((choice, i) => {
+    choice.setAttribute("aria-checked", String(isChosen(choice, i)));
+    choice.tabIndex = isChosen(choice, i) ? 0 : -1;
+  });
+}
+
 export const byId = (id) => document.getElementById(id);
 
 export async function copyText(text) {

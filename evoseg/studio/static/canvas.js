@@ -78,7 +78,8 @@ export class Stage extends EventTarget {
     this.draft = null;
     this.pointer = null;
     this.crosshair = null;
-    this.brush = () => ({ radius: 5, colour: "#fff", closed: false });
+    this.hand = null; // what is done with the pointer, and how it looks
+    this.correcting = false;
     const redraw = () => this.redraw();
     this.layers = {
       image: new TileLayer(root.querySelector("#layer-image"), redraw),
@@ -231,7 +232,7 @@ export class Stage extends EventTarget {
     this.layers.answer.canvas.style.opacity = this.opacity;
     this.drawTiles(this.layers.answer, this.shown.answer);
     this.drawTiles(this.layers.other, this.shown.answer);
-    this.drawTiles(this.layers.strokes, this.shown.strokes);
+    this.drawTiles(this.layers.strokes, this.shown.strokes && !this.correcting);
     this.settle();
     const context = this.layers.strokes.context;
     for (const edit of [...this.pending, ...(this.draft ? [this.draft] : [])]) this.drawEdit(context, edit);
@@ -297,6 +298,13 @@ export class Stage extends EventTarget {
     } else if (edit.tool === "brush") {
       const [row, col] = edit.points[0];
       if (edit.points.length === 1) context.lineTo(col + 1e-3, row);
+      if (edit.rim) {
+        context.strokeStyle = "black";
+        context.lineWidth = 4 * edit.radius;
+        context.stroke();
+        context.strokeStyle = edit.colour;
+        context.lineWidth = 2 * edit.radius;
+      }
       context.stroke();
     }
     context.restore();
@@ -305,7 +313,7 @@ export class Stage extends EventTarget {
   drawCursor() {
     const context = this.cursor;
     this.begin(context);
-    const { radius, colour, closed, tool } = this.brush();
+    const { radius, colour, closed, tool } = this.hand.brush();
     const keyboard = document.activeElement === this.root && !this.pointer;
     const place = this.pointer || (keyboard ? this.crosshair : null);
     if (!place || closed) return;

@@ -3,9 +3,9 @@
 import { byId, element, showDialog } from "./api.js";
 
 const LIST = [
-  ["1 to 9", "choose a label"], ["B E P F O", "brush, erase, polygon, fill, whole object"], ["[ ]", "smaller and larger brush"],
+  ["1 to 9", "choose a label"], ["B E P F O", "brush, erase, polygon, fill, whole object"], ["X C M P", "under Correct: delete, split, merge, draw objects"], ["[ ]", "smaller and larger brush"],
   ["K", "leave other labels as they are"], ["Z or Ctrl+Z", "undo"], ["Y or Ctrl+Shift+Z", "redo"],
-  ["Enter", "close the polygon; lower or lift the brush at the crosshair"], ["Escape", "discard the polygon"],
+  ["Enter", "close the polygon; lower or lift the brush at the crosshair"], ["Escape", "discard the polygon or line"],
   ["N", "next doubtful place, or image"], ["J, Page Down", "next image"], ["I, Page Up", "previous image"],
   ["S A D", "show strokes, answer, doubt"], ["L", "logarithmic brightness"], ["+ −", "zoom in and out"], ["0", "fit the image"],
   ["Arrow keys", "move the crosshair (with Shift: by one pixel)"], ["Ctrl+arrow keys", "move the image"],
@@ -21,14 +21,15 @@ export function showKeys() {
 export function listenToKeys(app) {
   const { stage, paint, images } = app;
   const plain = {
-    b: () => paint.setTool("brush"), e: () => paint.setTool("erase"), p: () => paint.setTool("polygon"), f: () => paint.setTool("fill"),
+    b: () => paint.setTool("brush"), e: () => paint.setTool("erase"), p: () => (app.tab === "correct" ? app.correct.setTool("draw") : paint.setTool("polygon")), f: () => paint.setTool("fill"),
     o: () => paint.setTool("object"),
+    ...Object.fromEntries([["x", "delete"], ["c", "split"], ["m", "merge"]].map(([key, tool]) => [key, () => app.tab === "correct" && app.correct.setTool(tool)])),
     "[": () => paint.changeSize(-1), "]": () => paint.changeSize(1), "{": () => paint.changeSize(-8), "}": () => paint.changeSize(8),
     k: () => byId("protect").click(), z: () => app.undo(), y: () => app.redo(), n: () => paint.next(),
     j: () => images.step(1), i: () => images.step(-1), PageDown: () => images.step(1), PageUp: () => images.step(-1),
     s: () => byId("show-strokes").click(), a: () => byId("show-answer").click(), d: () => byId("show-doubt").click(),
     l: () => byId("log").click(), "+": () => stage.zoom(1.25), "=": () => stage.zoom(1.25), "-": () => stage.zoom(0.8), 0: () => stage.fit(),
-    v: () => byId("bench-show").click(), t: () => app.nextTab(), "?": showKeys, Escape: () => paint.cancel(),
+    v: () => byId("bench-show").click(), t: () => app.nextTab(), "?": showKeys, Escape: () => stage.hand.cancel(),
   };
 
   addEventListener("keydown", (event) => {
@@ -72,17 +73,17 @@ export function listenToKeys(app) {
     place.x = Math.min(stage.image.width - 0.5, Math.max(0.5, place.x + by * dx));
     place.y = Math.min(stage.image.height - 0.5, Math.max(0.5, place.y + by * dy));
     stage.pointer = null;
-    if (stage.draft?.tool === "brush") paint.drag(place);
+    if (stage.draft?.held) stage.hand.drag(place);
     const { x, y, scale } = stage.view;
     if (place.x < x || place.y < y || place.x > x + stage.width / scale || place.y > y + stage.height / scale) stage.centre(place.x, place.y);
     stage.redraw();
   }
 
   function press() {
-    if (stage.draft?.tool === "brush") return paint.up();
+    if (stage.draft?.held) return stage.hand.up();
     if (stage.draft?.tool === "polygon" && stage.pointer) return paint.closePolygon();
     const last = stage.draft?.points.at(-1);
     if (last && last[0] === stage.crosshair.y && last[1] === stage.crosshair.x) return paint.closePolygon();
-    paint.down({ ...stage.crosshair });
+    stage.hand.down({ ...stage.crosshair });
   }
 }

@@ -4,13 +4,14 @@ import { Away } from "./away.js";
 import { attempt, byId, copyText, get, listen, say } from "./api.js";
 import { Bench } from "./bench.js";
 import { Stage } from "./canvas.js";
+import { Correct } from "./correct.js";
 import { Images } from "./images.js";
 import { listenToKeys, showKeys } from "./keys.js";
 import { Library } from "./library.js";
 import { Paint } from "./paint.js";
 import { Search } from "./search.js";
 
-const TABS = ["paint", "library", "search", "bench", "away"];
+const TABS = ["paint", "library", "search", "bench", "correct", "away"];
 
 class App {
   constructor(project) {
@@ -23,7 +24,10 @@ class App {
     this.search = new Search(this);
     this.bench = new Bench(this);
     this.library = new Library(this);
+    this.correct = new Correct(this);
     this.away = new Away(this);
+    this.tab = "paint";
+    this.setHand();
     this.images.addEventListener("chosen", (event) => this.open(event.detail));
     this.stage.addEventListener("moved", () => this.showZoom());
     this.stage.root.addEventListener("pointermove", () => this.showPlace());
@@ -44,6 +48,7 @@ class App {
         this.paint.took(image, done);
         this.bench.scores.clear(); // they were of other labels
       },
+      objects: ({ image, state, objects }) => this.labelled(image, state, objects),
       bench: (told) => this.bench.told(told),
       runs: ({ runs }) => this.search.setRuns(runs),
     });
@@ -72,10 +77,36 @@ class App {
       this.paint.opened(facts);
       this.bench.opened();
       this.library.opened();
+      this.correct.opened();
     })();
   }
 
+  // Objects of an image have changed; if they became its mask, or are no longer, its strokes have changed, too.
+  async labelled(image, state, objects) {
+    this.images.setState(image, state);
+    this.correct.told(image, objects);
+    if (this.facts?.id !== image) return;
+    await attempt(async () => {
+      const facts = await get(`/api/images/${image}`);
+      if (this.facts.id !== image || this.facts.labels === facts.labels) return;
+      this.facts = facts;
+      this.stage.layers.strokes.touch();
+      this.paint.opened(facts);
+      this.setHand();
+    })();
+  }
+
+  // What the pointer and the keys do on the image.
+  setHand() {
+    this.stage.hand = this.tab === "correct" ? this.correct : this.paint;
+    this.stage.correcting = this.tab === "correct" && this.correct.isOpen;
+    this.stage.root.classList.toggle("closed", this.stage.hand.closed);
+    this.stage.redraw();
+  }
+
   listen() {
+    for (const kind of ["down", "drag", "up"]) this.stage.addEventListener(kind, (event) => this.stage.hand[kind](event.detail));
+    this.stage.addEventListener("double", () => this.stage.hand.closePolygon?.());
     byId("zoom-in").addEventListener("click", () => this.stage.zoom(1.25));
     byId("zoom-out").addEventListener("click", () => this.stage.zoom(0.8));
     byId("zoom-fit").addEventListener("click", () => this.stage.fit());
@@ -98,7 +129,6 @@ class App {
       this.showTab(TABS[(TABS.indexOf(this.tab) + by + TABS.length) % TABS.length]);
       byId(`tab-${this.tab}`).focus();
     });
-    this.tab = "paint";
   }
 
   toggle(id, set) {
@@ -112,6 +142,10 @@ class App {
   sourceChosen(source) {
     this.search.drawSources();
     byId("answer-source").value = source;
+    if (source !== "objects") {
+      this.search.answer = source;
+      byId("correct-source").value = source;
+    }
     this.showAnswer(true);
     if (this.facts) this.paint.setSource();
   }
@@ -134,14 +168,16 @@ class App {
     return this.bench.open(this.pipelines().map(([key]) => key).find((key) => key === source || key.startsWith(`${source}#`)));
   }
 
-  undo() { return this.tab === "bench" ? this.bench.act("undo") : this.paint.undo(); }
-  redo() { return this.tab === "bench" ? this.bench.act("redo") : this.paint.redo(); }
+  undo() { return this.tab === "bench" ? this.bench.act("undo") : this.stage.hand.undo(); }
+  redo() { return this.tab === "bench" ? this.bench.act("redo") : this.stage.hand.redo(); }
 
   showAnswer(on) {
     if ((byId("show-answer").getAttribute("aria-pressed") === "true") !== on) byId("show-answer").click();
   }
 
   showTab(wanted) {
+    this.stage.hand.cancel();
+    if (this.tab === "correct" && wanted !== this.tab) this.correct.left();
     this.tab = wanted;
     for (const tab of TABS) {
       const chosen = tab === wanted;
@@ -151,6 +187,8 @@ class App {
     }
     if (wanted === "away") this.away.refresh();
     if (wanted === "library") this.library.open();
+    this.setHand();
+    this.correct.refresh();
     this.bench.setLayers();
   }
 

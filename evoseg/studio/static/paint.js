@@ -1,17 +1,9 @@
 // Painting: labels, tools, strokes on their way to the server, the live answer, and how the image is displayed.
 
-import { attempt, byId, copyText, element, get, percent, post, say, unsent } from "./api.js";
+import { attempt, byId, check, copyText, element, get, percent, post, say, unsent } from "./api.js";
 
 const NAMES = ["Erased", "Background", "Foreground"];
 const MOST_POINTS = 5000;
-
-// Of a group of choices, marks the one that is made, which alone is a stop of the Tab key.
-function check(group, isChosen) {
-  [...group.children].forEach((choice, i) => {
-    choice.setAttribute("aria-checked", String(isChosen(choice, i)));
-    choice.tabIndex = isChosen(choice, i) ? 0 : -1;
-  });
-}
 
 export class Paint {
   constructor(app) {
@@ -22,18 +14,18 @@ export class Paint {
     this.nLabels = 2;
     this.seen = [];
     this.live = { number: 0 };
-    this.stage.brush = () => ({
-      radius: this.radius, colour: this.colour(this.painted), tool: this.tool, closed: Boolean(this.facts?.why_not_paint),
-    });
     this.listen();
     this.drawLabels();
     this.setSize(6);
   }
 
   get facts() { return this.app.facts; }
+  get closed() { return Boolean(this.facts?.why_not_paint); }
   get painted() { return this.tool === "erase" ? 0 : this.label; }
   // The brush has one size on the screen, so it becomes finer as one zooms in.
   get radius() { return Math.max(0.5, Number(byId("size").value) / this.stage.view.scale); }
+
+  brush() { return { radius: this.radius, colour: this.colour(this.painted), tool: this.tool, closed: this.closed }; }
 
   colour(label) {
     const colours = this.app.project.colours;
@@ -43,10 +35,6 @@ export class Paint {
   }
 
   listen() {
-    this.stage.addEventListener("down", (event) => this.down(event.detail));
-    this.stage.addEventListener("drag", (event) => this.drag(event.detail));
-    this.stage.addEventListener("up", () => this.up());
-    this.stage.addEventListener("double", () => this.closePolygon());
     this.stage.addEventListener("moved", () => this.showSize());
     for (const button of byId("tools").children) button.addEventListener("click", () => this.setTool(button.dataset.tool));
     byId("add-class").addEventListener("click", () => { this.nLabels += 1; this.drawLabels(); this.setLabel(this.nLabels); });
@@ -124,6 +112,7 @@ export class Paint {
     this.stage.draft = {
       id: crypto.randomUUID(), tool: this.tool === "erase" ? "brush" : this.tool, label: this.painted, radius: this.radius,
       points: [point], protect: byId("protect").checked, colour: this.colour(this.painted), open: this.tool === "polygon",
+      held: this.tool !== "polygon",
     };
     if (this.tool === "fill") this.finish();
     this.stage.redraw();
@@ -193,7 +182,7 @@ export class Paint {
 
   // The page goes away, perhaps in mid-stroke: what has been drawn of it counts.
   leave() {
-    if (this.stage.draft && !this.stage.draft.open) this.finish(true);
+    if (this.stage.hand === this && this.stage.draft && !this.stage.draft.open) this.finish(true);
   }
 
   undo() { return this.history("undo"); }
@@ -208,7 +197,7 @@ export class Paint {
   // Strokes have changed, by this page or another one.
   took(image, done) {
     this.app.images.setState(image, done.state);
-    if (this.facts?.id !== image) return;
+    if (this.facts?.id !== image || !this.facts.strokes) return;
     const { version } = this.facts.strokes;
     if (done.version < version) return;
     // Where an earlier change was is not known if its event has been missed.
@@ -228,7 +217,6 @@ export class Paint {
     const note = byId("why-not-paint");
     note.hidden = !facts.why_not_paint;
     note.textContent = facts.why_not_paint;
-    this.stage.root.classList.toggle("closed", Boolean(facts.why_not_paint));
     const many = facts.channels.length > 1;
     const options = facts.channels.map((name, i) => element("option", { value: i }, many ? `${i}: ${name}` : name));
     if (many) options.unshift(element("option", { value: -1 }, "all, as colours"));
@@ -240,7 +228,9 @@ export class Paint {
       byId("high").value = facts.look.high;
     }
     this.setLook();
-    this.stage.layers.strokes.address = (z, row, col) => `/api/images/${facts.id}/strokes/${z}/${row}/${col}.png`;
+    // Tiles of a mask are kept by the browser.
+    const version = facts.strokes ? "" : `?v=${facts.labels}`;
+    this.stage.layers.strokes.address = (z, row, col) => `/api/images/${facts.id}/strokes/${z}/${row}/${col}.png${version}`;
     this.setSource();
   }
 
@@ -263,6 +253,7 @@ export class Paint {
     this.stage.layers.answer.address = (z, row, col) => {
       if (source === "live") return this.live.number ? `/api/images/${id}/answer/${what}/${this.live.number}/${z}/${row}/${col}.png` : null;
       if (source === "bench") return this.app.bench.answer(z, row, col);
+      if (source === "objects") return this.app.correct.address(z, row, col);
       if (source.startsWith("program:")) return `/api/images/${id}/programs/${source.slice(8)}/answer/${z}/${row}/${col}.png`;
       const [run, answer] = source.split("#");
       return `/api/images/${id}/runs/${run}/${z}/${row}/${col}.png?answer=${answer || ""}&k=${this.app.search.versionOf(run)}`;

@@ -18,7 +18,7 @@ export class Search {
     this.open = null;
     byId("search-form").addEventListener("submit", (event) => { event.preventDefault(); this.start(); });
     byId("search-form").addEventListener("input", () => this.showLine());
-    byId("answer-source").addEventListener("change", () => app.paint.setSource());
+    byId("answer-source").addEventListener("change", () => app.sourceChosen(byId("answer-source").value));
     this.showLine();
     attempt(async () => this.setRuns((await get("/api/runs")).runs))();
   }
@@ -81,12 +81,16 @@ export class Search {
 
   drawSources() {
     const select = byId("answer-source"), before = select.value;
-    const options = this.runs.filter((run) => run.evaluations || run.state === "done").reverse().map((run) => element("option", { value: run.id }, `run ${run.name}`));
-    const bench = this.app.bench?.isOpen ? [element("option", { value: "bench" }, "workbench")] : [];
+    const runs = this.runs.filter((run) => run.evaluations || run.state === "done").reverse().map((run) => [run.id, `run ${run.name}`]);
+    const bench = this.app.bench?.isOpen ? [["bench", "workbench"]] : [];
     const shown = this.app.library?.shown;
-    const stored = shown ? [element("option", { value: `program:${shown.program}` }, `answer ${shown.number} of the library`)] : [];
-    select.replaceChildren(element("option", { value: "live" }, "live answer"), ...bench, ...stored, ...options);
-    select.value = [...select.options].some((option) => option.value === before) ? before : "live";
+    const stored = shown ? [[`program:${shown.program}`, `answer ${shown.number} of the library`]] : [];
+    const answers = [["live", "live answer"], ...bench, ...stored, ...runs];
+    const objects = this.app.correct?.isOpen ? [["objects", "corrected objects"]] : [];
+    select.replaceChildren(...[...answers, ...objects].map(([value, name]) => element("option", { value }, name)));
+    select.value = [before, this.answer, "live"].find((wanted) => [...select.options].some(({ value }) => value === wanted));
+    if (select.value !== "objects") this.answer = select.value; // what is shown again when the objects are not
+    this.app.correct?.drawSources(answers, this.answer);
   }
 
   // Opens the next run that is going, and shows its best pipeline: for a search that was started beside the studio.
