@@ -392,6 +392,37 @@ def test_a_dialog_keeps_the_focus_and_gives_it_back(page, studio):
     page.wait("!document.getElementById('dialog').open && document.activeElement.id === 'help-open'")
 
 
+def test_keys_of_one_sign_can_be_switched_off_for_good(page, studio, folder, tmp_path):
+    from selenium.webdriver.common.keys import Keys
+
+    page.open(studio.address)
+    page.keys("e", "?")
+    assert page.ask("studio.paint.tool === 'erase' && document.getElementById('dialog').open")
+    page.driver.find_element("css selector", "#dialog input[type=checkbox]").click()
+    page.keys(Keys.ESCAPE, "b", "2", "t", "?")
+    assert page.ask(
+        "studio.paint.tool === 'erase' && studio.tab === 'paint' && !document.getElementById('dialog').open"
+    )
+    again = StudioProcess(folder, tmp_path / "home")  # has another port
+    try:
+        page.open(again.address)
+        page.keys("e")
+        assert page.ask("studio.paint.tool") == "brush"
+    finally:
+        again.end()
+    page.open(f"http://127.0.0.1:{studio.port}/")
+    assert page.ask("document.querySelector('#tools kbd').checkVisibility()") is False
+    # What needs the focus, or a key with a longer name, is as before.
+    page.ask("studio.stage.root.focus()")
+    page.keys(Keys.ENTER, *[Keys.ARROW_RIGHT] * 3, Keys.ENTER, Keys.PAGE_DOWN)
+    page.wait("studio.facts.name === 'd1'")
+    assert page.ask("studio.images.images[0].state") == "strokes"
+    page.driver.find_element("id", "help-open").click()
+    page.driver.find_element("css selector", "#dialog input[type=checkbox]").click()
+    page.keys(Keys.ESCAPE, "e")
+    assert page.ask("studio.paint.tool") == "erase"
+
+
 def test_arrow_keys_move_within_a_group_of_choices(page, studio):
     from selenium.webdriver.common.keys import Keys
 

@@ -13,9 +13,23 @@ const LIST = [
 ];
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
+// Who speaks to the computer, or has a tremor, can switch off the keys that act at a single touch (WCAG 2.1.4). A cookie
+// remembers it: storage would belong to one port, and the studio has another one at each start.
+const OFF = "evoseg-keys-off";
+const areOff = () => document.cookie.split("; ").includes(`${OFF}=yes`);
+
+function switchKeys(on) {
+  document.cookie = `${OFF}=yes; SameSite=Strict; Path=/; Max-Age=${on ? 0 : 400 * 86400}`;
+  showState();
+}
+
+const showState = () => document.body.classList.toggle("keys-off", areOff());
+
 export function showKeys() {
+  const box = element("input", { type: "checkbox", checked: !areOff(), onchange: () => switchKeys(box.checked) });
+  const choice = element("label", { class: "check" }, box, "Letters, digits and signs act at once. Without them, the keys with longer names still do.");
   const rows = LIST.map(([keys, what]) => element("div", {}, element("dt", {}, what), element("dd", {}, element("kbd", {}, keys))));
-  showDialog("Keys", element("dl", { class: "keys" }, ...rows));
+  showDialog("Keys", choice, element("dl", { class: "keys" }, ...rows));
 }
 
 export function listenToKeys(app) {
@@ -32,10 +46,11 @@ export function listenToKeys(app) {
     v: () => byId("bench-show").click(), t: () => app.nextTab(), "?": showKeys, Escape: () => stage.hand.cancel(),
   };
 
+  showState();
   addEventListener("keydown", (event) => {
     const typing = event.target.closest("input:not([type=checkbox]):not([type=range]), select, textarea");
     if (typing || byId("dialog").open || event.altKey) return;
-    const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+    const isSingle = event.key.length === 1, key = isSingle ? event.key.toLowerCase() : event.key;
     if (event.ctrlKey || event.metaKey) {
       if (key === "z") { event.preventDefault(); (event.shiftKey ? app.redo() : app.undo()); }
       if (ARROWS[key]) { event.preventDefault(); stage.pan(...ARROWS[key].map((v) => -60 * v)); }
@@ -45,6 +60,7 @@ export function listenToKeys(app) {
     if (onStage && ARROWS[key]) { event.preventDefault(); return moveCrosshair(ARROWS[key], event.shiftKey); }
     if (onStage && key === "Enter") { event.preventDefault(); return press(); }
     if (key === " " && (onStage || document.activeElement === document.body)) { event.preventDefault(); stage.spaced = true; return; }
+    if (isSingle && areOff()) return;
     if (/^[1-9]$/.test(key)) return paint.setLabel(Number(key));
     // Range inputs have arrow keys of their own; page keys belong to lists that scroll.
     if (plain[key] && !(key.startsWith("Page") && event.target.closest("aside"))) { event.preventDefault(); plain[key](); }
