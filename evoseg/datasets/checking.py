@@ -154,7 +154,8 @@ def _report(source: FolderSource, found: Survey) -> Report:
             splits = split_facts(found.facts, folder.card)
         except DatasetError as error:
             drawn = " Or write `splits: draw` into dataset.yaml: the test is then drawn from all images."
-            problems.append(Note("", f"{error}{drawn * folder.splits_of_layout}"))
+            given = folder.splits_of_layout and "test" in folder.card.splits
+            problems.append(Note("", f"{error}{drawn * given}"))
     warnings += _warnings(folder, found, labelled, splits)
     return Report(
         folder.root,
@@ -210,6 +211,12 @@ def _warnings(folder: Folder, found: Survey, labelled: Sequence[ImageFacts], spl
     warnings += _warn_of_pixel_sizes(folder.card.pixel_size, found)
     if splits is None:
         return warnings
+    if "test" not in folder.card.splits and (to_select := folder.card.splits.get("selection")):
+        some = "1 image is" if len(to_select) == 1 else f"{len(to_select)} images are"
+        warnings.append(
+            f"{some} for validation (val) and none for the test, so this division is not used, and test images are "
+            "drawn from all images. To test on these instead, call them or their folder test."
+        )
     used = {*splits.search, *splits.selection, *splits.test}
     strokes = strokes_among(found.facts)
     given = [stem for name in ("test", "selection") for stem in folder.card.splits.get(name, ()) if stem in strokes]

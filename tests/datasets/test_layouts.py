@@ -129,6 +129,18 @@ def test_folders_of_splits_are_honoured(write, tmp_path):
     assert len(check(tmp_path).splits.test) == 2 and check(tmp_path).splits.selection == ()
 
 
+def test_selection_images_without_test_images_are_said_not_to_be_used(tmp_path):
+    for i, side in enumerate(["train"] * 9 + ["val"] * 3):
+        put(tmp_path / side / "images" / f"{i}.png", gray())
+        put(tmp_path / side / "masks" / f"{i}.png", disc())
+    assert any(said.startswith("3 images are for validation (val) and none") for said in check(tmp_path).warnings)
+    (tmp_path / "dataset.yaml").write_text("splits: draw")
+    assert not any("for the test" in said for said in check(tmp_path).warnings)
+    (tmp_path / "dataset.yaml").unlink()
+    (tmp_path / "val").rename(tmp_path / "test")
+    assert not any("for the test" in said for said in check(tmp_path).warnings)
+
+
 def test_equal_names_in_two_folders_get_the_folders_names(tmp_path):
     for side in ("train", "test"):
         for i in range(2):

@@ -207,9 +207,7 @@ def collect_files(entries: Sequence[Entry], report: ScanReport) -> Files:
             files.groups[stem] = entry.group
         if entry.split and entry.labelled:
             splits.setdefault(entry.split, []).append(stem)
-    # Without test images there is no split to honour: the test is drawn from all.
-    if "test" in splits:
-        files.splits.update({split: tuple(sorted(names)) for split, names in splits.items()})
+    files.splits.update({split: tuple(sorted(names)) for split, names in splits.items()})
     return files
 
 
