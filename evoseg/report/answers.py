@@ -60,7 +60,7 @@ def _bytes(n: int) -> str:
 
 
 def explain_recommendation(result: "SearchResult") -> list[str]:
-    """Say which answer is recommended and why, or why there is no network where that is news; at most a sentence."""
+    """Say which answer is recommended and why, or why there is no network where that is news; at most a paragraph."""
     if len(result.answers) < 2:
         why = str(result.networks.get("none", NOT_ASKED))
         return [] if why in (NOT_ASKED, OTHER_TASK) else [f"No network was trained: {why}."]
@@ -76,9 +76,18 @@ def explain_recommendation(result: "SearchResult") -> list[str]:
     if result.recommended == ACCURATE:
         why = f"The accurate pipeline, which has a trained network in it, is recommended. {on}, its {word} is "
         sign, note = ("higher", "") if gain >= 0 else ("lower", ", a difference that is not significant")
-        return [f"{why}{abs(gain):.3f} {sign} than that of the readable one{note}{between}."]
+        return [f"{why}{abs(gain):.3f} {sign} than that of the readable one{note}{between}.{_ignored(result)}"]
     why = f"The readable pipeline, of filters only, is recommended. {on}, the {word} of the accurate one, which has a "
     return [f"{why}trained network in it, is significantly lower, by {-gain:.3f}{between}."]
+
+
+def _ignored(result: "SearchResult") -> str:
+    """Say that the readable answer is none, if it is everything or nothing."""
+    if result.answers[READABLE].role != "constant":
+        return ""
+    n = result.evaluations
+    why = "only one candidate was scored" if n == 1 else f"none of {n} candidates had a higher expected score"
+    return f" The readable one ignores the image, as {why}. A longer search tries more of them."
 
 
 def _mean(scores: Mapping[str, float]) -> float:

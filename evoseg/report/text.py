@@ -294,10 +294,10 @@ def _describe_effort(result: "SearchResult") -> str:
     search = result.scores["search"]
     best = result.history[-1][2] if result.history else 0.0
     in_all = f", in all {result.seconds_in_all:.1f} s" if result.seconds_in_all else ""
+    candidates = "1 candidate" if result.evaluations == 1 else f"{result.evaluations} candidates"
     text = (
-        f"{result.evaluations} candidates ({result.evaluations_per_second:.1f} per second), search "
-        f"{result.seconds:.1f} s{in_all}; the best was number {result.evaluations_to_best}; the search ended because "
-        f"{STOPPED[result.stopped_by]}."
+        f"{candidates} ({result.evaluations_per_second:.1f} per second), search {result.seconds:.1f} s{in_all}; the "
+        f"best was number {result.evaluations_to_best}; the search ended because {STOPPED[result.stopped_by]}."
     )
     if search is not None and round(best, 3) > round(search, 3):
         text += (

@@ -66,6 +66,18 @@ def test_the_recommended_one_comes_first_in_the_table():
 # Differences of +-0.05 about the mean, and the least deviation of 0.05, by Student's t with 3 degrees of freedom:
 # 3.18 * sqrt(0.05**2 * 4 / 3 + 0.05**2) / 2 = 0.121.
 @pytest.mark.parametrize(
+    ("n", "why"), [(1, "only one candidate was scored"), (7, "none of 7 candidates had a higher expected score")]
+)
+def test_a_readable_pipeline_that_ignores_the_image_is_said_to(n, why):
+    found = result([0.6] * 4, "accurate")
+    constant = replace(found.answers["readable"], role="constant")
+    found = replace(found, answers=found.answers | {"readable": constant}, evaluations=n)
+    (said,) = explain_recommendation(found)
+    assert said.endswith(f"The readable one ignores the image, as {why}. A longer search tries more of them.")
+    assert f"\n\n{n} candidate{'s' if n > 1 else ''} (" in summarise(found)
+
+
+@pytest.mark.parametrize(
     ("judged", "recommended", "said"),
     [
         (
