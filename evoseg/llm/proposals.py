@@ -24,8 +24,6 @@ from evoseg.sandbox.code import digest_of_source
 
 MOST_STEPS = 40
 """Largest number of steps; longer programs are hard to read and expensive to run."""
-MOST_REASON = 160
-"""Characters of the reason for which an operator was refused, where it is repeated for what calls it."""
 LONG = 9
 """Numbers of a parameter from which they are left out of what a model is shown: the search fits them."""
 _REFERENCE = re.compile(r"\b(leader|other[0-9]{1,2}|p[0-9]{1,4})(?:_([a-z][a-z0-9_]*))?\(")
@@ -127,7 +125,7 @@ class ProposalParser:
     refused: list[RefusedProposal] = field(default_factory=list)
     trials: list[Trial] = field(default_factory=list)
     findings: str = ""
-    _faults: dict[str, str] = field(default_factory=dict)
+    _refused_operators: set[str] = field(default_factory=set)
 
     def review(self, answer: Answer) -> list[str]:
         """Add the valid proposals of an answer; return the problems of the others."""
@@ -198,9 +196,9 @@ class ProposalParser:
         for operator, fault in zip(good, self.admit(good) if good else (), strict=True):
             if fault:
                 self._refuse(operator.name, fault, problems)
-                self._faults[operator.name] = fault
+                self._refused_operators.add(operator.name)
             else:
-                self._faults.pop(operator.name, None)
+                self._refused_operators.discard(operator.name)
         return problems
 
     def _program(self, text: str) -> Pipeline:
@@ -274,9 +272,9 @@ class ProposalParser:
         if "def pipeline" not in text and not text.lstrip().startswith(("def ", "import ", "from ")) and text.strip():
             text = f"def pipeline(image):\n    return {text.strip()}"
         text = call_codes(text, self.codes)
-        for name, fault in self._faults.items():
+        for name in self._refused_operators:
             if re.search(rf"\b{name}\s*\(", text) and f"def {name}(" not in text:
-                raise PipelineError(f"{name} was refused: {quote_text(fault)[:MOST_REASON]}")
+                raise PipelineError(f"it calls {name}, which was refused.")
         with warnings.catch_warnings():
             # The model writes no revisions; should it copy some, the present ones are meant.
             warnings.simplefilter("ignore", RevisionWarning)

@@ -267,7 +267,7 @@ def test_what_calls_an_operator_that_was_refused_is_told_why():
     calls = Proposal(name="p", program="threshold(spread(channel(image)))")
     operator = NewOperator(name="spread", source="def operator(plane: Gray) -> Gray: ...")
     problems = parser.review(Programs(operators=[operator], programs=[calls]))
-    assert problems == [f"spread: {reason}", f"p: spread was refused: {reason}"]
+    assert problems == [f"spread: {reason}", "p: it calls spread, which was refused."]
     own = f"def spread(a):\n    return gaussian(a)\n\n{PLAIN.replace('(channel', '(spread(channel')})"
     assert not parser.review(answer(own)), "a definition may have the name"
 
