@@ -1,5 +1,6 @@
 """What is shown: tiles of images, labels and answers at every zoom, and thumbnails, as PNG files."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -46,9 +47,11 @@ def colour_of(label: int) -> tuple[int, int, int]:
 
 _PALETTE = np.array([(*colour_of(v)[::-1], 255 if v else 0) for v in range(256)], np.uint8)
 _CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8)
-OTHER = 1
-"""Label whose colour a second answer has."""
+BESIDE: tuple[tuple[int, int, int], ...] = ((40, 125, 215), (190, 85, 200), (20, 145, 95), (205, 85, 50))
+"""Of answers that are outlined beside each other, seen on white and on black: blue, violet, green, red."""
 _LABEL_COLOURS = np.array([(0, 0, 0), *COLOURS[1:]], np.uint8)
+_DASH = 4
+"""Pixels that one outline has before the next has as many, where several meet."""
 _INSIDE, _RIM = 84, 240
 """Opacity of an answer inside objects and along their rim."""
 
@@ -224,11 +227,19 @@ def draw_objects(objects: NDArray[np.uint16], z: int) -> bytes:
     return _png(picture)
 
 
-def draw_outline(labels: NDArray[np.uint8], z: int) -> bytes:
-    """Return labels as a PNG file, at 1 / 2**z of their size: their outline in the colour of a second answer."""
-    small = np.ascontiguousarray(labels[:: 1 << z, :: 1 << z])
-    picture = np.zeros((*small.shape, 4), np.uint8)
-    picture[cv2.erode(small, _CROSS) != cv2.dilate(small, _CROSS)] = (*COLOURS[OTHER][::-1], 255)
+def draw_outlines(answers: Sequence[NDArray[np.uint8]], z: int) -> bytes:
+    """Return the outlines of answers as a PNG file, at 1 / 2**z of their size, each in its colour of `BESIDE`.
+
+    Where several run along the same pixels, they take turns.
+    """
+    small = [np.ascontiguousarray(labels[:: 1 << z, :: 1 << z]) for labels in answers]
+    picture = np.zeros((*small[0].shape, 4), np.uint8)
+    rims = [cv2.erode(one, _CROSS) != cv2.dilate(one, _CROSS) for one in small]
+    rows, cols = np.indices(small[0].shape)
+    dash = (rows + cols) // _DASH % len(rims)
+    for i, rim in enumerate(rims):
+        free = picture[:, :, 3] == 0
+        picture[rim & (free | (dash == i))] = (*BESIDE[i][::-1], 255)
     return _png(picture)
 
 

@@ -88,18 +88,23 @@ def folder(tmp_path) -> Path:
     return tmp_path / "plates"
 
 
-@pytest.fixture
-def page(tmp_path) -> Iterator[Page]:
-    if CHROMIUM is None or DRIVER is None:
-        pytest.skip("no Chromium with chromedriver found")
+def start_browser(profile: Path):
+    """Return a Chromium without a window."""
     from selenium.webdriver.chrome.service import Service
 
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path}/profile"):
+    for flag in (*FLAGS, f"--user-data-dir={profile}"):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    return webdriver.Chrome(options=options, service=Service(DRIVER))
+
+
+@pytest.fixture
+def page(tmp_path) -> Iterator[Page]:
+    if CHROMIUM is None or DRIVER is None:
+        pytest.skip("no Chromium with chromedriver found")
+    driver = start_browser(tmp_path / "profile")
     try:
         yield Page(driver)
     finally:
@@ -367,7 +372,7 @@ def test_each_view_has_contrast_names_and_an_order_of_focus(page, studio, folder
     page.open(studio.address)
     page.driver.execute_script(AUDIT)
     page.driver.execute_script(CANNED, RUN, ANSWERED)
-    for tab, fill in VIEWS.items():
+    for tab, fill in VIEWS:
         page.ask(f"studio.showTab('{tab}')")
         fill(page)
         page.ask("document.querySelectorAll('details').forEach((node) => { node.open = true; })")
@@ -452,6 +457,33 @@ def test_what_is_drawn_anew_keeps_the_focus(page, studio):
     assert page.ask("document.querySelector('#run details').open")
 
 
+def test_runs_are_put_side_by_side(page, studio):
+    page.open(studio.address)
+    page.driver.execute_script(CANNED, RUN, ANSWERED)
+    page.ask("studio.showTab('search')")
+    page.wait("document.querySelector('#run details')")
+    assert not page.ask("document.querySelectorAll('#runs input').length")
+    fill_beside(page)
+    rows = page.ask(
+        "[...document.querySelectorAll('#run tr')].map((row) => [...row.children].map((cell) => cell.textContent))"
+    )
+    found = {row[0]: row[1:] for row in rows}
+    # In the order in which they were ticked; the newest is the first in the list.
+    assert found[""] == ["1", "2"] and found["search images"] == ["0.700", "0.800"]
+    assert found["test images"] == ["0.650", "-"] and found["ms/Mpx"] == ["3.25", "3.25"]
+    strokes = "[...document.querySelectorAll('#run .curve')].map((line) => getComputedStyle(line).stroke)"
+    swatches = (
+        "[...document.querySelectorAll('#run .legend .swatch')].map((one) => getComputedStyle(one).backgroundColor)"
+    )
+    assert page.ask(strokes) == page.ask(swatches) and len(set(page.ask(strokes))) == 2
+    page.wait("[...studio.stage.layers.other.tiles.values()].some((tile) => tile.wanted?.includes('/outlines/'))")
+    # One of them alone is shown as before.
+    page.driver.find_element("css selector", "#runs input").click()
+    page.driver.find_element("css selector", "#runs button").click()
+    page.wait("document.querySelector('#run h2').textContent === 'Run 2026-01-02'")
+    assert not [entry["message"] for entry in page.driver.get_log("browser") if entry["level"] == "SEVERE"]
+
+
 def fill_paint(page: Page) -> None:
     paint_discs(page)
     page.keys("j")
@@ -461,7 +493,7 @@ def fill_paint(page: Page) -> None:
 
 
 def fill_bench(page: Page) -> None:
-    page.ask("studio.bench.open([...document.getElementById('bench-source').options].at(-1).value)")
+    page.ask("studio.bench.open(studio.bench.saved[0].id)")
     page.wait("document.querySelectorAll('#bench-steps li').length === 4")
     page.ask("studio.bench.compare('live')")
     page.driver.find_elements("css selector", "#bench-steps .step")[2].click()
@@ -479,14 +511,23 @@ def fill_correct(page: Page) -> None:
     page.wait("studio.correct.state.mask === 'older'")
 
 
-VIEWS = {
-    "paint": fill_paint,
-    "library": lambda page: page.wait("document.querySelectorAll('.answer, .task').length === 2"),
-    "search": lambda page: page.wait("document.querySelectorAll('#run svg').length === 2"),
-    "bench": fill_bench,
-    "correct": fill_correct,
-    "away": lambda page: page.wait("document.querySelectorAll('.result').length === 1"),
-}
+def fill_beside(page: Page) -> None:
+    page.ask("studio.search.setRuns(arguments[0])", [RUN, OTHER_RUN])
+    for nth in (1, 2):
+        page.driver.find_element("css selector", f"#runs li:nth-child({nth}) input").click()
+        assert page.ask(f"document.activeElement === document.querySelector('#runs li:nth-child({nth}) input')")
+    page.wait("document.querySelectorAll('#run svg .curve').length === 2")
+
+
+VIEWS = (
+    ("paint", fill_paint),
+    ("library", lambda page: page.wait("document.querySelectorAll('.answer, .task').length === 2")),
+    ("search", lambda page: page.wait("document.querySelectorAll('#run svg').length === 2")),
+    ("search", fill_beside),
+    ("bench", fill_bench),
+    ("correct", fill_correct),
+    ("away", lambda page: page.wait("document.querySelectorAll('.result').length === 1")),
+)
 """Tabs, and how each gets its contents."""
 
 
@@ -545,11 +586,23 @@ RUN = {
     "cloud": [{"cost": c, "score": 0.7, "steps": 3, "front": c < 3} for c in (1.0, 2.0, 8.0, 20.0)],
     "proposers": [{"name": "classic", "n": 40, "improved": 2, "best": 0.8}],
 }
+OTHER_RUN = RUN | {
+    "id": "run-2",
+    "name": "2026-01-02",
+    "best": 0.7,
+    "scores": {"search": 0.7, "test": 0.65},
+    "splits": {"test": 3},
+    "curve": [{"seconds": s, "score": 0.5 + s / 200, "proposer": "tune"} for s in (2, 40)],
+}
+_PIPELINE = {"digest": "-", "cost": 3.25, "n_steps": 4}
 _STORED = {"number": 1, "source": "nuclei", "program": "none", "share": 0.2, "stability": 0.9, "likeness": 0.8}
 _TASK = {"id": "none", "task": "nuclei", "title": "Nuclei", "foreground": "nuclei", "modality": "fluorescence"}
 _RESULT = {"name": "live", "done": 1, "total": 2, "running": False, "overlays": ["d0.png", "d1.png"], "words": ""}
 ANSWERED = {
     "/api/runs/run-1": RUN,
+    "/api/runs/run-2": OTHER_RUN,
+    "/api/bench/beside?source=run-1": _PIPELINE,
+    "/api/bench/beside?source=run-2": _PIPELINE,
     "/api/library/reuse": {"state": "done", "answers": [_STORED | {"scale": 2, "score": 0.7, "metric": "iou"}]},
     "/api/library/similar": {
         "state": "done",

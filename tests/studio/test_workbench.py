@@ -13,6 +13,7 @@ from evoseg.datasets.io.files import write_image
 from evoseg.operators import registry
 from evoseg.pipeline import read_text
 from evoseg.runs.run_folder import FilesError
+from evoseg.studio.display import BESIDE
 from evoseg.studio.drafts import Draft
 from evoseg.studio.project import Project
 from evoseg.studio.values import Values
@@ -217,8 +218,15 @@ def test_another_pipeline_stands_beside_the_draft(opened, browser):
     all_of_it = browser.post("/api/bench/change", {"step": 2, "name": "level", "value": 0}).json()
     found = browser.get(path.format(all_of_it["digest"])).json()
     assert found["one"] == 1 and found["iou"] == pytest.approx(found["other"])
-    outline = pixels(browser.get(f"/api/images/{image}/programs/{other['digest']}/outline/0/0/0.png").content)
+    outline = pixels(browser.get(f"/api/images/{image}/outlines/0/0/0.png?programs={other['digest']}").content)
     assert 0 < (outline[..., 3] > 0).mean() < 0.2
+    # Several together, each in its colour; those that coincide take turns. Where there is none yet, nothing is seen.
+    both = f"/api/images/{image}/outlines/0/0/0.png?programs={other['digest']}%20-%20{other['digest']}"
+    seen = pixels(browser.get(both).content)
+    np.testing.assert_array_equal(seen[..., 3], outline[..., 3])
+    assert set(map(tuple, seen[seen[..., 3] > 0][:, :3])) == {BESIDE[0], BESIDE[2]}
+    unknown = browser.get(f"/api/images/{image}/outlines/0/0/0.png?programs=none")
+    assert unknown.status_code == 400 and "no program" in unknown.json()["error"]
 
 
 def test_the_live_answer_stands_beside_the_draft_before_it_was_saved(folder, browser, studio):

@@ -9,7 +9,16 @@ from fastapi.responses import Response
 from numpy.typing import NDArray
 
 from evoseg.core.notes import one_line
-from evoseg.studio.display import Look, draw_answer, draw_heat, draw_outline, draw_strokes, draw_thumbnail, draw_value
+from evoseg.studio.display import (
+    BESIDE,
+    Look,
+    draw_answer,
+    draw_heat,
+    draw_outlines,
+    draw_strokes,
+    draw_thumbnail,
+    draw_value,
+)
 from evoseg.studio.live import BLOCK
 from evoseg.studio.routes.shared import Opened, Shown, picture
 
@@ -100,7 +109,7 @@ def run_tile(image: Shown, studio: Opened, run: str, z: int, row: int, col: int,
 
 @router.get("/programs/{digest}/{what}/{z}/{row}/{col}.png")
 def program_tile(
-    image: Shown, studio: Opened, digest: str, what: Literal["answer", "outline", "value"], z: int, row: int, col: int
+    image: Shown, studio: Opened, digest: str, what: Literal["answer", "value"], z: int, row: int, col: int
 ) -> Response:
     """Return a tile of what a program marks, or of its value as a picture; of one that was named before."""
     top, left, bottom, right = studio.display.box(image, z, row, col)
@@ -109,7 +118,21 @@ def program_tile(
         value, shape = studio.values.value(program, image), studio.project.rows(image).shape
         return picture(draw_value(value, shape, (top, left, bottom, right), z), _UNCHANGING_S)
     marked = studio.values.marks(program, image)[top:bottom, left:right]
-    return picture(draw_answer(marked, z) if what == "answer" else draw_outline(marked, z), _UNCHANGING_S)
+    return picture(draw_answer(marked, z), _UNCHANGING_S)
+
+
+@router.get("/outlines/{z}/{row}/{col}.png")
+def outlines_tile(
+    image: Shown, studio: Opened, z: int, row: int, col: int, programs: Annotated[str, Query(max_length=400)]
+) -> Response:
+    """Return a tile of the outlines of what programs mark, named by their digests with spaces between; - for none."""
+    top, left, bottom, right = studio.display.box(image, z, row, col)
+    nothing = np.zeros((bottom - top, right - left), np.uint8)
+    marked = [
+        nothing if digest == "-" else studio.values.marks(studio.values.named(digest), image)[top:bottom, left:right]
+        for digest in programs.split(" ")[: len(BESIDE)]
+    ]
+    return picture(draw_outlines(marked, z), _UNCHANGING_S)
 
 
 @router.get("/programs/{digest}/thumbnail.png")

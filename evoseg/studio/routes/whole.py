@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader
 from evoseg import __version__
 from evoseg.core.notes import one_line
 from evoseg.studio.away import ENDING_OF
-from evoseg.studio.display import COLOURS, TILE
+from evoseg.studio.display import BESIDE, COLOURS, TILE
 from evoseg.studio.routes.shared import HERE, Opened
 
 router = APIRouter()
@@ -39,6 +39,7 @@ def describe(studio: Opened) -> dict[str, Any]:
         "images": images,
         "tile": TILE,
         "colours": COLOURS,
+        "beside": BESIDE,
         "forms": list(ENDING_OF),
         "live": studio.loop.as_json(),
     }

@@ -69,7 +69,7 @@ export function element(tag, attributes = {}, ...children) {
 
 // Draws the contents of a box anew. What had the focus, or was unfolded, has it again if it is still there.
 export function redraw(box, ...parts) {
-  const controls = () => [...box.querySelectorAll("a[href], button, summary, [tabindex]")];
+  const controls = () => [...box.querySelectorAll("a[href], button, input, summary, [tabindex]")];
   const name = (node) => node.ariaLabel || node.textContent;
   const unfolded = () => [...box.querySelectorAll("details")];
   const before = controls(), focused = before.indexOf(document.activeElement), open = unfolded().map((node) => node.open);

@@ -235,9 +235,13 @@ export class Bench {
     if (!facts) return;
     const { other, image } = stage.layers;
     const step = tab === "bench" && this.isOpen && byId("bench-show").checked && this.chosen !== null ? this.state.steps[this.chosen] : null;
-    const beside = tab === "bench" && this.isOpen ? this.other : null;
-    other.address = (z, row, col) => (beside ? `/api/images/${facts.id}/programs/${beside.digest}/outline/${z}/${row}/${col}.png` : null);
-    if (!beside) other.clear();
+    const beside = tab === "bench" && this.isOpen ? this.other : null, { search } = this.app;
+    const isComparing = tab === "search" && search.isComparing;
+    if (isComparing) other.address = (z, row, col) => search.outlines(facts.id, z, row, col);
+    else if (beside) other.address = (z, row, col) => `/api/images/${facts.id}/outlines/${z}/${row}/${col}.png?programs=${beside.digest}`;
+    else other.address = () => null;
+    if (!beside && !isComparing) other.clear();
+    stage.aside.answer = isComparing;
     if (step) image.address = (z, row, col) => `/api/images/${facts.id}/programs/${step.digest}/value/${z}/${row}/${col}.png`;
     else this.app.paint.setLook();
     stage.redraw();

@@ -79,7 +79,7 @@ export class Stage extends EventTarget {
     this.pointer = null;
     this.crosshair = null;
     this.hand = null; // what is done with the pointer, and how it looks
-    this.correcting = false;
+    this.aside = { strokes: false, answer: false }; // layers that another one takes the place of
     const redraw = () => this.redraw();
     this.layers = {
       image: new TileLayer(root.querySelector("#layer-image"), redraw),
@@ -230,9 +230,9 @@ export class Stage extends EventTarget {
     if (!this.image) return;
     this.drawTiles(this.layers.image, true);
     this.layers.answer.canvas.style.opacity = this.opacity;
-    this.drawTiles(this.layers.answer, this.shown.answer);
+    this.drawTiles(this.layers.answer, this.shown.answer && !this.aside.answer);
     this.drawTiles(this.layers.other, this.shown.answer);
-    this.drawTiles(this.layers.strokes, this.shown.strokes && !this.correcting);
+    this.drawTiles(this.layers.strokes, this.shown.strokes && !this.aside.strokes);
     this.settle();
     const context = this.layers.strokes.context;
     for (const edit of [...this.pending, ...(this.draft ? [this.draft] : [])]) this.drawEdit(context, edit);

@@ -22,18 +22,28 @@ function frame(label, x, y, format) {
 
 const scale = ([low, high], from, to) => (v) => from + ((v - low) / (high - low || 1)) * (to - from);
 
-export function curve(points, seconds) {
-  const y = [Math.max(0, points[0].score - 0.02), Math.min(1, points.at(-1).score + 0.02)];
-  const x = [0, Math.max(seconds, points.at(-1).seconds, 1)];
-  const svg = frame(`Best score on the search images over time: ${points.at(-1).score.toFixed(3)}`, x, y, (v) => `${v.toFixed(0)} s`);
+// Of one run or several, each `{ curve, seconds, name, colour }`; without a colour, in that of the page.
+export function curves(runs) {
+  const best = runs.map(({ curve }) => curve.at(-1).score), first = runs.map(({ curve }) => curve[0].score);
+  const y = [Math.max(0, Math.min(...first) - 0.02), Math.min(1, Math.max(...best) + 0.02)];
+  const x = [0, Math.max(...runs.map(({ curve, seconds }) => Math.max(seconds, curve.at(-1).seconds, 1)))];
+  const said = runs.map(({ name }, i) => `${runs.length > 1 ? `${name} ` : ""}${best[i].toFixed(3)}`).join(", ");
+  const svg = frame(`Best score on the search images over time: ${said}`, x, y, (v) => `${v.toFixed(0)} s`);
   const px = scale(x, LEFT, WIDE - RIGHT), py = scale(y, HIGH - BOTTOM, TOP);
-  let path = "";
-  for (const point of points) path += path ? `H${px(point.seconds)}V${py(point.score)}` : `M${px(point.seconds)} ${py(point.score)}`;
-  svg.append(shape("path", { class: "curve", d: `${path}H${px(x[1])}` }));
-  for (const point of points) {
-    const dot = shape("circle", { class: "at", cx: px(point.seconds), cy: py(point.score), r: 2.5 });
-    dot.append(shape("title", {}, `${point.score.toFixed(3)} at ${point.seconds.toFixed(1)} s, by ${point.proposer}`));
-    svg.append(dot);
+  for (const { curve, seconds, name, colour } of runs) {
+    let path = "";
+    for (const point of curve) path += path ? `H${px(point.seconds)}V${py(point.score)}` : `M${px(point.seconds)} ${py(point.score)}`;
+    const end = Math.max(seconds, curve.at(-1).seconds);
+    const line = shape("path", { class: "curve", d: `${path}H${px(runs.length > 1 ? end : x[1])}` });
+    line.style.stroke = colour || "";
+    svg.append(line);
+    for (const point of curve) {
+      const dot = shape("circle", { class: "at", cx: px(point.seconds), cy: py(point.score), r: 2.5 });
+      dot.style.fill = colour || "";
+      const whose = runs.length > 1 ? `${name}: ` : "";
+      dot.append(shape("title", {}, `${whose}${point.score.toFixed(3)} at ${point.seconds.toFixed(1)} s, by ${point.proposer}`));
+      svg.append(dot);
+    }
   }
   return svg;
 }

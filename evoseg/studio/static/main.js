@@ -99,7 +99,7 @@ class App {
   // What the pointer and the keys do on the image.
   setHand() {
     this.stage.hand = this.tab === "correct" ? this.correct : this.paint;
-    this.stage.correcting = this.tab === "correct" && this.correct.isOpen;
+    this.stage.aside.strokes = this.tab === "correct" && this.correct.isOpen;
     this.stage.root.classList.toggle("closed", this.stage.hand.closed);
     this.stage.redraw();
   }

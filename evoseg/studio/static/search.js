@@ -1,7 +1,7 @@
 // Searches: start, watch, stop and resume, and show what a run has found over the image.
 
 import { METRICS, attempt, byId, element, get, post, redraw, say, setCommand } from "./api.js";
-import { cloud, curve } from "./charts.js";
+import { cloud, curves } from "./charts.js";
 
 const PROPOSERS = {
   classic: "classic recipes", start: "given programs", warm: "solved tasks", random: "random programs",
@@ -16,6 +16,8 @@ export class Search {
     this.app = app;
     this.runs = [];
     this.open = null;
+    this.picked = []; // ids of runs that are put side by side
+    this.beside = []; // what is known of them
     byId("search-form").addEventListener("submit", (event) => { event.preventDefault(); this.start(); });
     byId("search-form").addEventListener("input", () => this.showLine());
     byId("answer-source").addEventListener("change", () => app.sourceChosen(byId("answer-source").value));
@@ -56,7 +58,12 @@ export class Search {
     this.runs = runs;
     const list = [...runs].reverse().map((run) => {
       const text = GOING.includes(run.state) ? `${run.state}${run.words ? `: ${run.words.split("\n").at(-1)}` : ""}` : run.state;
-      return element("li", {}, element(
+      const isPicked = this.picked.includes(run.id);
+      const box = element("input", {
+        type: "checkbox", checked: isPicked, disabled: !isPicked && (this.isFull || !run.evaluations), "aria-label": `Put ${run.name} beside others`,
+        onchange: () => this.pick(run.id),
+      });
+      return element("li", {}, runs.length > 1 ? box : null, element(
         "button", { type: "button", "aria-current": String(run.id === this.open), onclick: () => this.choose(run.id) },
         element("span", {}, run.name), element("span", { class: "score" }, run.best === undefined ? "" : score(run.best)),
         element("span", { class: "faint" }, text),
@@ -71,7 +78,9 @@ export class Search {
       this.open = going.id;
       this.show(going.id);
     }
-    if (this.open) this.refresh();
+    this.picked = this.picked.filter((id) => runs.some((run) => run.id === id));
+    byId("runs-note").hidden = runs.length < 2 || this.isComparing;
+    if (this.open || this.isComparing) this.refresh();
     if (this.app.facts && this.versionOf(this.shownRun()) !== before) this.app.paint.setSource();
     this.app.away?.sourcesChanged();
     this.app.bench?.sourcesChanged();
@@ -98,7 +107,69 @@ export class Search {
 
   choose(id) {
     this.open = id;
+    this.picked = this.beside = [];
     this.setRuns(this.runs);
+    this.app.bench.setLayers();
+  }
+
+  // Side by side
+
+  get isComparing() { return this.picked.length > 1; }
+  get isFull() { return this.picked.length >= this.app.project.beside.length; }
+
+  pick(id) {
+    this.picked = this.picked.includes(id) ? this.picked.filter((one) => one !== id) : [...this.picked, id];
+    if (!this.isComparing) {
+      this.beside = [];
+      byId("run").hidden = !this.open;
+    }
+    this.setRuns(this.runs);
+    this.app.bench.setLayers();
+  }
+
+  colour(i) { return `rgb(${this.app.project.beside[i].join(" ")})`; }
+
+  // A run with its pipeline, if there is one already.
+  async known(id) {
+    const run = await get(`/api/runs/${id}`);
+    const found = await get(`/api/bench/beside?${new URLSearchParams({ source: id })}`).catch(() => ({}));
+    return { ...run, pipeline: found };
+  }
+
+  compare(runs) {
+    this.beside = runs.map((run, i) => ({ ...run, colour: this.colour(i) }));
+    const swatch = (i) => {
+      const made = element("span", { class: "swatch" });
+      made.style.background = this.colour(i);
+      return made;
+    };
+    const names = this.beside.map((run, i) => element("li", {}, swatch(i), `${i + 1} ${run.name}`));
+    const drawn = this.beside.filter((run) => run.curve?.length);
+    const box = byId("run");
+    box.hidden = false;
+    redraw(box, element("h2", {}, "Side by side"), element("ul", { class: "legend" }, ...names), ...(drawn.length ? [curves(drawn)] : []), this.table(swatch));
+    this.app.bench.setLayers();
+  }
+
+  table(swatch) {
+    const runs = this.beside, some = (of) => runs.some((run) => of(run) !== undefined && of(run) !== null);
+    const test = (run) => run.scores?.test, expected = (run) => run.scores?.selection, cost = (run) => run.pipeline.cost;
+    const whole = (value, unit = "") => (value === undefined || value === null ? "-" : `${Number(value.toPrecision(3))}${unit}`);
+    const rows = [["metric", (run) => METRICS[run.metric] || run.metric || "-"], ["search images", (run) => score(run.scores?.search ?? run.best)]];
+    if (some(test)) rows.push(["test images", (run) => score(test(run))]);
+    if (some(expected)) rows.push(["new images, expected", (run) => score(expected(run))]);
+    rows.push(["ms/Mpx", (run) => whole(cost(run))], ["steps", (run) => whole(run.pipeline.n_steps)]);
+    rows.push(["candidates", (run) => String(run.evaluations ?? "-")], ["time", (run) => whole(run.seconds, " s")]);
+    const head = runs.map((run, i) => element("th", { scope: "col", class: "number", title: run.name }, swatch(i), String(i + 1)));
+    const body = rows.map(([name, of]) => element("tr", {}, element("th", { scope: "row" }, name), ...runs.map((run) => element("td", { class: "number" }, of(run)))));
+    return element("table", {}, element("thead", {}, element("tr", {}, element("td"), ...head)), element("tbody", {}, ...body));
+  }
+
+  // The address of a tile of their answers' outlines.
+  outlines(image, z, row, col) {
+    if (!this.beside.length) return null;
+    const programs = this.beside.map((run) => run.pipeline.digest || "-").join(" ");
+    return `/api/images/${image}/outlines/${z}/${row}/${col}.png?${new URLSearchParams({ programs })}`;
   }
 
   // One request at a time; what has changed meanwhile is asked for afterwards.
@@ -108,10 +179,12 @@ export class Search {
     this.refreshing = true;
     while (this.stale) {
       this.stale = false;
-      const { open } = this;
+      const { open, picked } = this;
       await attempt(async () => {
-        const run = await get(`/api/runs/${open}`);
-        if (open === this.open) this.draw(run);
+        const runs = await Promise.all(this.isComparing ? picked.map((id) => this.known(id)) : [get(`/api/runs/${open}`)]);
+        if (open !== this.open || picked.join() !== this.picked.join()) return;
+        if (this.isComparing) this.compare(runs);
+        else this.draw(runs[0]);
       })();
     }
     this.refreshing = false;
@@ -143,7 +216,7 @@ export class Search {
     if (run.report) buttons.push(element("a", { href: `/api/runs/${run.id}/report`, target: "_blank", rel: "noopener", class: "button" }, "Report"));
     parts.push(element("div", { class: "buttons" }, ...buttons));
     if (run.curve?.length) {
-      parts.push(element("h2", {}, "Best score on the search images"), curve(run.curve, run.seconds));
+      parts.push(element("h2", {}, "Best score on the search images"), curves([run]));
       parts.push(element("h2", {}, "Score and cost"), cloud(run.cloud));
       parts.push(element("h2", {}, "Who proposed what"), this.proposers(run.proposers));
       parts.push(element("details", {}, element("summary", {}, "Best program so far"), element("pre", { tabindex: 0, role: "group", "aria-label": "Best program so far" }, run.program)));
