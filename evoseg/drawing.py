@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from evoseg.core.disk import prefetch, write_atomically
+from evoseg.core.transforms import Floats, resample
 
 Rgb = NDArray[np.uint8]
 """uint8 array of shape (M, N, 3)."""
@@ -137,24 +138,33 @@ def as_outlines(value: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
     return draw_circles(value, shape) if value.dtype == np.float64 else value
 
 
-def draw_checkers(fixed: NDArray[Any], moved: NDArray[Any], n: int = 6) -> Rgb:
+def draw_checkers(fixed: NDArray[Any], moving: NDArray[Any], transform: Floats, n: int = 6) -> Rgb:
     """Return a checkerboard of two images of one size: where they are aligned, edges go on from field to field.
 
     Parameters
     ----------
-    fixed, moved : array of shape (M, N) or (M, N, C)
+    fixed, moving : array of shape (M, N) or (M, N, C)
+    transform : float64 array of shape (2, 3)
+        By which the moving image is aligned; what is outside of it is black, and does not change its contrast.
     n : int
         Fields along the longer side.
     """
     side = max(1, -(-max(fixed.shape[:2]) // n))
     rows, cols = np.indices(fixed.shape[:2]) // side
-    return np.where(((rows + cols) % 2 == 0)[:, :, None], to_rgb(fixed), to_rgb(moved))
+    seen = resample(to_rgb(moving), transform)
+    return np.where(((rows + cols) % 2 == 0)[:, :, None], to_rgb(fixed), seen)
 
 
-def draw_red_cyan(fixed: NDArray[np.uint8], moved: NDArray[np.uint8]) -> Rgb:
-    """Return two planes of shape (M, N) as red and cyan, grey where they are equally bright."""
-    red, cyan = (to_rgb(plane.astype(np.float32))[:, :, 0] for plane in (fixed, moved))
-    return np.dstack([red, cyan, cyan])
+def draw_red_cyan(fixed: NDArray[np.uint8], moving: NDArray[np.uint8], transform: Floats) -> Rgb:
+    """Return two planes of shape (M, N), aligned by a transform, as red and cyan: grey where they are alike.
+
+    Each has its own contrast, and a moving plane that is dark where the fixed one is bright is shown as its negative.
+    """
+    red, cyan = (to_rgb(plane.astype(np.float32))[:, :, 0] for plane in (fixed, moving))
+    seen, inside = resample(cyan, transform), resample(np.full_like(cyan, 255), transform) == 255
+    if inside.any() and np.cov(red[inside], seen[inside])[0, 1] < 0:
+        seen = resample(255 - cyan, transform)
+    return np.dstack([red, seen, seen])
 
 
 def resize_picture(picture: Rgb, shape: tuple[int, ...]) -> Rgb:

@@ -7,7 +7,17 @@ import pytest
 from numpy.random import default_rng
 from PIL import Image
 
-from evoseg.drawing import ANSWER, TRUTH, SheetRow, Strip, draw_strips, write_contact_sheet
+from evoseg.drawing import (
+    ANSWER,
+    TRUTH,
+    SheetRow,
+    Strip,
+    draw_checkers,
+    draw_red_cyan,
+    draw_strips,
+    to_rgb,
+    write_contact_sheet,
+)
 
 
 def row(stem: str = "007", shape: tuple[int, ...] = (60, 90), score: float | None = 0.55) -> SheetRow:
@@ -143,3 +153,25 @@ def test_a_badge_is_printed_in_the_corner_of_each_picture():
     plain, marked = strip(image, None), strip(image, None, badge="drawn")
     changed = np.nonzero((plain != marked).any(axis=2))
     assert len(changed[0]) > 500 and changed[0].max() < 56 + 40 and changed[1].max() < 20 + 80
+
+
+def test_a_checkerboard_has_the_contrast_of_the_whole_images():
+    fixed, moving = np.full((60, 80), 500, np.uint16), np.full((60, 80), 400, np.uint16)
+    fixed[:, ::2], moving[:, ::2] = 600, 700
+    shift = np.array([[1.0, 0.0, 6.0], [0.0, 1.0, 4.0]])
+    shown = draw_checkers(fixed, moving, shift, n=2)
+    np.testing.assert_array_equal(shown[:40, :40], to_rgb(fixed)[:40, :40])
+    np.testing.assert_array_equal(shown[:40, 40:76], to_rgb(moving)[6:46, 44:])
+    assert not shown[:40, 76:].any(), "outside of the moving image"
+
+
+def test_red_and_cyan_are_grey_where_planes_are_alike_or_negatives_of_each_other():
+    plane = np.zeros((60, 80), np.uint8)
+    plane[10:30, 20:50] = 120
+    still = np.eye(2, 3)
+    for moving in (plane, plane // 2, 200 - plane):
+        shown = draw_red_cyan(plane, moving, still)
+        np.testing.assert_array_equal(shown[..., 0], shown[..., 1])
+        assert shown[20, 30, 0] == 255 and shown[50, 70, 0] == 0
+    off = draw_red_cyan(plane, plane, np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 15.0]]))
+    assert off[20, 40].tolist() == [255, 0, 0] and off[20, 10].tolist() == [0, 255, 255]

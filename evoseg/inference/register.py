@@ -134,9 +134,8 @@ def _register(
     assert sample.moving is not None
     transform = transform_between(pipeline(sample.image), pipeline(sample.moving), kind)
     aligned, overlay = _files(out, stem)
-    moved = resample(sample.moving, transform)
-    write_image(aligned, moved, overwrite=True)
-    save_png(draw_checkers(sample.image, moved), overlay)
+    write_image(aligned, resample(sample.moving, transform), overwrite=True)
+    save_png(draw_checkers(sample.image, sample.moving, transform), overlay)
     return RegisteredPair(stem, kind, transform)
 
 

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from evoseg.core.disk import write_atomically
-from evoseg.core.transforms import resample
 from evoseg.datasets.dataset import Sample
 from evoseg.drawing import (
     ANSWER,
@@ -168,21 +167,23 @@ def scores_chart(scores: Mapping[str, float], interval: tuple[float, float] | No
     return _svg(parts, words, height)
 
 
-def learning_chart(curve: Sequence[Sequence[float]], metric: str) -> Markup:
+def learning_chart(curve: Sequence[Sequence[float]], metric: str, labelled: str) -> Markup:
     """Return the score on images that a choice was not made by, against how many it was made by.
 
     Parameters
     ----------
     curve : sequence of (n_images, score)
         At least one.
+    labelled : str
+        What there are more of to the right, such as "masks".
     """
     across, up, levels = _across(0, curve[-1][0]), *_up(max(score for _, score in curve))
     path = "M" + "L".join(f"{across(n):.1f} {up(score):.1f}" for n, score in curve)
     dots = [_dot(across(n), up(score), "dot") for n, score in curve]
     ticks = sorted({0, *(int(n) for n, _ in curve)})
-    axes = _axes(across, up, ticks, levels, "masks used for the choice", f"{metric} on the others")
+    axes = _axes(across, up, ticks, levels, f"{labelled} used for the choice", f"{metric} on the others")
     first, last = curve[0], curve[-1]
-    words = f"{metric} {first[1]:.3f} with {first[0]:g} masks, {last[1]:.3f} with {last[0]:g}"
+    words = f"{metric} {first[1]:.3f} with {first[0]:g} {labelled}, {last[1]:.3f} with {last[0]:g}"
     return _svg([*axes, Markup('<path class="line" d="{}"/>').format(path), *dots], words)
 
 
@@ -443,11 +444,12 @@ def both_picture(row: SheetRow) -> Picture:
 def pair_pictures(sample: Sample, pair: AlignedPair) -> tuple[Picture, ...]:
     """Return a pair as it is and aligned, as checkerboards, and its planes aligned, in red and cyan."""
     assert sample.moving is not None
-    aligned, plane = (resample(one, pair.transform) for one in (sample.moving, pair.moving))
+    as_they_are, aligned = (draw_checkers(sample.image, sample.moving, t) for t in (np.eye(2, 3), pair.transform))
+    planes = draw_red_cyan(pair.fixed, pair.moving, pair.transform)
     shown = (
-        (draw_checkers(sample.image, sample.moving), f"{sample.stem}: a checkerboard of both images as they are"),
-        (draw_checkers(sample.image, aligned), f"{sample.stem}: a checkerboard of both images, aligned"),
-        (draw_red_cyan(pair.fixed, plane), f"{sample.stem}: the planes of both images, aligned, in red and cyan"),
+        (as_they_are, f"{sample.stem}: a checkerboard of both images as they are"),
+        (aligned, f"{sample.stem}: a checkerboard of both images, aligned"),
+        (planes, f"{sample.stem}: the planes of both images, aligned, in red and cyan"),
     )
     return tuple(_encoded(_fitted(picture, GALLERY_PX), words, photo=True) for picture, words in shown)
 

@@ -19,6 +19,7 @@ from evoseg.drawing import SheetRow, as_outlines
 from evoseg.evolve.ports import KnownPlanes
 from evoseg.inference.score import JudgedImage, judge_images, known_values
 from evoseg.metrics import METRIC_LABELS, baseline_words
+from evoseg.metrics.shift_scores import error_px
 from evoseg.operators.registry import WHOLE, get
 from evoseg.pipeline import Pipeline, print_text
 from evoseg.pipeline.running import as_raw, step_values
@@ -27,7 +28,7 @@ from evoseg.report import figures
 from evoseg.report.answers import describe_network, tabulate_answers
 from evoseg.report.figures import Picture
 from evoseg.report.results import SearchResult
-from evoseg.report.text import SPLIT_WORDS, STOPPED, describe_rank, summarise_in_short
+from evoseg.report.text import SPLIT_WORDS, STOPPED, describe_rank, labelled_words, summarise_in_short
 from evoseg.runs.opening import Data, open_data
 from evoseg.runs.record import find_data, find_splits, read_settings
 from evoseg.runs.run_file import read_run
@@ -47,6 +48,8 @@ _OF_MODEL = ("agent", "base_url", "llm_calls", "llm_tokens", "llm_usd", "roles")
 _UNUSED: tuple[object, ...] = (None, "", [], "none", False)
 """Values of settings that were not used."""
 _USUAL = {"operators": "default", "executor": "local", "library": "default", "networks": True, "encoder": "imagenet"}
+_SCALES = {"closeness": "1 / (1 + error in px), so 1 is perfect, and 0.5 is one pixel off"}
+"""What the numbers of a metric mean, where they are no shares."""
 _SETTINGS = {
     "seconds": "budget in seconds",
     "evaluations": "budget in evaluations",
@@ -89,12 +92,12 @@ class ScoreLine:
 
 @dataclass(frozen=True)
 class StepLine:
-    """One step of the pipeline: its line of text, what it does, and its value on one image."""
+    """One step of the pipeline: its line of text, what it does, and its value on one image, or on both of a pair."""
 
     text: str
     summary: str
     figures: str
-    picture: Picture
+    pictures: Sequence[Picture]
 
 
 @dataclass(frozen=True)
@@ -158,30 +161,36 @@ class Page:
     title, metric : str
     in_short : sequence of str
         Sentences in plain words.
+    scale : str
+        What the numbers of the metric mean.
     by_pixel : bool
         Whether the gallery's third pictures show pixels that differ, and not the outlines of both.
+    pairs : bool
+        Whether the gallery shows pairs of images, aligned.
     answers : sequence of str
         Names of the two pipelines, the recommended one first; empty if there is only one.
     compared : sequence of (str, sequence of str)
         Rows of a table with a column for each of them.
     programs : sequence of ProgramPart
         The recommended pipeline, and the other one.
-    image : Picture
-        What the steps are shown on; `stem` is its name.
+    images : sequence of Picture
+        What the steps are shown on, two of a pair; `stem` is its name.
     facts : sequence of (name, value)
         Settings, versions and the like.
     """
 
     title: str
     metric: str
+    scale: str
     by_pixel: bool
+    pairs: bool
     in_short: Sequence[str]
     answers: Sequence[str]
     compared: Sequence[tuple[str, Sequence[str]]]
     programs: Sequence[ProgramPart]
     scores: Sequence[ScoreLine]
     stem: str
-    image: Picture
+    images: Sequence[Picture]
     gallery: Sequence[GalleryLine]
     charts: Sequence[Chart]
     per_image: Sequence[tuple[str, float]]
@@ -324,17 +333,22 @@ def page_of(
     gallery = [by_stem[stem] for stem in gallery_stems(scores)]
     example = gallery[-1].sample
     known = planes.get(example.stem, {})
+    images = {f"{example.stem} as it is": example.image}
+    if gallery[-1].pair is not None and example.moving is not None:
+        images = {f"{example.stem}, the fixed image": example.image, f"{example.stem}, moving": example.moving}
     return Page(
         title=result.dataset,
         metric=METRIC_LABELS[result.metric],
+        scale=_SCALES.get(result.metric, "1 is perfect, higher is better"),
         by_pixel=result.pipeline.output is Kind.MASK,
+        pairs=gallery[-1].pair is not None,
         in_short=summarise_in_short(result, gallery[:WORST]),
         answers=list(result.ranked_answers) if result.accurate is not None else (),
         compared=tabulate_answers(result, SPLIT_WORDS),
-        programs=list(_programs(result, example.image, known)),
+        programs=list(_programs(result, list(images.values()), known)),
         scores=_scores(result),
         stem=example.stem,
-        image=figures.image_picture(example.image, f"{example.stem} as it is"),
+        images=[figures.image_picture(image, words) for words, image in images.items()],
         gallery=[_gallery(result, one, by_stem_beside.get(one.sample.stem)) for one in gallery],
         charts=_charts(result, scores),
         per_image=sorted(scores.items(), key=lambda item: item[1]),
@@ -368,16 +382,16 @@ def _compared(result: SearchResult, name: str) -> str:
 
 
 def _programs(
-    result: SearchResult, image: NDArray[Any], planes: Mapping[str, NDArray[np.uint8]]
+    result: SearchResult, images: Sequence[NDArray[Any]], planes: Mapping[str, NDArray[np.uint8]]
 ) -> Iterable[ProgramPart]:
     """Yield the recommended pipeline, and the other one if there is one; `planes` by digest, as of `known_values`."""
     if result.accurate is None:
-        yield _program("The pipeline", result.pipeline, (), _steps(result.pipeline, image, planes))
+        yield _program("The pipeline", result.pipeline, (), _steps(result.pipeline, images, planes))
         return
     for name, answer in result.ranked_answers.items():
         title = f"The {name} pipeline{', recommended' if name == result.recommended else ''}"
         about = describe_network(result) if answer.pipeline.has_network else ()
-        yield _program(title, answer.pipeline, about, _steps(answer.pipeline, image, planes))
+        yield _program(title, answer.pipeline, about, _steps(answer.pipeline, images, planes))
 
 
 def _program(title: str, pipeline: Pipeline, about: Sequence[str], steps: Sequence[StepLine]) -> ProgramPart:
@@ -385,19 +399,26 @@ def _program(title: str, pipeline: Pipeline, about: Sequence[str], steps: Sequen
     return ProgramPart(title, print_text(pipeline), about, steps, sources)
 
 
-def _steps(pipeline: Pipeline, image: NDArray[Any], planes: Mapping[str, NDArray[np.uint8]]) -> list[StepLine]:
+def _steps(
+    pipeline: Pipeline, images: Sequence[NDArray[Any]], planes: Mapping[str, NDArray[np.uint8]]
+) -> list[StepLine]:
     lines = []
-    values = step_values(pipeline.steps, as_raw(image), known_values(pipeline, planes))
+    values = zip(
+        *(step_values(pipeline.steps, as_raw(image), known_values(pipeline, planes)) for image in images), strict=True
+    )
     texts = [line.strip() for line in print_text(pipeline.for_images(None)).splitlines()[2:]]
-    for s, text, value in zip(pipeline.steps, texts, values, strict=True):
+    for s, text, shown in zip(pipeline.steps, texts, values, strict=True):
         op = get(s.operator)
-        gain = figures.legible_gain(value) if op.output is Kind.GRAY else 1.0
+        gain = min(map(figures.legible_gain, shown)) if op.output is Kind.GRAY else 1.0
         about = f"{op.cost(s.params):.1f} ms per megapixel; {_looks(op.reach(s.params))}"
         about += f"; shown {gain:g} times brighter" if gain > 1 else ""
         words = f"the result of {op.called}"
         whole = op.output in (Kind.LABELS, Kind.POINTS)
-        picture = figures.found_picture(image, value, words) if whole else figures.value_picture(value, words, gain)
-        lines.append(StepLine(text, op.summary, about, picture))
+        pictures = [
+            figures.found_picture(image, value, words) if whole else figures.value_picture(value, words, gain)
+            for image, value in zip(images, shown, strict=True)
+        ]
+        lines.append(StepLine(text, op.summary, about, pictures))
     return lines
 
 
@@ -412,7 +433,9 @@ def _gallery(result: SearchResult, one: JudgedImage, beside: JudgedImage | None)
     scores, stem, row = result.scores_per_image, one.sample.stem, as_row(one)
     # Where the middle of an image goes says less of a pair than the images themselves, aligned.
     truth = () if row.truth is None or one.pair is not None else (figures.truth_picture(row),)
-    line = GalleryLine(stem, describe_rank(stem, scores), scores[stem], (*truth, *_answer_pictures(one)))
+    why = describe_rank(stem, scores)
+    why += f", {error_px(scores[stem]):.2f} px off" if one.pair is not None else ""
+    line = GalleryLine(stem, why, scores[stem], (*truth, *_answer_pictures(one)))
     if beside is None:
         return line
     other = next(name for name in result.answers if name != result.recommended)
@@ -435,7 +458,7 @@ def _answer_pictures(one: JudgedImage) -> tuple[Picture, ...]:
 
 def _charts(result: SearchResult, scores: Mapping[str, float]) -> list[Chart]:
 
-    metric = METRIC_LABELS[result.metric]
+    metric, more = METRIC_LABELS[result.metric], labelled_words(result)
     made = []
     if result.history:
         history = [*result.history, (result.evaluations, *result.history[-1][1:])]
@@ -476,9 +499,10 @@ def _charts(result: SearchResult, scores: Mapping[str, float]) -> list[Chart]:
     if result.learning and result.role != NETWORK:  # how much the networks themselves would gain is not known
         caption = (
             "The mean score if the pipeline is chosen by some of the search images and scored on the others. If the "
-            "curve still rises at its right end, more masks would help."
+            f"curve still rises at its right end, more {more} would help."
         )
-        made.append(Chart("Would more masks help?", figures.learning_chart(result.learning, metric), caption))
+        chart = figures.learning_chart(result.learning, metric, more)
+        made.append(Chart(f"Would more {more} help?", chart, caption))
     return made
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from textwrap import indent
 from typing import TYPE_CHECKING
 
+from evoseg.core.kinds import Kind
 from evoseg.evolve.solve import ACCURATE, READABLE
 from evoseg.inference.score import JudgedImage
 from evoseg.metrics import METRIC_LABELS, baseline_words, within
@@ -74,7 +75,8 @@ def _next(result: "SearchResult") -> list[str]:
         return []
     name = RunFolder(result.run, result.files["result"].parent).name
     both = f"  ({name}#{READABLE} and {name}#{ACCURATE} are its two pipelines)" if result.accurate is not None else ""
-    return [f"run {name}{both}", f"  evoseg apply {name} new_images/ --out segmented/"]
+    usual = "new_pairs/ --out aligned/" if result.pipeline.output is Kind.GRAY else "new_images/ --out segmented/"
+    return [f"run {name}{both}", f"  evoseg apply {name} {usual}"]
 
 
 def summarise_classes(result: "MulticlassResult") -> str:
@@ -356,28 +358,33 @@ def _describe_failures(result: "SearchResult", worst: Sequence[JudgedImage]) -> 
     return f"It scores lowest on {on} ({word} {min(scores):.2f} to {max(scores):.2f}); {problem} there."
 
 
+def labelled_words(result: "SearchResult") -> str:
+    """Return what a search of this kind can be given more of."""
+    return {Kind.POINTS: "labelled images", Kind.GRAY: "pairs"}.get(result.pipeline.output, "masks")
+
+
 def _judge_more_masks(result: "SearchResult") -> str:
     """Judge by the learning curve, and by how much higher the search images score than the test images."""
-    curve, n = result.learning, result.n_images["search"]
+    curve, n, more = result.learning, result.n_images["search"], labelled_words(result)
     word, test, search = METRIC_LABELS[result.metric], result.scores["test"], result.scores["search"]
     if result.role == NETWORK:
         return "More masks usually help a network, which learns from each; by how much was not measured here."
     if not curve:
-        return f"{n} search images are too few to estimate whether more masks would help; they rarely do harm."
+        return f"{n} search images are too few to estimate whether more {more} would help; they rarely do harm."
     half = min(curve, key=lambda point: abs(point[0] - n / 2))
     gain = curve[-1][1] - half[1]
     if gain >= _RISING:
         return (
-            f"More masks would probably help: choosing the pipeline with {curve[-1][0]:g} search images instead of "
+            f"More {more} would probably help: choosing the pipeline with {curve[-1][0]:g} search images instead of "
             f"{half[0]:g} raised {word} on the remaining ones by {gain:.3f}."
         )
     if test is not None and search is not None and search - test >= _GAP:
         return (
-            "More masks may help if they show other kinds of images: the score on the search images is "
+            f"More {more} may help if they show other kinds of images: the score on the search images is "
             f"{search - test:.2f} higher than on the test images."
         )
     return (
-        f"More masks like these would hardly help: choosing the pipeline with {curve[-1][0]:g} search images instead "
+        f"More {more} like these would hardly help: choosing the pipeline with {curve[-1][0]:g} search images instead "
         f"of {half[0]:g} {'did not raise' if gain <= 0 else 'hardly raised'} {word} on the remaining ones "
         f"({gain:+.3f})."
     )

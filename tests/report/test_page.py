@@ -39,11 +39,13 @@ def row() -> SheetRow:
 @pytest.fixture
 def page(row) -> Page:
     history = [(1, 0.1, 0.2), (40, 1.0, 0.6)]
-    steps = [StepLine("x", "Do.", "1 ms", value_picture(row.answer, NASTY))]
+    steps = [StepLine("x", "Do.", "1 ms", [value_picture(row.answer, NASTY)])]
     return Page(
         title=NASTY,
         metric="IoU",
+        scale="1 is perfect",
         by_pixel=True,
+        pairs=False,
         in_short=["It works.", NASTY],
         answers=["accurate", NASTY],
         compared=[(NASTY, ["0.5", NASTY])],
@@ -53,7 +55,7 @@ def page(row) -> Page:
         ],
         scores=[ScoreLine("test images", 0.5, 3, "note"), ScoreLine("nothing", 0.0)],
         stem=NASTY,
-        image=image_picture(row.image, NASTY),
+        images=[image_picture(row.image, NASTY)],
         gallery=[GalleryLine(NASTY, "the worst", 0.1, (truth_picture(row),), (answer_picture(row),), NASTY)],
         charts=[Chart(NASTY, figures.progress_chart(history, NASTY), NASTY)],
         per_image=[(NASTY, 0.1)],
@@ -144,7 +146,7 @@ def test_charts_hold_what_they_are_given():
     assert figures.scores_chart({"a": 0.1, "b<": 0.9}, (0.2, 0.8), "MCC").count("<title>") == 2
     assert figures.scores_chart({"a": -0.4}, None, "MCC").count('class="interval"') == 0
     assert "random 60 %" in figures.shares_chart({"random": 0.6, "vary": 0.4})
-    assert figures.learning_chart([(1, 0.2), (4, 0.4)], "IoU").count('class="dot"') == 2
+    assert figures.learning_chart([(1, 0.2), (4, 0.4)], "IoU", "masks").count('class="dot"') == 2
     assert "0.600 after 40" in figures.progress_chart([(1, 0.1, 0.2), (40, 1.0, 0.6)], "IoU")
     assert "1 evaluations" in figures.progress_chart([(1, 0.0, 0.0)], "IoU")
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import subprocess
 import sys
 
@@ -40,6 +41,17 @@ def test_pairs_are_searched_for_shifts(run):
     assert errors["median"] <= errors["max"] < 1
     assert errors["max"] == pytest.approx(1 / min(run.test_per_image.values()) - 1)
     assert run.pipeline.output is evoseg.Kind.GRAY
+
+
+def test_the_report_shows_pairs_and_says_so(run):
+    page = run.files["report"].read_text()
+    assert "a checkerboard of both images as they are" in page and "outlines of" not in page
+    assert "Would more pairs help?" in page and "ore masks" not in page
+    assert "1 / (1 + error in px)" in page and " px off" in page
+    first_steps = re.search(r'<ol class="steps">(.*?)</ol>', page, re.DOTALL)
+    assert first_steps is not None
+    assert first_steps[1].count("<img") == 2 * first_steps[1].count("<li>"), "the fixed image and the moving one"
+    assert "new_pairs/ --out aligned/" in str(run)
 
 
 def test_scores_name_the_error(command, run, folder):
