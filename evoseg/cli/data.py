@@ -83,7 +83,7 @@ def critique(
         str,
         typer.Argument(
             metavar="PIPELINE",
-            help="Pipeline file, or folder or id of a run, which is its readable pipeline; RUN#3 is number 3 of its "
+            help="Pipeline file, or folder or id of a run, for its readable pipeline; RUN#3 is number 3 of its "
             "Pareto front.",
         ),
     ],
@@ -93,7 +93,7 @@ def critique(
     metric: Annotated[
         str | None,
         typer.Option(
-            help="Metric by which the worst images are chosen (default: iou, ap50 or f1, by what the pipeline gives).",
+            help="Metric by which the worst images are chosen (default: iou, ap50 or f1, depending on the pipeline).",
             show_default=False,
         ),
     ] = None,
@@ -145,7 +145,7 @@ def similar(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out if it exists.")] = False,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
-    """Find the solved tasks that are most like a dataset, and state in what they are alike.
+    """Find the solved tasks that are most like a dataset, and show what they have in common.
 
     Images are compared by the features of a network that was trained on photographs. If there are masks, the objects
     are also compared by size, shape and contrast. If no solved task is like the dataset, the output says so first. The

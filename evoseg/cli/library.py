@@ -137,7 +137,7 @@ def export_tasks(
     url: Annotated[str, LIBRARY] = "default",
     allow_code: Annotated[bool, ALLOW_CODE] = False,
 ) -> None:
-    """Write your own tasks as YAML files that others can add; they contain pipelines and figures, but no images."""
+    """Write your own tasks as YAML files that others can add; they contain pipelines and statistics, but no images."""
     from evoseg.library.collection import open_library
     from evoseg.library.task_files import write_task
     from evoseg.runs.run_folder import make_folder, refuse_existing
@@ -165,12 +165,12 @@ def import_tasks(
 @library.command("study", epilog="Example: evoseg library study plates/ welds/ leaves/ cells/ --out study")
 def study_transfer(
     folders: Annotated[list[Path], typer.Argument(metavar="FOLDER...", help="Datasets with masks.")],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the study; it is made if need be.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the study; it is created if missing.")],
     seconds: Annotated[
         float | None,
         typer.Option(
-            help="Length in seconds of the search on each dataset that no task of the library was solved on (default: "
-            "60, unless --evaluations is given).",
+            help="Length in seconds of the search on each dataset without a solved task (default: 60, unless "
+            "--evaluations is given).",
             show_default=False,
         ),
     ] = None,
@@ -179,7 +179,7 @@ def study_transfer(
         typer.Option(help="Maximum number of candidates of such a search (default: no limit).", show_default=False),
     ] = None,
     stored_only: Annotated[
-        bool, typer.Option("--stored-only", help="Search nothing, and try the pipelines that are stored already.")
+        bool, typer.Option("--stored-only", help="Only try the pipelines that are already stored, without any search.")
     ] = False,
     test: Annotated[
         bool,
@@ -216,8 +216,8 @@ def study_transfer(
     """Measure how pipelines transfer between datasets, and whether likeness predicts it.
 
     Every stored pipeline (the bundled ones, your own, and those that short searches with filters find) is tried on
-    every dataset, as it is and with its curves and thresholds refitted. DIR gets a page, a heat map and tables. A study
-    that was interrupted goes on when the same command is given again; datasets may be added later.
+    every dataset, as it is and with its curves and thresholds refitted. A page, a heat map and tables are written to
+    --out. The same command continues a study that was interrupted; datasets may be added later.
     """
     import json
 
@@ -264,7 +264,7 @@ def choose_embedder(
         typer.Option(
             "--weights",
             metavar="FILE",
-            help="Compare tasks by a ResNet of your own: a .pth or .safetensors file, as torchvision has them.",
+            help="ResNet by which to compare tasks: a .pth or .safetensors file with torchvision's parameter names.",
             show_default=False,
         ),
     ] = None,
@@ -272,10 +272,10 @@ def choose_embedder(
     url: Annotated[str, LIBRARY] = "default",
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
-    """Show the networks that tell what images look like, in order of preference, or choose one of your own.
+    """Show the networks by which images are compared, in order of preference, or choose one of your own.
 
-    The file is copied to $EVOSEG_HOME. Your own tasks whose images are still in their folders are described by the new
-    network at once; tasks that are not described by it are compared by the next one.
+    The network is copied to $EVOSEG_HOME, and describes at once your own tasks whose images are still in their folders;
+    all other tasks are compared by the next network.
     """
     import json
 

@@ -36,7 +36,7 @@ DONE, ERROR, MISUSE, BELOW, INTERRUPTED = 0, 1, 2, 3, 130
 
 app = typer.Typer(
     name="evoseg",
-    help="Find short image segmentation programs from images and a few masks, apply them and export them.",
+    help="Search for short image segmentation pipelines, given images and a few masks; apply and export them.",
     epilog="Example: evoseg demo",
     no_args_is_help=True,
     add_completion=False,
@@ -116,7 +116,7 @@ def _common(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
     debug: Annotated[
-        bool, typer.Option("--debug", help="Show tracebacks and log more; allowed after a command, too.")
+        bool, typer.Option("--debug", help="Show tracebacks and log more; also allowed after a command.")
     ] = False,
 ) -> None:
     pass

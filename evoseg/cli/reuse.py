@@ -31,7 +31,7 @@ def reuse(
         str,
         typer.Option(
             metavar="TEXT",
-            help="What is to be marked, in words; the language model of --agent is asked which answers mark "
+            help="What should be marked, in words; the language model of --agent is asked which answers mark "
             "it (default: none).",
             show_default=False,
         ),

@@ -37,8 +37,8 @@ _OVERWRITE = typer.Option("--overwrite", help="Replace the file if it exists.")
 def list_runs(as_json: Annotated[bool, JSON] = False) -> None:
     """List all runs, the oldest first.
 
-    These are the runs in $EVOSEG_HOME/runs, and those that were written to a folder of yours by --out and are still
-    there. A run is running, interrupted (by Ctrl-C, a kill or an error; it can be resumed) or done.
+    These are the runs in $EVOSEG_HOME/runs, and those that were written to another folder with --out and still exist. A
+    run is running, interrupted (by Ctrl-C, a kill or an error; it can be resumed) or done.
     """
     import json
 
@@ -72,7 +72,7 @@ def _table(found: "list[StoredRun]") -> str:
 def show_run(
     run: Annotated[str, _RUN],
     front: Annotated[
-        bool, typer.Option("--front", help="List the programs on the Pareto front of score, length and cost.")
+        bool, typer.Option("--front", help="List the pipelines on the Pareto front of score, length and cost.")
     ] = False,
     conversation: Annotated[
         bool, typer.Option("--conversation", help="Print the messages to the language model and its answers.")
@@ -219,7 +219,7 @@ def show_tree(
     ] = None,
     everything: Annotated[
         bool,
-        typer.Option("--all", help="Show every ancestor, and in the page what every candidate was made from."),
+        typer.Option("--all", help="Show every ancestor, and in the page the parents of every candidate."),
     ] = False,
     dataset: Annotated[Path | None, _DATASET] = None,
     overwrite: Annotated[bool, _OVERWRITE] = False,
@@ -227,8 +227,8 @@ def show_tree(
 ) -> None:
     """Show how a run's pipeline came about: its ancestors, who proposed them, what changed, and what that gained.
 
-    Only turning points are shown: ancestors that score at least 0.005 higher than all that they were made from, and
-    those that were made from nothing. The page draws all candidates, and what the turning points mark in an image.
+    Only turning points are shown: ancestors that score at least 0.005 higher than all their parents, and those without
+    parents. The page shows all candidates, and what the turning points mark in an image.
     """
     from evoseg.report.tree import read_ancestry, tree_text, write_tree
     from evoseg.runs.code_files import load_codes

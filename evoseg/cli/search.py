@@ -28,8 +28,8 @@ def search(
     min_score: Annotated[
         float | None,
         typer.Option(
-            help="Exit with code 3 if the score on the test images is below this one; without test images, the score "
-            "on the selection images counts (default: none).",
+            help="Exit with code 3 if the score on the test images is below this value; without test images, the "
+            "score on the selection images counts (default: none).",
             show_default=False,
         ),
     ] = None,
@@ -53,7 +53,7 @@ def search(
     """Search for a pipeline, and test it on held-out images.
 
     Ctrl-C ends the search with the best pipeline so far; a second Ctrl-C aborts it. `evoseg runs resume` continues a
-    search, also after it was aborted or killed.
+    search, even after it was aborted or killed.
     """
     from contextlib import nullcontext
     from dataclasses import replace

@@ -101,7 +101,7 @@ def list_operators(
 ) -> None:
     """List all operators by family.
 
-    Each one is listed with the kinds of values that it takes and gives, its modelled cost, and what it does.
+    Each one is listed with the kinds of its inputs and output, its modelled cost, and what it does.
     """
     import json
 
