@@ -116,7 +116,7 @@ class AgentSession:
                 self.client.close()
 
             def admit(source: str) -> AdmittedCode:
-                admitted = admit_own(source)
+                admitted = admit_own(source, dataset.survey.facts[splits.search[0]].shape)
                 check_cost(admitted)
                 if not settings.allows(registry.get(admitted.name)):
                     raise EvosegError(f"pipelines for {settings.operators} cannot hold Python operators.")

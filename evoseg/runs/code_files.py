@@ -17,7 +17,7 @@ from evoseg.pipeline import Pipeline
 from evoseg.pipeline.textform import find_codes
 from evoseg.runs.run_folder import CODE, DATABASE, FilesError, home, make_folder
 from evoseg.sandbox.code import MAX_BYTES, CodeError, digest_of_source
-from evoseg.sandbox.operators import AdmittedCode, add_code, admit_source, admitted_code
+from evoseg.sandbox.operators import USUAL_SHAPE, AdmittedCode, add_code, admit_source, admitted_code
 
 
 class ConsentError(EvosegError, RuntimeError):
@@ -42,8 +42,13 @@ def admit_file(path: Path) -> AdmittedCode:
         raise PipelineError(f"{path}: {error}") from error
 
 
-def admit_own(source: str) -> AdmittedCode:
+def admit_own(source: str, shape: tuple[int, int] = USUAL_SHAPE) -> AdmittedCode:
     """Try out a Python operator of the user's own, or of a model that they have asked, and remember it as allowed.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Height and width, px, of the images that it is for.
 
     Raises
     ------
@@ -54,7 +59,7 @@ def admit_own(source: str) -> AdmittedCode:
     SandboxError
         If nothing can run on this system.
     """
-    admitted = _allowed(digest_of_source(source)) or admit_source(source)
+    admitted = _allowed(digest_of_source(source)) or admit_source(source, shape)
     add_code(admitted)
     keep_allowed([admitted])
     return admitted

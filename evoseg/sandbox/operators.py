@@ -19,8 +19,10 @@ from evoseg.sandbox.admission import Admission
 from evoseg.sandbox.code import Code, read_code
 from evoseg.sandbox.supervisor import Sandbox
 
-SIDE = 512
-"""Height and width of the image that an operator's cost is measured on."""
+USUAL_SHAPE = (512, 512)
+"""Of the image that an operator's cost is measured on where nothing is known of the images that it is for."""
+MOST_SIDE = 1024
+"""Height and width, px, of what it is measured on at most."""
 _RUNS = 3
 
 _sandbox = Sandbox()
@@ -54,8 +56,14 @@ class AdmittedCode:
         return registry.code_name(self.code.digest)
 
 
-def admit_source(source: str) -> AdmittedCode:
+def admit_source(source: str, shape: tuple[int, int] = USUAL_SHAPE) -> AdmittedCode:
     """Try a Python operator out, measure its cost, and make it known.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Height and width, px, of the images that it is for. Its cost per pixel may depend on that: it may work on a copy
+        of one size, for instance.
 
     Raises
     ------
@@ -67,7 +75,7 @@ def admit_source(source: str) -> AdmittedCode:
     code = read_code(source)
     with Admission() as admission:
         admission.admit(code)
-    admitted = AdmittedCode(code.source, _measure_cost(code))
+    admitted = AdmittedCode(code.source, _measure_cost(code, shape))
     add_code(admitted)
     return admitted
 
@@ -131,9 +139,10 @@ def _function(code: Code, summary: str) -> Callable[..., NDArray[Any]]:
     return run
 
 
-def _measure_cost(code: Code) -> float:
+def _measure_cost(code: Code, shape: tuple[int, int]) -> float:
     """Return the CPU time per pixel in ns, the best of some, the start of the operator's process included."""
-    scene = stream(0, "code", "cost").integers(0, 256, (SIDE, SIDE)).astype(np.uint8)
+    rows, cols = (min(side, MOST_SIDE) for side in shape)
+    scene = stream(0, "code", "cost").integers(0, 256, (rows, cols)).astype(np.uint8)
     as_kind = {Kind.RAW: scene[:, :, None].repeat(3, axis=2), Kind.GRAY: scene, Kind.MASK: scene > 127}
     inputs = [as_kind.get(kind, scene.astype(np.int32)) for kind in code.inputs]
-    return on_grid(min(_sandbox.cpu_seconds(code, inputs) for _ in range(_RUNS)) / SIDE**2 * 1e9)
+    return on_grid(min(_sandbox.cpu_seconds(code, inputs) for _ in range(_RUNS)) / scene.size * 1e9)
