@@ -21,8 +21,8 @@ class AdviserView(SearchView):
         Scores programs in full at once, as candidates of the search that count like all others; one that is known is
         not scored again. None if the budget is used up.
     cross_fit : callable (Scored) -> float64 array of shape (n_images,)
-        Each search image's score with curves and levels fitted to the others. It counts for nothing, and no journal
-        holds it.
+        Each search image's score with curves and levels fitted, and other numbers chosen, on the others. It counts for
+        nothing, and no journal holds it.
     vocabulary : Vocabulary
         Takes further operators and planes.
     evaluations : int

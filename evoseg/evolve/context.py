@@ -489,13 +489,13 @@ class SearchContext:
             progress=progress,
         )
 
-    def _cross_fitting(self, task: Task, executor: Executor) -> Callable[[Scored], Floats]:
+    def _cross_fitting(self, task: Task, executor: Executor) -> Callable[[Scored, Floats], Floats]:
         """Return how a candidate is scored on each search image with curves and levels fitted to the others."""
         sizes = {i: self._sizes[i] for i in range(self._n_search)}
         evaluator, pixels, seconds = JobEvaluator(task, executor, sizes), sum(sizes.values()), self._cross_fit_s
 
-        def cross_fit_one(scored: Scored) -> Floats:
-            return cross_fit(scored, scored.left_out, evaluator, pixels, seconds, FEWEST)
+        def cross_fit_one(scored: Scored, left_out: Floats) -> Floats:
+            return cross_fit(scored, left_out, evaluator, pixels, seconds, FEWEST)
 
         return cross_fit_one
 

@@ -13,6 +13,7 @@ from evoseg.core.streams import stream
 from evoseg.evolve.advising import Adviser, AdviserView
 from evoseg.evolve.budget import Clock
 from evoseg.evolve.evaluation.evaluator import EVERYTHING, Effort, Evaluator
+from evoseg.evolve.finalists import leave_out
 from evoseg.evolve.image_stats import ImageStats
 from evoseg.evolve.ports import Evaluation, Failed, Floats, Proposer, Pruned, Scored, SearchView, Task
 from evoseg.evolve.proposers.random_programs import Vocabulary
@@ -251,8 +252,8 @@ class Search:
         Asked before each generation, and drawing from streams of their own: one with nothing to say changes nothing.
     vocabulary : Vocabulary, optional
         Of the proposers, for advisers to add to.
-    cross_fit : callable (Scored) -> array
-        As an `AdviserView` has it.
+    cross_fit : callable (Scored, scores) -> array
+        Scores images with curves fitted to the others; those with other tuned numbers are given.
     progress : Progress, optional
         What was done before.
     """
@@ -275,7 +276,7 @@ class Search:
         on_decided: Callable[[Sequence[Candidate]], None] = lambda candidates: None,
         advisers: Sequence[Adviser] = (),
         vocabulary: Vocabulary | None = None,
-        cross_fit: Callable[[Scored], Floats] = lambda scored: scored.left_out,
+        cross_fit: Callable[[Scored, Floats], Floats] = lambda scored, left_out: left_out,
         progress: Progress | None = None,
     ) -> None:
         self._task = task
@@ -308,7 +309,7 @@ class Search:
         evaluator: Evaluator,
         copies: Evaluator,
         sampler: Evaluator,
-        cross_fit: Callable[[Scored], Floats],
+        cross_fit: Callable[[Scored, Floats], Floats],
         n_taught: int,
     ) -> None:
         """Go on with other evaluators of the same images; networks have labelled the last ones of the copies."""
@@ -355,7 +356,7 @@ class Search:
         return AdviserView(
             **vars(self._view()),
             evaluate=evaluate,
-            cross_fit=self._cross_fit,
+            cross_fit=lambda scored: self._cross_fit(scored, leave_out(scored, state.variants)),
             vocabulary=self._vocabulary,
             evaluations=state.evaluations,
             evaluations_left=clock.evaluations_left(state.evaluations),

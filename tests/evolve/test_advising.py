@@ -8,12 +8,13 @@ from numpy.random import Generator
 from evoseg.evolve.advising import AdviserView
 from evoseg.evolve.budget import Budget, Clock
 from evoseg.evolve.context import SearchSettings
+from evoseg.evolve.finalists import leave_out
 from evoseg.evolve.journal import ARRIVAL, EndOfJournal, Heading, RecordedClock
 from evoseg.evolve.ports import Evaluation, Scored
 from evoseg.evolve.solve import Solution, solve
 from evoseg.evolve.tasks.mask_task import BinaryTask
 from evoseg.pipeline import Pipeline, read_text
-from evoseg.pipeline.structure import origin_shares, substructures
+from evoseg.pipeline.structure import origin_shares, structure_of, substructures
 from tests.evolve.test_journal import DATASET, SPLITS, Memory
 
 IDEA = read_text("def pipeline(image):\n    return fill_holes(triangle(entropy(plane(image))))")
@@ -67,6 +68,24 @@ def test_an_advisers_program_is_scored_at_once_and_counts(tmp_path):
     first, second, *_ = guest.views
     assert (first.evaluations, first.evaluations_left) == (0, 60) and not first.best
     assert second.evaluations == 60 - second.evaluations_left > 0 and second.best
+
+
+def test_held_out_numbers_are_those_that_are_best_on_the_other_images(tmp_path):
+    tried = [
+        read_text(
+            f"def pipeline(image):\n    a = median(sharpen(channel(image), sigma=2, amount={n}), radius=2)\n"
+            "    return remove_small(threshold(a), area=9)"
+        )
+        for n in (0.5, 2, 6)
+    ]
+    guest = Guest(*tried)
+    solved(tmp_path, guest)
+    heard = [s for s in guest.heard if isinstance(s, Scored)]
+    assert len(heard) == 3 and len({structure_of(s.pipeline) for s in heard}) == 1
+    variants = {structure_of(s.pipeline): [(t.robust, t.left_out) for t in heard] for s in heard}
+    for scored, found in zip(heard, guest.cross_fitted, strict=True):
+        assert found.tolist() == leave_out(scored, variants).tolist()
+    assert any(found.tolist() != s.left_out.tolist() for s, found in zip(heard, guest.cross_fitted, strict=True))
 
 
 def test_a_pause_takes_no_time():
