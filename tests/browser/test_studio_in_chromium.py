@@ -153,9 +153,10 @@ def test_the_whole_loop(page, studio, folder):
     page.wait("document.querySelector('#run dl.scores')")
     # On a busy machine, 5 s may be too short for a candidate of the search's own.
     page.wait("!studio.search.runs[0].evaluations || document.querySelector('#run svg.chart .curve')")
+    # What is seen is what is applied.
     page.ask("studio.search.show(studio.search.runs[0].id)")
     page.driver.find_element("id", "tab-away").click()
-    page.ask("(document.getElementById('source').value = studio.search.runs[0].id)")
+    assert page.ask("document.getElementById('source').value.startsWith(studio.search.runs[0].id)")
     page.ask("document.getElementById('apply-form').requestSubmit()")
     page.wait("document.querySelectorAll('#results .gallery img').length === 4", 120)
     page.wait("document.querySelector('#results table')")
@@ -281,6 +282,19 @@ def test_objects_are_corrected_and_saved_as_a_mask(page, studio, folder):
     page.stroke((25, 25), (25, 35))
     page.wait("studio.facts.strokes.version === 1")
     assert not [entry["message"] for entry in page.driver.get_log("browser") if entry["level"] == "SEVERE"]
+
+
+def test_shift_and_a_drag_move_the_image(page, studio):
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.keys import Keys
+
+    page.open(studio.address)
+    before, scale = page.ask("[studio.stage.view.x, studio.stage.view.scale]")
+    drag = ActionChains(page.driver, duration=30).move_to_element(page.driver.find_element("id", "stage"))
+    drag.key_down(Keys.SHIFT).click_and_hold().move_by_offset(50, 0).release().key_up(Keys.SHIFT).perform()
+    assert abs(before - page.ask("studio.stage.view.x") - 50 / scale) < 1
+    page.stroke((25, 25), (25, 35))
+    page.wait("studio.facts.strokes.version === 1")
 
 
 def test_the_keyboard_alone_is_enough_to_paint(page, studio):

@@ -94,6 +94,6 @@ def _labelled(studio: Studio, image: StudioImage) -> dict[str, Any]:
 def _told(studio: Studio, image: StudioImage) -> dict[str, Any]:
     """Return the state, and tell every page."""
     found = studio.correcting.state(image)
-    state = studio.project.state(image)
-    studio.events.publish("objects", image=image.id, state=state, objects=found)
+    state, labels = studio.project.state(image), studio.project.label_version(image)
+    studio.events.publish("objects", image=image.id, state=state, labels=labels, objects=found)
     return found

@@ -145,5 +145,5 @@ def program_thumbnail(image: Shown, studio: Opened, digest: str) -> Response:
 def outlines(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return labels along the inner rim of what they mark, and 0 elsewhere."""
     inside = (labels > 1).astype(np.uint8)
-    rim = inside - cv2.erode(inside, np.ones((5, 5), np.uint8))
+    rim = inside - cv2.erode(inside, np.ones((3, 3), np.uint8))
     return np.where(rim > 0, labels, 0).astype(np.uint8)

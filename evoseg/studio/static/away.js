@@ -25,6 +25,14 @@ export class Away {
     this.showLine();
   }
 
+  // What is seen on the image is what is applied, unless something else is chosen.
+  choose(source) {
+    const option = [...byId("source").options].find(({ value }) => value === source || value.startsWith(`${source}#`));
+    if (!option) return;
+    byId("source").value = option.value;
+    this.showLine();
+  }
+
   request() {
     return { source: byId("source").value, images: byId("apply-images").value.trim(), table: byId("apply-table").checked };
   }

@@ -176,7 +176,7 @@ export class Stage extends EventTarget {
       if (!this.image) return;
       root.focus({ preventScroll: true });
       root.setPointerCapture(event.pointerId);
-      if (event.button !== 0 || this.spaced) {
+      if (event.button !== 0 || this.spaced || event.shiftKey) {
         moving = this.at(event);
         root.classList.add("moving");
       } else {

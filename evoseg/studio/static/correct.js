@@ -92,8 +92,8 @@ export class Correct {
     return this.send("begin", { id: crypto.randomUUID(), source: source === "bench" ? `program:${this.app.bench.state.digest}` : source });
   }
 
-  undo() { return this.isOpen || this.state.redo ? this.send("undo") : undefined; }
-  redo() { return this.send("redo"); }
+  undo() { return this.state.undo ? this.send("undo") : undefined; }
+  redo() { return this.state.redo ? this.send("redo") : undefined; }
 
   // The state of the open image is asked for when it is looked at.
   opened() {
@@ -125,6 +125,7 @@ export class Correct {
     byId("correct-begin").classList.toggle("primary", !this.isOpen);
     byId("correct-begin").textContent = this.isOpen ? "Begin anew with it" : "Correct its objects";
     byId("correct-body").hidden = !this.isOpen;
+    byId("correct-intro").hidden = this.isOpen;
     byId("correct-redo-first").hidden = this.isOpen || !state.redo;
     if (this.isOpen) {
       byId("correct-state").textContent = `${state.objects} object${state.objects === 1 ? "" : "s"}, from ${state.title}.`;

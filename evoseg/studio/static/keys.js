@@ -4,12 +4,12 @@ import { byId, element, showDialog } from "./api.js";
 
 const LIST = [
   ["1 to 9", "choose a label"], ["B E P F O", "brush, erase, polygon, fill, whole object"], ["X C M P", "under Correct: delete, split, merge, draw objects"], ["[ ]", "smaller and larger brush"],
-  ["K", "leave other labels as they are"], ["Z or Ctrl+Z", "undo"], ["Y or Ctrl+Shift+Z", "redo"],
+  ["K", "leave other labels as they are"], ["Z or Ctrl+Z", "undo"], ["Y, Ctrl+Y, Ctrl+Shift+Z", "redo"],
   ["Enter", "close the polygon; lower or lift the brush at the crosshair"], ["Escape", "discard the polygon or line"],
   ["N", "next doubtful place, or image"], ["J, Page Down", "next image"], ["I, Page Up", "previous image"],
   ["S A D", "show strokes, answer, doubt"], ["L", "logarithmic brightness"], ["+ −", "zoom in and out"], ["0", "fit the image"],
   ["Arrow keys", "move the crosshair (with Shift: by one pixel)"], ["Ctrl+arrow keys", "move the image"],
-  ["Wheel", "zoom at the pointer"], ["Right button, space", "drag the image"], ["V", "show the chosen step of a pipeline"], ["T", "next tab"], ["?", "this list"],
+  ["Wheel", "zoom at the pointer"], ["Right button, space, Shift", "drag the image"], ["V", "show the chosen step of a pipeline"], ["T", "next tab"], ["?", "this list"],
 ];
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
@@ -52,6 +52,7 @@ export function listenToKeys(app) {
     if (typing || byId("dialog").open || event.altKey) return;
     const isSingle = event.key.length === 1, key = isSingle ? event.key.toLowerCase() : event.key;
     if (event.ctrlKey || event.metaKey) {
+      if (key === "y") { event.preventDefault(); app.redo(); }
       if (key === "z") { event.preventDefault(); (event.shiftKey ? app.redo() : app.undo()); }
       if (ARROWS[key]) { event.preventDefault(); stage.pan(...ARROWS[key].map((v) => -60 * v)); }
       return;

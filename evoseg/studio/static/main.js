@@ -48,7 +48,7 @@ class App {
         this.paint.took(image, done);
         this.bench.scores.clear(); // they were of other labels
       },
-      objects: ({ image, state, objects }) => this.labelled(image, state, objects),
+      objects: (told) => this.labelled(told),
       bench: (told) => this.bench.told(told),
       runs: ({ runs }) => this.search.setRuns(runs),
     });
@@ -82,13 +82,13 @@ class App {
   }
 
   // Objects of an image have changed; if they became its mask, or are no longer, its strokes have changed, too.
-  async labelled(image, state, objects) {
+  async labelled({ image, state, labels, objects }) {
     this.images.setState(image, state);
     this.correct.told(image, objects);
-    if (this.facts?.id !== image) return;
+    if (this.facts?.id !== image || this.facts.labels === labels) return;
     await attempt(async () => {
       const facts = await get(`/api/images/${image}`);
-      if (this.facts.id !== image || this.facts.labels === facts.labels) return;
+      if (this.facts.id !== image) return;
       this.facts = facts;
       this.stage.layers.strokes.touch();
       this.paint.opened(facts);
@@ -145,6 +145,7 @@ class App {
     if (source !== "objects") {
       this.search.answer = source;
       byId("correct-source").value = source;
+      this.away?.choose(source);
     }
     this.showAnswer(true);
     if (this.facts) this.paint.setSource();
