@@ -22,14 +22,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from evoseg.core.kinds import Raw
-from evoseg.networks.lite0 import LITE0, STEM, Stage, folded, write_sixth_of_relu6
+from evoseg.networks.lite0 import LITE0, STEM, TAPS, Stage, adapt_channels, folded, write_sixth_of_relu6
 from evoseg.networks.onnx import Graph
 from evoseg.networks.weights import State
 from evoseg.operators.network import match_brightness, measure_brightness
 
 STRIDES = (2, 4, 8, 16)
-IMAGENET_GAIN = 0.45
-"""Standardised values times this are about what ImageNet's networks were trained on: few values beyond +-1."""
 
 
 class Conv(nn.Conv2d):  # type: ignore[misc]
@@ -140,7 +138,7 @@ class PretrainedEncoder(nn.Module):  # type: ignore[misc]
         Of the image.
     """
 
-    widths = (16, 24, 40, 112)
+    widths = TAPS
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -215,8 +213,8 @@ class PretrainedEncoder(nn.Module):  # type: ignore[misc]
 
     def load_lite0(self, state: State) -> None:
         """Take the weights of the usual PyTorch port of EfficientNet-Lite0."""
-        stem, bias = _folded(state, "_conv_stem", "_bn0", 2)
-        _load(self.stem, adapt_channels(stem, self.stem.in_channels), bias)
+        stem, bias = folded(state, "_conv_stem", "_bn0", 2)
+        _load(self.stem, *map(torch.from_numpy, (adapt_channels(stem, self.stem.in_channels), bias)))
         for i, block in enumerate(self.blocks):
             block.load(state, f"_blocks.{i}")
 
@@ -225,21 +223,6 @@ def _load(conv: Conv, weight: Tensor, bias: Tensor) -> None:
     with torch.no_grad():
         conv.weight.copy_(weight)
         conv.bias.copy_(bias)
-
-
-def adapt_channels(weight: Tensor, channels: int) -> Tensor:
-    """Return an RGB kernel for images of other channels, in standardised values.
-
-    One channel is shown as grey, the second of two as green and blue; the fourth and later ones begin unseen.
-    """
-    red, green, blue = weight.split(1, dim=1)
-    if channels == 1:
-        parts = [red + green + blue]
-    elif channels == 2:
-        parts = [red, green + blue]
-    else:
-        parts = [red, green, blue] + [torch.zeros_like(red)] * (channels - 3)
-    return IMAGENET_GAIN * torch.cat(parts, dim=1)
 
 
 def _folded(state: State, conv: str, norm: str, stride: int = 1) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0: its stages, its weights as convolutions, and all of it but the classifier as an ONNX file.
+"""EfficientNet-Lite0: its stages, its weights as convolutions, and parts of it in an ONNX file.
 
 References
 ----------
@@ -50,10 +50,14 @@ LITE0 = (
     Stage(5, 1, 112, 6, 3),
 )
 """EfficientNet-Lite0 up to stride 16. What follows is about whole photographs, and costs as much again."""
+TAPS = tuple(stage.width for stage in LITE0 if stage.is_tap)
+"""Widths of the features that are used, at strides 2, 4, 8 and 16."""
 LITE0_END = (Stage(5, 2, 192, 6, 4, is_tap=False), Stage(3, 1, 320, 6, 1, is_tap=False))
 """What follows, up to the head."""
 FEATURES = 1280
 """Width of the head."""
+IMAGENET_GAIN = np.float32(0.45)
+"""Standardised values times this are about what ImageNet's networks were trained on: few values beyond +-1."""
 
 
 def folded(state: State, conv: str, norm: str, stride: int = 1) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -71,6 +75,29 @@ def folded(state: State, conv: str, norm: str, stride: int = 1) -> tuple[NDArray
     return np.pad(weight, ((0, 0), (0, 0), (stride - 1, 0), (stride - 1, 0))), offset - mean * scale
 
 
+def adapt_channels(weight: NDArray[np.float32], channels: int) -> NDArray[np.float32]:
+    """Return an RGB kernel for images of other channels, in standardised values.
+
+    One channel is shown as grey, the second of two as green and blue; the fourth and later ones begin unseen.
+    """
+    red, green, blue = np.split(weight, 3, axis=1)
+    if channels == 1:
+        parts = [red + green + blue]
+    elif channels == 2:
+        parts = [red, green + blue]
+    else:
+        parts = [red, green, blue] + [np.zeros_like(red)] * (channels - 3)
+    return IMAGENET_GAIN * np.concatenate(parts, axis=1)
+
+
+def write_encoder(graph: Graph, x: str, state: State, channels: int) -> list[str]:
+    """Add the stages up to stride 16 to a graph, of a standardised image, and return its features at each of `TAPS`."""
+    kernel, bias = folded(state, "_conv_stem", "_bn0", 2)
+    x = _layer(graph, x, (adapt_channels(kernel, channels), bias), stride=2)
+    ends = _stages(graph, x, state, LITE0)
+    return [end for end, stage in zip(ends, LITE0, strict=True) if stage.is_tap]
+
+
 def write_features(state: State) -> bytes:
     """Return the ONNX file of the network without its classifier: what a whole picture shows, in `FEATURES` numbers.
 
@@ -84,11 +111,20 @@ def write_features(state: State) -> bytes:
     """
     graph = Graph(3)
     x = _layer(graph, graph.input, folded(state, "_conv_stem", "_bn0", 2), stride=2)
-    blocks = [(stage, n) for stage in (*LITE0, *LITE0_END) for n in range(stage.n_blocks)]
-    for i, (stage, n) in enumerate(blocks):
-        x = _block(graph, x, state, f"_blocks.{i}", stage, is_first=n == 0)
+    x = _stages(graph, x, state, (*LITE0, *LITE0_END))[-1]
     x = _layer(graph, x, folded(state, "_conv_head", "_bn1"))
     return graph.finish(graph.add("GlobalAveragePool", [x]), FEATURES, {})
+
+
+def _stages(graph: Graph, x: str, state: State, stages: Sequence[Stage]) -> list[str]:
+    """Add stages and return what each of them ends in."""
+    ends, i = [], 0
+    for stage in stages:
+        for n in range(stage.n_blocks):
+            x = _block(graph, x, state, f"_blocks.{i}", stage, is_first=n == 0)
+            i += 1
+        ends.append(x)
+    return ends
 
 
 def _block(graph: Graph, x: str, state: State, name: str, stage: Stage, *, is_first: bool) -> str:

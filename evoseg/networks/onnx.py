@@ -103,14 +103,22 @@ class Graph:
 
         With `any_size`, the file says that height and width may be any, which OpenCV before 5 does not read.
         """
-        nodes = [*self._nodes, self._node("Identity", [planes], self.output, {})]
+        self.rename(planes, self.output)
         sides = (_text(2, "height"), _text(2, "width")) if any_size else (_int(1, _SIDE), _int(1, _SIDE))
+        return self._model([_value_info(self.output, n_planes, sides)], sides, metadata)
+
+    def finish_maps(self, maps: Sequence[tuple[str, int, int]]) -> bytes:
+        """Return the file of a network that ends in several values, each given by its name, channels and stride."""
+        ends = [_value_info(name, channels, (_int(1, _SIDE // stride),) * 2) for name, channels, stride in maps]
+        return self._model(ends, (_int(1, _SIDE),) * 2, {})
+
+    def _model(self, ends: Sequence[bytes], sides: tuple[bytes, bytes], metadata: Mapping[str, Any]) -> bytes:
         graph = (
-            b"".join(_bytes(1, node) for node in nodes)
+            b"".join(_bytes(1, node) for node in self._nodes)
             + _text(2, "evoseg")
             + b"".join(_bytes(5, tensor) for tensor in self._constants)
             + _bytes(11, _value_info(self.input, self._channels, sides))
-            + _bytes(12, _value_info(self.output, n_planes, sides))
+            + b"".join(_bytes(12, end) for end in ends)
         )
         note = _text(1, "evoseg") + _text(2, json.dumps(metadata, sort_keys=True))
         opset = _text(1, "") + _int(2, OPSET)
