@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import subprocess
 from pathlib import Path
 from time import strftime
@@ -13,6 +14,7 @@ from evoseg.core.errors import EvosegError, unknown
 from evoseg.core.untrusted import read_file
 from evoseg.exporters.targets import ENDINGS, EXPORTERS
 from evoseg.inference.apply import list_inputs
+from evoseg.runs.network_folders import network_file
 from evoseg.runs.pipeline_files import read_pipeline, write_pipeline
 from evoseg.runs.run_folder import FilesError, write_whole
 from evoseg.studio.live import Live, Model
@@ -65,7 +67,7 @@ class Away:
         self._totals: dict[str, int] = {}
 
     def save_live(self, model: Model) -> Path:
-        """Write the live answer as a pipeline into the project's folder, replacing an earlier one.
+        """Write the live answer as a pipeline into the project's folder, replacing an earlier one and its network.
 
         Raises
         ------
@@ -80,7 +82,11 @@ class Away:
             )
         (program,) = programs.values()
         path = self._project.root / LIVE
+        before = _digests(path)
         write_pipeline(program, path, overwrite=True)
+        named = set[str]().union(*map(_digests, path.parent.glob("*.evo")))
+        for digest in before - named:
+            network_file(path.parent, digest).unlink(missing_ok=True)
         return path
 
     def command(self, request: ApplyRequest, out: Path) -> Command:
@@ -207,6 +213,11 @@ class Away:
             If there is none.
         """
         return str(read_pipeline(self._sources.path_of(source)))
+
+
+def _digests(path: Path) -> set[str]:
+    """Return the digests that the text of a pipeline names."""
+    return set(re.findall(r"\b[0-9a-f]{32}\b", _text(path)))
 
 
 def _text(path: Path) -> str:

@@ -1,9 +1,12 @@
 """The live answer: sums of curves over filtered planes, fitted to the strokes after each of them.
 
 It is an ordinary pipeline of filters with a local receptive field, so an image is answered block by block, and what is
-seen is what `evoseg apply` gives. Its held-out score comes from fits without some of the strokes, or of the images.
+seen is what `evoseg apply` gives. Once the pretrained encoder has seen the painted images, one of the planes may be a
+linear head on its features, a small network. Its held-out score comes from fits without some of the strokes, or of the
+images.
 """
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,24 +20,34 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from evoseg.core.errors import DatasetError, EvosegError
+from evoseg.core.errors import DatasetError, EvosegError, MissingPackageError
 from evoseg.core.kinds import Gray
 from evoseg.core.streams import stream
 from evoseg.datasets.dataset import Dataset
 from evoseg.evolve.image_stats import measure_images
 from evoseg.evolve.proposers.classics import chain, intakes
 from evoseg.evolve.proposers.curve_sums import BANK, Levels
+from evoseg.networks.frozen import N_FEATURES, Features, FrozenEncoder, LinearHead
 from evoseg.operators import registry
+from evoseg.operators.network import add_network, digest_of, measure_brightness
+from evoseg.operators.network_file import MAX_CHANNELS
 from evoseg.pipeline import IMAGE, Pipeline
 from evoseg.pipeline.running import reaches, run_step
+from evoseg.pipeline.value import step
 from evoseg.studio.project import BytesCache, Crop, Project, StudioImage
-from evoseg.studio.stroke_fit import fit_sum, rank_planes
+from evoseg.studio.stroke_fit import HEAD, Encoded, FittedSum, fit_sum, rank_planes
 from evoseg.studio.strokes import LabelRaster, groups_of
+
+logger = logging.getLogger(__name__)
 
 PLANE_BYTES = 2**29
 """Filtered planes that are kept in memory, in all."""
 ANSWER_BYTES = 2**28
 """Answers that are kept in memory, in all."""
+FEATURE_BYTES = 2**28
+"""Features that are kept in memory, in all: enough for all blocks that pixels of an image are sampled from."""
+MOST_ENCODED = 32
+"""Images with labels up to which the pretrained encoder is asked; with more, features take too much time and memory."""
 BLOCK = 1024
 """About the side of the blocks that large images are worked on in, px."""
 GRID = 64
@@ -53,6 +66,8 @@ FOLDS = 4
 """Groups of strokes, or of images, that are left out in turn."""
 MOST_BLOCKS = 4
 """Blocks of an image that pixels are sampled from, at most: those with the most strokes."""
+_RIM = 32
+"""Width of what is kept of features around a block, since a head interpolates between them, px."""
 _MEASURED = 6
 """Images that intakes are chosen by."""
 _MEASURED_SIDE = 1024
@@ -76,6 +91,8 @@ class ClassModel:
         The planes that it adds up.
     level : int
         Above which a pixel belongs to the class.
+    head : LinearHead or None
+        Whose plane `HEAD` stands for, if that is one of the leaves.
     below, above : float, level
         How far the typical pixel of other labels, and of the class, is from that: what makes a value clear.
     """
@@ -84,6 +101,7 @@ class ClassModel:
     plane: Pipeline
     leaves: tuple[Pipeline, ...]
     level: int
+    head: LinearHead | None
     below: float
     above: float
 
@@ -95,8 +113,17 @@ class ClassModel:
 
     @cached_property
     def pipeline(self) -> Pipeline:
-        """The program that marks the class."""
-        return chain(self.plane, [("level", {"level": self.level, "polarity": "bright"})])
+        """The program that marks the class; if it has a network, `network` has to be added before it can run."""
+        program = chain(self.plane, [("level", {"level": self.level, "polarity": "bright"})])
+        if self.network is None:
+            return program
+        named = step("network", IMAGE, weights=digest_of(self.network))
+        return Pipeline([named if s.operator == named.operator else s for s in program.steps])
+
+    @cached_property
+    def network(self) -> bytes | None:
+        """The file of the network in the program, if there is one."""
+        return None if self.head is None else self.head.network()
 
 
 @dataclass(frozen=True)
@@ -154,14 +181,17 @@ class _Places:
     values: dict[bytes, NDArray[np.uint8]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class _Pixels:
-    """Sampled pixels of one image, painted and anywhere around; kept until its strokes change."""
+    """Sampled pixels of one image, painted and anywhere around, in some blocks; kept until its strokes change."""
 
     painted: _Places
     labels: NDArray[np.uint8]
     strokes: NDArray[np.int32]
     around: _Places
+    boxes: Sequence[Crop]
+    features: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
+    """Of the painted ones, and of those around; None until the blocks have been encoded."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,6 +235,8 @@ class Live:
         self._project = project
         self._planes = BytesCache[tuple[str, Crop, bytes], Gray](PLANE_BYTES)
         self._answers = BytesCache[tuple[int, str, Crop], "Answer"](ANSWER_BYTES)
+        self._features = BytesCache[tuple[str, Crop], Features](FEATURE_BYTES)
+        self._brightness: dict[str, NDArray[np.float64]] = {}
         self._pixels: dict[str, tuple[int, _Pixels | None]] = {}
         self._number = 0
 
@@ -230,6 +262,21 @@ class Live:
         n_strokes = sum(len(np.unique(s.strokes)) for s in samples)
         self._answers.drop(lambda key: key[0] < self._number - 1)
         return Model(self._number, classes, n_strokes, len(samples), perf_counter() - start)
+
+    def encode_next(self) -> bool:
+        """Let the pretrained encoder see the next block of an image with labels; return whether there was one.
+
+        Once it has seen all, fits make use of it.
+        """
+        samples = self._samples()
+        if self._encoder is None or len(samples) > MOST_ENCODED:
+            return False
+        for pixels in (s.pixels for s in samples):
+            if self._features_of(pixels) is None:
+                image = pixels.painted.image
+                self._encoded(image, next(box for box in pixels.boxes if (image.id, box) not in self._features))
+                return True
+        return False
 
     def held_out(self) -> list[HeldOut]:
         """Return the held-out scores that can be had: by strokes left out, and by images left out."""
@@ -265,7 +312,7 @@ class Live:
 
     def _decide(self, fits: Sequence[ClassModel], sample: _Sample) -> NDArray[np.uint8]:
         """Return the labels that a fit gives sampled pixels."""
-        margins = np.stack([fit.margins[self._values(fit.plane, fit.leaves, sample)] for fit in fits])
+        margins = np.stack([fit.margins[self._values(fit, sample)] for fit in fits])
         best = margins.argmax(axis=0)
         labels = np.array([fit.label for fit in fits], np.uint8)[best]
         return np.where(margins.max(axis=0) > 0, labels, np.uint8(1))
@@ -278,11 +325,12 @@ class Live:
         ranks = rank_planes(self._painted(first, thinned), wanted)
         filtered = [chain(self._intakes[i], filters) for i in ranks[:INTAKES] for filters in BANK]
         planes = list(dict.fromkeys([*first, *filter(_is_local, filtered)]))
-        found = fit_sum(planes, self._painted(planes, thinned), wanted, self._around(planes, samples))
-        values = np.concatenate([self._values(found.plane, found.leaves, s) for s in thinned])
+        painted, around = self._painted(planes, thinned), self._around(planes, samples)
+        found = fit_sum(planes, painted, wanted, around, self._encoded_pixels(thinned))
+        values = np.concatenate([self._values(found, s) for s in thinned])
         below, above = (float(np.median(found.level - values[wanted == k].astype(int))) for k in (False, True))
         margins = max(LEAST_MARGIN, below), max(LEAST_MARGIN, -above)
-        return ClassModel(label, found.plane, found.leaves, found.level, *margins)
+        return ClassModel(label, found.plane, found.leaves, found.level, found.head, *margins)
 
     @cached_property
     def _intakes(self) -> list[Pipeline]:
@@ -334,7 +382,7 @@ class Live:
         flat = np.sort(np.concatenate(places))
         rows, cols = np.unravel_index(flat, labels.shape)
         around = _Places(image, *_draw(kept, AROUND, rng))
-        return _Pixels(_Places(image, rows, cols), labels[rows, cols], groups[rows, cols], around)
+        return _Pixels(_Places(image, rows, cols), labels[rows, cols], groups[rows, cols], around, kept)
 
     # Planes
 
@@ -345,7 +393,7 @@ class Live:
 
     def _around(self, programs: Sequence[Pipeline], samples: Sequence[_Sample]) -> Levels:
         """Return their values at pixels from everywhere, of each image alike, shape (n_planes, n)."""
-        some = slice(-(-MOST_SAMPLES // len(samples)))
+        some = _share_of_around(samples)
         return np.concatenate([[self._at(p, s.pixels.around)[some] for p in programs] for s in samples], axis=1)
 
     def _at(self, program: Pipeline, places: _Places) -> NDArray[np.uint8]:
@@ -361,9 +409,12 @@ class Live:
             places.values[digest] = values
         return places.values[digest]
 
-    def _values(self, plane: Pipeline, leaves: Sequence[Pipeline], sample: _Sample) -> NDArray[np.uint8]:
+    def _values(self, fit: FittedSum | ClassModel, sample: _Sample) -> NDArray[np.uint8]:
         """Return the values of a sum at sampled pixels."""
-        return evaluate(plane, {leaf: self._painted([leaf], [sample]) for leaf in leaves}).ravel()
+        given = {leaf: self._painted([leaf], [sample]) for leaf in fit.leaves if leaf != HEAD}
+        if fit.head is not None and sample.pixels.features is not None:
+            given[HEAD] = fit.head.levels(sample.pixels.features[0][sample.chosen])[None]
+        return evaluate(fit.plane, given).ravel()
 
     def _plane(self, image: StudioImage, box: Crop, program: Pipeline) -> Gray:
         """Return a plane of a block, computed once."""
@@ -373,12 +424,76 @@ class Live:
     def _filtered(self, image: StudioImage, box: Crop, program: Pipeline) -> Gray:
         if self.stopped.is_set():
             raise NothingToFit("The studio is closing.")
-        height, width = self._project.rows(image).shape
-        margin = _on_grid(reaches(program.steps)[-1])
-        top, left = max(0, box[0] - margin), max(0, box[1] - margin)
-        around = (top, left, min(height, box[2] + margin), min(width, box[3] + margin))
+        around = _grown(box, _on_grid(reaches(program.steps)[-1]), self._project.rows(image).shape)
+        top, left, *_ = around
         plane = program.for_images(None)(self._project.crop(image, around))
         return np.ascontiguousarray(plane[box[0] - top :, box[1] - left :][: box[2] - box[0], : box[3] - box[1]])
+
+    # The pretrained encoder
+
+    @cached_property
+    def _encoder(self) -> FrozenEncoder | None:
+        """The pretrained encoder for images of as many channels as the first one with labels; None without weights."""
+        image = self._samples()[0].pixels.painted.image
+        channels = self._project.crop(image, (0, 0, 1, 1)).shape[2]
+        try:
+            return FrozenEncoder(min(channels, MAX_CHANNELS))
+        except MissingPackageError as error:
+            logger.info("the live answer consists of filters only: %s", error)
+            return None
+
+    def _encoded(self, image: StudioImage, box: Crop) -> Features:
+        """Return the features of a block and of a rim around it, computed once."""
+        return self._features.get((image.id, box), lambda: self._encode(image, box), lambda found: found.nbytes)
+
+    def _encode(self, image: StudioImage, box: Crop) -> Features:
+        if self.stopped.is_set() or self._encoder is None:
+            raise NothingToFit("The studio is closing.")
+        shape = self._project.rows(image).shape
+        if image.id not in self._brightness:
+            bands = ((top, 0, min(shape[0], top + BLOCK), shape[1]) for top in range(0, shape[0], BLOCK))
+            sums = [measure_brightness(self._project.crop(image, band), self._encoder.channels) for band in bands]
+            self._brightness[image.id] = np.sum(sums, axis=0)
+        seen, kept = _grown(box, self._encoder.margin, shape), _grown(box, _RIM, shape)
+        found = self._encoder.encode(self._project.crop(image, seen), self._brightness[image.id])
+        return found.part(kept[0] - seen[0], kept[1] - seen[1], kept[2] - seen[0], kept[3] - seen[1])
+
+    def _head_plane(self, image: StudioImage, box: Crop, head: LinearHead) -> Gray:
+        """Return the plane of a head in a block."""
+        top, left, *_ = _grown(box, _RIM, self._project.rows(image).shape)
+        plane = self._encoded(image, box).plane(head)
+        return np.ascontiguousarray(plane[box[0] - top : box[2] - top, box[1] - left : box[3] - left])
+
+    def _features_of(self, pixels: _Pixels) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+        """Return the features of sampled pixels if their blocks have been encoded."""
+        image = pixels.painted.image
+        if pixels.features is None and all((image.id, box) in self._features for box in pixels.boxes):
+            pixels.features = (
+                self._features_at(pixels.painted, pixels.boxes),
+                self._features_at(pixels.around, pixels.boxes),
+            )
+        return pixels.features
+
+    def _features_at(self, places: _Places, boxes: Sequence[Crop]) -> NDArray[np.float32]:
+        found = np.zeros((len(places.rows), N_FEATURES), np.float32)
+        for box in boxes:
+            inside = _in_box(places, box)
+            top, left, *_ = _grown(box, _RIM, self._project.rows(places.image).shape)
+            found[inside] = self._encoded(places.image, box).at(places.rows[inside] - top, places.cols[inside] - left)
+        return found
+
+    def _encoded_pixels(self, samples: Sequence[_Sample]) -> Encoded | None:
+        """Return the features of painted pixels, and of those around; None unless the encoder has seen all images."""
+        found = [self._features_of(s.pixels) for s in samples]
+        if self._encoder is None or any(features is None for features in found):
+            return None
+        both = [(painted[s.chosen], around) for (painted, around), s in zip(filter(None, found), samples, strict=True)]
+        some = _share_of_around(samples)
+        return Encoded(
+            np.concatenate([painted for painted, _ in both]),
+            np.concatenate([around[some] for _, around in both]),
+            self._encoder.channels,
+        )
 
     # Answers
 
@@ -391,7 +506,10 @@ class Live:
         best = np.full((box[2] - box[0], box[3] - box[1]), -np.inf, np.float32)
         labels = np.ones(best.shape, np.uint8)
         for fit in model.classes:
-            plane = evaluate(fit.plane, {leaf: self._plane(image, box, leaf) for leaf in fit.leaves})
+            given = {leaf: self._plane(image, box, leaf) for leaf in fit.leaves if leaf != HEAD}
+            if fit.head is not None:
+                given[HEAD] = self._head_plane(image, box, fit.head)
+            plane = evaluate(fit.plane, given)
             margin = np.asarray(cv2.LUT(plane, fit.margins), np.float32)
             labels[(margin > 0) & (margin > best)] = fit.label
             best = np.maximum(best, margin)
@@ -474,7 +592,13 @@ class Live:
         return best
 
     def _mean_doubt(self, model: Model, patch: NDArray[Any]) -> float:
-        margins = [np.abs(fit.margins[fit.plane.for_images(None)(patch)]) for fit in model.classes]
+        margins = []
+        for fit in model.classes:
+            given = {leaf: leaf.for_images(None)(patch) for leaf in fit.leaves if leaf != HEAD}
+            if fit.head is not None and self._encoder is not None:
+                brightness = measure_brightness(patch, self._encoder.channels)
+                given[HEAD] = self._encoder.encode(patch, brightness).plane(fit.head)
+            margins.append(np.abs(fit.margins[evaluate(fit.plane, given)]))
         return float((1 - np.min(margins, axis=0).clip(0, 1)).mean())
 
     def programs(self, model: Model) -> dict[int, Pipeline]:
@@ -488,6 +612,8 @@ class Live:
         self._project.save()
         dataset = Dataset(self._project.root)
         made_for = dataset.image_format(dataset.labelled)
+        for network in filter(None, (fit.network for fit in model.classes)):
+            add_network(network)
         return {fit.label: fit.pipeline.for_images(made_for) for fit in model.classes}
 
 
@@ -519,10 +645,10 @@ def evaluate(program: Pipeline, given: Mapping[Pipeline, Gray]) -> Gray:
     def value(i: int) -> NDArray[Any]:
         digest = program.digests[i]
         if digest not in known:
-            step = program.steps[i]
-            if IMAGE in step.inputs:
+            due = program.steps[i]
+            if IMAGE in due.inputs:
                 raise DatasetError("a plane of the live answer is missing. Reload the page.")
-            known[digest] = run_step(i, step, tuple(value(j) for j in step.inputs))
+            known[digest] = run_step(i, due, tuple(value(j) for j in due.inputs))
         return known[digest]
 
     return value(len(program) - 1)
@@ -538,6 +664,16 @@ def blocks_of(shape: Sequence[int]) -> list[Crop]:
 def _on_grid(n: int) -> int:
     """Return the next multiple of `GRID`."""
     return -(-n // GRID) * GRID
+
+
+def _grown(box: Crop, by: int, shape: Sequence[int]) -> Crop:
+    """Return a box with some of what lies around it."""
+    return max(0, box[0] - by), max(0, box[1] - by), min(shape[0], box[2] + by), min(shape[1], box[3] + by)
+
+
+def _share_of_around(samples: Sequence[_Sample]) -> slice:
+    """Return which of the pixels from everywhere count, of each image alike."""
+    return slice(-(-MOST_SAMPLES // len(samples)))
 
 
 def _is_local(program: Pipeline) -> bool:

@@ -14,7 +14,10 @@ logger = logging.getLogger(__name__)
 
 @final
 class LiveLoop:
-    """Keeps the live answer up to date in a thread: fits after each stroke, then scores if no stroke came meanwhile.
+    """Keeps the live answer up to date in a thread: fits after each stroke, and scores if no stroke comes meanwhile.
+
+    Between the two, the pretrained encoder sees what it has not seen of the painted images, and if there was something,
+    there is another fit.
 
     Attributes
     ----------
@@ -76,6 +79,11 @@ class LiveLoop:
             return
         self.model, self.scores, self.reason = model, [], ""
         self._events.publish("live", **self.as_json())
+        has_encoded = False
+        while not self._due.is_set() and self._live.encode_next():
+            has_encoded = True
+        if has_encoded:
+            self._due.set()
         if not self._due.is_set():
             self.scores = self._live.held_out()
             self._events.publish("live", **self.as_json())

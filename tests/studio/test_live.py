@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 
 from evoseg.datasets.io.files import write_image, write_mask
+from evoseg.networks.weights import is_pretrained_available
 from evoseg.operators.registry import WHOLE
 from evoseg.pipeline.running import reaches
+from evoseg.runs.pipeline_files import read_pipeline, write_pipeline
 from evoseg.studio.live import Live, NothingToFit, blocks_of
 from evoseg.studio.project import Project
+from evoseg.studio.stroke_fit import HEAD
 from tests.studio.conftest import SHAPE, STROKES, brush, draw, paint
 
 
@@ -67,7 +70,8 @@ def test_held_out_scores_are_high_where_there_is_something_to_learn(live, projec
     assert found["images"].n == 2 and found["images"].share > 0.95
 
 
-def test_held_out_scores_are_chance_where_there_is_nothing_to_learn(tmp_path):
+@pytest.mark.parametrize("encodes", [False, True])
+def test_held_out_scores_are_chance_where_there_is_nothing_to_learn(tmp_path, encodes):
     # Strokes on noise: a fit knows its own pixels by heart, and nothing of others.
     (tmp_path / "images").mkdir()
     rng = np.random.default_rng(20261129)
@@ -78,8 +82,12 @@ def test_held_out_scores_are_chance_where_there_is_nothing_to_learn(tmp_path):
     for k in range(3):
         lines = [brush(f"{k}-{i}", 1 + i % 2, (8 + 11 * i, 10), (8 + 11 * i, 100)) for i in range(8)]
         paint(project, f"n{k}", tuple(lines))
-    shares = [score.share for score in Live(project).held_out()]
-    assert len(shares) == 2 and all(0.35 < share < 0.65 for share in shares)
+    live = Live(project)
+    while encodes and live.encode_next():
+        pass
+    shares = [score.share for score in live.held_out()]
+    # The encoder sees far: strokes side by side resemble each other, whatever their labels, which is worse than chance.
+    assert len(shares) == 2 and all((0.15 if encodes else 0.35) < share < 0.65 for share in shares)
 
 
 def test_without_two_kinds_of_strokes_it_says_what_is_missing(project):
@@ -160,3 +168,48 @@ def test_sixteen_bit_images_are_answered(tmp_path):
     live = Live(project)
     found = live.region(live.fit(), image_of(project, "d1"), (0, 0, *SHAPE), 10**6)
     assert iou(found.labels == 2, draw(1)[1]) > 0.85
+
+
+@pytest.fixture
+def encoded(live) -> Live:
+    if not is_pretrained_available():
+        pytest.skip("the encoder's weights are not installed")
+    assert live.fit().classes[0].head is None  # filters come first
+    assert live.encode_next() and not live.encode_next()
+    return live
+
+
+def test_a_fit_after_the_encoder_has_a_network_among_its_planes(encoded, project):
+    model = encoded.fit()
+    (fit,) = model.classes
+    assert HEAD in fit.leaves and fit.head is not None
+    found = encoded.region(model, image_of(project, "d1"), (0, 0, *SHAPE), 10**6)
+    assert iou(found.labels == 2, draw(1)[1]) > 0.85
+    (strokes,) = encoded.held_out()
+    assert strokes.share > 0.95
+    assert encoded.next_image(model, image_of(project, "d0")) is not None
+    # A stroke changes which pixels are sampled, but not what the encoder has seen.
+    paint(project, strokes=(brush("more", 1, (5, 5), (5, 60)),))
+    assert not encoded.encode_next() and encoded.fit().classes[0].head is not None
+    paint(project, "d2")
+    assert encoded.fit().classes[0].head is None and encoded.encode_next()
+
+
+def test_the_answer_with_a_network_is_that_of_the_pipeline_that_is_saved(encoded, project, tmp_path):
+    model = encoded.fit()
+    image = draw(2)[0]
+    found = encoded.region(model, image_of(project, "d2"), (0, 0, *SHAPE), 10**6).labels == 2
+    (program,) = encoded.programs(model).values()
+    write_pipeline(program, tmp_path / "live.evo")
+    assert "network(image" in (tmp_path / "live.evo").read_text()
+    # A plane may differ by one level, and so pixels at the very limit.
+    assert (read_pipeline(tmp_path / "live.evo")(image) != found).mean() < 0.002
+
+
+def test_blocks_with_a_network_give_the_same_answer_as_the_whole(encoded, project, monkeypatch):
+    model, image = encoded.fit(), image_of(project, "d2")
+    whole = encoded.region(model, image, (0, 0, *SHAPE), 10**6).labels
+    monkeypatch.setattr("evoseg.studio.live.BLOCK", 64)
+    again = Live(project)
+    again.fit()
+    assert (again.region(model, image, (0, 0, *SHAPE), 10**6).labels != whole).mean() < 0.002

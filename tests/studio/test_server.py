@@ -4,6 +4,7 @@ import asyncio
 import csv
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,10 +20,11 @@ import evoseg
 from evoseg.core.errors import DatasetError
 from evoseg.datasets import check
 from evoseg.datasets.io.files import read_image, write_image
+from evoseg.networks.weights import is_pretrained_available
 from evoseg.studio import display
 from evoseg.studio.events import Events
 from evoseg.studio.project import BytesCache, Project
-from tests.studio.conftest import SHAPE, STROKES, Browser, draw
+from tests.studio.conftest import SHAPE, STROKES, Browser, brush, draw
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -141,6 +143,27 @@ def test_next_goes_to_doubt_here_and_then_to_another_image(browser):
         skip.append([top + (bottom - top) // 2, left + (right - left) // 2])
     images = {image["id"]: image["name"] for image in browser.get("/api/project").json()["images"]}
     assert images[found["image"]] in ("d1", "d2")
+
+
+@pytest.mark.skipif(not is_pretrained_available(), reason="the encoder's weights are not installed")
+def test_a_network_of_the_live_answer_is_saved_with_it_and_replaces_the_one_before(browser, folder):
+    key = paint_all(browser)
+    wait_for(lambda: "network(image" in browser.get("/api/project").json()["live"].get("programs", {}).get("2", ""))
+    assert browser.post("/api/live/save").status_code == 200
+    (first,) = folder.glob("*.onnx")
+    assert evoseg.read_pipeline(folder / "live.evo").networks == (first.stem,)
+    number = live_answer(browser)["number"]
+    browser.post(f"/api/images/{key}/edits", brush("more", 1, (45, 5), (45, 60)).model_dump())
+    wait_for(lambda: browser.get("/api/project").json()["live"]["number"] > number)
+    assert browser.post("/api/live/save").status_code == 200
+    (second,) = folder.glob("*.onnx")
+    assert second != first
+    # Another pipeline still needs the network.
+    shutil.copy(folder / "live.evo", folder / "mine.evo")
+    number = live_answer(browser)["number"]
+    browser.post(f"/api/images/{key}/undo")
+    wait_for(lambda: browser.get("/api/project").json()["live"]["number"] > number)
+    assert browser.post("/api/live/save").status_code == 200 and second in folder.glob("*.onnx")
 
 
 @pytest.mark.e2e
