@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What the studio's live answer learns from a few strokes, beside a random forest.
+"""What the studio's live answer learns from a few strokes, with and without the encoder, beside a random forest.
 
     python experiments/strokes.py DATASETS --out rows.jsonl [--only wbc_nuclei,glas_glands] [--pairs 2]
     python experiments/strokes.py DATASETS --out rows.jsonl --method forest
@@ -77,13 +77,15 @@ class Method(Protocol):
 
 
 class LiveAnswer:
-    """The studio's."""
+    """The studio's, once the pretrained encoder has seen the painted images."""
 
     def __init__(self, project: Project) -> None:
         self.project, self.live = project, Live(project)
 
     def fit(self) -> None:
         """Fit a model."""
+        while self.live.encode_next():
+            pass
         self.model = self.live.fit()
 
     def mark(self, image: StudioImage) -> np.ndarray:
@@ -91,6 +93,14 @@ class LiveAnswer:
         found = self.live.region(self.model, image, (0, 0, *self.project.rows(image).shape), 2**31)
         assert found is not None
         return found.labels == 2
+
+
+class Filters(LiveAnswer):
+    """The studio's before that."""
+
+    def fit(self) -> None:
+        """Fit a model."""
+        self.model = self.live.fit()
 
 
 class Forest:
@@ -118,7 +128,7 @@ class Forest:
         return self.trees.predict(self.features(image)).reshape(self.project.rows(image).shape) == 2
 
 
-METHODS = {"live": LiveAnswer, "forest": Forest}
+METHODS = {"live": LiveAnswer, "filters": Filters, "forest": Forest}
 
 
 class Person:
