@@ -66,8 +66,13 @@ class Away:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._totals: dict[str, int] = {}
 
-    def save_live(self, model: Model) -> Path:
-        """Write the live answer as a pipeline into the project's folder, replacing an earlier one and its network.
+    def save_live(self, model: Model, name: str = LIVE) -> Path:
+        """Write a live answer as a pipeline into the project's folder, replacing an earlier one and its network.
+
+        Parameters
+        ----------
+        name : str
+            Of the file.
 
         Raises
         ------
@@ -81,7 +86,7 @@ class Away:
                 "evoseg search makes a run per class."
             )
         (program,) = programs.values()
-        path = self._project.root / LIVE
+        path = self._project.root / name
         before = _digests(path)
         write_pipeline(program, path, overwrite=True)
         named = set[str]().union(*map(_digests, path.parent.glob("*.evo")))

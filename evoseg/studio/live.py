@@ -242,8 +242,13 @@ class Live:
 
     # Fitting
 
-    def fit(self) -> Model:
+    def fit(self, *, filters_only: bool = False) -> Model:
         """Fit to all strokes.
+
+        Parameters
+        ----------
+        filters_only : bool
+            Whether to do without the encoder, also where it has seen all images.
 
         Raises
         ------
@@ -257,7 +262,7 @@ class Live:
             wanted = "background" if len(labels) and labels[0] != 1 else "an object"
             raise NothingToFit("Paint a stroke on an object and one on background." if not len(labels) else
                                f"Paint a stroke on {wanted}, too.")  # fmt: skip
-        classes = tuple(self._fitted(samples, int(label)) for label in labels[1:])
+        classes = tuple(self._fitted(samples, int(label), filters_only=filters_only) for label in labels[1:])
         self._number += 1
         n_strokes = sum(len(np.unique(s.strokes)) for s in samples)
         self._answers.drop(lambda key: key[0] < self._number - 1)
@@ -317,7 +322,7 @@ class Live:
         labels = np.array([fit.label for fit in fits], np.uint8)[best]
         return np.where(margins.max(axis=0) > 0, labels, np.uint8(1))
 
-    def _fitted(self, samples: Sequence[_Sample], label: int) -> ClassModel:
+    def _fitted(self, samples: Sequence[_Sample], label: int, *, filters_only: bool = False) -> ClassModel:
         """Return the sum of curves for one class."""
         thinned = [_thinned(s, label, -(-MOST_SAMPLES // len(samples))) for s in samples]
         wanted = np.concatenate([s.labels for s in thinned]) == label
@@ -326,7 +331,8 @@ class Live:
         filtered = [chain(self._intakes[i], filters) for i in ranks[:INTAKES] for filters in BANK]
         planes = list(dict.fromkeys([*first, *filter(_is_local, filtered)]))
         painted, around = self._painted(planes, thinned), self._around(planes, samples)
-        found = fit_sum(planes, painted, wanted, around, self._encoded_pixels(thinned))
+        encoded = None if filters_only else self._encoded_pixels(thinned)
+        found = fit_sum(planes, painted, wanted, around, encoded)
         values = np.concatenate([self._values(found, s) for s in thinned])
         below, above = (float(np.median(found.level - values[wanted == k].astype(int))) for k in (False, True))
         margins = max(LEAST_MARGIN, below), max(LEAST_MARGIN, -above)

@@ -11,9 +11,9 @@ from evoseg.studio.away import Away
 from evoseg.studio.correcting import Correcting
 from evoseg.studio.display import Display
 from evoseg.studio.events import Events
-from evoseg.studio.live import Live
+from evoseg.studio.live import Live, Model
 from evoseg.studio.live_loop import LiveLoop
-from evoseg.studio.project import Project
+from evoseg.studio.project import LIVE_FILTERS, Project
 from evoseg.studio.searching import Searches
 from evoseg.studio.shelf import Shelf
 from evoseg.studio.sources import LIVE_SOURCE, Sources
@@ -62,9 +62,12 @@ class Studio:
         FilesError
             If there is none yet, or it cannot be written.
         """
+        return self.away.save_live(self._model())
+
+    def _model(self) -> Model:
         if self.loop.model is None:
             raise FilesError(self.loop.reason or "There is no answer yet.")
-        return self.away.save_live(self.loop.model)
+        return self.loop.model
 
     def path_of(self, source: str) -> str:
         """Return what commands call the source of a pipeline; the live answer is written first.
@@ -75,6 +78,32 @@ class Studio:
             If there is no such source.
         """
         return str(self.save_live()) if source == LIVE_SOURCE else self.sources.path_of(source)
+
+    def start_of(self, source: str) -> str:
+        """Return what a search calls the source of a pipeline to start from.
+
+        Of the live answer, that is a fit of filters only: no search starts from a network, which may have been trained
+        on images that the search keeps for testing.
+
+        Raises
+        ------
+        FilesError
+            If there is no such source.
+        """
+        return str(self.project.root / LIVE_FILTERS) if source == LIVE_SOURCE else self.sources.path_of(source)
+
+    def write_start(self, source: str) -> str:
+        """Return the same, and write that fit first.
+
+        Raises
+        ------
+        FilesError
+            If there is no such source, or it cannot be written.
+        """
+        if source == LIVE_SOURCE:
+            self._model()
+            self.away.save_live(self.live.fit(filters_only=True), LIVE_FILTERS)
+        return self.start_of(source)
 
     async def watch(self) -> None:
         """Publish how far runs are while one is running."""

@@ -31,8 +31,8 @@ from evoseg.studio.strokes import Edit, LabelRaster, Strokes
 
 OWN = ".evoseg"
 """The studio's own folder in a dataset: histories of strokes and of corrected objects."""
-RUNS, RESULTS, LIVE = "runs", "results", "live.evo"
-"""In the dataset: folders of runs and of results, and the live answer as a pipeline."""
+RUNS, RESULTS, LIVE, LIVE_FILTERS = "runs", "results", "live.evo", "live-filters.evo"
+"""In the dataset: folders of runs and of results, and the live answer as a pipeline, whole and in filters only."""
 
 _PUT_AWAY = "put-away-"
 """Ids of strokes that erase all others begin so; a mask takes their place until it is taken back."""

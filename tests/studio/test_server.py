@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from evoseg.networks.weights import is_pretrained_available
 from evoseg.studio import display
 from evoseg.studio.events import Events
 from evoseg.studio.project import BytesCache, Project
+from evoseg.studio.searching import Command
 from tests.studio.conftest import SHAPE, STROKES, Browser, brush, draw
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -164,6 +166,24 @@ def test_a_network_of_the_live_answer_is_saved_with_it_and_replaces_the_one_befo
     browser.post(f"/api/images/{key}/undo")
     wait_for(lambda: browser.get("/api/project").json()["live"]["number"] > number)
     assert browser.post("/api/live/save").status_code == 200 and second in folder.glob("*.onnx")
+
+
+@pytest.mark.skipif(not is_pretrained_available(), reason="the encoder's weights are not installed")
+def test_a_search_starts_from_a_live_answer_without_its_network(browser, folder, monkeypatch):
+    paint_all(browser)
+    wait_for(lambda: "network(image" in browser.get("/api/project").json()["live"].get("programs", {}).get("2", ""))
+    started = []
+    monkeypatch.setattr(Command, "start", lambda self, log: started.append(self) or SimpleNamespace(poll=lambda: 0))
+    wanted = {"start": "live", "seconds": 5}
+    assert browser.post("/api/runs", wanted).status_code == 200
+    assert f"--warm-start {folder}/live-filters.evo" in started[0].line
+    assert (
+        started[0].line.partition(" --out ")[0]
+        == (browser.post("/api/runs/line", wanted).json()["line"].partition(" --out ")[0])
+    )
+    pipeline = evoseg.read_pipeline(folder / "live-filters.evo")
+    assert not pipeline.has_network and not (folder / "live.evo").exists()
+    assert "network(image" in browser.get("/api/project").json()["live"]["programs"]["2"], "it is still shown"
 
 
 @pytest.mark.e2e

@@ -33,14 +33,14 @@ def runs(studio: Opened) -> dict[str, Any]:
 @router.post("")
 def start(studio: Opened, request: SearchRequest) -> dict[str, Any]:
     """Start a search."""
-    folder = studio.searches.start(request, studio.path_of(request.start) if request.start else "")
+    folder = studio.searches.start(request, studio.write_start(request.start) if request.start else "")
     return {"folder": str(folder), "runs": studio.searches.summaries()}
 
 
 @router.post("/line")
 def line(studio: Opened, request: SearchRequest) -> dict[str, str]:
     """Return the command of a search."""
-    start = studio.sources.path_of(request.start) if request.start else ""
+    start = studio.start_of(request.start) if request.start else ""
     return {"line": studio.searches.command(request, studio.project.root / RUNS / "NAME", start).line}
 
 
