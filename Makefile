@@ -73,7 +73,7 @@ COMMIT ?= HEAD
 bench-track: $(VENV)/installed  ## measure the speed of COMMIT, add it to benchmarks/history.csv and print that table
 	$(BIN)/python benchmarks/track.py $(COMMIT)
 
-DATASETS ?= ../shared/datasets
+DATASETS ?= datasets
 EVALUATIONS ?= 300
 
 seeds: $(VENV)/installed  ## solve all of DATASETS anew for pipelines_db, with EVALUATIONS each

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What each ingredient of the search is worth: full search against the same search without it.
 
-    python experiments/ablation.py ../shared/datasets --out rows.jsonl [--continue] [--only crackforest,neu_patches]
+    python experiments/ablation.py DATASETS --out rows.jsonl [--continue] [--only crackforest,neu_patches]
         [--arms full,random] [--seeds 5] [--evaluations 1000] [--processes 2] [--within-training]
     python experiments/ablation.py --table rows.jsonl
 

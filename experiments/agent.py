@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """What a language model is worth at equally many evaluations and calls, in four arms.
 
-    python experiments/agent.py ../shared/datasets --out rows.jsonl [--continue] [--only crackforest,neu_patches]
+    python experiments/agent.py DATASETS --out rows.jsonl [--continue] [--only crackforest,neu_patches]
         [--arms none,expert] [--seeds 2] [--seed 1] [--evaluations 600] [--calls 6]
-    python experiments/agent.py ../shared/datasets --out rows.jsonl --agent openai:MODEL [--base-url URL] [--usd 5]
+    python experiments/agent.py DATASETS --out rows.jsonl --agent openai:MODEL [--base-url URL] [--usd 5]
         [--model-seconds 600]
-    python experiments/agent.py ../shared/datasets --out rows.jsonl --by-hand FOLDER
+    python experiments/agent.py DATASETS --out rows.jsonl --by-hand FOLDER
     python experiments/agent.py --table rows.jsonl
 
 - none: a search without a model.

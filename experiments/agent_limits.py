@@ -2,7 +2,7 @@
 """What a language model within its limits costs a search: kills, and speed beside a dead or dripping endpoint.
 
     python experiments/agent_limits.py kills --trials 100
-    python experiments/agent_limits.py speed --pairs 10 --seconds 20 [--data ../shared/datasets/neu_patches]
+    python experiments/agent_limits.py speed --pairs 10 --seconds 20 [--data DATASETS/neu_patches]
 
 `kills`: each trial is one run with caps, killed by SIGKILL at random instants and resumed until it is done; what the
 endpoint received is compared with the caps, and every file is searched for the key. Exit code 1 if a cap was exceeded

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The two answers of a search: how good each is, what was expected, and which rule had best chosen between them.
 
-    python experiments/answers.py ../shared/datasets --out rows.jsonl [--continue] [--only crackforest,neu_patches]
+    python experiments/answers.py DATASETS --out rows.jsonl [--continue] [--only crackforest,neu_patches]
         [--seeds 1] [--seconds 60] [--arms all,four,taught]
     python experiments/answers.py --table rows.jsonl
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How often the other half of a dataset is nearest among all datasets: what an embedder is worth.
 
-    python experiments/embedder_ranks.py ../shared/datasets --weights slim.safetensors study.safetensors [--draws 5]
+    python experiments/embedder_ranks.py DATASETS --weights slim.safetensors study.safetensors [--draws 5]
 
 Each dataset is parted into two halves at random, `--draws` times. A half is the mean of its images' vectors. Every half
 asks which half of the other side is nearest; only datasets that no weights in the table were trained on ask, but all

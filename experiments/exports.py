@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Whether exported files give the masks of their pipelines: 20 evolved ones, on drawn and on real images.
 
-    python experiments/exports.py ../shared/datasets --out rows.jsonl [--evaluations 200] [--images 4]
+    python experiments/exports.py DATASETS --out rows.jsonl [--evaluations 200] [--images 4]
     python experiments/exports.py --table rows.jsonl
 
 Two searches per dataset may use every operator, one or two only what ImageJ macros carry. Of each search the longest

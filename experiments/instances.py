@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Objects and points: a search against what an expert would tune by hand, on the same images.
 
-    python experiments/instances.py ../shared/datasets --out rows.jsonl [--only dsb2018_fluo,stem_pt_atoms]
+    python experiments/instances.py DATASETS --out rows.jsonl [--only dsb2018_fluo,stem_pt_atoms]
         [--seconds 60] [--seed 0] [--workers 1]
     python experiments/instances.py --table rows.jsonl
 

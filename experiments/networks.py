@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What networks alone reach: trains one ensemble per dataset and compares out-of-bag with test scores.
 
-    python experiments/networks.py ../shared/datasets --out rows.jsonl [--continue] [--only crackforest,neu_patches]
+    python experiments/networks.py DATASETS --out rows.jsonl [--continue] [--only crackforest,neu_patches]
         [--seconds 30] [--seeds 1] [--arms rule,frozen,full,usual,small,one] [--within-training]
     python experiments/networks.py --table rows.jsonl
 

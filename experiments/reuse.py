@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Study: stored pipelines on images without masks. Which answers to show, and how good they are.
 
-    python experiments/reuse.py ../shared/datasets --out rows.jsonl [--continue] [--only a,b] [--images 3]
+    python experiments/reuse.py DATASETS --out rows.jsonl [--continue] [--only a,b] [--images 3]
     python experiments/reuse.py --table --out rows.jsonl      the tables of docs/library.md
     python experiments/reuse.py --new FOLDER... --out new.jsonl [--continue]
     python experiments/reuse.py --new --table --out new.jsonl

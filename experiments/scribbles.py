@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Strokes on a few per cent of the pixels against full masks: what a search learns from either.
 
-    python experiments/scribbles.py ../shared/datasets --out rows.jsonl [--only leather_defects,wbc_nuclei]
+    python experiments/scribbles.py DATASETS --out rows.jsonl [--only leather_defects,wbc_nuclei]
         [--evaluations 300] [--share 0.05] [--seed 0]
     python experiments/scribbles.py --table rows.jsonl
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Solve every dataset of a folder and keep the tasks in the seed library.
 
-    python experiments/seeds.py ../shared/datasets --evaluations 300 [--out pipelines_db] [--only a,b] [--continue]
-    python experiments/seeds.py ../shared/datasets --describe      measure what is there anew, and search nothing
-    python experiments/seeds.py ../shared/datasets --pictures      cut the pictures of all datasets, and search nothing
-    python experiments/seeds.py ../shared/datasets --ledger build/study
+    python experiments/seeds.py DATASETS --evaluations 300 [--out pipelines_db] [--only a,b] [--continue]
+    python experiments/seeds.py DATASETS --describe      measure what is there anew, and search nothing
+    python experiments/seeds.py DATASETS --pictures      cut the pictures of all datasets, and search nothing
+    python experiments/seeds.py DATASETS --ledger build/study
         try all pipelines of the library on all datasets, as `evoseg library study` does, in that folder, which may hold
         a part of it already; and write pipelines_db/ledger.csv
 

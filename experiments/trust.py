@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Whether unfamiliar images are recognised, and whether trust tells good answers from bad ones.
 
-    python experiments/trust.py ../shared/datasets --what familiar --out familiar.jsonl [--continue] [--only A,B]
-    python experiments/trust.py ../shared/datasets --what trust --out trust.jsonl [--continue] [--seconds 45] [--seed 0]
+    python experiments/trust.py DATASETS --what familiar --out familiar.jsonl [--continue] [--only A,B]
+    python experiments/trust.py DATASETS --what trust --out trust.jsonl [--continue] [--seconds 45] [--seed 0]
     python experiments/trust.py --table familiar.jsonl
     python experiments/trust.py --table trust.jsonl
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Study (b): what a warm start gains, or costs. Equal budgets; tasks of the target's family are left out.
 
-    python experiments/warm.py ../shared/datasets --out rows.jsonl [--continue] [--only a,b] [--seeds 3]
+    python experiments/warm.py DATASETS --out rows.jsonl [--continue] [--only a,b] [--seeds 3]
         [--arms cold,warm,popular,unraced] [--seconds 20,60] [--workers 2] [--evaluations 300] [--held-out]
     python experiments/warm.py --table rows.jsonl
 
