@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from evoseg.core.errors import DatasetError
 from evoseg.drawing import Rgb, as_outlines, to_rgb
 from evoseg.report.figures import legible_gain
-from evoseg.studio.project import BytesCache, Crop, Project, StudioImage
+from evoseg.studio.history import Box
+from evoseg.studio.project import BytesCache, Project, StudioImage
 
 TILE = 512
 """Side of a tile, px on the screen. At zoom z a tile shows TILE * 2**z pixels of the image."""
@@ -114,7 +115,7 @@ class Display:
         shape = (max(1, round(small.shape[1] * factor)), max(1, round(small.shape[0] * factor)))
         return encode(np.asarray(cv2.resize(small, shape, interpolation=cv2.INTER_AREA), np.uint8))
 
-    def box(self, image: StudioImage, z: int, row: int, col: int) -> Crop:
+    def box(self, image: StudioImage, z: int, row: int, col: int) -> Box:
         """Return the pixels that a tile shows.
 
         Raises
@@ -144,7 +145,7 @@ class Display:
         height, width = self._project.rows(image).shape
         return z > 0 and (height >> z) * (width >> z) <= MOST_KEPT
 
-    def _crop(self, image: StudioImage, z: int, box: Crop) -> NDArray[Any]:
+    def _crop(self, image: StudioImage, z: int, box: Box) -> NDArray[Any]:
         """Return the pixels of a box reduced by 2**z, without keeping them."""
         pixels = self._project.crop(image, box)
         for _ in range(z):
@@ -179,7 +180,7 @@ def _windowed(values: NDArray[Any], small: NDArray[Any], look: Look) -> NDArray[
     return np.asarray(np.rint(255 * shown), np.uint8)
 
 
-def _scaled(box: Crop, z: int) -> tuple[slice, slice]:
+def _scaled(box: Box, z: int) -> tuple[slice, slice]:
     """Return the part of a reduced image that a box of the whole one is."""
     top, left, bottom, right = box
     return slice(top >> z, -(-bottom >> z)), slice(left >> z, -(-right >> z))
@@ -243,7 +244,7 @@ def draw_outlines(answers: Sequence[NDArray[np.uint8]], z: int) -> bytes:
     return _png(picture)
 
 
-def draw_value(value: NDArray[Any], shape: tuple[int, int], box: Crop, z: int) -> bytes:
+def draw_value(value: NDArray[Any], shape: tuple[int, int], box: Box, z: int) -> bytes:
     """Return a part of a step's value on an image of some shape as a PNG file, at 1 / 2**z of its size."""
     top, left, bottom, right = box
     whole = as_outlines(value, shape)

@@ -34,7 +34,8 @@ from evoseg.operators.network_file import MAX_CHANNELS
 from evoseg.pipeline import IMAGE, Pipeline
 from evoseg.pipeline.running import reaches, run_step
 from evoseg.pipeline.value import step
-from evoseg.studio.project import BytesCache, Crop, Project, StudioImage
+from evoseg.studio.history import Box
+from evoseg.studio.project import BytesCache, Project, StudioImage
 from evoseg.studio.stroke_fit import HEAD, Encoded, FittedSum, fit_sum, rank_planes
 from evoseg.studio.strokes import LabelRaster, groups_of
 
@@ -189,7 +190,7 @@ class _Pixels:
     labels: NDArray[np.uint8]
     strokes: NDArray[np.int32]
     around: _Places
-    boxes: Sequence[Crop]
+    boxes: Sequence[Box]
     features: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
     """Of the painted ones, and of those around; None until the blocks have been encoded."""
 
@@ -233,9 +234,9 @@ class Live:
     def __init__(self, project: Project) -> None:
         self.stopped = Event()
         self._project = project
-        self._planes = BytesCache[tuple[str, Crop, bytes], Gray](PLANE_BYTES)
-        self._answers = BytesCache[tuple[int, str, Crop], "Answer"](ANSWER_BYTES)
-        self._features = BytesCache[tuple[str, Crop], Features](FEATURE_BYTES)
+        self._planes = BytesCache[tuple[str, Box, bytes], Gray](PLANE_BYTES)
+        self._answers = BytesCache[tuple[int, str, Box], "Answer"](ANSWER_BYTES)
+        self._features = BytesCache[tuple[str, Box], Features](FEATURE_BYTES)
         self._brightness: dict[str, NDArray[np.float64]] = {}
         self._pixels: dict[str, tuple[int, _Pixels | None]] = {}
         self._number = 0
@@ -274,7 +275,7 @@ class Live:
         Once it has seen all, fits make use of it.
         """
         samples = self._samples()
-        if self._encoder is None or len(samples) > MOST_ENCODED:
+        if not 0 < len(samples) <= MOST_ENCODED or self._encoder is None:
             return False
         for pixels in (s.pixels for s in samples):
             if self._features_of(pixels) is None:
@@ -422,12 +423,12 @@ class Live:
             given[HEAD] = fit.head.levels(sample.pixels.features[0][sample.chosen])[None]
         return evaluate(fit.plane, given).ravel()
 
-    def _plane(self, image: StudioImage, box: Crop, program: Pipeline) -> Gray:
+    def _plane(self, image: StudioImage, box: Box, program: Pipeline) -> Gray:
         """Return a plane of a block, computed once."""
         key = (image.id, box, program.digests[-1])
         return self._planes.get(key, lambda: self._filtered(image, box, program), lambda plane: plane.nbytes)
 
-    def _filtered(self, image: StudioImage, box: Crop, program: Pipeline) -> Gray:
+    def _filtered(self, image: StudioImage, box: Box, program: Pipeline) -> Gray:
         if self.stopped.is_set():
             raise NothingToFit("The studio is closing.")
         around = _grown(box, _on_grid(reaches(program.steps)[-1]), self._project.rows(image).shape)
@@ -448,11 +449,11 @@ class Live:
             logger.info("the live answer consists of filters only: %s", error)
             return None
 
-    def _encoded(self, image: StudioImage, box: Crop) -> Features:
+    def _encoded(self, image: StudioImage, box: Box) -> Features:
         """Return the features of a block and of a rim around it, computed once."""
         return self._features.get((image.id, box), lambda: self._encode(image, box), lambda found: found.nbytes)
 
-    def _encode(self, image: StudioImage, box: Crop) -> Features:
+    def _encode(self, image: StudioImage, box: Box) -> Features:
         if self.stopped.is_set() or self._encoder is None:
             raise NothingToFit("The studio is closing.")
         shape = self._project.rows(image).shape
@@ -464,7 +465,7 @@ class Live:
         found = self._encoder.encode(self._project.crop(image, seen), self._brightness[image.id])
         return found.part(kept[0] - seen[0], kept[1] - seen[1], kept[2] - seen[0], kept[3] - seen[1])
 
-    def _head_plane(self, image: StudioImage, box: Crop, head: LinearHead) -> Gray:
+    def _head_plane(self, image: StudioImage, box: Box, head: LinearHead) -> Gray:
         """Return the plane of a head in a block."""
         top, left, *_ = _grown(box, _RIM, self._project.rows(image).shape)
         plane = self._encoded(image, box).plane(head)
@@ -480,7 +481,7 @@ class Live:
             )
         return pixels.features
 
-    def _features_at(self, places: _Places, boxes: Sequence[Crop]) -> NDArray[np.float32]:
+    def _features_at(self, places: _Places, boxes: Sequence[Box]) -> NDArray[np.float32]:
         found = np.zeros((len(places.rows), N_FEATURES), np.float32)
         for box in boxes:
             inside = _in_box(places, box)
@@ -503,12 +504,12 @@ class Live:
 
     # Answers
 
-    def answer(self, model: Model, image: StudioImage, box: Crop) -> "Answer":
+    def answer(self, model: Model, image: StudioImage, box: Box) -> "Answer":
         """Return the answer for a block of an image, computed once."""
         key = (model.number, image.id, box)
         return self._answers.get(key, lambda: self._answered(model, image, box), lambda found: found.nbytes)
 
-    def _answered(self, model: Model, image: StudioImage, box: Crop) -> "Answer":
+    def _answered(self, model: Model, image: StudioImage, box: Box) -> "Answer":
         best = np.full((box[2] - box[0], box[3] - box[1]), -np.inf, np.float32)
         labels = np.ones(best.shape, np.uint8)
         for fit in model.classes:
@@ -521,7 +522,7 @@ class Live:
             best = np.maximum(best, margin)
         return Answer(labels, np.asarray(cv2.convertScaleAbs(1 - np.abs(best).clip(0, 1), alpha=255), np.uint8))
 
-    def region(self, model: Model, image: StudioImage, box: Crop, most_px: int) -> "Answer | None":
+    def region(self, model: Model, image: StudioImage, box: Box, most_px: int) -> "Answer | None":
         """Return the answer for any box of an image; None if that is larger than some number of pixels."""
         if (box[2] - box[0]) * (box[3] - box[1]) > most_px:
             return None
@@ -558,7 +559,7 @@ class Live:
 
     # Where to go next
 
-    def next_region(self, model: Model, image: StudioImage, skip: Collection[tuple[int, int]] = ()) -> Crop | None:
+    def next_region(self, model: Model, image: StudioImage, skip: Collection[tuple[int, int]] = ()) -> Box | None:
         """Return the largest doubtful region of an image without strokes in it; None if there is none.
 
         Parameters
@@ -660,7 +661,7 @@ def evaluate(program: Pipeline, given: Mapping[Pipeline, Gray]) -> Gray:
     return value(len(program) - 1)
 
 
-def blocks_of(shape: Sequence[int]) -> list[Crop]:
+def blocks_of(shape: Sequence[int]) -> list[Box]:
     """Return the blocks of an image, of about `BLOCK` px each way; they begin on the grid."""
     edges = [[*range(0, max(1, n - BLOCK // 2), _on_grid(BLOCK)), n] for n in shape[:2]]
     rows, cols = (list(pairwise(e)) for e in edges)
@@ -672,7 +673,7 @@ def _on_grid(n: int) -> int:
     return -(-n // GRID) * GRID
 
 
-def _grown(box: Crop, by: int, shape: Sequence[int]) -> Crop:
+def _grown(box: Box, by: int, shape: Sequence[int]) -> Box:
     """Return a box with some of what lies around it."""
     return max(0, box[0] - by), max(0, box[1] - by), min(shape[0], box[2] + by), min(shape[1], box[3] + by)
 
@@ -686,7 +687,7 @@ def _is_local(program: Pipeline) -> bool:
     return reaches(program.steps)[-1] != registry.WHOLE
 
 
-def _in_box(places: _Places, box: Crop) -> NDArray[np.bool_]:
+def _in_box(places: _Places, box: Box) -> NDArray[np.bool_]:
     rows, cols = places.rows, places.cols
     inside: NDArray[np.bool_] = (rows >= box[0]) & (rows < box[2]) & (cols >= box[1]) & (cols < box[3])
     return inside
@@ -707,7 +708,7 @@ def _thinned(sample: _Sample, label: int, most: int) -> _Sample:
     return sample.where(kept)
 
 
-def _draw(boxes: Sequence[Crop], n: int, rng: Generator) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _draw(boxes: Sequence[Box], n: int, rng: Generator) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return rows and columns of pixels drawn evenly from parts of an image."""
     sizes = np.array([(bottom - top) * (right - left) for top, left, bottom, right in boxes])
     top, left, bottom, right = np.array(boxes)[rng.choice(len(boxes), n, p=sizes / sizes.sum())].T

@@ -26,6 +26,7 @@ from evoseg.datasets.sources import FolderSource
 from evoseg.inference.apply import Input, list_inputs
 from evoseg.pipeline.running import ArrayRows
 from evoseg.runs.run_folder import make_folder
+from evoseg.studio.history import Box
 from evoseg.studio.objects import MaskTask, ObjectStore
 from evoseg.studio.strokes import Edit, LabelRaster, Strokes
 
@@ -35,7 +36,7 @@ RUNS, RESULTS, LIVE, LIVE_FILTERS = "runs", "results", "live.evo", "live-filters
 """In the dataset: folders of runs and of results, and the live answer as a pipeline, whole and in filters only."""
 
 _PUT_AWAY = "put-away-"
-"""Ids of strokes that erase all others begin so; a mask takes their place until it is taken back."""
+"""Prefix of the id of the stroke that erases all others when a mask takes their place."""
 
 IMAGE_BYTES = 2**29
 """Decoded images that are kept in memory, in all."""
@@ -101,8 +102,6 @@ class BytesCache(Generic[K, V]):
 
 Versions = tuple[tuple[str, int], ...]
 """Ids of images with the versions of their strokes and masks."""
-Crop = tuple[int, int, int, int]
-"""First row, first column, and the row and column after the last."""
 
 
 @final
@@ -222,7 +221,7 @@ class Project:
         """
         return self._rows.get(image.id, image.input.read, _size_of)
 
-    def crop(self, image: StudioImage, box: Crop) -> NDArray[Any]:
+    def crop(self, image: StudioImage, box: Box) -> NDArray[Any]:
         """Return the pixels of a box, shape (M, N, C)."""
         rows = self.rows(image)
         top, left, bottom, right = box
@@ -320,9 +319,15 @@ class Project:
                 "The masks of this folder are colours, classes, or numbers with a meaning of their own, and objects "
                 "would be misread among them."
             )
-        if image.stem not in self._masked:
+        had_mask = image.stem in self._masked
+        if not had_mask:
             self._put_strokes_away(image)
-        objects.save(task)
+        try:
+            objects.save(task)
+        except (DatasetError, OSError):
+            if not had_mask:
+                self._bring_strokes_back(image)
+            raise
         self._saved_task = task
         self._masked.add(image.stem)
         self._mask_changed(image)
@@ -335,6 +340,11 @@ class Project:
             strokes.add(Edit(id=f"{_PUT_AWAY}{uuid4().hex}", tool="polygon", label=UNKNOWN, points=corners))
             strokes.save()
 
+    def _bring_strokes_back(self, image: StudioImage) -> None:
+        strokes = self._open_strokes(image)
+        if strokes.last is not None and strokes.last.id.startswith(_PUT_AWAY):
+            strokes.undo()
+
     def withdraw_mask(self, image: StudioImage) -> None:
         """Remove the mask that was made of the objects of an image, and bring its strokes back.
 
@@ -346,9 +356,7 @@ class Project:
         self.objects(image).withdraw()
         self._masked.discard(image.stem)
         self._mask_changed(image)
-        strokes = self._open_strokes(image)
-        if strokes.last is not None and strokes.last.id.startswith(_PUT_AWAY):
-            strokes.undo()
+        self._bring_strokes_back(image)
 
     def _mask_changed(self, image: StudioImage) -> None:
         self._mask_versions[image.id] += 1

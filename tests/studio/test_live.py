@@ -90,6 +90,10 @@ def test_held_out_scores_are_chance_where_there_is_nothing_to_learn(tmp_path, en
     assert len(shares) == 2 and all((0.15 if encodes else 0.35) < share < 0.65 for share in shares)
 
 
+def test_without_strokes_there_is_nothing_to_encode(project):
+    assert not Live(project).encode_next()
+
+
 def test_without_two_kinds_of_strokes_it_says_what_is_missing(project):
     live = Live(project)
     with pytest.raises(NothingToFit, match="on an object and one on background"):

@@ -305,6 +305,17 @@ def test_strokes_are_put_away_for_a_mask_and_come_back_after_a_restart(browser, 
     assert again.state(image) == "strokes"
 
 
+def test_a_mask_that_cannot_be_saved_leaves_the_strokes(browser, folder, studio):
+    base = begun(browser, "d0")
+    image = studio.project.image(base.split("/")[3])
+    before = studio.project.strokes(image).labels.copy()
+    write_first(folder, "d0", np.ones(draw(0)[1].shape, np.uint8))  # by another program, after the folder was opened
+    refused = browser.post(f"{base}/mask/save", {"task": "binary"})
+    assert refused.status_code == 400 and "not written here" in refused.json()["error"]
+    np.testing.assert_array_equal(studio.project.strokes(image).labels, before)
+    assert before.any() and studio.project.state(image) == "strokes"
+
+
 def test_a_pipeline_of_objects_suggests_a_mask_of_objects(browser, folder):
     (folder / "results").mkdir()
     program = 'def pipeline(image):\n    return components(level(channel(image), level=110, polarity="bright"))\n'
