@@ -22,12 +22,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from evoseg.core.kinds import Raw
-from evoseg.networks.lite0 import LITE0, STEM, TAPS, Stage, adapt_channels, folded, write_sixth_of_relu6
+from evoseg.networks.lite0 import LITE0, STEM, STRIDES, TAPS, Stage, adapt_channels, folded, write_sixth_of_relu6
 from evoseg.networks.onnx import Graph
 from evoseg.networks.weights import State
 from evoseg.operators.network import match_brightness, measure_brightness
-
-STRIDES = (2, 4, 8, 16)
 
 
 class Conv(nn.Conv2d):  # type: ignore[misc]

@@ -9,8 +9,9 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
 
-from evoseg.networks.architecture import STRIDES, Encoder
+from evoseg.networks.architecture import Encoder
 from evoseg.networks.augmenting import Cutter, Window
+from evoseg.networks.lite0 import STRIDES
 
 ALIGNMENT = STRIDES[-1]
 CROP = 128

@@ -16,7 +16,6 @@ import torch
 from evoseg.core.kinds import Raw
 from evoseg.core.streams import stream
 from evoseg.networks.architecture import (
-    STRIDES,
     Decoder,
     Encoder,
     Member,
@@ -27,6 +26,7 @@ from evoseg.networks.architecture import (
 )
 from evoseg.networks.augmenting import Cutter
 from evoseg.networks.cache import CachedWindow, draw_cached, draw_fresh, encode, to_tensor, window_size
+from evoseg.networks.lite0 import STRIDES
 from evoseg.networks.optimising import Pace, Stopwatch, fit
 from evoseg.networks.predicting import predict
 from evoseg.networks.scenes import make_scenes

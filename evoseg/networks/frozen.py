@@ -1,7 +1,7 @@
-"""The pretrained encoder as it is: its features of images, and planes that are linear in them.
+"""The pretrained encoder without any training: its features of images, and planes that are linear in them.
 
 It runs in OpenCV, without torch. A linear head is fitted anew in milliseconds once the features are there, and with the
-encoder it makes a network as any other.
+encoder it makes a network like any other.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,35 +15,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evoseg.core.kinds import Gray, Raw
-from evoseg.networks.lite0 import TAPS, write_encoder
+from evoseg.networks.lite0 import STRIDES, TAPS, write_encoder
 from evoseg.networks.onnx import Graph
 from evoseg.networks.weights import pretrained_state
 from evoseg.operators.network import NETWORK_READY, match_brightness, prepare, restore
 from evoseg.operators.network_file import read_network
 
-STRIDES = tuple(2 ** (i + 1) for i in range(len(TAPS)))
 N_FEATURES = sum(TAPS)
 _SMOOTH = np.array([1, 2, 1], np.float32) / 4
 """After each value has been repeated, this makes the interpolation linear."""
 _STEEP = 4.0
-"""What is multiplied before the sigmoid, whose slope is 1 then where a head gives one half."""
+"""Factor before the sigmoid, which makes its slope 1 where a head gives one half."""
 
 Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
 class LinearHead:
-    """What is added up of a pixel's features: about 1 for the foreground and 0 for what is not.
+    """A linear function of a pixel's features that is about 1 for foreground and 0 for background.
 
     Attributes
     ----------
     weights : float array of shape (N_FEATURES,)
     centre : float array of shape (N_FEATURES,)
-        Usual features: what lies beyond the border of an image, where features are interpolated.
+        Mean features, which also stand for those beyond the border of an image where features are interpolated.
     bias : float
-        What it gives for these.
+        Its value at these.
     channels : int
-        Of the images that the encoder is to see.
+        Of the images that the encoder sees.
     """
 
     weights: NDArray[np.floating[Any]]
@@ -52,20 +51,20 @@ class LinearHead:
     channels: int
 
     def levels(self, features: Floats) -> NDArray[np.uint8]:
-        """Return what its plane is where features, shape (n, N_FEATURES), are found; see `Features.plane`."""
+        """Return the values of its plane, shape (n,), at pixels with given features, shape (n, N_FEATURES)."""
         total = np.asarray((features - self.centre) @ self.weights, np.float32) * np.float32(_STEEP)
         return restore(_sigmoid(total + self.offset)[None, None], 1, (1, len(features))).ravel()
 
     @property
     def of_taps(self) -> list[tuple[Floats, Floats]]:
-        """For each tap, the coarsest first: weights of its features, and what is added, so that a sigmoid follows."""
+        """For each tap, the coarsest first: weights of its features and a constant, whose sum goes into the sigmoid."""
         weights = np.split(np.asarray(_STEEP * self.weights, np.float32), np.cumsum(TAPS)[:-1])
         centres = np.split(np.asarray(self.centre, np.float32), np.cumsum(TAPS)[:-1])
         return [(w, np.array([-w @ c], np.float32)) for w, c in zip(reversed(weights), reversed(centres), strict=True)]
 
     @property
     def offset(self) -> np.float32:
-        """What is added before the sigmoid."""
+        """The constant of all taps together in that sum."""
         return np.float32(_STEEP * (self.bias - 0.5))
 
     def network(self) -> bytes:
@@ -93,7 +92,7 @@ def _doubled(plane: Floats) -> Floats:
 
 
 def _notes(channels: int) -> Mapping[str, Any]:
-    """Return what the file says: above all, that each image is standardised by its own figures."""
+    """Return the metadata of the file: above all, that each image is standardised by its own mean and deviation."""
     return {
         "version": 1,
         "channels": channels,
@@ -107,7 +106,7 @@ def _notes(channels: int) -> Mapping[str, Any]:
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """What the encoder says of a part of an image.
+    """The encoder's features of a part of an image.
 
     Attributes
     ----------
@@ -122,11 +121,11 @@ class Features:
 
     @property
     def nbytes(self) -> int:
-        """Memory that they take."""
+        """Memory that they take, in bytes."""
         return sum(tap.nbytes for tap in self.taps)
 
     def part(self, top: int, left: int, bottom: int, right: int) -> "Features":
-        """Return a copy of the features of a part of this part, whose first row and column are multiples of 16."""
+        """Return a copy of the features of a box in this part, in px; its first row and column are multiples of 16."""
         below, beyond = (-(-end // STRIDES[-1]) * STRIDES[-1] for end in (bottom, right))
         taps = [
             tap[:, top // s : below // s, left // s : beyond // s].copy()
@@ -135,13 +134,13 @@ class Features:
         return Features(taps, (bottom - top, right - left))
 
     def at(self, rows: NDArray[np.intp], cols: NDArray[np.intp]) -> Floats:
-        """Return the features of some pixels, shape (n, N_FEATURES), interpolated; beyond the border, they go on."""
+        """Return interpolated features of n pixels, shape (n, N_FEATURES); beyond the border, the outermost go on."""
         return np.concatenate(
             [_interpolated(tap, s, rows, cols) for tap, s in zip(self.taps, STRIDES, strict=True)], axis=1
         )
 
     def plane(self, head: LinearHead) -> Gray:
-        """Return what a head makes of them, as the network of its file does: within one level."""
+        """Return the plane of a head, shape (M, N), which differs from that of its network by one level at most."""
         total = np.zeros((1, 1), np.float32)
         for i, (tap, (weights, added)) in enumerate(zip(reversed(self.taps), head.of_taps, strict=True)):
             y = np.asarray(np.tensordot(weights, tap, axes=1) + added, np.float32)
@@ -166,7 +165,7 @@ def _interpolated(tap: Floats, stride: int, rows: NDArray[np.intp], cols: NDArra
 
 @cache
 def _shares(stride: int) -> Floats:
-    """Return of how much the values before, at and after a cell are part of each of its pixels, shape (stride, 3)."""
+    """Return the weights of the cells before, at and after it for each pixel of a cell, shape (stride, 3)."""
     cells = np.eye(5, dtype=np.float32)
     while len(cells) < 5 * stride:
         cells = np.apply_along_axis(np.convolve, 0, np.repeat(cells, 2, axis=0), _SMOOTH, "same")
@@ -180,12 +179,12 @@ class FrozenEncoder:
     Parameters
     ----------
     channels : int
-        That it looks at. Those that an image lacks are its last one, those beyond are not seen.
+        That it reads. If an image has fewer, its last one is repeated; if it has more, the others are ignored.
 
     Attributes
     ----------
     margin : int, px
-        Of what lies around a part of an image, so that its features are those of the whole; a multiple of 64.
+        What has to be encoded around a part of an image for its features to be those of the whole; a multiple of 64.
     """
 
     def __init__(self, channels: int) -> None:

@@ -51,7 +51,9 @@ LITE0 = (
 )
 """EfficientNet-Lite0 up to stride 16. What follows is about whole photographs, and costs as much again."""
 TAPS = tuple(stage.width for stage in LITE0 if stage.is_tap)
-"""Widths of the features that are used, at strides 2, 4, 8 and 16."""
+"""Widths of the features that are used."""
+STRIDES = tuple(2 ** (i + 1) for i in range(len(TAPS)))
+"""Strides of these: 2, 4, 8 and 16."""
 LITE0_END = (Stage(5, 2, 192, 6, 4, is_tap=False), Stage(3, 1, 320, 6, 1, is_tap=False))
 """What follows, up to the head."""
 FEATURES = 1280
@@ -79,6 +81,16 @@ def adapt_channels(weight: NDArray[np.float32], channels: int) -> NDArray[np.flo
     """Return an RGB kernel for images of other channels, in standardised values.
 
     One channel is shown as grey, the second of two as green and blue; the fourth and later ones begin unseen.
+
+    Parameters
+    ----------
+    weight : float32 array of shape (n, 3, h, w)
+    channels : int
+        Of the images, at least 1.
+
+    Returns
+    -------
+    float32 array of shape (n, channels, h, w)
     """
     red, green, blue = np.split(weight, 3, axis=1)
     if channels == 1:
@@ -91,7 +103,18 @@ def adapt_channels(weight: NDArray[np.float32], channels: int) -> NDArray[np.flo
 
 
 def write_encoder(graph: Graph, x: str, state: State, channels: int) -> list[str]:
-    """Add the stages up to stride 16 to a graph, of a standardised image, and return its features at each of `TAPS`."""
+    """Add the stages up to stride 16 to a graph, and return the names of their features at each of `STRIDES`.
+
+    Parameters
+    ----------
+    graph : Graph
+    x : str
+        Name of the standardised image in it.
+    state : State
+        The weights.
+    channels : int
+        Of the image.
+    """
     kernel, bias = folded(state, "_conv_stem", "_bn0", 2)
     x = _layer(graph, x, (adapt_channels(kernel, channels), bias), stride=2)
     ends = _stages(graph, x, state, LITE0)

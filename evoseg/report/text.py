@@ -368,7 +368,7 @@ def _judge_more_masks(result: "SearchResult") -> str:
     curve, n, more = result.learning, result.n_images["search"], labelled_words(result)
     word, test, search = METRIC_LABELS[result.metric], result.scores["test"], result.scores["search"]
     if result.role == NETWORK:
-        return "More masks usually help a network, which learns from each; by how much was not measured here."
+        return f"More {more} usually help a network, which learns from each; by how much was not measured here."
     if not curve:
         return f"{n} search images are too few to estimate whether more {more} would help; they rarely do harm."
     half = min(curve, key=lambda point: abs(point[0] - n / 2))

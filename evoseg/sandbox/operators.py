@@ -20,9 +20,9 @@ from evoseg.sandbox.code import Code, read_code
 from evoseg.sandbox.supervisor import Sandbox
 
 USUAL_SHAPE = (512, 512)
-"""Of the image that an operator's cost is measured on where nothing is known of the images that it is for."""
+"""Height and width, px, of the image that a cost is measured on if the operator's own images are not known."""
 MOST_SIDE = 1024
-"""Height and width, px, of what it is measured on at most."""
+"""Largest height and width, px, of the image that a cost is measured on."""
 _RUNS = 3
 
 _sandbox = Sandbox()

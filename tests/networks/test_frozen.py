@@ -5,9 +5,9 @@ import pytest
 import torch
 from numpy.random import default_rng
 
-from evoseg.networks.course import _pretrained
+from evoseg.networks.architecture import PretrainedEncoder
 from evoseg.networks.frozen import N_FEATURES, FrozenEncoder, LinearHead
-from evoseg.networks.weights import is_pretrained_available
+from evoseg.networks.weights import is_pretrained_available, pretrained_state
 from evoseg.operators.network import add_network, describe_network, match_brightness, measure_brightness, prepare
 from evoseg.pipeline import IMAGE, Pipeline
 from evoseg.pipeline.value import step
@@ -36,8 +36,10 @@ def test_features_are_those_of_torch(encoder, image):
     brightness = measure_brightness(image, encoder.channels)
     found = encoder.encode(image, brightness)
     seen = prepare(image, encoder.channels, 1, match_brightness(brightness, [(0.0, 1.0)] * encoder.channels))
+    in_torch = PretrainedEncoder(encoder.channels).eval()
+    in_torch.load_lite0(pretrained_state())
     with torch.inference_mode():
-        expected = _pretrained(encoder.channels).raw_taps(torch.from_numpy(seen[None]))
+        expected = in_torch.raw_taps(torch.from_numpy(seen[None]))
     for tap, wanted in zip(found.taps, expected, strict=True):
         np.testing.assert_allclose(tap, wanted[0].numpy(), atol=1e-3)
 

@@ -63,8 +63,6 @@ def test_the_recommended_one_comes_first_in_the_table():
     assert turned["size of the files"] == ["1.2 kB", "3.4 MB"]
 
 
-# Differences of +-0.05 about the mean, and the least deviation of 0.05, by Student's t with 3 degrees of freedom:
-# 3.18 * sqrt(0.05**2 * 4 / 3 + 0.05**2) / 2 = 0.121.
 @pytest.mark.parametrize(
     ("n", "why"), [(1, "only one candidate was scored"), (7, "none of 7 candidates had a higher expected score")]
 )
@@ -77,6 +75,8 @@ def test_a_readable_pipeline_that_ignores_the_image_is_said_to(n, why):
     assert f"\n\n{n} candidate{'s' if n > 1 else ''} (" in summarise(found)
 
 
+# Differences of +-0.05 about the mean, and the least deviation of 0.05, by Student's t with 3 degrees of freedom:
+# 3.18 * sqrt(0.05**2 * 4 / 3 + 0.05**2) / 2 = 0.121.
 @pytest.mark.parametrize(
     ("judged", "recommended", "said"),
     [
