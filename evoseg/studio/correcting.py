@@ -1,4 +1,4 @@
-"""From an answer to objects that are corrected by hand: which answers there are, and what is said of the objects."""
+"""Objects that are corrected by hand: they begin with an answer, and pages are told their state."""
 
 from typing import Any, final
 
@@ -18,7 +18,7 @@ from evoseg.studio.sources import LIVE_SOURCE, Sources
 from evoseg.studio.values import Values
 
 PROGRAM = "program:"
-"""What a program is called by that pages know by its digest: this, and the digest."""
+"""Prefix of a source that is the digest of a program that a page knows."""
 
 
 @final
@@ -39,7 +39,7 @@ class Correcting:
         self._sources, self._values = sources, values
 
     def begin(self, image: StudioImage, change_id: str, source: str) -> None:
-        """Take the objects of an answer over, in place of those that were there.
+        """Replace the objects of an image by those of an answer.
 
         Parameters
         ----------

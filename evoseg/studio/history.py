@@ -58,7 +58,7 @@ class Patch:
     after: bytes
 
     def put(self, raster: Raster, *, undone: bool) -> None:
-        """Write one of the two into an image."""
+        """Write the values before the change, or after it, into an image."""
         top, left, bottom, right = self.box
         data = zlib.decompress(self.before if undone else self.after)
         raster[top:bottom, left:right] = np.frombuffer(data, raster.dtype).reshape(bottom - top, right - left)
@@ -101,7 +101,7 @@ class History(Generic[C]):
     log : Path
     raster : array of shape (M, N)
         What is drawn before the first change; changed in place.
-    read : callable (values that JSON knows) -> Change
+    parse : callable (values that JSON knows) -> Change
         Raises ValidationError, ValueError or TypeError for what is no change.
     make : callable (raster, change) -> Patch or None
         Makes a change in place and returns what it did; None if nothing.
@@ -114,10 +114,10 @@ class History(Generic[C]):
     """
 
     def __init__(
-        self, log: Path, raster: Raster, read: Callable[[Any], C], make: Callable[[Raster, C], Patch | None]
+        self, log: Path, raster: Raster, parse: Callable[[Any], C], make: Callable[[Raster, C], Patch | None]
     ) -> None:
         self.version = 0
-        self._log, self._read, self._make = log, read, make
+        self._log, self._parse, self._make = log, parse, make
         self.begin(raster)
 
     def begin(self, raster: Raster) -> None:
@@ -147,7 +147,7 @@ class History(Generic[C]):
         return bool(self._undone)
 
     def as_json(self) -> dict[str, Any]:
-        """Return how far it is, as values that JSON knows."""
+        """Return its version and whether there is something to undo and to redo, as values that JSON knows."""
         return {"version": self.version, "undo": self.can_undo, "redo": self.can_redo}
 
     def add(self, change: C) -> Box | None:
@@ -227,7 +227,7 @@ class History(Generic[C]):
         """
         try:
             if "edit" in entry:
-                self._add(self._read(entry["edit"]))
+                self._add(self._parse(entry["edit"]))
             elif "undo" in entry:
                 self._step(undone=True)
             elif "redo" in entry:

@@ -27,13 +27,13 @@ Objects = NDArray[np.uint16]
 """uint16 array of shape (M, N): the number of the object that a pixel belongs to, 0 for background."""
 
 HIGHEST = np.iinfo(np.uint16).max
-"""Number of an object, at most."""
+"""Highest number of an object."""
 _CUT = 0.75
-"""Half the width of a cut, px: the least that no path passes, not even between corners."""
+"""Half the width of a cut, px: about the least that separates 8-connected pixels."""
 _BRIDGE = 1.5
 """Half the width of what joins two merged objects that do not touch, px."""
 _LEAST = 0.01
-"""Share of an object that a piece has to have: a cut along its edge leaves crumbs."""
+"""Least share of an object that is a piece: a cut along its edge leaves crumbs."""
 
 MaskTask = Literal["binary", "instances"]
 """What a mask says: where something is, or which object a pixel belongs to."""
@@ -89,7 +89,7 @@ _CHANGES: TypeAdapter[Correction | Beginning] = TypeAdapter(
 
 
 def number(labels: NDArray[Any]) -> Objects:
-    """Return objects with their numbers from 1 on.
+    """Return objects numbered from 1 on, without gaps.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def number(labels: NDArray[Any]) -> Objects:
 
 
 def parts_of(mask: NDArray[np.bool_]) -> Objects:
-    """Return what hangs together in a mask, by sides or corners, as objects.
+    """Return the connected parts of a mask as objects; pixels that share a side or a corner are connected.
 
     Raises
     ------
@@ -205,7 +205,7 @@ def _draw(labels: Objects, points: Points) -> Corrected:
 
 
 def _parts(mask: NDArray[np.bool_]) -> tuple[int, NDArray[Any], NDArray[np.intp]]:
-    """Return how many parts hang together by sides or corners, background among them, which, and their areas (px)."""
+    """Return the number of 8-connected parts, background among them, the part of each pixel, and their areas (px)."""
     n, places, stats, _ = cv2.connectedComponentsWithStats(np.ascontiguousarray(mask).view(np.uint8), connectivity=8)
     return n, places, stats[:, cv2.CC_STAT_AREA].astype(np.intp)
 
@@ -409,4 +409,4 @@ _NOTHING = {
     "merge": "Drag from one object to another one.",
     "draw": "Draw an outline on background; other objects keep their pixels.",
 }
-"""What is said if a correction changes nothing, by its tool."""
+"""The error if a correction changes nothing, by its tool."""

@@ -80,10 +80,10 @@ class Studio:
         return str(self.save_live()) if source == LIVE_SOURCE else self.sources.path_of(source)
 
     def start_of(self, source: str) -> str:
-        """Return what a search calls the source of a pipeline to start from.
+        """Return the path or the run by which a search names the source of a pipeline to start from.
 
-        Of the live answer, that is a fit of filters only: no search starts from a network, which may have been trained
-        on images that the search keeps for testing.
+        For the live answer, it is the file of a fit of filters only, which `write_start` writes: no search starts from
+        a network, which may have been trained on images that the search keeps for testing.
 
         Raises
         ------
@@ -93,7 +93,7 @@ class Studio:
         return str(self.project.root / LIVE_FILTERS) if source == LIVE_SOURCE else self.sources.path_of(source)
 
     def write_start(self, source: str) -> str:
-        """Return the same, and write that fit first.
+        """Return what `start_of` returns; for the live answer, fit filters and write the file first.
 
         Raises
         ------

@@ -304,7 +304,7 @@ class Project:
         return known and self._open_objects(image).owns_mask
 
     def save_mask(self, image: StudioImage, task: MaskTask) -> None:
-        """Write the objects of an image as its mask; its strokes are put away, since a dataset has one or the other.
+        """Write the objects of an image as its mask; its strokes are set aside, since a dataset has one or the other.
 
         Raises
         ------

@@ -170,7 +170,7 @@ class Strokes:
         return self._history.changes[-1] if self._history.can_undo else None
 
     def history(self) -> dict[str, Any]:
-        """Return how far the history is, as values that JSON knows."""
+        """Return its version and whether there is something to undo and to redo, as values that JSON knows."""
         return self._history.as_json()
 
     @property

@@ -1,4 +1,4 @@
-"""Routes of objects: take an answer's over, correct them, and save them as a mask."""
+"""Routes of objects: begin with an answer, correct its objects, and save them as a mask."""
 
 from typing import Annotated, Any, Literal
 
@@ -35,7 +35,7 @@ class MaskRequest(BaseModel):
 
 @router.get("")
 def objects(image: Shown, studio: Opened) -> dict[str, Any]:
-    """Return how far the objects are."""
+    """Return the state of the objects."""
     return studio.correcting.state(image)
 
 

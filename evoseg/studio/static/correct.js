@@ -123,7 +123,7 @@ export class Correct {
     reason.textContent = state.why_not || "";
     byId("correct-start").hidden = Boolean(state.why_not);
     byId("correct-begin").classList.toggle("primary", !this.isOpen);
-    byId("correct-begin").textContent = this.isOpen ? "Begin anew with it" : "Correct its objects";
+    byId("correct-begin").textContent = this.isOpen ? "Begin again with this answer" : "Correct its objects";
     byId("correct-body").hidden = !this.isOpen;
     byId("correct-intro").hidden = this.isOpen;
     byId("correct-redo-first").hidden = this.isOpen || !state.redo;
