@@ -265,7 +265,10 @@ class StructuredClient:
         self._tracker.blame(self._tracker.calls[first.calls[-1]], "program")
         answer_text = first.answers[0].model_dump_json()[:MOST_SHOWN]
         listed = "\n".join(f"- {problem}" for problem in problems)
-        repair = f"All of that is kept but for these:\n{listed}\nAnswer in the same form, with these only, corrected."
+        repair = (
+            f"All of that is kept but for these:\n{listed}\nAnswer in the same form, with these only, corrected. With "
+            f"this one, {self.calls_left} calls are left."
+        )
         second = self._answer(number, role, [*messages, Message("assistant", answer_text), Message("user", repair)])
         if second.answers and review(second.answers[0]):
             self._tracker.blame(self._tracker.calls[second.calls[-1]], "program")
