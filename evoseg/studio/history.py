@@ -218,8 +218,10 @@ class History(Generic[C]):
             raise self._unreadable()
         return entries
 
-    def replay(self, entry: dict[str, Any]) -> None:
-        """Do again what an entry of the log says; entries of others say nothing here.
+    def replay(self, entry: dict[str, Any]) -> Box | None:
+        """Do again what an entry of the log says, and return where a change was made or taken back, if any was.
+
+        Entries of others say nothing here.
 
         Raises
         ------
@@ -227,16 +229,17 @@ class History(Generic[C]):
         """
         try:
             if "edit" in entry:
-                self._add(self._parse(entry["edit"]))
-            elif "undo" in entry:
-                self._step(undone=True)
-            elif "redo" in entry:
-                self._step(undone=False)
-            elif "base" in entry:
+                return self._add(self._parse(entry["edit"]))
+            if "undo" in entry:
+                return self._step(undone=True)
+            if "redo" in entry:
+                return self._step(undone=False)
+            if "base" in entry:
                 data = zlib.decompress(bytes.fromhex(entry["base"]))
                 self.raster = np.frombuffer(data, self.raster.dtype).reshape(self.raster.shape).copy()
         except (ValidationError, ValueError, TypeError, zlib.error) as error:
             raise self._unreadable() from error
+        return None
 
     def append(self, entry: dict[str, Any]) -> None:
         """Write an entry; once this returns, it is on disk."""

@@ -280,7 +280,8 @@ class Live:
         for pixels in (s.pixels for s in samples):
             if self._features_of(pixels) is None:
                 image = pixels.painted.image
-                self._encoded(image, next(box for box in pixels.boxes if (image.id, box) not in self._features))
+                missing = (box for box in pixels.boxes if (image.id, box) not in self._features)
+                self._encoded(image, next(missing, pixels.boxes[0]))  # a tile may have been quicker
                 return True
         return False
 
@@ -361,7 +362,7 @@ class Live:
         return found
 
     def _pixels_of(self, image: StudioImage) -> _Pixels | None:
-        labels, version = self._project.labels(image), self._project.label_version(image)
+        version, labels = self._project.label_version(image), self._project.labels(image)
         if labels is None:
             return None
         if self._project.state(image) == "strokes":

@@ -298,9 +298,9 @@ class ObjectStore:
         self._written: set[str] = set()
         self._is_current = False
         for entry in self._history.read():
-            self._history.replay(entry)
+            changed = self._history.replay(entry) is not None
             self._written |= {str(entry["saving"])} if "saving" in entry else set()
-            self._is_current = "saved" in entry
+            self._is_current = "saved" in entry or (self._is_current and not changed)
 
     @property
     def labels(self) -> Objects:

@@ -153,7 +153,7 @@ class Project:
         self._saved_task: MaskTask | None = None
         self._lock = Lock()
         self._huge = Lock()
-        self._masks = BytesCache[str, LabelRaster](IMAGE_BYTES // 4)
+        self._masks = BytesCache[tuple[str, int], LabelRaster](IMAGE_BYTES // 4)
 
     @cached_property
     def folder(self) -> Folder:
@@ -360,7 +360,7 @@ class Project:
 
     def _mask_changed(self, image: StudioImage) -> None:
         self._mask_versions[image.id] += 1
-        self._masks.drop(lambda key: key == image.id)
+        self._masks.drop(lambda key: key[0] == image.id)
 
     def mask_task(self) -> MaskTask | None:
         """Return what the masks of the folder say; None if there are none.
@@ -399,7 +399,9 @@ class Project:
         DatasetError
             If it cannot be read.
         """
-        return self._masks.get(image.id, lambda: self._read_mask(image), lambda labels: labels.nbytes)
+        # A fit may be reading the file while another mask is saved; what it finds must not be kept as the new one.
+        key = (image.id, self._mask_versions[image.id])
+        return self._masks.get(key, lambda: self._read_mask(image), lambda labels: labels.nbytes)
 
     def _read_mask(self, image: StudioImage) -> LabelRaster:
         if image.stem not in self._source.folder.masks or self._owns_mask(image):
@@ -445,7 +447,9 @@ class Project:
         )
 
     def _mask_file(self, image: StudioImage) -> Path:
-        folder = next(iter(mask_folders(self.root)), self.root / MASK_FOLDERS[0])
+        # Masks beside images that lie in the folder itself are read from masks/ alone.
+        there = mask_folders(self.root) if image_folders(self.root) else []
+        folder = next(iter(there), self.root / MASK_FOLDERS[0])
         return folder / f"{image.stem}.png"
 
     def _log(self, what: str, image: StudioImage) -> Path:

@@ -1,6 +1,7 @@
 """Objects that are corrected by hand, and the masks that are made of them."""
 
 import json
+from threading import Event, Thread
 
 import cv2
 import numpy as np
@@ -12,9 +13,10 @@ from evoseg.core.errors import DatasetError
 from evoseg.datasets import check
 from evoseg.datasets.dataset import Dataset
 from evoseg.datasets.io.files import read_image, write_image
+from evoseg.studio.live import Live
 from evoseg.studio.objects import Correction, ObjectsError, ObjectStore, as_mask, correct, number, parts_of
 from evoseg.studio.project import Project
-from tests.studio.conftest import STROKES, draw, paint
+from tests.studio.conftest import DISCS, STROKES, draw, paint
 from tests.studio.test_server import live_answer, paint_all, pixels, wait_for
 
 
@@ -219,6 +221,15 @@ def test_a_mask_that_was_changed_by_another_program_is_no_longer_ours(tmp_path):
         store.save("binary")
 
 
+def test_a_correction_that_changed_nothing_leaves_the_mask_current_after_a_restart(tmp_path):
+    store = opened(tmp_path)
+    store.begin("b", scene(), "one", "binary")
+    store.save("binary")
+    with pytest.raises(ObjectsError, match="no object here"):
+        store.add(Correction(id="c", tool="delete", points=((3.5, 0.5),)))
+    assert store.as_json()["mask"] == opened(tmp_path).as_json()["mask"] == "current"
+
+
 def test_a_history_that_is_none_is_an_error(tmp_path):
     (tmp_path / ".evoseg").mkdir()
     (tmp_path / ".evoseg" / "a.jsonl").write_text(json.dumps({"edit": {"id": "a", "tool": "explode"}}) + "\n")
@@ -392,3 +403,45 @@ def test_a_folder_of_images_with_saved_masks_is_a_dataset(tmp_path):
     assert report.ok and report.layout == "images beside scribbles or masks"
     np.testing.assert_array_equal(Dataset(tmp_path).load("d1").mask, draw(1)[1])
     assert [one.stem for one in Project(tmp_path).images.values()] == ["d0", "d1"]
+
+
+def begun_on_drawn_discs(project: Project, stem: str = "d0"):
+    """Begin with the true objects of an image, and return it."""
+    image = next(image for image in project.images.values() if image.stem == stem)
+    project.objects(image).begin("b", parts_of(draw(int(stem[1:]))[1]), "the truth", "binary")
+    return image
+
+
+def test_masks_beside_images_in_the_folder_itself_go_where_they_are_read(tmp_path):
+    (tmp_path / "labels").mkdir()
+    for seed in range(2):
+        write_image(tmp_path / f"d{seed}.png", draw(seed)[0])
+        write_image(tmp_path / "labels" / f"figure{seed}.png", draw(seed)[0])
+    project = Project(tmp_path)
+    project.save_mask(begun_on_drawn_discs(project), "binary")
+    assert Dataset(tmp_path).labelled == ("d0",)
+    np.testing.assert_array_equal(read_image(tmp_path / "masks" / "d0.png")[..., 0] > 0, draw(0)[1])
+
+
+def test_a_mask_that_is_saved_while_the_last_one_is_read_is_the_one_that_counts(project, monkeypatch):
+    image = begun_on_drawn_discs(project)
+    project.save_mask(image, "binary")
+    live, read, has_read, may_go_on = Live(project), project._read_mask, Event(), Event()
+
+    def read_slowly(image):
+        found = read(image)
+        has_read.set()
+        assert may_go_on.wait(60)
+        return found
+
+    monkeypatch.setattr(project, "_read_mask", read_slowly)
+    thread = Thread(target=live.fit)
+    thread.start()
+    assert has_read.wait(60)
+    monkeypatch.setattr(project, "_read_mask", read)
+    row, col, _ = DISCS[0]
+    project.objects(image).add(Correction(id="c", tool="delete", points=((row, col),)))
+    project.save_mask(image, "binary")
+    may_go_on.set()
+    thread.join()
+    assert project.mask(image)[row, col] == 1 and (project.mask(image) == 2).any()
