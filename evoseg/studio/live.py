@@ -45,8 +45,8 @@ PLANE_BYTES = 2**29
 """Filtered planes that are kept in memory, in all."""
 ANSWER_BYTES = 2**28
 """Answers that are kept in memory, in all."""
-FEATURE_BYTES = 2**28
-"""Features that are kept in memory, in all: enough for all blocks that pixels of an image are sampled from."""
+FEATURE_BYTES = 2**29
+"""Features that are kept in memory, in all: enough for all of an image of 16 megapixels, shown anew at each stroke."""
 MOST_ENCODED = 32
 """Images with labels up to which the pretrained encoder is asked; with more, features take too much time and memory."""
 BLOCK = 1024

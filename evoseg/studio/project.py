@@ -1,7 +1,7 @@
 """The folder that the studio is opened on: its images, what is known of each, and where things are put in it."""
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
@@ -37,6 +37,9 @@ RUNS, RESULTS, LIVE, LIVE_FILTERS = "runs", "results", "live.evo", "live-filters
 
 _PUT_AWAY = "put-away-"
 """Prefix of the id of the stroke that erases all others when a mask takes their place."""
+
+_FORMS: Mapping[MaskTask, str] = {"binary": "foreground", "instances": "separate objects"}
+"""What the page calls the forms of masks."""
 
 IMAGE_BYTES = 2**29
 """Decoded images that are kept in memory, in all."""
@@ -320,6 +323,11 @@ class Project:
                 "would be misread among them."
             )
         had_mask = image.stem in self._masked
+        if self._masked - {image.stem} and (known := self.mask_task() or task) != task:
+            raise DatasetError(
+                f"The masks of other images hold {_FORMS[known]}; among masks of another form they would be "
+                f"misread. Save this one as {_FORMS[known]}, too, or remove the others first."
+            )
         if not had_mask:
             self._put_strokes_away(image)
         try:

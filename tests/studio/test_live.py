@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from evoseg.datasets.io.files import write_image, write_mask
+from evoseg.networks.lite0 import STRIDES, TAPS
 from evoseg.networks.weights import is_pretrained_available
 from evoseg.operators.registry import WHOLE
 from evoseg.pipeline.running import reaches
 from evoseg.runs.pipeline_files import read_pipeline, write_pipeline
-from evoseg.studio.live import Live, NothingToFit, blocks_of
+from evoseg.studio.live import FEATURE_BYTES, Live, NothingToFit, blocks_of
 from evoseg.studio.project import Project
 from evoseg.studio.stroke_fit import HEAD
 from tests.studio.conftest import SHAPE, STROKES, brush, draw, paint
@@ -217,3 +218,11 @@ def test_blocks_with_a_network_give_the_same_answer_as_the_whole(encoded, projec
     again = Live(project)
     again.fit()
     assert (again.region(model, image, (0, 0, *SHAPE), 10**6).labels != whole).mean() < 0.002
+
+
+def test_features_of_16_megapixels_are_kept():
+    # 4 bytes for each value, at strides 2, 4, 8 and 16, in each block with a rim of 32 px.
+    per_pixel = sum(4 * width / stride**2 for width, stride in zip(TAPS, STRIDES, strict=True))
+    blocks = blocks_of((4096, 4096))
+    pixels = sum((bottom - top + 64) * (right - left + 64) for top, left, bottom, right in blocks)
+    assert len(blocks) == 16 and pixels * per_pixel < FEATURE_BYTES

@@ -445,3 +445,21 @@ def test_a_mask_that_is_saved_while_the_last_one_is_read_is_the_one_that_counts(
     may_go_on.set()
     thread.join()
     assert project.mask(image)[row, col] == 1 and (project.mask(image) == 2).any()
+
+
+def test_masks_of_both_forms_are_not_mixed(folder, project):
+    # Among numbers of objects, all foreground of an image would be read as one object.
+    first, second = begun_on_drawn_discs(project, "d0"), begun_on_drawn_discs(project, "d1")
+    project.save_mask(first, "binary")
+    for opened in (project, Project(folder)):
+        with pytest.raises(DatasetError, match="other images hold foreground; .* Save this one as foreground, too"):
+            opened.save_mask(second, "instances")
+    assert not (folder / "masks" / "d1.png").exists()
+    project.save_mask(second, "binary")
+    project.withdraw_mask(first)
+    project.save_mask(second, "instances")
+    with pytest.raises(DatasetError, match="hold separate objects"):
+        project.save_mask(first, "binary")
+    project.save_mask(first, "instances")
+    for path in (folder / "masks").iterdir():
+        assert np.unique(read_image(path)).tolist() == [0, 1, 2]
