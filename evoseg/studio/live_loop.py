@@ -79,6 +79,16 @@ class LiveLoop:
             return
         self.model, self.scores, self.reason = model, [], ""
         self._events.publish("live", **self.as_json())
+        try:
+            self._encode_and_score()
+        except EvosegError as error:
+            # Labels have changed meanwhile, or the studio is closing.
+            logger.info("no scores of the live answer: %s", error)
+        except Exception:
+            # The answer is there without it, and the next stroke tries again.
+            logger.exception("the live answer stays without the encoder or its scores")
+
+    def _encode_and_score(self) -> None:
         has_encoded = False
         while not self._due.is_set() and self._live.encode_next():
             has_encoded = True

@@ -1,5 +1,6 @@
 """The live answer: right where it was not told, honest about it, and the pipeline that is applied."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -9,10 +10,13 @@ from evoseg.networks.weights import is_pretrained_available
 from evoseg.operators.registry import WHOLE
 from evoseg.pipeline.running import reaches
 from evoseg.runs.pipeline_files import read_pipeline, write_pipeline
+from evoseg.studio.events import Events
 from evoseg.studio.live import FEATURE_BYTES, Live, NothingToFit, blocks_of
+from evoseg.studio.live_loop import LiveLoop
 from evoseg.studio.project import Project
 from evoseg.studio.stroke_fit import HEAD
 from tests.studio.conftest import SHAPE, STROKES, brush, draw, paint
+from tests.studio.test_server import wait_for
 
 
 def image_of(project: Project, stem: str):
@@ -226,3 +230,15 @@ def test_features_of_16_megapixels_are_kept():
     blocks = blocks_of((4096, 4096))
     pixels = sum((bottom - top + 64) * (right - left + 64) for top, left, bottom, right in blocks)
     assert len(blocks) == 16 and pixels * per_pixel < FEATURE_BYTES
+
+
+def test_an_encoder_that_fails_leaves_the_answer_of_filters(live, monkeypatch, caplog):
+    def fail(*_):
+        raise cv2.error("out of memory")
+
+    monkeypatch.setattr("evoseg.studio.live.Live.encode_next", fail)
+    loop = LiveLoop(live, Events())
+    loop.start()
+    wait_for(lambda: "stays without the encoder" in caplog.text)
+    assert loop.model is not None and not loop.reason
+    loop.stop()

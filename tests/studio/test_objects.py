@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from evoseg.core.errors import DatasetError
 from evoseg.datasets import check
 from evoseg.datasets.dataset import Dataset
-from evoseg.datasets.io.files import read_image, write_image
+from evoseg.datasets.io.files import decode_mask, read_image, write_image
 from evoseg.studio.live import Live
 from evoseg.studio.objects import Correction, ObjectsError, ObjectStore, as_mask, correct, number, parts_of
 from evoseg.studio.project import Project
@@ -426,19 +426,19 @@ def test_masks_beside_images_in_the_folder_itself_go_where_they_are_read(tmp_pat
 def test_a_mask_that_is_saved_while_the_last_one_is_read_is_the_one_that_counts(project, monkeypatch):
     image = begun_on_drawn_discs(project)
     project.save_mask(image, "binary")
-    live, read, has_read, may_go_on = Live(project), project._read_mask, Event(), Event()
+    live, has_read, may_go_on = Live(project), Event(), Event()
 
-    def read_slowly(image):
-        found = read(image)
+    def read_slowly(*given):
+        found = decode_mask(*given)
         has_read.set()
         assert may_go_on.wait(60)
         return found
 
-    monkeypatch.setattr(project, "_read_mask", read_slowly)
+    monkeypatch.setattr("evoseg.studio.project.decode_mask", read_slowly)
     thread = Thread(target=live.fit)
     thread.start()
     assert has_read.wait(60)
-    monkeypatch.setattr(project, "_read_mask", read)
+    monkeypatch.setattr("evoseg.studio.project.decode_mask", decode_mask)
     row, col, _ = DISCS[0]
     project.objects(image).add(Correction(id="c", tool="delete", points=((row, col),)))
     project.save_mask(image, "binary")
