@@ -259,15 +259,18 @@ def test_objects_are_corrected_and_saved_as_a_mask(page, studio, folder):
     page.stroke((25, 30))
     page.wait("studio.correct.state.objects === 2")
     page.wait(MARKED.replace("[60, 85]", "[25, 30]") + " === 0")
+    # Begun, split, merged, drawn, deleted; undone and redone at once, before either has been answered.
+    page.ask("(studio.correct.undo(), studio.correct.redo(), 0)")
+    page.wait("studio.correct.state.version === 7 && studio.correct.state.objects === 2")
     page.keys("z", "z", "y")
-    page.wait("studio.correct.state.redo && studio.correct.state.objects === 3")
+    page.wait("studio.correct.state.version === 10 && studio.correct.state.objects === 3")
     # The keyboard alone: a click at the crosshair, which is in the middle of the image.
     page.ask("studio.stage.root.focus()")
     page.keys(*[Keys.ARROW_RIGHT] * 8, "x", Keys.ENTER, Keys.ENTER)
     page.wait("studio.correct.state.objects === 2")
     page.keys("z")
     page.wait("studio.correct.state.objects === 3")
-    page.ask("(document.getElementById('mask-task').value = 'instances')")
+    page.driver.find_element("css selector", "#mask-task option[value=instances]").click()
     page.driver.find_element("id", "mask-save").click()
     page.wait("studio.correct.state.mask === 'current' && studio.facts.state === 'mask'")
     mask = read_image(folder / "masks" / "d0.png")[:, :, 0]

@@ -75,9 +75,10 @@ export class Correct {
 
   // Requests, one after the other
 
-  send(path, body) {
+  send(path, body, isDue = () => true) {
     const image = this.app.facts.id;
     this.queue = (this.queue || Promise.resolve()).then(attempt(async () => {
+      if (!isDue()) return;
       const state = await post(`/api/images/${image}/objects/${path}`, body);
       if (image !== this.app.facts.id) return;
       if (path === "mask/save") this.chosen = null;
@@ -92,8 +93,9 @@ export class Correct {
     return this.send("begin", { id: crypto.randomUUID(), source: source === "bench" ? `program:${this.app.bench.state.digest}` : source });
   }
 
-  undo() { return this.state.undo ? this.send("undo") : undefined; }
-  redo() { return this.state.redo ? this.send("redo") : undefined; }
+  // Whether there is something to undo is known once the requests before it have been answered.
+  undo() { return this.send("undo", undefined, () => this.state.undo); }
+  redo() { return this.send("redo", undefined, () => this.state.redo); }
 
   // The state of the open image is asked for when it is looked at.
   opened() {
