@@ -134,6 +134,8 @@ class Project:
     root : Path
     images : dict of str to StudioImage
         By id, in the order of their names.
+    labelling : Lock
+        Held while strokes change, and while a mask takes their place: an image has one or the other.
     """
 
     def __init__(self, root: Path) -> None:
@@ -154,6 +156,7 @@ class Project:
         self._objects: dict[str, ObjectStore] = {}
         self._mask_versions: Counter[str] = Counter()
         self._saved_task: MaskTask | None = None
+        self.labelling = Lock()
         self._lock = Lock()
         self._huge = Lock()
         self._masks = BytesCache[tuple[str, int], LabelRaster](IMAGE_BYTES // 4)
@@ -314,6 +317,10 @@ class Project:
         DatasetError
             If there are none, the folder's masks are of another form, or the image has another mask.
         """
+        with self.labelling:
+            self._save_mask(image, task)
+
+    def _save_mask(self, image: StudioImage, task: MaskTask) -> None:
         objects = self.objects(image)
         if objects.beginning is None:
             raise DatasetError(f"{image.stem}: there are no objects yet. Begin with an answer.")
@@ -361,10 +368,11 @@ class Project:
         DatasetError
             If there is none, or it was changed by another program.
         """
-        self.objects(image).withdraw()
-        self._masked.discard(image.stem)
-        self._mask_changed(image)
-        self._bring_strokes_back(image)
+        with self.labelling:
+            self.objects(image).withdraw()
+            self._masked.discard(image.stem)
+            self._mask_changed(image)
+            self._bring_strokes_back(image)
 
     def _mask_changed(self, image: StudioImage) -> None:
         self._mask_versions[image.id] += 1

@@ -327,6 +327,29 @@ def test_a_mask_that_cannot_be_saved_leaves_the_strokes(browser, folder, studio)
     assert before.any() and studio.project.state(image) == "strokes"
 
 
+def test_a_stroke_that_comes_while_a_mask_is_saved_is_refused(browser, studio, monkeypatch):
+    base = begun(browser, "d0")
+    image = studio.project.image(base.split("/")[3])
+    came = []
+
+    def paint():
+        came.append(browser.post(f"/api/images/{image.id}/edits", STROKES[0].model_dump() | {"id": "late"}))
+
+    painting = Thread(target=paint)
+    save = studio.project.objects(image).save
+
+    def save_while_painting(task):
+        painting.start()
+        painting.join(0.5)  # as long as it waits for the mask, it is still there
+        save(task)
+
+    monkeypatch.setattr(studio.project.objects(image), "save", save_while_painting)
+    assert browser.post(f"{base}/mask/save", {"task": "binary"}).status_code == 200
+    painting.join()
+    assert came[0].status_code == 400 and "taken back" in came[0].json()["error"]
+    assert studio.project.state(image) == "mask"
+
+
 def test_a_pipeline_of_objects_suggests_a_mask_of_objects(browser, folder):
     (folder / "results").mkdir()
     program = 'def pipeline(image):\n    return components(level(channel(image), level=110, polarity="bright"))\n'

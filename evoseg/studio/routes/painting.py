@@ -69,8 +69,9 @@ def label_object(image: Shown, studio: Opened, request: ObjectRequest) -> dict[s
 
 def _changed(studio: Studio, image: StudioImage, change: Callable[[Strokes], Box | None]) -> dict[str, Any]:
     """Change strokes and tell every page."""
-    strokes = studio.project.strokes(image)
-    box = change(strokes)
+    with studio.project.labelling:
+        strokes = studio.project.strokes(image)
+        box = change(strokes)
     found = strokes.history() | {"box": box, "state": studio.project.state(image)}
     if box is not None:
         studio.events.publish("strokes", image=image.id, **found)
