@@ -113,7 +113,7 @@ def show(page: Page, name: str) -> None:
     if name == "paint":
         page.ask("studio.sourceChosen('live')")
     elif name == "library":
-        page.driver.find_element("css selector", "#reuse-found .answer .step").click()
+        page.ask("document.querySelector('#reuse-found .answer .step').click()")
     elif name in ("search", "beside"):
         page.ask("studio.search.choose(studio.search.runs.at(-1).id)")
         page.ask("studio.search.show(studio.search.runs.at(-1).id)")
