@@ -266,8 +266,8 @@ class StructuredClient:
         answer_text = first.answers[0].model_dump_json()[:MOST_SHOWN]
         listed = "\n".join(f"- {problem}" for problem in problems)
         repair = (
-            f"All of that is kept but for these:\n{listed}\nAnswer in the same form, with these only, corrected. With "
-            f"this one, {self.calls_left} calls are left."
+            f"All of that is kept but for these:\n{listed}\nAnswer in the same form, with these only, corrected. "
+            f"Calls that are left, with this one: {self.calls_left}."
         )
         second = self._answer(number, role, [*messages, Message("assistant", answer_text), Message("user", repair)])
         if second.answers and review(second.answers[0]):
