@@ -309,9 +309,9 @@ def _applied_text(found: "list[Applied]", written: dict[str, Path | None], *, tr
         share = 100 * sum(r.share * r.pixels for r in done) / pixels
         n_found = sum(r.count or 0 for r in done)
         if done[0].answer.suffix == ".csv":
-            lines[0] += f"; {n_found} {'point' if n_found == 1 else 'points'} in {pixels / 1e6:.1f} Mpx"
+            lines[0] += f"; {n_found} {'point' if n_found == 1 else 'points'} in {pixels / 1e6:.2f} Mpx"
         else:
-            lines[0] += f"; foreground {share:.1f} % of {pixels / 1e6:.1f} Mpx"
+            lines[0] += f"; foreground {share:.1f} % of {pixels / 1e6:.2f} Mpx"
             lines[0] += "" if done[0].count is None else f", {n_found} objects"
         lines.append(f"{pixels / 1e6 / max(seconds, 1e-9):.1f} Mpx/s in the pipeline, without reading and writing")
         lines += [*([_trust_text(done)] if trust else []), *_familiarity_text(done)]

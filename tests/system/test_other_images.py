@@ -303,7 +303,7 @@ def test_points_are_counted_as_points_and_have_no_foreground(tmp_path, command):
     pipeline, image = evo(tmp_path / "points.evo", text, GRAY), tmp_path / "a.png"
     write_image(image, scene())
     done = command("apply", pipeline, image, "--out", tmp_path / "out")
-    assert done.code == 0 and "1 of 1 images segmented; 1 point in 0.0 Mpx" in done.out
+    assert done.code == 0 and "1 of 1 images segmented; 1 point in 0.00 Mpx" in done.out
     assert not done.err and "foreground" not in done.out
     write_image(image, np.minimum(scene(), 95), overwrite=True)
     with pytest.warns(ImageWarning, match="the answer is empty"):
