@@ -21,7 +21,7 @@ import yaml
 
 from evoseg.datasets.dataset import Dataset
 from evoseg.datasets.splits import split_to_search
-from evoseg.inference.apply import list_inputs
+from evoseg.inference.inputs import list_inputs
 from evoseg.library.collection import Library
 from evoseg.library.description import describe
 from evoseg.library.embedders import likeness_to_noise, needed_embedders

@@ -35,7 +35,8 @@ from evoseg.datasets.dataset import Dataset
 from evoseg.datasets.figures import UNFAMILIAR, USUAL
 from evoseg.datasets.imageformat import ImageFormat
 from evoseg.datasets.splits import split
-from evoseg.inference.apply import Input, Outputs, apply_inputs
+from evoseg.inference.apply import Outputs, apply_inputs
+from evoseg.inference.inputs import Input
 from evoseg.inference.score import judge_images
 from evoseg.pipeline.running import ArrayRows
 from evoseg.runs.pipeline_files import read_alternatives, read_pipeline

@@ -20,7 +20,7 @@ from evoseg.datasets.splits import Splits, split_to_search
 from evoseg.drawing import Rgb, draw_strips, encode, save_png
 from evoseg.evolve.evaluation.evaluator import evenly_spaced
 from evoseg.evolve.tasks.task_kinds import AUTO, BINARY, decide_task, find_kind, wants_classes
-from evoseg.inference.apply import list_inputs
+from evoseg.inference.inputs import list_inputs
 from evoseg.library.collection import Library, open_library
 from evoseg.library.description import MOST_IMAGES, Description, describe, find_seen, hash_images
 from evoseg.library.embedders import likeness_to_noise, needed_embedders

@@ -21,7 +21,7 @@ from evoseg.datasets.splits import split_to_search
 from evoseg.drawing import Rgb, SheetRow, as_outlines, draw_outlines, to_rgb, write_contact_sheet
 from evoseg.evolve.evaluation.evaluator import evenly_spaced
 from evoseg.evolve.tasks.task_kinds import BINARY
-from evoseg.inference.apply import Input, list_inputs
+from evoseg.inference.inputs import Input, list_inputs
 from evoseg.inference.score import truth_as_kind
 from evoseg.library.collection import open_library
 from evoseg.library.reuse import N_IMAGES, SHOWN_PX, Answer, OnProgress, find_answers, middle_of

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from evoseg.core.errors import EvosegError, unknown
 from evoseg.core.untrusted import read_file
 from evoseg.exporters.targets import ENDINGS, EXPORTERS
-from evoseg.inference.apply import list_inputs
+from evoseg.inference.inputs import list_inputs
 from evoseg.runs.network_folders import network_file
 from evoseg.runs.pipeline_files import read_pipeline, write_pipeline
 from evoseg.runs.run_folder import FilesError, write_whole

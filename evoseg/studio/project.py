@@ -23,7 +23,7 @@ from evoseg.datasets.layouts.base import MASK_FOLDERS, image_folders, mask_folde
 from evoseg.datasets.layouts.subfolders import PLAIN_LAYOUT, SCRIBBLED, SCRIBBLES
 from evoseg.datasets.meaning import CLASSES, INSTANCES
 from evoseg.datasets.sources import FolderSource
-from evoseg.inference.apply import Input, list_inputs
+from evoseg.inference.inputs import Input, list_inputs
 from evoseg.pipeline.running import ArrayRows
 from evoseg.runs.run_folder import make_folder
 from evoseg.studio.history import Box

@@ -10,7 +10,7 @@ from evoseg.datasets.dataset import Dataset
 from evoseg.datasets.imageformat import in_um, sides_in_um, size_text
 from evoseg.datasets.io.files import decode_picture, read_header, upright_pixel_size
 from evoseg.datasets.reading import ReadOptions
-from evoseg.inference.apply import list_inputs
+from evoseg.inference.inputs import list_inputs
 
 IMAGE = default_rng(20261129).integers(0, 256, (37, 53), np.uint8)
 MASK = (np.hypot(*np.ogrid[-18:19, -26:27]) < 9).astype(np.uint8)
