@@ -28,6 +28,9 @@ Box = tuple[int, int, int, int]
 _MOST_BYTES = 2**30
 """Of a log."""
 
+_FOR_GOOD = "for_good"
+"""Key of entries of the log that undo what cannot be redone."""
+
 Coordinate = Annotated[FiniteFloat, Field(ge=-1e6, le=1e6)]
 EditId = Annotated[str, Field(pattern=r"^[\w-]{1,64}$")]
 Trace = Annotated[tuple[tuple[Coordinate, Coordinate], ...], Field(min_length=1, max_length=20_000)]
@@ -157,19 +160,25 @@ class History(Generic[C]):
         self.append({"edit": change.model_dump()})
         return self._changed(self._add(change))
 
-    def undo(self) -> Box | None:
-        """Take the last change back, durably, and return where; None if there is none."""
-        return self._step_durably("undo", self.can_undo)
+    def undo(self, *, for_good: bool = False) -> Box | None:
+        """Take the last change back, durably, and return where; None if there is none.
+
+        Parameters
+        ----------
+        for_good : bool
+            Whether neither it nor what was undone before can be redone.
+        """
+        return self._step_durably({"undo": True} | ({_FOR_GOOD: True} if for_good else {}), self.can_undo)
 
     def redo(self) -> Box | None:
         """Make the change again that was taken back last, durably, and return where; None if there is none."""
-        return self._step_durably("redo", self.can_redo)
+        return self._step_durably({"redo": True}, self.can_redo)
 
-    def _step_durably(self, word: str, can: bool) -> Box | None:
+    def _step_durably(self, entry: dict[str, Any], can: bool) -> Box | None:
         if not can:
             return None
-        self.append({word: True})
-        return self._changed(self._step(undone=word == "undo"))
+        self.append(entry)
+        return self._changed(self.replay(entry))
 
     def _changed(self, box: Box | None) -> Box | None:
         self.version += box is not None
@@ -231,7 +240,10 @@ class History(Generic[C]):
             if "edit" in entry:
                 return self._add(self._parse(entry["edit"]))
             if "undo" in entry:
-                return self._step(undone=True)
+                box = self._step(undone=True)
+                if _FOR_GOOD in entry:
+                    self._undone.clear()
+                return box
             if "redo" in entry:
                 return self._step(undone=False)
             if "base" in entry:

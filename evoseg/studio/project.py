@@ -358,7 +358,7 @@ class Project:
     def _bring_strokes_back(self, image: StudioImage) -> None:
         strokes = self._open_strokes(image)
         if strokes.last is not None and strokes.last.id.startswith(_PUT_AWAY):
-            strokes.undo()
+            strokes.undo(for_good=True)  # a redo would erase the strokes
 
     def withdraw_mask(self, image: StudioImage) -> None:
         """Remove the mask that was made of the objects of an image, and bring its strokes back.

@@ -183,10 +183,10 @@ class Strokes:
         with self.lock:
             return self._changed(self._history.add(edit))
 
-    def undo(self) -> Box | None:
-        """Take the last change back, durably, and return where; None if there is none."""
+    def undo(self, *, for_good: bool = False) -> Box | None:
+        """Take the last change back, durably, and return where; None if there is none. `for_good`: without redo."""
         with self.lock:
-            return self._changed(self._history.undo())
+            return self._changed(self._history.undo(for_good=for_good))
 
     def redo(self) -> Box | None:
         """Make the change again that was taken back last, durably, and return where; None if there is none."""

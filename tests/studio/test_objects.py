@@ -314,6 +314,10 @@ def test_strokes_are_put_away_for_a_mask_and_come_back_after_a_restart(browser, 
     again.withdraw_mask(image)
     np.testing.assert_array_equal(again.strokes(image).labels, before)
     assert again.state(image) == "strokes"
+    for project in (again, Project(folder)):  # a redo would put them away, without a mask
+        assert project.strokes(image).history()["redo"] is False
+        assert project.strokes(image).redo() is None
+        np.testing.assert_array_equal(project.strokes(image).labels, before)
 
 
 def test_a_mask_that_cannot_be_saved_leaves_the_strokes(browser, folder, studio):

@@ -136,7 +136,7 @@ def test_changes_are_undone_and_redone_one_by_one(tmp_path):
 @given(
     actions=st.lists(
         st.one_of(
-            st.sampled_from(["undo", "redo", "save", "reopen"]),
+            st.sampled_from(["undo", "undo for good", "redo", "save", "reopen"]),
             st.tuples(st.integers(0, 3), st.floats(0, 5), st.floats(0, 8)),
         ),
         max_size=14,
@@ -150,6 +150,9 @@ def test_opened_anew_at_any_time_it_is_as_before(tmp_path_factory, actions):
             strokes.add(brush(f"e{i}", action[0], (action[1], action[2]), radius=1.3))
         elif action == "reopen":
             strokes = opened(root)
+        elif action == "undo for good":
+            undone = strokes.undo(for_good=True) is not None
+            assert not (undone and strokes.history()["redo"])
         else:
             getattr(strokes, action)()
     again = opened(root)
