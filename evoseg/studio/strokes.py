@@ -202,8 +202,8 @@ class Strokes:
     def _save_soon(self) -> None:
         if self._saved_by is not None:
             self._saved_by.cancel()
+        # No daemon: a thread inside OpenCV must not outlive the interpreter.
         self._saved_by = Timer(_SAVE_AFTER_S, self._save_in_time)
-        self._saved_by.daemon = True
         self._saved_by.start()
 
     def _save_in_time(self) -> None:

@@ -1,6 +1,8 @@
 """Strokes: which pixels they cover, their history, and what a kill leaves of them."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -201,6 +203,17 @@ def test_a_kill_before_and_after_the_file_is_written_loses_nothing(tmp_path):
     file.unlink()
     log.write_bytes(b"".join(line for line in noted.splitlines(keepends=True) if b"saved" not in line))
     np.testing.assert_array_equal(opened(tmp_path).labels, strokes.labels)
+
+
+def test_a_process_that_ends_after_a_stroke_has_saved_it(tmp_path):
+    file, log, edit = tmp_path / "scribbles" / "a.png", tmp_path / "a.jsonl", brush("a", 2, (1, 1))
+    program = f"""
+from pathlib import Path
+from evoseg.studio.strokes import Edit, Strokes
+Strokes(Path({str(file)!r}), Path({str(log)!r}), {SHAPE}).add(Edit.model_validate({edit.model_dump()!r}))
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+    assert read_image(file).max() == 2
 
 
 def test_what_another_program_has_written_counts(tmp_path):
