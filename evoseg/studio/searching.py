@@ -223,7 +223,7 @@ class Searches:
             "words": last_words(self._log_of(folder)).rpartition("\n")[2] if shown in (RUNNING, "finishing") else "",
             "evaluations": state.evaluations,
             "best": state.best,
-            "answers": [name for name, file in ANSWERS.items() if (folder / file).is_file()],
+            "answers": _answers(folder),
             "seconds": state.seconds,
             "budget": budget,
             "metric": settings.get("metric"),
@@ -290,6 +290,16 @@ class Searches:
         pipeline = final[_best(final)].pipeline
         load_networks(pipeline, folder)
         return pipeline
+
+
+def _answers(folder: Path) -> list[str]:
+    """Return which pipelines a run has if it has two, the recommended one first: the page chooses it."""
+    texts = {}
+    for name, file in ({"recommended": PIPELINE} | ANSWERS).items():
+        with suppress(FileNotFoundError):  # a search may be replacing them
+            texts[name] = (folder / file).read_bytes()
+    recommended = texts.pop("recommended", b"")
+    return sorted(texts, key=lambda name: texts[name] != recommended)
 
 
 def _same(run: StoredRun, root: Path) -> bool:

@@ -236,7 +236,12 @@ def test_a_search_is_started_watched_stopped_and_resumed(browser, folder):
     assert tile.shape == (*SHAPE, 4) and tile[..., 3].any()
     assert browser.post(f"/api/runs/{key}", {"action": "stop"}).status_code == 200
     ended = wait_for(lambda: (run := details())["state"] == "interrupted" and not run["alive"] and run)
-    assert ended["has_pipeline"] and ended["report"]
+    assert ended["has_pipeline"] and ended["report"] and ended["answers"] == []
+    # Of two pipelines, the recommended one comes first, and is chosen by the page.
+    run = Path(started["folder"])
+    (run / "readable.evo").write_text("another program")
+    (run / "accurate.evo").write_bytes((run / "pipeline.evo").read_bytes())
+    assert details()["answers"] == ["accurate", "readable"]
     report = browser.get(f"/api/runs/{key}/report")
     assert report.status_code == 200 and "sandbox" in report.headers["content-security-policy"]
     assert browser.post(f"/api/runs/{key}", {"action": "resume"}).status_code == 200
