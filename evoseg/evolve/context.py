@@ -74,12 +74,13 @@ class Shares:
     opening : (float, float)
         Until networks are trained.
     filters : (float, float)
-        Until filters are searched with what networks have labelled; the rest is for both together.
+        Until filters are searched with what networks have labelled; the rest is for both together. That is little, as
+        hardly anything replaces a plain network (decision 29).
     """
 
     foreground: float
     opening: tuple[float, float]
-    filters: tuple[float, float] = (0.88, 0.7)
+    filters: tuple[float, float] = (0.95, 0.7)
 
 
 PLAIN = "plain"
