@@ -340,14 +340,14 @@ def check_turned_edges(
         return f"{those} and evoseg turns them upright, but the edges of their masks fit them as stored. {keys}", ""
     if upright_fit > _CLEARLY * stored:
         return "", ""
-    return "", f"{those} and evoseg turns them upright; their masks say nothing. {keys}"
+    return "", f"{those} and evoseg turns them upright; their masks do not show which is right. {keys}"
 
 
 def _those(root: Path, turned: Sequence[TurnedImage]) -> str:
     names = ", ".join(str(one.path.relative_to(root)) for one in turned[:3])
     more = f" and {len(turned) - 3} more" if len(turned) > 3 else ""
     kinds = " and ".join(str(kind) for kind in sorted({one.orientation for one in turned}))
-    return f"{names}{more}: the files say that viewers are to turn them (EXIF orientation {kinds}),"
+    return f"{names}{more}: the files tell viewers to turn them (EXIF orientation {kinds}),"
 
 
 def _fits(one: TurnedImage, mask: MaskSource, reading: ReadOptions, meaning: Meaning) -> tuple[float, float] | None:

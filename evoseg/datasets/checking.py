@@ -273,7 +273,8 @@ def _warn_of_pixel_sizes(said: str, found: Survey) -> list[str]:
         )
     if said and wanted and not all(same_size(sides_in_um(size) or (0, 0), wanted, within=0.05) for size in sizes):
         warnings.append(
-            f"dataset.yaml says that pixels are {legible(said)}, but files say {listed}. dataset.yaml is believed."
+            f"dataset.yaml says that pixels are {legible(said)}, but files say {listed}. The size in dataset.yaml is "
+            "used."
         )
     return warnings
 

@@ -81,7 +81,7 @@ class Sample:
 
     @property
     def labels(self) -> NDArray[np.int32] | None:
-        """The objects, int32 (M, N), numbered from 1: by the mask's values, or what hangs together if it has one."""
+        """The objects, int32 (M, N), numbered from 1: by the mask's values, or connected regions if it has only one."""
         return None if self.values is None else objects_of(self.values)
 
 
@@ -137,7 +137,7 @@ class Dataset:
         Raises
         ------
         DatasetError
-            If the folder is missing, or for problems of its names, pairs and card, the first few of them.
+            If the folder is missing, or its names, pairs or card have problems, of which it lists the first few.
         """
         root = Path(path)
         own = ReadOptions(

@@ -138,7 +138,7 @@ def read_text(path: Path, most_bytes: int, inside: Path) -> str:
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 _POINT_COLUMNS = (("y", "x"), ("row", "col"), ("row", "column"), ("axis-0", "axis-1"), ("r", "c"))
@@ -183,7 +183,7 @@ def read_points(path: Path, data: bytes) -> NDArray[np.float64]:
         except (ValueError, IndexError):
             point = [np.nan]
         if not np.isfinite(point).all():
-            raise DatasetError(f"{path}: line {number} holds no two numbers. Correct or remove it.")
+            raise DatasetError(f"{path}: line {number} does not hold two numbers. Correct or remove it.")
         points.append(point)
     return np.array(points, np.float64).reshape(-1, 2)
 

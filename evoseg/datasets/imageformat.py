@@ -186,7 +186,7 @@ def image_format(channels: Sequence[str], traits: Sequence[ImageTraits], pixel_s
     ----------
     channels : sequence of str
         The names on which they agree, planes last.
-    traits : sequence of Look
+    traits : sequence of ImageTraits
         One or more.
     pixel_size : str
     """
@@ -245,7 +245,7 @@ def channel_differences(
     n, names : int, sequence of str
         Channels of the image, and their names if they are known.
     reads : sequence of int
-        Which of its channels the pipeline traits at.
+        Which of its channels the pipeline looks at.
     colours : bool
         Whether it compares them with one another.
     alike : bool

@@ -201,7 +201,7 @@ class Choice(ABC):
         lines = [f"{one_line(self.where)}: it is not clear what the masks mean: {what}.", *table]
         if self.remedy:
             return Unclear("\n".join([*lines, f"  {self.remedy}"]))
-        lines.append("  Add the lines to dataset.yaml that are right:")
+        lines.append("  Add the lines that are right to dataset.yaml:")
         for reading in readings:
             lines.append(f"  - {reading.words}:")
             lines += [f"      {line}" for line in reading.lines.splitlines()]

@@ -67,7 +67,7 @@ class ColourChoice(Choice):
         raise self.unclear(
             f"they hold {self.name(_VOID)}, the colour that PASCAL VOC gives to pixels to leave out (void)",
             [
-                Reading(f"pixels of {self.name(_VOID)} count nowhere", f"ignore: {self.yaml(_VOID)}"),
+                Reading(f"pixels of {self.name(_VOID)} are left out", f"ignore: {self.yaml(_VOID)}"),
                 Reading(f"{self.name(_VOID)} is a colour like the others", "ignore: []"),
             ],
         )

@@ -99,8 +99,8 @@ class ValueChoice(Choice):
         if low == high or len(doubtful) <= (1 - MOST) * len(inverting):
             return
         raise self.unclear(
-            f"{some(doubtful)} store white as 0 and show it on most of the border, and programs differ in which side "
-            "they take",
+            f"{some(doubtful)} store white as 0 and show it on most of the border, so programs disagree about which "
+            "side is foreground",
             [
                 Reading("what is shown dark is foreground", f"foreground: {self.name(low)}"),
                 Reading("what is shown white is foreground", f"foreground: {self.name(high)}"),
@@ -234,7 +234,7 @@ class ValueChoice(Choice):
             Reading(f"{self.name(key)} and more is foreground", f"threshold: {self.name(key)}")
             for key in main.keys[1:4]
         ]
-        raise self.unclear(f"they hold {self._listed(main.keys)}, which are no whole numbers", readings)
+        raise self.unclear(f"they hold {self._listed(main.keys)}, which are not whole numbers", readings)
 
     def _background_value(self, main: Pool) -> set[float]:
         """Return the values of background: what dataset.yaml says, else 0."""
@@ -258,7 +258,7 @@ class ValueChoice(Choice):
         for key in main.keys[:1] if likely is None else others if len(others) == 1 else []:
             readings.append(Reading(f"{self.name(key)} is background", f"background: {self.yaml(key)}"))
         if main.keys[0] < 0:
-            words = f"{self._listed(main.keys[main.keys < 0])} marks pixels that count nowhere"
+            words = f"{self._listed(main.keys[main.keys < 0])} marks pixels to leave out"
             marks = ", ".join(self.yaml(key) for key in main.keys[main.keys < 0])
             readings.append(Reading(words, f"ignore: [{marks}]\nbackground: []"))
         else:
@@ -286,7 +286,7 @@ class ValueChoice(Choice):
                 f"beside {self._listed([*sorted(background & set(main.keys.tolist())), *below])} they hold "
                 f"{self.name(top)}, which often marks pixels to leave out (void)",
                 [
-                    Reading(f"pixels of {self.name(top)} count nowhere", f"ignore: {self.yaml(top)}"),
+                    Reading(f"pixels of {self.name(top)} are left out", f"ignore: {self.yaml(top)}"),
                     Reading(f"{self.name(top)} is foreground, a class or an object like the others", each),
                     Reading(f"{self.name(top)} is background", f"background: [0, {self.yaml(top)}]"),
                 ],
@@ -298,7 +298,7 @@ class ValueChoice(Choice):
                     f"{self.name(key)} lies almost only between {self.name(main.keys[0])} and {self.name(top)}, as a "
                     "rim",
                     [
-                        Reading("the rim is unsure and counts nowhere", f"ignore: {self.yaml(key)}"),
+                        Reading("the rim is unsure and left out", f"ignore: {self.yaml(key)}"),
                         Reading("the rim belongs to the objects", f"foreground: [{self.yaml(key)}, {self.yaml(top)}]"),
                         Reading("the rim is background", f"foreground: {self.yaml(top)}"),
                         Reading("it is a class of its own", self.classes_lines(rest.keys)),

@@ -45,7 +45,8 @@ def write_pack(path: str | Path, items: Iterable[tuple[str, Mapping[str, NDArray
         with write_atomically(path) as file:
             _write(file, path, items)
     except OSError as error:
-        raise DatasetError(f"{path}: cannot be written ({error.strerror}). Check free space and rights.") from error
+        words = f"cannot be written ({error.strerror}). Check free space and permissions."
+        raise DatasetError(f"{path}: {words}") from error
     return Pack(path)
 
 

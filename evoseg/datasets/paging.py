@@ -59,7 +59,8 @@ def split_stacks(folder: Folder, reading: ReadOptions) -> tuple[Folder, Pages]:
                     found.pages |= {(part, name): page for name, page in zip(new, own.values(), strict=bool(pages))}
                 else:
                     have = f"{max(1, len(own))} page{'s' * (len(own) > 1)}"
-                    said = f"holds {have}, but its image {path.name} holds {max(1, len(pages))}. Give both as many."
+                    n_pages = max(1, len(pages))
+                    said = f"holds {have}, but its image {path.name} holds {n_pages}. Give both the same number."
                     found.problems.append(Note(files[stem], said, "pages"))
         if stem in folder.masks:
             found.masks |= dict.fromkeys(new, folder.masks[stem])

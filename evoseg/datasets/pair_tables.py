@@ -76,9 +76,11 @@ class PairTable:
         bent = [stem for stem, row in self.rows.items() if not is_rigid(row.reshape(2, 3))]
         turned = [stem for stem, row in self.rows.items() if np.abs(row.reshape(2, 3)[:, :2] - np.eye(2)).max() > 1e-6]
         if wanted == RIGID and bent:
-            raise DatasetError(f"{self.path}: {bent[0]} is no rotation and shift. Take `transform: affine`.")
+            raise DatasetError(f"{self.path}: {bent[0]} is not a rotation and shift. Take `transform: affine`.")
         if wanted == SHIFT and turned:
-            raise DatasetError(f"{self.path}: {turned[0]} is no shift. Take `transform: {AFFINE if bent else RIGID}`.")
+            raise DatasetError(
+                f"{self.path}: {turned[0]} is not a shift. Take `transform: {AFFINE if bent else RIGID}`."
+            )
         return wanted or (AFFINE if bent else RIGID)
 
     def truth(self, stem: str, kind: str) -> Floats:
@@ -140,7 +142,7 @@ def read_pair_table(path: Path, inside: Path | None = None) -> PairTable:
     for number, cells in lines:
         stem, row = _row(cells, columns)
         if not stem or not np.isfinite(row).all():
-            raise DatasetError(f"{path}: line {number} holds no name and {_NUMBERS[table]}. Correct or remove it.")
+            raise DatasetError(f"{path}: line {number} does not hold a name and {_NUMBERS[table]}. Correct it.")
         if stem in rows and table != LANDMARKS_FILE:
             raise DatasetError(f"{path}: line {number} names {stem} again. Keep one.")
         rows.setdefault(stem, []).append(row)

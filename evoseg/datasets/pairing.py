@@ -55,7 +55,7 @@ class Rule:
         mask, image = (f"{start}NAME{end}" for start, end in (self.mask, self.image))
         said = f"{masks} are called {mask}" if image == "NAME" else f"images are called {image}, {masks} {mask}"
         if mask == image:
-            said = f"{masks} are called as their images"
+            said = f"{masks} are named like their images"
         return f"{said}; {self.alike} are not told apart" if self.alike else said
 
     @property

@@ -221,7 +221,7 @@ def lay_out(where: object, axes: str, shape: Sequence[int], reading: ReadOptions
         if len(reading.axes) != len(axes):
             raise DatasetError(
                 f"{where}: {_sizes(axes, shape)} are {len(axes)} axes, but {reading.axes} names {len(reading.axes)}. "
-                "Name as many."
+                "Name every axis."
             )
         axes = reading.axes
     if not {"Y", "X"} <= set(axes) or {"C", "S"} <= set(axes):

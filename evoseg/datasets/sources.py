@@ -414,7 +414,8 @@ def _class_names(folder: Folder, wanted: Mapping[int, str]) -> tuple[tuple[str, 
     words = {class_word(name): name for name in known}
     if len(words) < len(known):
         alike = next(name for name in known if name not in words.values())
-        return (), f"{folder.root}: the class '{legible(alike)}' is called much like another. Rename one of them."
+        what = f"the class '{legible(alike)}' has almost the same name as another"
+        return (), f"{folder.root}: {what}. Rename one of them."
     numbers = wanted or dict(enumerate(known, 1))
     if unknown_names := [name for name in numbers.values() if class_word(name) not in words]:
         return (), f"{folder.root}: {unknown('class', unknown_names[0], known)}"

@@ -413,7 +413,7 @@ def infer_task(found: Survey, card: DatasetCard) -> InferredTask:
     if any("moving" in fact.digests for fact in found.facts.values()):
         return InferredTask("registration", "the folder holds pairs of images")
     if not tallies and labelled:
-        return InferredTask("points", "the truths are points")
+        return InferredTask("points", "the labels are points")
     strokes = sorted({value for fact in labelled if fact.strokes and fact.tally for value in fact.tally.values})
     if len(strokes) > 1:
         return InferredTask(CLASSES, f"strokes mark the classes {', '.join(map(str, strokes))}", certain=False)
@@ -433,5 +433,5 @@ def warn_of_touching(facts: Mapping[str, ImageFacts], task: str) -> str:
     if numbered:
         how = "The masks number them: take --task instances."
     else:
-        how = "To part them, number the objects in the masks, and take --task instances."
+        how = "To separate them, number the objects in the masks, and take --task instances."
     return f"about {n_touching} of {n_objects} objects touch another, and as foreground they stay joined. {how}"

@@ -120,7 +120,7 @@ class RunTrainer:
     def _load(self, note: dict[str, object]) -> Networks:
         digest = str(note["network"])
         if not re.fullmatch("[0-9a-f]{32}", digest):  # it becomes part of a path, and anybody may write a journal
-            raise JournalError("the journal names a network by something that is no digest. Search again.")
+            raise JournalError("the journal names a network by something that is not a digest. Search again.")
         try:
             load_network(network_file(self._folder, digest))
             pack = Pack(self._folder / f"{digest}.pack")

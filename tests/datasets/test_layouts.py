@@ -54,7 +54,7 @@ def test_where_nothing_fits_every_layout_says_what_it_lacks(tmp_path):
     assert not report.ok and report.layout == ""
     assert set(report.lacking) == {layout.name for layout in LAYOUTS}
     assert "layout: not recognised" in str(report)
-    assert "Cellpose needs NAME_masks.* beside NAME.*; of 6 image files here none is called so" in str(report)
+    assert "Cellpose needs NAME_masks.* beside NAME.*; of 6 image files here none has such a name" in str(report)
     assert "results.json: has no lists called images and annotations" in str(report)
     assert "there is no images/ folder" in report.problems[0]
 
@@ -282,7 +282,7 @@ class TestNnunet:
             ('{"channel_names": {"x": "a"}}', "channel_names must be like"),
             ('{"channel_names": {"0": "a", "1": "a"}}', "two channels are called a"),
             ('{"labels": {"ignore": "x"}}', "ignore is a text"),
-            ('{"labels": {"ignore": NaN}}', "NaN is no number of JSON"),
+            ('{"labels": {"ignore": NaN}}', "NaN is not a JSON number"),
         ],
     )
     def test_a_damaged_card_is_a_fault(self, tmp_path, text, said):
@@ -296,7 +296,7 @@ class TestNnunet:
         (tmp_path / "imagesTr" / "scan_0000.nrrd").write_bytes(b"x")
         put(tmp_path / "labelsTr" / "nobody.png", disc())
         said = faults(tmp_path)
-        assert "imagesTr/lone.png: has no number of a channel. Name it lone_0000.png" in said
+        assert "imagesTr/lone.png: has no channel number. Name it lone_0000.png" in said
         assert "imagesTr/scan_0000.nrrd: NRRD files are not read" in said
         assert "labelsTr/nobody.png: a mask without an image" in said
 

@@ -71,7 +71,7 @@ def test_points_and_scribbles_pair_by_a_rule_too(tmp_path):
     pairing = check(tmp_path).pairing
     assert pairing == (
         "scribbles are called NAME_strokes",
-        "files of points are called as their images; upper and lower case are not told apart",
+        "files of points are named like their images; upper and lower case are not told apart",
     )
 
 
@@ -94,7 +94,7 @@ def test_two_masks_per_image_are_one_error_with_both_patterns(tmp_path):
 def test_images_that_are_masks_themselves_are_not_paired_with_their_copies(tmp_path):
     written(tmp_path, "images", "masks", "{}.png", "{}_mask.png")
     written(tmp_path, "images", "images", "{}.png", "{}_mask.png")
-    assert "images: 1_mask.png is called as the mask of 1.png, and as a file among the masks" in faults(tmp_path)
+    assert "images: 1_mask.png is named like the mask of 1.png, and like a file among the masks" in faults(tmp_path)
 
 
 @pytest.mark.parametrize("place", ["", "images", "train"])

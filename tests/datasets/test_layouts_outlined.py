@@ -224,7 +224,7 @@ class TestClasses:
         assert classes_of(as_classes(Dataset(root), {1: "debris", 2: "_Discs_round"}))[2] == "_Discs_round"
         document["categories"][1]["name"] = "_Discs_round"
         path.write_text(json.dumps(document))
-        with pytest.raises(DatasetError, match="is called much like another. Rename one"):
+        with pytest.raises(DatasetError, match="has almost the same name as another. Rename one"):
             as_classes(Dataset(root))
 
     def test_masks_with_values_stay_as_they_are(self, tmp_path):

@@ -91,8 +91,8 @@ def test_a_shift_beyond_what_can_be_found_is_a_fault(folder):
     ("text", "words"),
     [
         ("a,b,c\n", "must name the columns name,dy,dx; it is 'a,b,c'"),
-        ("name,dy,dx\nmaps_000,1\n", "line 2 holds no name and two numbers"),
-        ("name,dy,dx\nmaps_000,1,nan\n", "line 2 holds no name and two numbers"),
+        ("name,dy,dx\nmaps_000,1\n", "line 2 does not hold a name and two numbers"),
+        ("name,dy,dx\nmaps_000,1,nan\n", "line 2 does not hold a name and two numbers"),
         ("name,dy,dx\nmaps_000,1,2\n\nmaps_000.tif,1,2\n", "line 4 names maps_000 again"),
     ],
 )
@@ -148,7 +148,7 @@ def test_the_table_says_what_moves_the_pairs(folder):
     assert (sample.shift, sample.affine) == (None, None)
     np.testing.assert_allclose(sample.rigid, [[0.8, -0.6, 8], [0.6, 0.8, -8]])
     assert Dataset(folder, transform="affine").load("maps_000").affine.shape == (2, 3)
-    with pytest.raises(DatasetError, match="maps_000 is no shift. Take `transform: rigid`"):
+    with pytest.raises(DatasetError, match="maps_000 is not a shift. Take `transform: rigid`"):
         Dataset(folder, transform="shift")
 
 
@@ -160,8 +160,13 @@ def test_pixels_do_not_depend_on_what_moves_them(folder):
 @pytest.mark.parametrize(
     ("table", "text", "card", "words"),
     [
-        ("transforms.csv", RIGID_ROWS.replace("0.8,-0.6", "0.9,-0.6"), "transform: rigid", "is no rotation and shift"),
-        ("transforms.csv", RIGID_ROWS.replace(",-8", ""), "", "line 2 holds no name and six numbers"),
+        (
+            "transforms.csv",
+            RIGID_ROWS.replace("0.8,-0.6", "0.9,-0.6"),
+            "transform: rigid",
+            "is not a rotation and shift",
+        ),
+        ("transforms.csv", RIGID_ROWS.replace(",-8", ""), "", "line 2 does not hold a name and six numbers"),
         ("transforms.csv", "name,dy,dx\n", "", "must name the columns name,yy,yx,dy,xy,xx,dx; it is 'name,dy,dx'"),
         ("transforms.csv", RIGID_ROWS, "transform: turn", "unknown transform 'turn'"),
         ("transforms.csv", "name,yy,yx,dy,xy,xx,dx\nmaps_000,0,-1,29,1,0,7\n", "", "rotated by 90 degrees; at most 45"),

@@ -162,9 +162,9 @@ def test_a_file_without_lines_says_that_there_is_nothing():
     [
         ("", "first line must name the columns"),
         ("12,30\n5,6\n", "first line must name the columns"),
-        ("y,x\n1,2\n3,\n", "line 3 holds no two numbers"),
-        ("y,x\n1,nan\n", "line 2 holds no two numbers"),
-        ("y,x\n5\n", "line 2 holds no two numbers"),
+        ("y,x\n1,2\n3,\n", "line 3 does not hold two numbers"),
+        ("y,x\n1,nan\n", "line 2 does not hold two numbers"),
+        ("y,x\n5\n", "line 2 does not hold two numbers"),
     ],
 )
 def test_what_is_wrong_with_points_is_said_with_the_line(text, said):

@@ -177,7 +177,7 @@ def plant_beside(p: Planted) -> Iterator[str]:
     path = p.beside("points", "3,4\n5,6\n")
     yield f"points/{path.name}: the first line must name the columns"
     path = p.beside("points", "y,x\n3,four\n")
-    yield f"points/{path.name}: line 2 holds no two numbers"
+    yield f"points/{path.name}: line 2 does not hold two numbers"
     path = p.beside("points", "y,x\n3,60\n60,3\n")
     yield f"points/{path.name}: 1 of 2 points lie outside"
     image, _ = p.sample()

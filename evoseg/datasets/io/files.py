@@ -84,8 +84,8 @@ def read_image(path: str | Path, reading: ReadOptions = DEFAULT_OPTIONS) -> NDAr
 
     8-bit, 16-bit and 32-bit float samples are kept. Other integers and doubles become float32, integers only where
     that is exact; 1-bit images become 0 and 255; a palette becomes its colours; NaN becomes the value of the nearest
-    pixel that is known. A picture that says how viewers are to
-    turn it (EXIF, or TIFF's own entry) is turned, and so is a mask: all arrays are upright.
+    pixel that is known. A picture that tells viewers how to turn it (EXIF, or TIFF's own entry) is turned, and so is a
+    mask: all arrays are upright.
 
     Parameters
     ----------
@@ -100,8 +100,9 @@ def read_image(path: str | Path, reading: ReadOptions = DEFAULT_OPTIONS) -> NDAr
     Raises
     ------
     DatasetError
-        If the file is missing, empty, damaged, too large, of a format that is not read or against its ending; if it
-        holds several pages of which none is named, infinite values, nothing but NaN, or transparency that varies.
+        If the file is missing, empty, damaged, too large, of a format that is not read, or of another one than its
+        ending says; if it holds several pages of which none is named, infinite values, nothing but NaN, or transparency
+        that varies.
     """
     path = Path(path)
     return decode_picture(path, read_bytes(path), reading=reading).image
@@ -513,7 +514,10 @@ def write_image(path: str | Path, image: NDArray[Any], *, overwrite: bool = Fals
         _write_whole(path, lambda file: _save_tiff(image, file), overwrite)
         return
     if (image.dtype.name, *image.shape[2:]) not in (("uint8",), ("uint8", 3), ("uint16",)):
-        raise DatasetError(f"{path}: PNG does not hold {image.dtype} of {image.shape} here. Write it as .tif.")
+        raise DatasetError(
+            f"{path}: PNG is written from grey or RGB of 8 bits, or grey of 16, not {image.dtype} of {image.shape}. "
+            "Write it as .tif."
+        )
     _write_whole(path, lambda file: _save_png(image, file), overwrite)
 
 

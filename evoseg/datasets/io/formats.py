@@ -298,7 +298,8 @@ def explain_errors(path: Path) -> Iterator[None]:
         raise DatasetError(f"{path}: not enough memory to decode it. Cut the image into tiles.") from error
     except Exception as error:
         if isinstance(error, OSError) and error.strerror:
-            raise DatasetError(f"{path}: cannot be read ({error.strerror}). Check the file and its rights.") from error
+            words = f"cannot be read ({error.strerror}). Check the file and its permissions."
+            raise DatasetError(f"{path}: {words}") from error
         if "Decompression" in type(error).__name__:
             raise DatasetError(f"{path}: {str(error).split(',')[0]}. Cut the image into tiles.") from error
         raise damaged(path, error) from error

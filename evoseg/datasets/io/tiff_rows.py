@@ -85,9 +85,9 @@ class TiffRows:
         tiff.check_complete(self._path, series)
         page: TiffPage = series.keyframe
         if series.axes not in ("YX", "YXS", "YXC") or len(series.pages) != 1:
-            raise DatasetError(f"{large} with interleaved channels, not axes {series.axes}. Save it so.")
+            raise DatasetError(f"{large} with interleaved channels, not axes {series.axes}. Save it that way.")
         if int(page.compression) not in tiff.ROW_CODECS:
-            raise DatasetError(f"{large} without compression, or in Deflate, LZW, Zstandard or JPEG. Save it so.")
+            raise DatasetError(f"{large} without compression, or in Deflate, LZW, Zstandard or JPEG. Save it that way.")
         self._page = page
         self._step = page.tilelength if page.is_tiled else page.rowsperstrip
         held = self._step * (page.tilewidth if page.is_tiled else page.imagewidth)

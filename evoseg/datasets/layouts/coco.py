@@ -177,7 +177,7 @@ def _named(image: Any) -> tuple[int | str, str, tuple[int, int]]:
         raise DatasetError("has no id or no file_name. Add them.")
     rows, cols = image.get("height"), image.get("width")
     if type(rows) is not int or type(cols) is not int or min(rows, cols) < 1:
-        raise DatasetError(f"{legible(name)}: width and height must be whole numbers from 1 on. Correct them.")
+        raise DatasetError(f"{legible(name)}: width and height must be whole numbers above 0. Correct them.")
     if rows * cols > LIMITS.pixels:
         raise DatasetError(f"{legible(name)}: {rows} x {cols} pixels; at most {LIMITS.pixels} are read. Cut the image.")
     return identity, name, (rows, cols)
@@ -190,7 +190,7 @@ def _is_id(value: Any) -> TypeGuard[int | str]:
 def _found(root: Path, path: Path, name: str) -> Path:
     """Return the file of an image: beside the JSON file, at the root, or in the usual folders."""
     if not is_image(Path(name)):
-        raise DatasetError(f"{legible(name)}: no name of an image that is read. Correct file_name.")
+        raise DatasetError(f"{legible(name)}: not the name of an image that can be read. Correct file_name.")
     year = path.stem.removeprefix("instances_")
     for place in (path.parent, root, root / "images", path.parent / "images", root / year, root / "images" / year):
         if file := find_file(place, name):

@@ -140,7 +140,7 @@ def _paired(
                 f"{legible(said.image)}: no such image here, nor in images/. Add it, or take it off the list.",
             )
         elif (twin := by_stem.setdefault(_stem(path), (path, said)))[0] != path:
-            report.add_problem(path, f"is called as {twin[0].name}. Keep one.")
+            report.add_problem(path, f"has the same name as {twin[0].name}. Keep one.")
     files = {stem: path for stem, (path, _) in by_stem.items()}
     for stem, path in pair_with_images(files, images, report, "label file").items():
         yield _Found(path, by_stem[_stem(path)][1], images[stem])
@@ -215,7 +215,7 @@ def _warn(one: ReadableFormat, found: Sequence[_Found], report: ScanReport) -> N
     if n_objects and sum(each.said.n_boxes for each in found) == n_objects:
         report.add_warning(
             report.root,
-            f"all {n_objects} objects are rectangles and are filled. If they are boxes around objects, outline these.",
+            f"all {n_objects} objects are rectangles and are filled. If they are only boxes, outline the objects.",
         )
     for other in READABLE_FORMATS:
         if other is not one and (match := _match(other, report.root)).read is not None:

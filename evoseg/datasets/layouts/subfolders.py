@@ -114,7 +114,7 @@ def _check_apart(masks: dict[str, Path], images: dict[str, Path], report: ScanRe
         stem = next(iter(masks))
         report.add_problem(
             images[stem].parent,
-            f"{images[stem].name} is called as the mask of {images[pairs.image_of[stem]].name}, and as a file "
+            f"{images[stem].name} is named like the mask of {images[pairs.image_of[stem]].name}, and like a file "
             "among the masks. Remove masks from among the images, or list the pairs in manifest.csv.",
         )
 
@@ -130,7 +130,7 @@ def _masks(report: ScanReport, any_image: bool, any_other: bool) -> dict[str, Pa
     if found:
         masks = list_images(found[0], report)
         if not masks and any_image:
-            report.add_problem(found[0], "holds no mask. Put masks there, named as their images.")
+            report.add_problem(found[0], "holds no mask. Put masks there, named like their images.")
         return masks
     if not any_other:
         report.add_problem(
@@ -156,7 +156,7 @@ def _points(report: ScanReport) -> dict[str, Path]:
         elif entry.suffix.lower() != ".csv":
             report.add_warning(entry, "not read; points must be CSV files.")
     if not files:
-        report.add_problem(folder, "holds no CSV file. Put one per image there, named as its image, with y,x lines.")
+        report.add_problem(folder, "holds no CSV file. Put one per image there, named like its image, with y,x lines.")
     return files
 
 

@@ -170,7 +170,7 @@ def _cases(folder: Path, report: ScanReport) -> dict[str, dict[int, Path]]:
     for stem, path in list_images(folder, report).items():
         found = _CHANNEL.fullmatch(stem)
         if found is None:
-            report.add_problem(path, f"has no number of a channel. Name it {stem}_0000{path.suffix}.")
+            report.add_problem(path, f"has no channel number. Name it {stem}_0000{path.suffix}.")
         else:
             cases.setdefault(found[1], {})[int(found[2])] = path
     for case in [case for case, channels in cases.items() if 0 not in channels]:
@@ -207,7 +207,7 @@ def _words(report: ScanReport) -> _Words:
         return _Words()
     if words.n_classes > 1:
         report.add_warning(
-            path, f"its {words.n_classes} labels are classes, not objects; --task binary takes all of them."
+            path, f"its {words.n_classes} labels are classes, not objects; with --task binary, all are foreground."
         )
     return words
 
@@ -253,7 +253,7 @@ def match_cellpose(root: Path) -> Match:
         return Match(f"{len(masks)} images are called NAME_masks.*, such as {masks[0]}", list_cellpose)
     if saved and images:
         return Match(f"{len(saved)} files are called NAME_seg.npy, such as {saved[0]}", list_cellpose)
-    return Match(f"needs NAME_masks.* beside NAME.*; of {len(images)} image files here none is called so")
+    return Match(f"needs NAME_masks.* beside NAME.*; of {len(images)} image files here none has such a name")
 
 
 def list_cellpose(report: ScanReport) -> Files:

@@ -29,7 +29,7 @@ class UnreadFormat(Format):
     how: str
 
 
-_MASKS = "Put masks into masks/, named as their images."
+_MASKS = "Put masks into masks/, named like their images."
 
 UNREAD_FORMATS = (
     UnreadFormat(

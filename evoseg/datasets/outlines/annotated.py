@@ -233,7 +233,7 @@ def size(value: dict[str, Any], height: str, width: str) -> tuple[int, int] | No
     if rows is None or cols is None:
         return None
     if type(rows) is not int or type(cols) is not int or min(rows, cols) < 1:
-        raise DatasetError(f"{height} and {width} must be whole numbers from 1 on")
+        raise DatasetError(f"{height} and {width} must be whole numbers above 0")
     return rows, cols
 
 

@@ -165,7 +165,7 @@ def _counts(counts: Any) -> NDArray[np.int64]:
     if isinstance(counts, str):
         return np.array(_unpacked(counts), np.int64)
     if not isinstance(counts, list) or not all(type(n) is int and 0 <= n < 1 << 40 for n in counts):
-        raise DatasetError("run lengths are a list of whole numbers from 0 on, or their text")
+        raise DatasetError("run lengths are a list of whole numbers of 0 or more, or their text")
     return np.array(counts, np.int64)
 
 
@@ -176,7 +176,7 @@ def _unpacked(text: str) -> Sequence[int]:
     for letter in text:
         bits = ord(letter) - 48
         if not 0 <= bits < 64 or shift > 40:
-            raise DatasetError(f"'{legible(letter)}' does not belong into the text of run lengths")
+            raise DatasetError(f"'{legible(letter)}' does not belong in the text of run lengths")
         value |= (bits & 31) << shift
         shift += 5
         if bits & 32:
