@@ -82,7 +82,7 @@ class Away:
         programs = self._live.programs(model)
         if len(programs) > 1:
             raise FilesError(
-                "The live answer has several classes; it is a pipeline for each. Search to get one result for all: "
+                "The live answer has several classes, with a pipeline for each. Search to get one result for all: "
                 "evoseg search makes a run per class."
             )
         (program,) = programs.values()

@@ -110,7 +110,8 @@ class Guard:
         """Exchange the token for the cookie."""
         given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
         if not hmac.compare_digest(given.encode(), self.token.encode()):
-            await _answer(send, 403, "This address is of an earlier start. Use the one that `evoseg studio` printed.")
+            words = "This address is from an earlier start. Use the one that `evoseg studio` printed last."
+            await _answer(send, 403, words)
             return
         name = secrets.token_urlsafe(16)
         cookie = f"{self._cookie}={name}.{self._signature(name)}; HttpOnly; SameSite=Strict; Path=/"

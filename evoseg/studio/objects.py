@@ -372,8 +372,8 @@ class ObjectStore:
             others = [path for path in entries_of(self._mask.parent) if is_image(path) and stem_of(path.name) == stem]
             if others and not (others == [self._mask] and self.owns_mask):
                 raise ObjectsError(
-                    f"{self._mask.parent.name}/{others[0].name}: not written here, so it is left as it is. Move it "
-                    "away, and save again."
+                    f"{self._mask.parent.name}/{others[0].name}: not made in the studio, so it is left as it is. Move "
+                    "it away, and save again."
                 )
             data = cv2.imencode(".png", as_mask(self.labels, task))[1].tobytes()
             # Noted before and after, so that whatever a kill leaves is known to be ours.
@@ -405,7 +405,7 @@ class ObjectStore:
 
 _NOTHING = {
     "delete": "There is no object here.",
-    "split": "No object is divided. Draw across it, from one side to the other.",
+    "split": "No object was split. Draw across one, from one side to the other.",
     "merge": "Drag from one object to another one.",
     "draw": "Draw an outline on background; other objects keep their pixels.",
 }

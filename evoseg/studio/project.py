@@ -242,13 +242,13 @@ class Project:
             where = " It was saved under Correct, where it can be taken back." if self._owns_mask(image) else ""
             return f"This image has a mask, which is used instead of strokes.{where}"
         if image.stem in self.folder.known:
-            return "This image has a file in known/, which excludes strokes. Remove one of them."
+            return "This image has a file in known/, which cannot be combined with strokes. Move it away to paint."
         return self._why_not_label(image)
 
     def why_not_correct(self, image: StudioImage) -> str:
         """Return why no objects of an image can be corrected to make a mask; "" if they can."""
         if image.stem in self._masked and not self._owns_mask(image):
-            return "This image has a mask that was not made here. It is left as it is; move it away to make another."
+            return "This image has a mask that was not made in the studio. Move it away to make another."
         return self._why_not_label(image)
 
     def _why_not_label(self, image: StudioImage) -> str:

@@ -168,7 +168,7 @@ class Searches:
             return
         if owner.get("host") != socket.gethostname() or not isinstance(owner.get("pid"), int) or owner["pid"] < 2:
             raise FilesError(
-                f"{folder.name}: searches on {escape_text(str(owner.get('host', 'another machine')))}. Press Ctrl-C "
+                f"{folder.name}: is running on {escape_text(str(owner.get('host', 'another machine')))}. Press Ctrl-C "
                 "there."
             )
         with suppress(ProcessLookupError):

@@ -204,7 +204,7 @@ def test_a_mask_of_another_program_is_never_overwritten_or_removed(tmp_path, nam
     (tmp_path / "masks").mkdir()
     write_image(tmp_path / "masks" / name, np.ones((4, 8), np.uint8))
     before = (tmp_path / "masks" / name).read_bytes()
-    with pytest.raises(ObjectsError, match=rf"masks/{name}: not written here, so it is left as it is"):
+    with pytest.raises(ObjectsError, match=rf"masks/{name}: not made in the studio, so it is left as it is"):
         store.save("binary")
     with pytest.raises(ObjectsError, match="no mask was saved here"):
         store.withdraw()
@@ -217,7 +217,7 @@ def test_a_mask_that_was_changed_by_another_program_is_no_longer_ours(tmp_path):
     store.save("binary")
     write_image(tmp_path / "masks" / "a.png", np.ones((4, 8), np.uint8), overwrite=True)
     assert store.as_json()["mask"] == ""
-    with pytest.raises(ObjectsError, match="not written here"):
+    with pytest.raises(ObjectsError, match="not made in the studio"):
         store.save("binary")
 
 
@@ -326,7 +326,7 @@ def test_a_mask_that_cannot_be_saved_leaves_the_strokes(browser, folder, studio)
     before = studio.project.strokes(image).labels.copy()
     write_first(folder, "d0", np.ones(draw(0)[1].shape, np.uint8))  # by another program, after the folder was opened
     refused = browser.post(f"{base}/mask/save", {"task": "binary"})
-    assert refused.status_code == 400 and "not written here" in refused.json()["error"]
+    assert refused.status_code == 400 and "not made in the studio" in refused.json()["error"]
     np.testing.assert_array_equal(studio.project.strokes(image).labels, before)
     assert before.any() and studio.project.state(image) == "strokes"
 
@@ -380,7 +380,7 @@ def test_masks_are_suggested_in_the_form_of_those_that_are_there(folder, request
     assert browser.get(base).json()["task"] == "instances"
     other = next(image for image in browser.get("/api/project").json()["images"] if image["name"] == "d1")
     refused = browser.get(f"/api/images/{other['id']}/objects").json()
-    assert "was not made here" in refused["why_not"]
+    assert "was not made in the studio" in refused["why_not"]
     for path, body in (("begin", {"id": "b", "source": "live"}), ("mask/save", {"task": "binary"}), ("undo", {})):
         assert browser.post(f"/api/images/{other['id']}/objects/{path}", body).status_code == 400
 

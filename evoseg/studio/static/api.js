@@ -11,7 +11,7 @@ async function request(path, options) {
   } catch {
     throw new Refused("The studio does not answer. Is it still running? Strokes are kept in this tab.");
   }
-  if (answer.status === 401) throw new Refused("The studio was restarted. Open the address that it has printed, in this tab.");
+  if (answer.status === 401) throw new Refused("The studio was restarted. In this tab, open the address that it printed.");
   const body = await answer.json().catch(() => ({}));
   if (!answer.ok) throw new Refused(body.error || `The request failed (${answer.status}).`);
   return body;

@@ -87,7 +87,7 @@ export class Away {
     ));
     parts.push(element("div", { class: "gallery" }, ...pictures));
     if (result.rows.length) parts.push(element("details", {}, element("summary", {}, "Table"), this.table(result.rows)));
-    if (!result.done && result.words) parts.push(element("pre", { tabindex: 0, role: "group", "aria-label": "What was said" }, result.words));
+    if (!result.done && result.words) parts.push(element("pre", { tabindex: 0, role: "group", "aria-label": "Messages" }, result.words));
     parts.push(commandBox(result.line));
     return element("div", { class: "result" }, ...parts);
   }

@@ -50,7 +50,7 @@ export class Bench {
       select.replaceChildren(...made);
       select.value = options.some(([key]) => key === value) ? value : "";
     };
-    fill("bench-source", options.length ? "choose a pipeline" : "none yet: paint, search or reuse", this.state.source);
+    fill("bench-source", options.length ? "choose a pipeline" : "none yet: paint, search, or try stored pipelines", this.state.source);
     fill("bench-other", "nothing", this.other?.source);
     fill("start", "nothing", byId("start").value);
   }
@@ -96,7 +96,7 @@ export class Bench {
       await this.changing;
       const before = this.state.digest;
       this.set(await post(`/api/bench/${action}`));
-      if (action === "refit") say(before === this.state.digest ? "The numbers fit already." : "Curves and levels were fitted to the search images.");
+      if (action === "refit") say(before === this.state.digest ? "Nothing changed: the curves and thresholds fit already." : "Curves and thresholds were fitted to the search images.");
     })();
   }
 

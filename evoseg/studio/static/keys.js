@@ -27,7 +27,7 @@ const showState = () => document.body.classList.toggle("keys-off", areOff());
 
 export function showKeys() {
   const box = element("input", { type: "checkbox", checked: !areOff(), onchange: () => switchKeys(box.checked) });
-  const choice = element("label", { class: "check" }, box, "Letters, digits and signs act at once. Without them, the keys with longer names still do.");
+  const choice = element("label", { class: "check" }, box, "Single-key shortcuts: letters, digits and signs. Enter, Escape, arrow and page keys always work.");
   const rows = LIST.map(([keys, what]) => element("div", {}, element("dt", {}, what), element("dd", {}, element("kbd", {}, keys))));
   showDialog("Keys", choice, element("dl", { class: "keys" }, ...rows));
 }

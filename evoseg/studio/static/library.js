@@ -71,7 +71,7 @@ export class Library {
     const scores = [["likeness", task.likeness], ["expected score here", task.expected], ["score on its own images", task.own_score]];
     const rows = scores.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value === null ? "-" : value.toFixed(2))]);
     return element(
-      "div", { class: "task" }, element("img", { src: `/api/library/tasks/${task.id}.png`, alt: `Images of ${task.task}, what was sought outlined`, loading: "lazy", height: 96 }),
+      "div", { class: "task" }, element("img", { src: `/api/library/tasks/${task.id}.png`, alt: `Images of ${task.task} with what was sought outlined`, loading: "lazy", height: 96 }),
       element("strong", {}, task.task), element("p", { class: "faint" }, about), element("dl", { class: "scores" }, ...rows),
       task.why.length && task.likeness >= LIKE ? element("p", { class: "faint" }, `Agrees in: ${task.why.join("; ")}.`) : null,
     );

@@ -285,7 +285,7 @@ export class Paint {
   drawScores(live) {
     if (!live.number) return byId("live-scores").replaceChildren();
     const rows = live.scores.flatMap(({ what, n, share }) => [
-      element("dt", {}, `Right on ${what} left out (${n})`), element("dd", {}, percent(share)),
+      element("dt", {}, `Correct on held-out ${what} (${n})`), element("dd", {}, percent(share)),
     ]);
     if (!rows.length) rows.push(element("dt", {}, "Held-out score"), element("dd", {}, "…"));
     byId("live-scores").replaceChildren(...rows);
@@ -297,7 +297,7 @@ export class Paint {
       if (found.reason) return say(found.reason);
       if (found.image) {
         this.app.images.choose(found.image);
-        return say(`The image most in doubt without a label (${percent(found.doubt)} on average).`);
+        return say(`The unlabelled image with the most doubt (${percent(found.doubt)} on average).`);
       }
       const [top, left, bottom, right] = found.box;
       this.seen.push([top + Math.floor((bottom - top) / 2), left + Math.floor((right - left) / 2)]);
