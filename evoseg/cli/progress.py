@@ -201,5 +201,5 @@ def format_status(status: Status, passed_s: float = 0.0) -> str:
         words.append(f"{status.evaluations_left} to go")
     if status.agent is not None:
         calls = "1 call" if status.agent.calls == 1 else f"{status.agent.calls} calls"
-        words.append(f"agent: {calls}, ${status.agent.usd:.3f}, credit {100 * status.agent.credit:.0f} %")
+        words.append(f"agent: {calls}, ${status.agent.usd:.3f}, {100 * status.agent.credit:.0f} % of the improvement")
     return "  ".join(filter(None, words))

@@ -50,7 +50,7 @@ def operators_text(operators: list[Operator]) -> str:
         [
             *lines,
             "",
-            f"{len(operators)} operators; the figure is the modelled cost (ms per megapixel) at default parameters.",
+            f"{len(operators)} operators; the figure is the estimated run time in ms per megapixel, at default values.",
         ]
     )
 

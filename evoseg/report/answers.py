@@ -72,7 +72,7 @@ def explain_recommendation(result: "SearchResult") -> list[str]:
     if result.n_images["selection"]:
         on = "On the selection images, which neither was fitted to"
     else:
-        on = "On the search images, each judged by numbers and networks that were fitted without it"
+        on = "On the search images, each judged by curves, thresholds and networks that were fitted without it"
     if result.recommended == ACCURATE:
         why = f"The accurate pipeline, which has a trained network in it, is recommended. {on}, its {word} is "
         sign, note = ("higher", "") if gain >= 0 else ("lower", ", a difference that is not significant")
@@ -102,22 +102,22 @@ def describe_network(result: "SearchResult") -> list[str]:
     n_images, n_networks = result.n_images["search"], notes.get("networks", 1)
     outputs = dict.fromkeys(str(s.params[1]) for s in result.accurate.steps if s.operator == "network")
     gives = " and ".join(_GIVES[output] for output in outputs)
-    what = f"The step network asks a small neural network that evoseg trained on the {n_images} search images."
+    what = f"The step network runs a small neural network that evoseg trained on the {n_images} search images."
     sentences = [f"{what} For each pixel, it gives {gives}: black is 0, white is 1."]
     tuned = notes.get("tuning_steps", 0) > 0
     if n_networks > 1:
         others = (
-            f"It has seen all of them; {n_networks} others"
+            f"It has seen all of them; {n_networks} others were each"
             if tuned
-            else f"It is the mean of {n_networks} networks that"
+            else f"It is the mean of {n_networks} networks, each"
         )
         sentences.append(
-            f"{others} were trained without a part of the images each. So every search image can be judged by a "
-            f"network that has not seen it (out of bag){_out_of_bag(notes, outputs)}."
+            f"{others} trained without a part of the images, so every search image can be judged by a network that has "
+            f"not seen it (out of bag){_out_of_bag(notes, outputs)}."
         )
     begins = (
         f"It begins with {_PRETRAINED}, an encoder that has learned from a million photographs what edges and textures "
-        f"look like; {'most of it was trained further, and the rest' if tuned else 'the rest was'} trained here."
+        f"look like; {'most of it was trained further, and ' if tuned else ''}the rest of the network was trained here."
         if notes.get("encoder") == _PRETRAINED
         else "It was trained from scratch."
     )

@@ -130,7 +130,7 @@ def front_chart(front: Sequence[FrontProgram], ringed: Sequence[tuple[float, flo
     costs = [*(p.cost_ms_per_mpx for p in front), *(cost for cost, _ in ringed)]
     across, ticks = _across_costs(min(costs), max(costs))
     up, levels = _up(max(*(p.search for p in front), *(score for _, score in ringed), 0.0))
-    below = "ms per megapixel on one core, modelled"
+    below = "estimated ms per megapixel on one core"
     parts = _axes(across, up, ticks, levels, below, f"{metric}, search images")
     for p in front:
         figures = f"#{p.number}: {metric} {p.search:.3f}, {p.cost_ms_per_mpx:.1f} ms per megapixel"
@@ -438,7 +438,7 @@ def difference_picture(row: SheetRow, known: NDArray[np.bool_] | None = None) ->
 
 def both_picture(row: SheetRow) -> Picture:
     """Return the image with the outlines of truth (blue) and answer (orange), white where they agree."""
-    return _outlined(row, row.answer, row.truth, f"{row.stem} with the outlines of the truth and the answer")
+    return _outlined(row, row.answer, row.truth, f"{row.stem} with the outlines of the ground truth and the prediction")
 
 
 def pair_pictures(sample: Sample, pair: AlignedPair) -> tuple[Picture, ...]:

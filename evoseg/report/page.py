@@ -471,7 +471,10 @@ def _charts(result: SearchResult, scores: Mapping[str, float]) -> list[Chart]:
         made.append(Chart("Best score so far", figures.progress_chart(history, metric), caption))
     if result.leaders:
         leaders = [(one.evaluations, one.search, one.held_out) for one in result.leaders]
-        others = "the selection images" if result.splits.selection else "images that its curves and levels did not see"
+        if result.splits.selection:
+            others = "the selection images"
+        else:
+            others = "images that its curves and thresholds were not fitted to"
         caption = (
             f"Candidates that led the search: their {metric} on the search images, by which they led, and on {others} "
             "(dashed), computed after the search. If the dashed line falls while the other rises, the search fits "

@@ -63,7 +63,7 @@ class LeaderScores:
     search : float
         Its score on the search images, by which it led.
     held_out : float or None
-        Its score on the selection images, or where there are none, on search images with curves and levels fitted
+        Its score on the selection images, or where there are none, on search images with curves and thresholds fitted
         without them; None if it could not be scored.
     digest : str
     """

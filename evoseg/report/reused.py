@@ -200,7 +200,7 @@ class ReusedAnswers:
 
     def _seen(self) -> list[str]:
         """Return what a language model sees in each answer; "" if it was not asked."""
-        seen = (f"{self.wanted}? it marks: {one_line(verdict.marks)}" for verdict in self.verdicts)
+        seen = (f"asked for {self.wanted}, it marks: {one_line(verdict.marks)}" for verdict in self.verdicts)
         return [words for words, _ in zip_longest(seen, self.answers, fillvalue="")]
 
     def _about(self) -> list[str]:
@@ -278,14 +278,14 @@ MADE_FOR = "filters made for"
 COLUMNS = {
     "marks": "share of the pixels that is marked",
     "stable": "agreement with the answers for slightly disturbed images, at most 1",
-    "alike": "likeness of your images and those that the filters were made for; from 0.5, they are of one kind",
-    "fits": "how well the answer is what was asked for, says the language model",
+    "alike": "likeness of your images to those that the filters were made for; 0.5 or more means the same kind",
+    "fits": "how well the answer matches what was asked for, according to the language model",
 }
 """What the columns of the table mean."""
 THRESHOLDS = {
     "stored": "",
     "otsu": "threshold set by Otsu's method",
-    "share": "threshold set to mark as much as there",
+    "share": "threshold set to mark the same share as there",
 }
 
 

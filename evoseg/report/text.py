@@ -287,8 +287,9 @@ def _describe_model(use: "ModelUse") -> list[str]:
         return []
     text = f"{use.model}: {use.calls} calls, ${use.cost_usd:.4f}; {use.scored} of its programs were scored"
     failed = ", ".join(f"{n} x {reason}" for reason, n in use.faults.items())
-    worth = f"they account for {100 * use.credit:.0f} % of the gains and {100 * use.champion_ancestry:.0f} % of the "
-    said = f"{text}, {worth}pipeline's steps{f'; failed calls: {failed}' if failed else ''}."
+    gain, steps = (f"{100 * share:.0f} %" for share in (use.credit, use.champion_ancestry))
+    worth = f"they account for {gain} of the improvement and {steps} of the pipeline's steps"
+    said = f"{text}, {worth}{f'; failed calls: {failed}' if failed else ''}."
     return [f"{said} {use.note}".rstrip()]
 
 
@@ -338,13 +339,15 @@ def _describe_pipeline(result: "SearchResult") -> str:
 def _describe_failures(result: "SearchResult", worst: Sequence[JudgedImage]) -> str:
     """Say on which images it does worst, and whether it misses or marks too much there."""
     names = ", ".join(one.sample.stem for one in worst)
-    on = f"image {names}" if len(worst) == 1 else f"images {names}"
-    word = METRIC_LABELS[result.metric]
-    scores = [one.scores[result.metric] for one in worst]
+    images = "image" if len(worst) == 1 else "images"
+    scores = sorted(one.scores[result.metric] for one in worst)
+    lowest_and_highest = [*scores[:1], *scores[1:][-1:]]
+    between = f"{METRIC_LABELS[result.metric]} {' to '.join(f'{score:.2f}' for score in lowest_and_highest)}"
     errors = [one.errors for one in worst if one.errors is not None]
     if worst and not errors:
-        off = f", up to {error_px(min(scores)):.2f} px off" if result.metric == "closeness" else ""
-        return f"It scores lowest on {on} ({word} {min(scores):.2f} to {max(scores):.2f}{off})."
+        most = "" if len(worst) == 1 else "up to "
+        off = f", {most}{error_px(scores[0]):.2f} px off" if result.metric == "closeness" else ""
+        return f"It scores lowest on {images} {names} ({between}{off})."
     missed, extra = sum(missed for missed, _ in errors), sum(extra for _, extra in errors)
     problem = "more foreground is missed than falsely marked"
     if extra > 2 * missed:
@@ -354,8 +357,8 @@ def _describe_failures(result: "SearchResult", worst: Sequence[JudgedImage]) -> 
     elif extra > missed:
         problem = "more is falsely marked than missed"
     if max(missed, extra) == 0:
-        return f"It makes no error on the images shown below ({names})."
-    return f"It scores lowest on {on} ({word} {min(scores):.2f} to {max(scores):.2f}); {problem} there."
+        return f"It makes no error on the {images} shown below ({names})."
+    return f"It scores lowest on {images} {names} ({between}); {problem} there."
 
 
 def labelled_words(result: "SearchResult") -> str:

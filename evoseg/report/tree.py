@@ -132,8 +132,8 @@ def _champion(candidates: Sequence[StoredCandidate], result: SearchResult, answe
     found = find_candidate(candidates, pipeline.for_images(None).digest)
     if found is None:
         raise FilesError(
-            f"{run}: its pipeline ({describe_steps(pipeline)}) was made from no candidate of the search, so it has no "
-            "ancestry. `evoseg runs export` lists all candidates."
+            f"{run}: its pipeline ({describe_steps(pipeline)}) does not descend from any candidate of the search, so "
+            "it has no ancestry. `evoseg runs export` lists all candidates."
         )
     return found
 

@@ -102,7 +102,7 @@ def test_a_readable_pipeline_that_ignores_the_image_is_said_to(n, why):
 def test_the_recommendation_rests_on_scores_that_neither_was_fitted_to(judged, recommended, said):
     (sentence,) = explain_recommendation(result(judged, recommended))
     assert sentence.startswith(f"The {recommended} pipeline") and said in sentence
-    assert "search images, each judged by numbers and networks that were fitted without it" in sentence
+    assert "search images, each judged by curves, thresholds and networks that were fitted without it" in sentence
 
 
 def test_two_images_are_too_few_for_an_interval():
@@ -132,7 +132,7 @@ def test_a_network_is_described_in_plain_words():
         assert said in text
     tuned = replace(result([0.6] * 4, "accurate"), networks=NOTES | {"tuning_steps": 9})
     text = " ".join(describe_network(tuned))
-    assert "It has seen all of them; 3 others were trained without a part of the images each" in text
+    assert "It has seen all of them; 3 others were each trained without a part of the images" in text
     assert "mean of 3 networks" not in text
     scratch = replace(result([0.6] * 4, "accurate"), networks=NOTES | {"encoder": "small"})
     text = " ".join(describe_network(scratch))

@@ -368,7 +368,7 @@ def test_the_search_prints_an_estimate_and_runs_show_what_it_was_worth(command, 
 
 def test_progress_says_what_the_model_does(command, dataset):
     status = Status("searching", 10.0, 100, 0.5, 3, None, 20, "binary", "iou", AgentStatus(1, 0.0125, 0.256))
-    assert format_status(status).endswith("20 to go  agent: 1 call, $0.013, credit 26 %")
+    assert format_status(status).endswith("20 to go  agent: 1 call, $0.013, 26 % of the improvement")
     waits = format_status(replace(status, doing="waiting", seconds_left=30.0), 12.0)
     assert waits.startswith("   10 s") and "waiting for the model (12 s)  30 s left" in waits, "time stands still"
     begun = replace(status, doing="training", best=float("-inf"), length=0)
