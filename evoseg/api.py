@@ -1,4 +1,4 @@
-"""What Python users call: search, go on with a run, replay, score and export."""
+"""What Python users call: search, resume, replay, score and export."""
 
 import logging
 from dataclasses import dataclass, replace
@@ -55,7 +55,7 @@ def search(data: Data, options: SearchOptions) -> SearchResult:
     """Search for a pipeline that segments images like these, and evaluate it on images that the search never saw.
 
     Ctrl-C ends the search with the best pipeline so far; a second one raises KeyboardInterrupt. After either, and after
-    a kill, `resume` goes on.
+    a kill, `resume` continues it.
 
     Returns
     -------
@@ -195,7 +195,7 @@ def resume(
     allow_code: bool = False,
     progress: ProgressCallback | None = None,
 ) -> SearchResult:
-    """Go on with a run that was interrupted or killed, to the result that it would have had undisturbed.
+    """Continue a run that was interrupted or killed, to the result that it would have had undisturbed.
 
     With a budget of evaluations that result is the same to the last bit; of a budget in seconds, the rest is searched.
     If the search is done and only its solved task has not reached the library yet, because of a kill or a lock, it is
@@ -225,8 +225,8 @@ def resume(
     Raises
     ------
     EvosegError
-        If there is no such run, another process is searching in it, it is done and remembered, or its dataset or the
-        operators have changed since.
+        If there is no such run, another process is searching in it, it is complete and its task is in the library, or
+        its dataset or the operators have changed since.
     """
     folder = find_run_folder(run)
     record = read_run(folder.path)
@@ -467,10 +467,10 @@ def export(
     path : path, optional
         File to write (default: none; the code is returned).
     to : {"python", "cpp", "imagej", "json", "bundle", "bioimageio"}, optional
-        Form (default: by the ending of the file's name, .py, .cpp, .ijm, .json or .zip; Python without a file). Python
-        needs numpy and OpenCV, C++ needs OpenCV; a bundle holds the Python file with all that it needs, and a package
-        of bioimage.io a description, too. The networks of a pipeline stand in the Python file, and beside one in C++ or
-        JSON.
+        Format (default: by the ending of the file's name, .py, .cpp, .ijm, .json or .zip; Python without a file).
+        Python needs numpy and OpenCV, C++ needs OpenCV; a bundle holds the Python file with all that it needs, and a
+        package of bioimage.io a description, too. The networks of a pipeline stand in the Python file, and beside one
+        in C++ or JSON.
     overwrite : bool
         Whether an existing file may be replaced.
     allow_code : bool

@@ -69,7 +69,7 @@ def search_classes(data: Data, options: SearchOptions) -> MulticlassResult:
     EvosegError
         As `evoseg.search`; also if the dataset has no classes.
     KeyboardInterrupt
-        At the first Ctrl-C, with everything saved; `resume_classes` goes on.
+        At the first Ctrl-C, with everything saved; `resume_classes` continues.
     """
     task = resolve_settings(options).task
     if task not in (AUTO, TASK):
@@ -123,7 +123,7 @@ def resume_classes(
     allow_code: bool = False,
     progress: ProgressCallback | None = None,
 ) -> MulticlassResult:
-    """Go on with a search for several classes that was interrupted or killed.
+    """Continue a search for several classes that was interrupted or killed.
 
     Parameters
     ----------

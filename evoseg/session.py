@@ -338,7 +338,7 @@ class Session:
             if one.detections is not None:
                 detections[stem] = one.detections
             if not np.isclose(here := one.scores[self._settings.score], scores[stem]):
-                logger.warning("%s scored %g here and %g in the search", stem, here, scores[stem])
+                logger.warning("%s scored %g in the report, but %g in the search", stem, here, scores[stem])
             if stem in worst:
                 rows[stem] = as_row(one, scores[stem])
             if stem in gallery:

@@ -15,14 +15,14 @@ OK, MISSING, BROKEN = "ok", "missing", "broken"
 
 _OPTIONAL = {
     "skimage": ("scikit-image", "measurements of objects, trained networks and the studio"),
-    "torch": ("torch", "the training of networks, and image descriptors"),
+    "torch": ("torch", "training networks, and image descriptors"),
     "faiss": ("faiss-cpu", "the search among solved tasks"),
     "langchain": ("langchain", "proposals by a language model"),
-    "imagecodecs": ("imagecodecs", "compressed TIFF, and PNG in half the time"),
+    "imagecodecs": ("imagecodecs", "compressed TIFF, and reading PNG in half the time"),
     "distributed": ("distributed", "searches on a cluster"),
     "fastapi": ("fastapi", "the studio"),
 }
-"""Packages by what is imported: what is installed, and what goes without it."""
+"""Packages by what is imported: what is installed, and what it is needed for."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def _optional() -> Iterator[Finding]:
     readers = {one.package: (one.package, f"{one.name} images") for one in FILE_FORMATS if one.package}
     for module, (package, purpose) in (_OPTIONAL | readers).items():
         if find_spec(module) is None:
-            yield Finding(package, MISSING, f"not installed: {purpose}")
+            yield Finding(package, MISSING, f"not installed; needed for {purpose}")
             continue
         try:
             version = metadata.version(package)

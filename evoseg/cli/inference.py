@@ -330,8 +330,8 @@ def _trust_text(done: "list[Applied]") -> str:
     known = sorted((result.trust, result.stem) for result in done if result.trust is not None)
     if not known:
         return (
-            "trust     unknown: there is no other pipeline of the search to compare with; its result.json beside the "
-            "pipeline would name some"
+            "trust     unknown: no other pipeline of the search was found to compare with; name the run, or put its "
+            "result.json beside the pipeline"
         )
     least = ", ".join(f"{stem} {value:.2f}" for value, stem in known[:_NAMED])
     return f"trust     mean {sum(value for value, _ in known) / len(known):.2f}; lowest: {least}"
@@ -392,8 +392,8 @@ def score(
     """Score a pipeline on a dataset.
 
     Prints the mean of every metric, how many objects were missed and how many false alarms there were, and one metric
-    image by image. The pipeline's parameters are used as they are;
-    nothing is fitted. In a pipeline for classes, each class is scored as foreground.
+    image by image. The pipeline's parameters are used as they are; nothing is fitted. In a pipeline for classes, each
+    class is scored as foreground.
     """
     import json
 

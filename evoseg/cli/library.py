@@ -245,7 +245,7 @@ def study_transfer(
                 progress=lambda status: tell(str(status)),
             )
     except KeyboardInterrupt as interrupt:
-        interrupt.add_note(f"what was measured is in {out}; the same command goes on with it")
+        interrupt.add_note(f"the results so far are in {out}; the same command continues the study")
         raise
     tables = StudyTables(study)
     files = write_study(tables, out.expanduser())
@@ -274,8 +274,8 @@ def choose_embedder(
 ) -> None:
     """Show the networks by which images are compared, in order of preference, or choose one of your own.
 
-    The network is copied to $EVOSEG_HOME, and describes at once your own tasks whose images are still in their folders;
-    all other tasks are compared by the next network.
+    The network is copied to $EVOSEG_HOME, and your own tasks whose images are still in their folders are described with
+    it at once; all other tasks are compared by the next network.
     """
     import json
 
@@ -295,7 +295,7 @@ def choose_embedder(
         chosen = set_own_weights(weights)
         with open_library(url) as shelf:
             n, missing = describe_own_tasks(shelf, chosen)
-        print(f"{_counted(n, 'task', 'described', 0)}, {missing} without their images", file=sys.stderr)
+        print(f"{_counted(n, 'task', 'described', 0)}, {missing} skipped, since images are missing", file=sys.stderr)
     if default:
         forget_own_weights()
     rows = [

@@ -245,7 +245,8 @@ def _reported(error: BaseException) -> int:
         _print(f"error: {error}", getattr(error, "__notes__", []))
         return ERROR
     notes = getattr(error, "__notes__", [])
-    _print(f"error: {type(error).__name__}: {error}. This should not happen; --debug shows where it did.", notes)
+    what = f"{type(error).__name__}: {error}"
+    _print(f"error: {what}. This should not happen: please report it with what --debug prints.", notes)
     return ERROR
 
 

@@ -65,7 +65,7 @@ def reuse(
     The pipelines of all solved tasks are run at several scales on at most four of the images; the result of each is
     an answer. If a solved task has images like yours, one of its answers comes first. The others are chosen to be
     plausible and different from each other. If there are masks, the score of each answer is shown, but the order does
-    not depend on it. The same command numbers the answers in the same way, so that you can repeat it with --pick N.
+    not depend on it. The same command always numbers the answers in the same way, so you can repeat it with --pick N.
     """
     import json
     from datetime import datetime

@@ -100,7 +100,9 @@ def show_run(
     from evoseg.runs.code_files import load_codes
 
     if html is not None and (as_json or not conversation):
-        raise SettingsError("--html writes the conversation with a language model: add --conversation, without --json.")
+        raise SettingsError(
+            "--html writes the conversation with a language model. Add --conversation, and leave out --json."
+        )
     found = stored.open_run(run)
     load_codes("", found.folder.path, allow_code=allow_code)
     if html is not None:

@@ -125,7 +125,7 @@ def confirm(framing: "Framing", *, yes: bool) -> None:
         return
     print("Search for this? [y/n] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise SettingsError("nothing was searched for. Say it in other words, or name --task, --metric or --radius.")
+        raise SettingsError("the search was not started. Rephrase --goal, or name --task, --metric or --radius.")
 
 
 def report(found: "SearchResult | MulticlassResult", *, as_json: bool) -> None:

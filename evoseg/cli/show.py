@@ -33,7 +33,7 @@ def export(
     to: Annotated[
         str,
         typer.Option(
-            help="Form: python (one file for NumPy and OpenCV), cpp (one file for OpenCV), imagej (a macro), json, "
+            help="Format: python (one file for NumPy and OpenCV), cpp (one file for OpenCV), imagej (a macro), json, "
             "bundle (a .zip with the pipeline, its networks, the Python file and test images), or bioimageio (a .zip "
             "for bioimage.io: a model if there is a network, else an application)."
         ),
@@ -101,7 +101,7 @@ def list_operators(
 ) -> None:
     """List all operators by family.
 
-    Each one is listed with the kinds of its inputs and output, its modelled cost, and what it does.
+    Each one is listed with the kinds of its inputs and output, its estimated run time, and what it does.
     """
     import json
 

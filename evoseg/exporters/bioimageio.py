@@ -61,10 +61,10 @@ for Python, NumPy and OpenCV: `python {program} IMAGE...`.
 ```
 """
 _MODEL_WORDS = """
-The model is the network that the pipeline asks, as its first step that does so asks it. It takes the image in native
-values, as float32, and gives the {output} plane, from 0 to 1, of the same size; height and width must be multiples of
-{block}. Each channel is given the mean and the deviation that the network is used to inside the graph, over the whole
-image that it is given, so a plane may differ in tiles. The steps after the network are not part of the model.
+The model is the network of the pipeline's first network step. It takes the image in native values, as float32, and
+gives the {output} plane, from 0 to 1, of the same size; height and width must be multiples of {block}. It scales each
+channel itself to the mean and deviation that the network was trained with, over the whole input, so the plane may
+differ if an image is cut into tiles. The steps after the network are not part of the model.
 
 {network}
 """
@@ -121,7 +121,7 @@ def export_bioimageio(
     files = program_files(pipeline, places, reading)
     if len(pipeline.networks) > 1:
         raise ExportError(
-            "the pipeline asks several networks, and a model of bioimage.io is one. Export a bundle (--to bundle)."
+            "the pipeline has several networks, and a bioimage.io model holds one. Export a bundle (--to bundle)."
         )
     model = _Model(pipeline) if pipeline.networks else None
     files |= {} if model is None else model.files()

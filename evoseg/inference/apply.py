@@ -205,8 +205,8 @@ def apply(
     trust : bool
         Whether to run other pipelines as well, to tell how far each answer can be trusted.
     others : mapping of str to Alternatives, optional
-        These, by the digest of the pipeline that each is compared with (default: those of the run that a path or id
-        names, at most four for each class; none for a `Pipeline`).
+        The other pipelines, by the digest of the one that they are compared with (default: those of the run that a path
+        or id names, at most four for each class; none for a `Pipeline`).
     doubt : path, optional
         Folder for a grey picture per image, NAME.png, that is bright where the answer is in doubt.
     skip_existing : bool
@@ -233,7 +233,7 @@ def apply(
     Raises
     ------
     SettingsError
-        If the options cannot mean anything.
+        If the options are invalid or contradict each other.
     FilesError
         Before anything is written: if no image is found, an output exists, results that are to be left as they are come
         from another pipeline, or the folders cannot be made.
@@ -249,7 +249,7 @@ def apply(
     if skip_existing and overwrite:
         raise SettingsError("skip_existing keeps existing files and overwrite replaces them. Choose one.")
     if doubt is not None and not trust:
-        raise SettingsError("pictures of doubt show what trust is found by. Ask for both, or for neither.")
+        raise SettingsError("pictures of doubt need trust, which they are made from. Ask for both, or for neither.")
     reading = ReadOptions(axes, str(page), str(channel), series=str(series), bad_pixels=absolute_path(bad_pixels))
     if isinstance(pipeline, str | Path):
         source = str(pipeline)
@@ -310,7 +310,7 @@ def apply(
                 on_result(results[-1])
         except KeyboardInterrupt as error:
             error.add_note(
-                f"{len(results)} of {len(given)} images are done; --skip-existing (skip_existing=True) goes on"
+                f"{len(results)} of {len(given)} images are done; --skip-existing (skip_existing=True) continues"
             )
             raise
     forget_stack()
@@ -447,8 +447,8 @@ def apply_inputs(
     _refuse_formats(kind, outputs)
     if outputs.doubt is not None and not _is_comparable(pipeline, others):
         raise PipelineError(
-            "there is nothing that shows doubt: the pipeline asks no network, and no result.json of its search lies "
-            "beside it, with other pipelines. Name the run, or leave out --doubt."
+            "doubt cannot be estimated: the pipeline has no network, and no other pipeline of its search was found to "
+            "compare with. Name the run, put its result.json beside the pipeline, or leave out --doubt."
         )
     grays_fit = _refuse_hopeless(pipeline, images)
     targets = [outputs.target(kind, image) for image in images]
@@ -489,7 +489,7 @@ def _refuse_others(images: Sequence[Input], targets: Sequence[Applied], ledger: 
     if foreign := [t for image, t in pairs if t.skipped and not ledger.is_current(t.stem, image.how)]:
         raise FilesError(
             f"{_first_of([str(target.answer) for target in foreign])}: from another pipeline, or from images that were "
-            "read in another way, as applied.jsonl tells. Use another folder, or --overwrite (overwrite=True)."
+            "read in another way, according to applied.jsonl. Use another folder, or --overwrite (overwrite=True)."
         )
 
 

@@ -188,7 +188,7 @@ def describe_own_tasks(library: Library, embedder: "Embedder") -> tuple[int, int
         try:
             vectors = _vectors_of(task, folders[task.id], embedder) if task.id in folders else {}
         except EvosegError as error:
-            logger.warning("%s keeps its vectors: %s", task.name, error)
+            logger.warning("%s could not be described anew: %s", task.name, error)
             continue
         if vectors:
             # The preferred embedder comes first.

@@ -176,7 +176,7 @@ def similar(
     Raises
     ------
     EvosegError
-        For faults of the dataset, of a setting, or of the library.
+        For errors of the dataset, of a setting, or of the library.
     """
     if not 1 <= k <= MOST_K:
         raise SettingsError(f"k is {k}; it must be a number of tasks from 1 to {MOST_K}.")
@@ -340,7 +340,7 @@ def _lines(found: SimilarTasks) -> list[str]:
 
 _NOTHING = "Nothing like {} has been solved yet, as far as one can see. The nearest tasks:"
 _COLUMNS = f"""\
-likeness: from 0 to 1; tasks below {ALIKE} have little in common. What follows are its parts, from -1 to 1.
-expected: mean score of its best pipeline on tasks of other kinds, with its numbers fitted there; on one task,
-    {ERROR:.2f} more or less is usual.
+likeness: from 0 to 1; tasks below {ALIKE} have little in common. The next columns are its parts, from -1 to 1.
+expected: mean score of its best pipeline on tasks of other kinds, refitted there; a single task differs from it
+    by {ERROR:.2f} on average.
 own: score of its best pipeline on its own images."""

@@ -284,7 +284,8 @@ class LibraryStore:
             there = _version(connection)
             if there > len(MIGRATIONS):
                 raise StoreError(
-                    f"{self.shown}: has version {there}, and this evoseg knows {len(MIGRATIONS)}. Use a later evoseg."
+                    f"{self.shown}: has format version {there}, and this version of evoseg only reads up to "
+                    f"{len(MIGRATIONS)}. Use a newer one."
                 )
             for migration in MIGRATIONS[there:]:
                 migration(connection)
@@ -407,4 +408,4 @@ def _advice(message: str, wait_s: float) -> str:
         return f"another process has been writing for more than {wait_s:g} s ({message}). Try again later."
     if "readonly" in message or "unable to open" in message or "connect" in message:
         return f"cannot be opened ({message})."
-    return f"damaged ({message}). `evoseg library export` of an older copy, or a backup, brings the tasks back."
+    return f"damaged ({message}). Restore a backup, or run `evoseg library export` on an older copy."

@@ -312,8 +312,8 @@ def _begin(root: Path, opened: Mapping[str, Dataset], **settings: object) -> Non
             raise FilesError(f"{path}: cannot be read ({error}). Name another folder for the study.") from error
         if changed:
             raise SettingsError(
-                f"{root}: the study there was begun with other settings ({', '.join(changed)}). Begin another one in "
-                "a new folder, or go on with the same settings."
+                f"{root}: the study there was begun with other settings ({', '.join(changed)}). Start another one in "
+                "a new folder, or continue with the same settings."
             )
     elif root.is_dir() and any(root.iterdir()):
         raise FilesError(f"{root}: is not empty and holds no study. Name another folder.")
@@ -527,7 +527,7 @@ def _read_rows(path: Path) -> dict[tuple[str, str, str, float], Row]:
         found = [Row(*line[:5], *map(float, line[5:])) for line in lines]  # type: ignore[arg-type]
     except (OSError, ValueError, TypeError) as error:
         raise FilesError(
-            f"{path}: is not what a study writes ({error}). Begin another study in a new folder."
+            f"{path}: is not what a study writes ({error}). Start another study in a new folder."
         ) from error
     return {row.key: row for row in found}
 

@@ -146,7 +146,7 @@ def read_task(text: str, *, allow_code: bool = False) -> SolvedTask:
         Saying which entry is wrong.
     """
     if len(text) > MAX_BYTES:
-        raise TaskError(f"larger than {MAX_BYTES // 1024} KiB; a solved task is not.")
+        raise TaskError(f"larger than {MAX_BYTES // 1024} KiB, which no solved task is.")
     try:
         document = untrusted.read_yaml(text)
     except untrusted.YamlError as error:
@@ -371,7 +371,7 @@ def read_transfers(path: Path) -> list[TransferResult]:
     try:
         if path.stat().st_size > MAX_TRANSFER_BYTES:
             raise TaskError(
-                f"{path}: larger than {MAX_TRANSFER_BYTES // 2**20} MiB; a file of transfer results is not."
+                f"{path}: larger than {MAX_TRANSFER_BYTES // 2**20} MiB, which no file of transfer results is."
             )
         lines = list(csv.reader(io.StringIO(path.read_text("utf-8"))))
     except (OSError, UnicodeDecodeError, csv.Error) as error:

@@ -138,7 +138,7 @@ def list_choices(settings: RunSettings, dataset: Dataset) -> dict[str, Sequence[
         choices[CLASSES] = choices[BINARY]
     if not choices:
         raise SettingsError(
-            f"{dataset.title}: there are no truths for a task that these options allow. Name the task that is meant."
+            f"{dataset.title}: no labels fit a task that these options allow. Name the task that is meant."
         )
     return choices
 

@@ -102,9 +102,9 @@ def _read_codes(record: RunRecord) -> tuple[AdmittedCode, ...]:
     try:
         code = tuple(AdmittedCode(str(one["source"]), float(one["cost"])) for one in record.settings.get("code", ()))
     except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise ChangedError(f"{record.id}: damaged (its Python operators cannot be read). Start anew.") from error
+        raise ChangedError(f"{record.id}: damaged (Python operators cannot be read). Start a new search.") from error
     if not all(0 <= admitted.cost < float("inf") for admitted in code):
-        raise ChangedError(f"{record.id}: damaged (the cost of a Python operator is no number). Start anew.")
+        raise ChangedError(f"{record.id}: damaged (the cost of a Python operator is not a number). Start a new search.")
     return code
 
 
@@ -156,7 +156,7 @@ def find_splits(record: RunRecord, dataset: Dataset) -> Splits:
             splits = split_of(dataset, strokes_apart=apart)
             if _stems(splits) == recorded:
                 return splits
-        words = ["its split into search and test images is another (see its dataset.yaml)"]
+        words = ["its split into search and test images has changed (see its dataset.yaml)"]
     raise DatasetError(
         f"{dataset.root or dataset.title}: not the dataset that {record.id} was started with: {_some(words)}. "
         "Restore it, or start a new search."

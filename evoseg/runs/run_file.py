@@ -317,7 +317,7 @@ def _record(connection: Connection, folder: Path) -> RunRecord:
     except (ValueError, TypeError, NoResultFound) as error:
         raise _damaged(folder, "its description of the run cannot be read") from error
     if not all(isinstance(part, dict) for part in (record.parts, record.splits, record.settings, record.revisions)):
-        raise _damaged(folder, "its description of the run is none")
+        raise _damaged(folder, "its description of the run is not valid")
     return record
 
 

@@ -280,7 +280,7 @@ def check_caps(llm_calls: int, llm_tokens: int | None, llm_usd: float | None) ->
     """
     for name, cap in (("llm_calls", llm_calls), ("llm_tokens", llm_tokens), ("llm_usd", llm_usd)):
         if cap is not None and not 0 <= cap < float("inf"):
-            raise SettingsError(f"{name} is {cap}; it must be a number from 0.")
+            raise SettingsError(f"{name} is {cap}; it must be a finite number, 0 or more.")
 
 
 def check_goal(goal: str | None, agent: str | None) -> str | None:

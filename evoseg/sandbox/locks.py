@@ -110,7 +110,7 @@ def hide() -> None:
         If the kernel does not know these.
     """
     if _prctl(_PR_SET_DUMPABLE, 0) or _prctl(_PR_SET_NO_NEW_PRIVS, 1):
-        raise LockError("the kernel does not let a process give up rights")
+        raise LockError("the kernel does not let a process give up privileges")
 
 
 def die_with(parent: int) -> None:

@@ -511,7 +511,7 @@ def draw_dataset(name: str, folder: str | Path, n: int, shape: Shape, seed: int,
     Raises
     ------
     SettingsError
-        For an unknown scene, or numbers that cannot be.
+        For an unknown scene, or impossible numbers.
     DatasetError
         If the folder holds files already.
     """
@@ -519,7 +519,7 @@ def draw_dataset(name: str, folder: str | Path, n: int, shape: Shape, seed: int,
         raise SettingsError(unknown("scene", name, SCENES))
     labelled = n if n_labelled is None else n_labelled
     if n < 1 or not 0 < labelled <= n:
-        raise SettingsError(f"{n} images with {labelled} masks cannot be; take n >= 1 and 1 to n masks.")
+        raise SettingsError(f"{n} images with {labelled} masks are impossible; take n >= 1 and 1 to n masks.")
     root = make_folders(folder, n, ("images", "masks"))
     for i in range(n):
         rng = stream(seed, "scene", name, i)

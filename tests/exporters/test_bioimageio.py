@@ -101,7 +101,7 @@ def test_several_networks_are_refused():
         f'def pipeline(image):\n    a = network(image, weights="{weights[0]}")\n'
         f'    b = network(image, weights="{weights[1]}")\n    return threshold(maximum(a, b))\n'
     )
-    with pytest.raises(ExportError, match="asks several networks.*--to bundle"):
+    with pytest.raises(ExportError, match="has several networks.*--to bundle"):
         export_bioimageio(read_text(text))
 
 

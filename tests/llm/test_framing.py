@@ -67,7 +67,7 @@ def test_what_the_user_names_is_kept(nuclei, spots):
     assert list_choices(settings(task="binary"), nuclei) == {"binary": TASKS["binary"].metrics}
     assert list_choices(settings(metric="pq"), nuclei) == {"instances": ["pq"]}
     for options, dataset in (({"metric": "f1"}, nuclei), ({"goal": evoseg.Goal(target="imagej")}, spots)):
-        with pytest.raises(SettingsError, match="no truths for a task"):
+        with pytest.raises(SettingsError, match="no labels fit a task"):
             list_choices(settings(**options), dataset)
 
 

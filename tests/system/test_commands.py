@@ -127,7 +127,8 @@ def test_a_fault_of_evosegs_own_is_one_line_too(command, monkeypatch):
     monkeypatch.setattr("evoseg.runs.pipeline_files.find_run", broken)
     done = command("show", "x")
     assert done.code == 1
-    assert done.err.splitlines() == ["error: RuntimeError: boom. This should not happen; --debug shows where it did."]
+    words = "This should not happen: please report it with what --debug prints."
+    assert done.err.splitlines() == [f"error: RuntimeError: boom. {words}"]
 
 
 def test_check_prints_figures_splits_and_faults(command, dataset, tmp_path):

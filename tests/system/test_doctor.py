@@ -24,5 +24,5 @@ def test_what_is_broken_or_missing_is_named_and_ends_with_1(command, monkeypatch
     done = command("doctor")
     assert done.code == 1
     assert "broken   workers" in done.out
-    assert "not installed: the search among solved tasks" in done.out
-    assert "not installed: NIfTI images" in done.out
+    assert "not installed; needed for the search among solved tasks" in done.out
+    assert "not installed; needed for NIfTI images" in done.out

@@ -81,7 +81,7 @@ def test_on_a_terminal_the_search_goes_on_after_a_yes(command, dataset, tmp_path
     if said == "y\n":
         assert done.code == 0 and json.loads(done.out)["task"] == "instances"
     else:
-        assert done.code == 2 and "nothing was searched for" in done.err and not (tmp_path / "run").exists()
+        assert done.code == 2 and "the search was not started" in done.err and not (tmp_path / "run").exists()
 
 
 def test_without_a_terminal_or_a_model_a_goal_is_refused_before_anybody_is_asked(command, dataset, monkeypatch):

@@ -82,7 +82,7 @@ def test_a_changed_dataset_is_refused_and_named(broken, whole, dataset, tmp_path
     shutil.rmtree(data)
     copy_of(dataset, data, 12)
     (data / "dataset.yaml").write_text("splits:\n  test: [nuclei_000, nuclei_001]\n")
-    with pytest.raises(DatasetError, match="split into search and test images is another"):
+    with pytest.raises(DatasetError, match="split into search and test images has changed"):
         evoseg.resume(whole.run, data)
     (data / "dataset.yaml").unlink()
     assert evoseg.resume(whole.run, data).pipeline == whole.pipeline

@@ -71,7 +71,7 @@ def test_a_file_without_its_run_still_knows_what_is_unfamiliar(found, images, co
     done = command("apply", alone, images, "--out", tmp_path / "out")
     assert done.code == 0 and "trust     unknown" in done.out and "stripes" in unfamiliar_in(done.out)
     refused = command("apply", alone, images, "--out", tmp_path / "other", "--doubt", tmp_path / "doubt")
-    assert refused.code == 1 and "nothing that shows doubt" in refused.err
+    assert refused.code == 1 and "doubt cannot be estimated" in refused.err
     assert not (tmp_path / "other").exists()
 
 
@@ -108,7 +108,7 @@ def test_trust_can_be_left_out(found, images, command, tmp_path):
     assert done.code == 0 and "lowest" not in done.out and "stripes" in unfamiliar_in(done.out)
     with pytest.raises(SettingsError, match="both"):
         apply(found.folder, images, tmp_path / "b", trust=False, doubt=tmp_path / "doubt")
-    with pytest.raises(PipelineError, match="nothing that shows doubt"):
+    with pytest.raises(PipelineError, match="doubt cannot be estimated"):
         apply(found.pipeline, images, tmp_path / "b", doubt=tmp_path / "doubt")
 
 

@@ -181,8 +181,8 @@ def check_names(task: str, metric: str | None) -> None:
     if metric is not None and wanted not in (None, find_kind_of_metric(metric)):
         assert wanted is not None
         raise SettingsError(
-            f"metric is {metric}, which scores the task {find_kind_of_metric(metric).name}, not {task}; that has "
-            f"{', '.join(wanted.metrics)}."
+            f"metric is {metric}, which scores the task {find_kind_of_metric(metric).name}, not {task}. Use "
+            f"one of {', '.join(wanted.metrics)}, or leave out the metric."
         )
 
 
