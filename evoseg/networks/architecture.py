@@ -10,7 +10,7 @@ excitation and with ReLU6, is Google's.
 O. Ronneberger, P. Fischer, T. Brox, U-Net, MICCAI 2015, arXiv:1505.04597.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -26,6 +26,9 @@ from evoseg.networks.lite0 import LITE0, STEM, STRIDES, TAPS, Stage, adapt_chann
 from evoseg.networks.onnx import Graph
 from evoseg.networks.weights import State
 from evoseg.operators.network import match_brightness, measure_brightness
+
+_MEASURED = 4
+"""Channels of features that are standardised at a time: those of many images are copied in double precision."""
 
 
 class Conv(nn.Conv2d):  # type: ignore[misc]
@@ -176,15 +179,18 @@ class PretrainedEncoder(nn.Module):  # type: ignore[misc]
         for block in self.blocks[self._taps[0] + 1 :]:
             block.requires_grad_(True)
 
-    def standardise_taps(self, images: Sequence[Tensor]) -> None:
+    def standardise_taps(self, images: Iterable[Tensor]) -> None:
         """Set the fixed figures so that the features of some images have mean 0 and deviation 1 in each channel."""
         with torch.inference_mode():
             found = [self.raw_taps(image) for image in images]
-            for i in range(len(self.widths)):
-                values = torch.cat([taps[i].transpose(0, 1).flatten(1) for taps in found], dim=1).double()
-                scale, shift = self.figures(i)
-                scale.copy_((1 / torch.sqrt(values.var(1, correction=0) + 1e-4)).view_as(scale))
-                shift.copy_(-values.mean(1).view_as(shift) * scale)
+            for i, width in enumerate(self.widths):
+                for first in range(0, width, _MEASURED):
+                    some = slice(first, first + _MEASURED)
+                    parts = [taps[i][:, some].transpose(0, 1).flatten(1) for taps in found]
+                    values = torch.cat(parts, dim=1).double()
+                    scale, shift = (figure[:, some] for figure in self.figures(i))
+                    scale.copy_((1 / torch.sqrt(values.var(1, correction=0) + 1e-4)).view_as(scale))
+                    shift.copy_(-values.mean(1).view_as(shift) * scale)
 
     def write(self, graph: Graph, x: str) -> list[str]:
         """Add the encoder to a graph and return the names of the standardised taps."""

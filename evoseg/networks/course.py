@@ -228,11 +228,12 @@ class Course:
         """Add windows of every image in turn, until time or memory is used up."""
         watch = self._problem.stopwatch()
         if not self._windows[0]:
-            plain = [cutter.plain(size) for cutter, size in zip(self._cutters, self._sizes, strict=True)]
-            encoder.standardise_taps([to_tensor(window.image) for window in plain])
-            self._add([encode(encoder, window) for window in plain])
+            sized = list(zip(self._cutters, self._sizes, strict=True))
+            # Cut twice rather than kept: many windows at a time take much memory.
+            encoder.standardise_taps(to_tensor(cutter.plain(size).image) for cutter, size in sized)
+            self._add([encode(encoder, cutter.plain(size)) for cutter, size in sized])
         wanted = _MAX_WINDOWS if steps is None else min(_MAX_WINDOWS, 1 + steps // _STEPS_PER_WINDOW)
-        n_px = sum(rows * cols for rows, cols in self._sizes)
+        n_px = self._n_px
         n_bytes = sum(found[0].n_bytes for found in self._windows)
         while (rounds := len(self._windows[0])) < wanted and n_bytes * (rounds + 1) <= _CACHE_BYTES:
             used = watch.seconds
@@ -253,6 +254,16 @@ class Course:
         with _seeded(self._seed, "network", j):
             encoder: Encoder = self._frozen or SmallEncoder(channels)
             return Member(encoder, Decoder(channels, encoder.widths, len(self._problem.outputs)))
+
+    @property
+    def starting_seconds(self) -> float:
+        """About the CPU seconds before the first step: a window of each image is encoded twice."""
+        return 2 * self._seconds_per_px * self._n_px if self.is_pretrained else 0.0
+
+    @property
+    def _n_px(self) -> int:
+        """Pixels of a window of each image."""
+        return sum(rows * cols for rows, cols in self._sizes)
 
     def predicting_seconds(self, images: Sequence[Raw]) -> float:
         """Return about the CPU seconds that `planes_out_of_bag` takes for some images."""

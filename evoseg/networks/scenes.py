@@ -12,11 +12,13 @@ from skimage.measure import regionprops
 
 from evoseg.evolve.networks import point_spacing
 from evoseg.networks.architecture import Standard
-from evoseg.networks.values import Example, Head
+from evoseg.networks.values import OUTPUTS, Example, Head
 from evoseg.operators.network import measure_brightness, prepare
 
 _MAX_PX = 16_000_000
 """Working pixels of all scenes together; of larger images, a part is trained on."""
+_MAX_VALUES = 12 * _MAX_PX
+"""Numbers that all scenes together hold, so that images of many channels fit into memory, too."""
 _SMALLEST_SIDE = 100
 """Of an image at working resolution, px."""
 _THIN, _THICK = 14, 30
@@ -155,7 +157,8 @@ def make_scenes(
 ) -> Iterator[Scene]:
     """Yield the examples at a working resolution; of images that are too large together, a part around objects."""
     sigma = blob_sigma(examples, head)
-    most = _MAX_PX // len(examples) * reduction**2
+    n_planes = len(standard.mean) + len(OUTPUTS[head]) + 1
+    most = min(_MAX_PX, _MAX_VALUES // n_planes) // len(examples) * reduction**2
     return (_make_scene(example, head, standard, reduction, sigma, most, rng) for example in examples)
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from evoseg.networks import scenes
 from evoseg.networks.scenes import (
     draw_blobs,
     make_scenes,
@@ -67,6 +68,15 @@ def test_scenes_are_standardised_and_know_what_counts():
     together = np.concatenate([scene.image.reshape(2, -1) for scene in scenes], axis=1)
     assert np.abs(together.mean(axis=1)).max() < 0.2 and np.abs(together.std(axis=1) - 1).max() < 0.35
     assert not scenes[0].known[0, :, :20].any() and scenes[0].known[0, :56, 20:].all()
+
+
+@pytest.mark.parametrize(("channels", "side"), [(2, 64), (6, 48)])
+def test_of_many_channels_a_smaller_part_is_kept(channels, side, monkeypatch):
+    monkeypatch.setattr(scenes, "_MAX_PX", 2 * 64**2)
+    monkeypatch.setattr(scenes, "_MAX_VALUES", 2 * 48**2 * 8)  # of 6 channels, the truth and what is known
+    examples = masks_of(discs(2, channels=channels))
+    made = make_scenes(examples, "mask", measure_standard(examples, channels), 1, np.random.default_rng(0))
+    assert [scene.image.shape for scene in made] == [(channels, side, side)] * 2
 
 
 def test_an_image_without_contrast_stays_without():

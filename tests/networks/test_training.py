@@ -128,6 +128,14 @@ def test_a_killed_process_and_too_little_memory_are_errors(tmp_path):
     process.close()
 
 
+@pytest.mark.e2e
+@needs_weights
+def test_many_images_fit_into_the_memory_of_a_training(tmp_path):
+    examples = masks_of(discs(2, (512, 512), channels=3)) * 12
+    process = TrainingProcess(packed(tmp_path, examples), replace(SHORT, steps=1), tmp_path, memory_bytes=1100 << 20)
+    read_all(process)
+
+
 def read_all(process: TrainingProcess) -> None:
     while not isinstance(process.read(), Trained):
         pass
