@@ -40,6 +40,10 @@ class Stopwatch:
         """Since the start."""
         return max(self._cpu() - self._start, (time.monotonic() - self._wall_start) * self._rate)
 
+    def of_one_thread(self, seconds: float) -> float:
+        """Return how much it counts if one thread computes for some seconds while the others have nothing to do."""
+        return seconds * max(1.0, self._rate)
+
 
 class Pace:
     """How far a phase is, by the seconds of this thread or by steps.

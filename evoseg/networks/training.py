@@ -115,8 +115,8 @@ class _Training:
     def run(self, views: Sequence[tuple[int, Raw]], keep: Keep) -> Trained:
         """Choose the working resolution, train, and look at all images out of bag."""
         examples = self._problem.examples
-        course = self._choose_course()
         images = [(i, example.image) for i, example in enumerate(examples)] + list(views)
+        course = self._choose_course([image for _, image in images])
         self._stage = "training"
         reserved_s = course.predicting_seconds([image for _, image in images])
         self._refuse_if_too_large(reserved_s)
@@ -145,24 +145,35 @@ class _Training:
 
     def _refuse_if_too_large(self, reserved_s: float) -> None:
         """Refuse images that take most of the time to be looked at once, before anything has been learned."""
-        seconds = self._problem.settings.seconds
-        if seconds is not None and reserved_s > _MOST_LOOKING * (seconds - self._watch.seconds):
+        if not self._can_look(reserved_s):
+            seconds = self._problem.settings.seconds or 0.0
             raise NetworkError(
-                f"the images are too large for {seconds:.0f} s of training: only to run networks on them once takes "
-                f"about {reserved_s:.0f} s. Give more time, or smaller images"
+                f"the images are too many, or too large, for {seconds:.0f} s of training: only to run networks on them "
+                f"once takes about {reserved_s:.0f} s. Give more time, or fewer or smaller images"
             )
 
-    def _choose_course(self) -> Course:
-        """Return the better of the usual working resolution and the full one, by short trials out of bag."""
+    def _can_look(self, looking_s: float, before_s: float = 0.0) -> bool:
+        """Return whether there is time to look at images, after something else that takes time."""
+        seconds = self._problem.settings.seconds
+        return seconds is None or looking_s <= _MOST_LOOKING * (seconds - self._watch.seconds - before_s)
+
+    def _choose_course(self, images: Sequence[Raw]) -> Course:
+        """Return the better of the usual working resolution and the full one, by short trials out of bag.
+
+        The usual one where there is no time to look at all images at full resolution in the end.
+        """
         examples = self._problem.examples
         usual = Course(self._problem, usual_reduction(examples, self._problem.settings.head), self._count_step)
         steps = self._problem.settings.steps or 0
         self._n_planned = steps * self._problem.n_networks
         if usual.reduction == 1:
             return usual
-        self._n_planned += 2 * ceil(_TRIAL_SHARE * steps) * self._problem.n_networks
         full = Course(self._problem, 1, self._count_step)
         parts = [part_of(example, _TRIAL_SIDE) for example in examples]
+        trials_s = self._trial_seconds((usual, full), [part.image for part in parts])
+        if not self._can_look(full.predicting_seconds(images), before_s=trials_s):
+            return usual
+        self._n_planned += 2 * ceil(_TRIAL_SHARE * steps) * self._problem.n_networks
         scores = {}
         for course in (usual, full):
             self._stage = f"trying 1/{course.reduction} of the resolution"
@@ -170,7 +181,16 @@ class _Training:
             planes = [course.planes_out_of_bag(i, part.image) for i, part in enumerate(parts)]
             scores[course.reduction] = [self._score(part, found) for part, found in zip(parts, planes, strict=True)]
         self._notes["resolution_scores"] = {str(reduction): found for reduction, found in scores.items()}
-        return usual if np.mean(scores[usual.reduction]) - np.mean(scores[1]) > _SURE_GAIN else full
+        is_better = np.mean(scores[usual.reduction]) - np.mean(scores[1]) > _SURE_GAIN
+        return usual if is_better or not self._can_look(full.predicting_seconds(images)) else full
+
+    def _trial_seconds(self, courses: Sequence[Course], images: Sequence[Raw]) -> float:
+        """Return about what trials of some courses take, which train and then look at images."""
+        seconds = self._problem.settings.seconds or 0.0
+        training_s = sum(max(_TRIAL_SHARE * seconds, course.starting_seconds) for course in courses)
+        looking_s = sum(course.predicting_seconds(images) for course in courses)
+        # One thread looks, and the stopwatch counts the time of all.
+        return training_s + self._watch.of_one_thread(looking_s)
 
     def _score(self, example: Example, planes: Planes) -> float:
         return score_planes(example, self._problem.settings.head, planes, self._sigma)

@@ -16,3 +16,5 @@ def test_an_idle_wait_counts_only_as_far_as_the_stretch_says(monkeypatch):
     assert both.seconds == 8.0  # the same of each of two threads
     cpu = 19.0
     assert strict.seconds == 9.0
+    # While one of three threads computes for 4 s, the others could have done as much.
+    assert Stopwatch(float("inf"), 3).of_one_thread(4.0) == 4.0 and Stopwatch(1.5, 3).of_one_thread(4.0) == 8.0

@@ -7,6 +7,7 @@ import pytest
 
 from evoseg.datasets.memmap import Pack
 from evoseg.networks import training
+from evoseg.networks.course import Course
 from evoseg.networks.process import TrainingProcess
 from evoseg.networks.training import train
 from evoseg.networks.values import Example, NetworkError, Progress, Trained, TrainingSettings
@@ -89,6 +90,30 @@ def test_points_and_unknown_pixels_are_learnt_from():
     examples = [Example(example.image, p, known) for example, p in zip(discs(3), points, strict=True)]
     trained = train(examples, replace(SHORT, head="points", n_networks=2))
     assert [list(planes) for planes in trained.planes] == [["points"]] * 3
+
+
+def test_resolutions_are_not_compared_if_that_takes_the_time_to_look_at_the_images(monkeypatch):
+    examples = masks_of(discs(4, (600, 640), radius=20))
+    settings = TrainingSettings(seconds=1.5, encoder="small")
+    trained = train(examples, settings)
+    assert trained.notes["reduction"] == 2 and "resolution_scores" not in trained.notes
+
+    class Slow(Course):
+        def predicting_seconds(self, images):
+            return super().predicting_seconds(images) * (1000 if self.reduction == 1 and self.n_steps else 1)
+
+    # Where it turns out in the trial that there is no time for full resolution, the other one is left.
+    monkeypatch.setattr(training, "Course", Slow)
+    monkeypatch.setattr(training, "_SURE_GAIN", 2.0)
+    trained = train(masks_of(discs(2, (230, 320), radius=20)), settings)
+    assert trained.notes["reduction"] == 2 and set(trained.notes["resolution_scores"]) == {"1", "2"}
+
+
+def test_images_that_there_is_no_time_to_look_at_are_an_error_before_anything_is_trained(monkeypatch):
+    monkeypatch.setattr(Course, "train", lambda *_: pytest.fail("trained"))
+    examples = masks_of(discs(2, (600, 640), radius=20))
+    with pytest.raises(NetworkError, match="too many, or too large, for 1 s"):
+        train(examples, TrainingSettings(seconds=1, encoder="small"), views=[(0, examples[0].image)] * 60)
 
 
 def test_two_images_make_two_networks_and_one_makes_an_error():
