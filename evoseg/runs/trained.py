@@ -76,8 +76,10 @@ class RunTrainer:
         """Train, keep what comes of it, and return what the journal says of it."""
         if find_spec("torch") is None:
             return json.dumps({"none": "PyTorch, which trains them, is not installed (pip install torch)"})
-        # Each network has a thread, and a thread trains them all one after the other.
-        threads = min(max(1, self._settings.workers), TrainingSettings.n_networks)
+        # Each network has a thread, and a thread trains them all one after the other. The time of one more, which has
+        # nothing to do, would be given to the others.
+        n_networks = min(TrainingSettings.n_networks, request.n_images)
+        threads = min(max(1, self._settings.workers), n_networks)
         settings = TrainingSettings(
             head=HEADS[request.output],
             seconds=None if request.seconds is None else threads * request.seconds,
@@ -101,8 +103,7 @@ class RunTrainer:
         except OSError as error:
             raise FilesError(f"{self._folder}: networks cannot be written there ({error.strerror}).") from error
         planes = Pack(self._folder / f"{digest}.pack").digests
-        n_folds = min(settings.n_networks, request.n_images)
-        return json.dumps({"network": digest, "n_folds": n_folds, "planes": planes, "notes": trained.notes})
+        return json.dumps({"network": digest, "n_folds": n_networks, "planes": planes, "notes": trained.notes})
 
     def _wait_for(self, training: TrainingProcess, on_progress: Callable[[float], None]) -> Trained:
         try:
