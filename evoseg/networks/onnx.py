@@ -19,8 +19,8 @@ IMAGE, PLANES = "image", "planes"
 """What networks call their input and their output."""
 _SIDE = 64
 _IR_VERSION = 7
-_FLOAT, _INT64 = 1, 7
-"""Types of tensors."""
+_FLOAT = 1
+"""The type of tensors."""
 _FIXED32, _BYTES, _VARINT = 5, 2, 0
 """How protobuf writes a field."""
 _AN_F, _AN_I, _AN_S, _AN_INTS = 1, 2, 3, 7
@@ -51,12 +51,11 @@ class Graph:
         self._constants: list[bytes] = []
 
     def constant(self, values: NDArray[Any]) -> str:
-        """Add a tensor of float32 or int64 and return its name."""
+        """Add a tensor of float32 and return its name."""
         name = f"{self._prefix}w{len(self._constants)}"
-        kind = _INT64 if values.dtype == np.int64 else _FLOAT
-        raw = np.ascontiguousarray(values, "<i8" if kind == _INT64 else "<f4").tobytes()
+        raw = np.ascontiguousarray(values, "<f4").tobytes()
         shape = b"".join(_int(1, n) for n in values.shape)
-        self._constants.append(shape + _int(2, kind) + _text(8, name) + _bytes(9, raw))
+        self._constants.append(shape + _int(2, _FLOAT) + _text(8, name) + _bytes(9, raw))
         return name
 
     def add(self, op: str, inputs: Sequence[str], **attributes: float | str | Sequence[int]) -> str:

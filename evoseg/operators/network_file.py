@@ -192,8 +192,8 @@ _SHAPE: dict[int, tuple[str, Kind]] = {1: ("dim", "bytes")}
 _DIM: dict[int, tuple[str, Kind]] = {1: ("dim_value", "int")}
 _ATTRIBUTE_TYPES = {"f": 1, "i": 2, "s": 3, "ints": 7}
 _WIRE = {"int": 0, "ints": 0, "bytes": 2, "float": 5}
-_ITEM_BYTES = {1: 4, 7: 8}
-"""Bytes of a number, by ONNX's number of its type: float32 and int64."""
+_FLOAT, _FLOAT_BYTES = 1, 4
+"""ONNX's number of float32, the only type of tensors, and its bytes."""
 
 
 class _Message:
@@ -402,13 +402,11 @@ def _end(part: bytes, channels: int) -> str:
 def _read_tensor(part: bytes) -> tuple[str, _Tensor]:
     message = _Message(part, _TENSOR)
     shape = message.numbers("dims")
-    kind = message.numbers("data_type")
     data = message.one("raw_data")
-    size = _ITEM_BYTES.get(kind[0] if len(kind) == 1 else 0, 0)
-    if len(shape) > 4 or not all(1 <= n <= MAX_BYTES for n in shape) or not size or prod(shape) * size != len(data):
+    fits = len(shape) <= 4 and all(1 <= n <= MAX_BYTES for n in shape) and _FLOAT_BYTES * prod(shape) == len(data)
+    if message.numbers("data_type") != (_FLOAT,) or not fits:
         raise _Broken("has a tensor whose size or type is not what its data say")
-    few = prod(shape) <= 16
-    numbers = struct.unpack(f"<{prod(shape)}{'f' if size == 4 else 'q'}", data) if few else ()
+    numbers = struct.unpack(f"<{prod(shape)}f", data) if prod(shape) <= 16 else ()
     return message.text("name"), _Tensor(shape, numbers)
 
 

@@ -91,6 +91,15 @@ def test_layers_that_evoseg_does_not_write_are_refused(add, complaint):
         read_network(graph_of(add))
 
 
+def test_weights_that_are_no_floats_are_refused():
+    file = graph_of(lambda graph: conv(graph, (1, 2, 1, 1), pads=[0] * 4))
+    # Its sizes and its type: two numbers of 4 bytes, for which the file has too few channels, are one of 8 bytes.
+    floats, integers = (b"\x08\x01\x08%c\x08\x01\x08\x01\x10%c" % pair for pair in ((2, 1), (1, 7)))
+    assert file.count(floats) == 1
+    with pytest.raises(PipelineError, match="size or type is not what"):
+        read_network(file.replace(floats, integers))
+
+
 @pytest.mark.parametrize(
     ("notes", "complaint"),
     [
