@@ -707,7 +707,7 @@ class _Work:
         others = (self._others or {}).get(pipeline.digest, Alternatives())
         opinions = Opinions(pipeline.output, answer, rows.shape, others.radius)
         if plane is not None:
-            opinions.add_plane(plane)
+            opinions.add_plane(_found_in(rows, plane))
         for other in others.pipelines:
             opinions.add(_found_in(rows, _run_whole_or_in_bands(other, rows)))
         return opinions

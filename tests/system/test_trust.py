@@ -82,6 +82,19 @@ def test_a_network_needs_no_others_to_be_doubted(images, tmp_path):
     assert all(0 < one.trust <= 1 and one.unfamiliar is None for one in results)
 
 
+def test_nothing_is_in_doubt_where_pixels_are_unknown(tmp_path):
+    write_image(tmp_path / "gray.png", np.full((60, 84), 128, np.uint8))
+    np.save(tmp_path / "bad.npy", np.indices((60, 84), np.uint8)[0] < 20)
+    with pytest.warns(evoseg.ImageWarning):
+        apply(
+            *(evoseg.read_pipeline(NETWORK), tmp_path / "gray.png", tmp_path / "out"),
+            bad_pixels=tmp_path / "bad.npy",
+            doubt=tmp_path / "doubt",
+        )
+    picture = read_image(tmp_path / "doubt" / "gray.png")[:, :, 0]
+    assert picture[20:].min() > 250 and picture[:20].max() == 0
+
+
 def test_a_large_image_is_shown_to_the_network_once(tmp_path, monkeypatch):
     program, asked = evoseg.read_pipeline(NETWORK), []
 
