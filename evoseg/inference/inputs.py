@@ -297,7 +297,7 @@ def _with_planes(folder: Folder, reading: ReadOptions) -> list[Input]:
     """List the images of a dataset whose planes are channels, too; it needs no masks."""
     source = FolderSource(folder, reading)
     channels = channels_of(source, source.stems)
-    bad_pixels = () if folder.bad_pixels is None else (folder.bad_pixels,)
+    bad_pixels = () if source.folder.bad_pixels is None else (source.folder.bad_pixels,)
     return [
         Input(
             stem,

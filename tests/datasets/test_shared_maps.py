@@ -182,6 +182,15 @@ def test_results_with_other_bad_pixels_are_not_continued(without_planes, tmp_pat
     assert all("changed" in one.fault for one in found)
 
 
+def test_a_named_map_that_has_changed_is_noticed_beside_planes_too(frames, tmp_path):
+    named = tmp_path / "named.npy"
+    np.save(named, np.eye(120, 140, dtype=np.uint8))
+    apply(PLAIN, [frames], tmp_path / "out", bad_pixels=named)
+    np.save(named, np.eye(120, 140, dtype=np.uint8)[::-1])
+    found = apply(PLAIN, [frames], tmp_path / "out", bad_pixels=named, skip_existing=True)
+    assert found and all("changed" in one.fault for one in found)
+
+
 def test_the_commands_take_bad_pixels(without_planes, tmp_path):
     frames, bad_pixels, expected = without_planes
     PLAIN.save(tmp_path / "find.evo")
