@@ -74,22 +74,21 @@ def to_rgb(image: NDArray[Any]) -> Rgb:
     return np.ascontiguousarray(stack)
 
 
-def draw_overlay(image: NDArray[Any], answer: NDArray[Any], truth: NDArray[Any] | None = None) -> Rgb:
-    """Draw the outline of the answer, and of the truth if there is one, over the image at its own size.
+def draw_overlay(image: NDArray[Any], answer: NDArray[Any]) -> Rgb:
+    """Draw the outline of the answer over the image at its own size.
 
     Parameters
     ----------
     image : array of shape (M, N) or (M, N, C)
-    answer, truth : array of shape (M, N)
+    answer : array of shape (M, N)
         A mask, or labels with 0 as background; touching objects keep separate outlines.
 
     Returns
     -------
     uint8 array of shape (M, N, 3)
-        The answer is orange, the truth blue, and white where both outlines agree.
     """
     width_px = max(1, round(max(answer.shape) / 700))
-    return draw_outlines(to_rgb(image), answer, truth, answer.shape, width_px)
+    return draw_outlines(to_rgb(image), answer, None, answer.shape, width_px)
 
 
 def draw_outlines(
@@ -103,7 +102,8 @@ def draw_outlines(
 ) -> Rgb:
     """Return `picture` scaled to `shape` with outlines that are `width_px` wide whatever the scale.
 
-    A dark rim sets them off from any picture, but hides what is thin.
+    The answer is orange, the truth blue, and white where both outlines agree. A dark rim sets them off from any
+    picture, but hides what is thin.
     """
     for mask in (answer, truth):
         if mask is not None and mask.shape != picture.shape[:2]:

@@ -263,7 +263,7 @@ class _Watch:
     def __init__(self, tell: "Tell") -> None:
         from evoseg.cli.progress import BatchProgress
 
-        self.progress = BatchProgress(tell, "images")
+        self.progress = BatchProgress(tell)
         self._telling = NotePrinter()
 
     def add_result(self, result: "Applied") -> None:
@@ -419,7 +419,7 @@ def score(
         metric = of_run  # else it is a run of your own task, which --task did not name here
     radius = read_radius(pipeline) if radius is None else radius
     scores = scoring.score(program, data, split, task=own, radius=radius, metric=metric)
-    looks = count_looks(pipeline, "score", program.digest, data, scores.per_image)
+    looks = count_looks(pipeline, program.digest, data, scores.per_image)
     if as_json:
         print(json.dumps(_score_document(program, data, scores, looks), indent=1))
     else:
@@ -490,7 +490,7 @@ def _class_scores(
     by_class = {name: sum(scores.values()) / len(scores) for name, scores in per_image.items()}
     stems = next(iter(per_image.values()))
     n_images = len(stems)
-    looks = count_looks(source, "score", program.digest, data, stems)
+    looks = count_looks(source, program.digest, data, stems)
     if as_json:
         document = {"dataset": dataset_name(data), "digest": program.digest, "split": split, "n_images": n_images}
         document |= {"looks": looks}

@@ -80,18 +80,16 @@ class _Words:
 
 
 class BatchProgress:
-    """Tells how many of some things are done, and about how long the others will take.
+    """Tells how many images are done, and about how long the others will take.
 
     Parameters
     ----------
     tell : callable
         As of `show_words`.
-    called : str
-        What they are, such as "images".
     """
 
-    def __init__(self, tell: Tell, called: str) -> None:
-        self._tell, self._called = tell, called
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
         self._total = self._done = self._worked = 0
         self._start_s = monotonic()
 
@@ -116,7 +114,7 @@ class BatchProgress:
         if worked := self._worked + share:
             seconds = (monotonic() - self._start_s) / worked * (self._total - self._done - share)
             left = f", about {format_duration(seconds)} left"
-        self._tell(f"{self._done} of {self._total} {self._called}{words}{left}")
+        self._tell(f"{self._done} of {self._total} images{words}{left}")
 
 
 def format_duration(seconds: float) -> str:

@@ -297,7 +297,7 @@ class Dataset:
         if stem not in self.stems:
             raise DatasetError(unknown("image", stem, self.stems))
         parts = {part: self.source.read(part, stem) for part in parts_of(self.source, stem)}
-        if problems := mismatches(self.source, stem, parts):
+        if problems := mismatches(parts):
             raise DatasetError(problems[0])
         return assemble(stem, parts, self.channels)
 

@@ -643,7 +643,7 @@ def known_of(parts: Mapping[str, Part]) -> NDArray[np.bool_] | None:
     return known
 
 
-def mismatches(source: Source, stem: str, parts: Mapping[str, Part]) -> list[Note]:
+def mismatches(parts: Mapping[str, Part]) -> list[Note]:
     """Say which parts differ in size from their image."""
     image = parts["image"]
     rows_cols = image.array.shape[:2]

@@ -264,7 +264,7 @@ def _look(source: Source, stem: str) -> tuple[ImageFacts | None, list[Note]]:
     parts = dict(_readable(source, stem, problems))
     if "image" not in parts:
         return None, problems
-    wrong = mismatches(source, stem, parts)
+    wrong = mismatches(parts)
     return (None if wrong else _facts(source, stem, parts)), problems + wrong
 
 

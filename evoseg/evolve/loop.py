@@ -1,6 +1,5 @@
 """The search loop: in each generation, proposers propose, the evaluator scores, and selection decides."""
 
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -20,8 +19,6 @@ from evoseg.evolve.proposers.random_programs import Vocabulary
 from evoseg.evolve.selection import Front, distinct_answers, leading, penalised_score, select, survivors
 from evoseg.pipeline import Pipeline
 from evoseg.pipeline.structure import Structure, structure_of, substructures
-
-logger = logging.getLogger(__name__)
 
 GENERATION_SIZE = 48
 """Candidates per generation. Constant, since a history must not depend on how fast the machine is."""

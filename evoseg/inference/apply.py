@@ -2,7 +2,6 @@
 
 import csv
 import io
-import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
@@ -58,8 +57,6 @@ _UNTIL_OBJECTS = 0.5
 
 _SOME_ROWS = 64
 """Rows of a huge image that are read at a time where only a part of each is needed."""
-
-logger = logging.getLogger(__name__)
 
 
 def _found_in(rows: AnyRows, answer: NDArray[Any]) -> NDArray[Any]:

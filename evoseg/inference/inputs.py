@@ -317,7 +317,7 @@ def _assembled(source: FolderSource, stem: str, channels: tuple[str, ...]) -> Ar
     if missing := [part for part in names if not source.has(part, stem)]:
         raise DatasetError(f"{source.where('image', stem)}: has no file in {missing[0]}/. Add it.")
     parts = {part: source.read(part, stem) for part in names}
-    if faults := mismatches(source, stem, parts):
+    if faults := mismatches(parts):
         raise DatasetError(faults[0])
     sample = assemble(stem, parts, channels)
     return ArrayRows(sample.image) if sample.known is None else PartlyKnownRows(sample.image, ~sample.known)

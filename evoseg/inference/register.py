@@ -142,6 +142,6 @@ def _register(
 def _load_pair(data: Dataset, stem: str) -> Sample:
     """Read the images of a pair, and not its truth: one damaged file must not keep others from being read."""
     parts = {part: data.source.read(part, stem) for part in ("image", "moving")}
-    if faults := mismatches(data.source, stem, parts):
+    if faults := mismatches(parts):
         raise DatasetError(faults[0])
     return assemble(stem, parts, channels_of(data.source, (stem,)))

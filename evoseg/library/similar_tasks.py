@@ -1,6 +1,5 @@
 """Which solved tasks are like a dataset, in words and side by side in a picture."""
 
-import logging
 from base64 import b64encode
 from collections.abc import Mapping
 from contextlib import closing
@@ -30,8 +29,6 @@ from evoseg.library.task import METRICS, STATISTICS, TASKS, SolvedTask
 from evoseg.runs.opening import Data, dataset_name, open_data
 from evoseg.runs.options import DEFAULT
 from evoseg.runs.run_folder import FilesError
-
-logger = logging.getLogger(__name__)
 
 K = 5
 """Default number of solved tasks that are shown."""

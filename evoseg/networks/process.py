@@ -1,6 +1,5 @@
 """Trains in a process of its own, so that neither a crash nor the memory of a training hits the one that asked."""
 
-import logging
 import signal
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -15,8 +14,6 @@ from evoseg.networks.values import (
     TrainingSettings,
     check_examples,
 )
-
-logger = logging.getLogger(__name__)
 
 MEMORY_BYTES = 2 << 30
 """What a training may allocate."""

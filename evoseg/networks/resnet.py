@@ -45,8 +45,6 @@ class Plan:
         return 2 + sum(self.blocks) * (3 if self.bottleneck else 2)
 
 
-RESNET18 = Plan((64, 128, 256, 512), (2, 2, 2, 2))
-RESNET50 = Plan((64, 128, 256, 512), (3, 4, 6, 3), bottleneck=True)
 SLIM = Plan((24, 48, 96, 160), (1, 1, 1, 1))
 """The network whose weights come with evoseg."""
 

@@ -16,9 +16,6 @@ Unit = Literal["px", "px2", "level", "degree", "one", "native", "contrast", "cha
 ``contrast`` that of their
 differences, ``channel`` counts its channels from 0."""
 
-MAX_NUMBERS = 121
-"""Longest tuple a parameter may hold (an 11 x 11 kernel)."""
-
 
 def on_grid(value: float) -> float:
     """Round to 3 significant digits, so that equal programs are recognised and texts stay readable."""

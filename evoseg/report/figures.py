@@ -82,7 +82,7 @@ def progress_chart(history: Sequence[Sequence[float]], metric: str) -> Markup:
         f"Best {metric} on the search images: {history[0][2]:.3f} at first, {end[2]:.3f} after {end[0]:g} evaluations"
     )
     parts = [
-        *_axes(across, up, _ticks(0, end[0]), levels, "evaluations", f"best {metric}"),
+        *_axes(across, up, _ticks(end[0]), levels, "evaluations", f"best {metric}"),
         Markup('<path class="line" d="{}"/>').format(path),
         _dot(across(end[0]), up(end[2]), "dot"),
         _text(across(end[0]), up(end[2]) - 9, f"{end[2]:.3f}", "end"),
@@ -199,7 +199,7 @@ def scatter_chart(points: Sequence[tuple[float, float, str]], below: str, beside
     """
     xs, ys = [x for x, _, _ in points], [y for _, y, _ in points]
     across, (up, levels) = _across(0, max(xs)), _up(max(ys))
-    axes = _axes(across, up, _ticks(0, max(xs)), levels, below, beside)
+    axes = _axes(across, up, _ticks(max(xs)), levels, below, beside)
     dots = [_dot(across(x), up(y), "dot", Markup("<title>{}</title>").format(words)) for x, y, words in points]
     return _svg([*axes, *dots], f"{len(points)} dots: {below} across, {beside} up")
 
@@ -279,7 +279,7 @@ def evolution_chart(
     """
     across = _across(0, max(1, *(mark.evaluations for mark in marks)))
     up, levels = _up(max(mark.score for mark in (*marks, *line)), TALL)
-    ticks = _ticks(0, max(mark.evaluations for mark in marks))
+    ticks = _ticks(max(mark.evaluations for mark in marks))
     parts = _axes(across, up, ticks, levels, "evaluations", "", TALL)
     for mark in marks:
         parts.append(_circle(across(mark.evaluations), up(mark.score), 1.6, f"{mark.style} many", mark.words))
@@ -316,7 +316,7 @@ def leaders_chart(leaders: Sequence[tuple[float, float, float | None]], evaluati
     """
     scores = [score for _, *both in leaders for score in both if score is not None]
     across, (up, levels) = _across(0, max(1.0, evaluations)), _up(max(scores))
-    parts = _axes(across, up, _ticks(0, evaluations), levels, "evaluations", metric)
+    parts = _axes(across, up, _ticks(evaluations), levels, "evaluations", metric)
     held_out = [(at, score) for at, _, score in leaders if score is not None]
     for style, points in (("line", [(at, score) for at, score, _ in leaders]), ("line held-out", held_out)):
         if points:
@@ -347,7 +347,7 @@ def _across(low: float, high: float) -> Scale:
 def _across_costs(low: float, high: float) -> tuple[Scale, list[float]]:
     """Return a scale for costs, and its marks."""
     if high < _FAR * low:
-        return _across(0, 1.08 * high), _ticks(0, 1.08 * high)
+        return _across(0, 1.08 * high), _ticks(1.08 * high)
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     linear = _across(first, last)
     return lambda value: linear(math.log10(value)), [10.0**power for power in range(first, last + 1)]
@@ -360,13 +360,13 @@ def _up(highest: float, height: int = HEIGHT) -> tuple[Scale, list[float]]:
     return lambda value: height - _BOTTOM - value / top * (height - _TOP - _BOTTOM), levels
 
 
-def _ticks(low: float, high: float) -> list[float]:
-    """Return four to eight round numbers from `low` to `high`."""
+def _ticks(high: float) -> list[float]:
+    """Return four to eight round numbers from 0 to `high`."""
     step = 1.0
     for step in (base * 10**power for power in range(-3, 9) for base in (1, 2, 5)):
-        if (high - low) / step <= 7:
+        if high / step <= 7:
             break
-    return [low + step * i for i in range(int((high - low) / step) + 1)]
+    return [step * i for i in range(int(high / step) + 1)]
 
 
 def _axes(

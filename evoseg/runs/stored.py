@@ -279,7 +279,7 @@ def read_recorded_options(source: str | Path) -> ReadOptions:
     return DEFAULT_OPTIONS
 
 
-def count_looks(source: str | Path, by: str, digest: str, dataset: Dataset, stems: Iterable[str]) -> int | None:
+def count_looks(source: str | Path, digest: str, dataset: Dataset, stems: Iterable[str]) -> int | None:
     """Note that a pipeline was scored, if that was on test images of the run that it comes from.
 
     Test images are recognised by their checksums, whatever they are called and in whichever folder they lie.
@@ -288,8 +288,6 @@ def count_looks(source: str | Path, by: str, digest: str, dataset: Dataset, stem
     ----------
     source : str or path
         What the pipeline was named by, as for `read_program`.
-    by : str
-        What scored it.
     digest : str
         Of the pipeline.
     stems : iterable of str
@@ -311,7 +309,7 @@ def count_looks(source: str | Path, by: str, digest: str, dataset: Dataset, stem
                 for stem in record.splits.get("test", ())
             }
             if n := len(scored & tested):
-                add_look(folder, by, digest, n)
+                add_look(folder, "score", digest, n)
                 looks.append(open_run(folder).looks)
         except StoreError as error:
             logger.warning("this use of the test images could not be counted: %s", error)

@@ -16,7 +16,7 @@ from evoseg.evolve.image_stats import measure_images
 from evoseg.evolve.ports import Scored
 from evoseg.evolve.proposers.classics import ENDINGS, OBJECTS, Classics, chain, constants, intakes
 from evoseg.evolve.proposers.random_programs import make_vocabulary
-from evoseg.evolve.proposers.variation import vary
+from evoseg.evolve.proposers.variation import breed
 from evoseg.evolve.solve import solve
 from evoseg.evolve.tasks.mask_task import BinaryTask
 from evoseg.evolve.tasks.object_tasks import InstanceTask
@@ -97,7 +97,7 @@ def test_binary_tasks_do_not_know_the_new_operators():
 def test_programs_grow_and_vary_by_types_alone():
     rng = default_rng(3)
     population = [WORDS.grow(rng, Kind.LABELS, int(rng.integers(2, 7))) for _ in range(60)]
-    children = [vary(a, b, WORDS, rng) for a, b in zip(population, reversed(population), strict=True)]
+    children = [breed(a, b, WORDS, rng)[0] for a, b in zip(population, reversed(population), strict=True)]
     for program in [*population, *children]:
         assert program.output is Kind.LABELS
         assert read_text(print_text(program)) == program.settled() == read_json(write_json(program))

@@ -7,6 +7,8 @@ from numpy.random import default_rng
 from evoseg.networks.resnet import Plan, ResNet
 
 TINY = Plan((2, 3, 4, 5), (1, 2, 1, 1))
+RESNET18 = Plan((64, 128, 256, 512), (2, 2, 2, 2))
+RESNET50 = Plan((64, 128, 256, 512), (3, 4, 6, 3), bottleneck=True)
 
 
 def filled(plan: Plan, seed: int = 0) -> dict[str, torch.Tensor]:

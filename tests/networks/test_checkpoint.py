@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 
 from evoseg.core.errors import EvosegError
 from evoseg.networks.embedding import WeightsError, bundled_weights, read_weights, resnet
-from evoseg.networks.resnet import RESNET18, SLIM
-from tests.networks.networks import TINY, filled, photo
+from evoseg.networks.resnet import SLIM
+from tests.networks.networks import RESNET18, TINY, filled, photo
 
 
 def written(path: Path, state: dict[str, torch.Tensor]) -> Path:

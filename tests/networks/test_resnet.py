@@ -6,8 +6,8 @@ import torch
 from numpy.random import default_rng
 from scipy.signal import correlate2d
 
-from evoseg.networks.resnet import RESNET18, RESNET50, Plan, ResNet, plan_of
-from tests.networks.networks import TINY, filled
+from evoseg.networks.resnet import Plan, ResNet, plan_of
+from tests.networks.networks import RESNET18, RESNET50, TINY, filled
 
 
 def torchvisions(blocks: tuple[int, ...], bottleneck: bool) -> dict[str, tuple[int, ...]]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.random import default_rng
 
-from evoseg.drawing import ANSWER, BOTH, TRUTH, draw_overlay, to_rgb
+from evoseg.drawing import ANSWER, BOTH, TRUTH, draw_outlines, draw_overlay, to_rgb
 
 
 def square(shape: tuple[int, int], top: int, left: int, side: int) -> np.ndarray:
@@ -26,7 +26,7 @@ def test_outlines_of_two_squares_have_their_colours_and_meet_in_white():
     image = np.full((60, 90, 3), 90, np.uint8)
     answer = square(image.shape[:2], 10, 10, 30)
     truth = square(image.shape[:2], 10, 25, 30)
-    picture = draw_overlay(image, answer, truth)
+    picture = draw_outlines(image, answer, truth, answer.shape, 1)
     assert picture.shape == image.shape
     assert picture.dtype == np.uint8
     # Left side of the answer, right side of the truth, the upper side they share, an inside and an outside.
@@ -58,7 +58,7 @@ def test_the_arguments_are_left_untouched():
     image = default_rng(20260311).integers(0, 256, (40, 50, 3), np.uint8)
     mask = square((40, 50), 5, 5, 20)
     before = image.copy(), mask.copy()
-    draw_overlay(image, mask, mask)
+    draw_outlines(image, mask, mask, mask.shape, 1)
     assert np.array_equal(image, before[0])
     assert np.array_equal(mask, before[1])
 
@@ -90,7 +90,7 @@ def test_deep_images_fill_the_eight_bits(dtype):
 )
 def test_odd_images_are_shown_without_complaint(image):
     answer = np.ones(image.shape[:2], bool)
-    assert draw_overlay(image, answer, ~answer).shape == (*image.shape[:2], 3)
+    assert draw_outlines(to_rgb(image), answer, ~answer, answer.shape, 1).shape == (*image.shape[:2], 3)
 
 
 def test_a_mask_of_another_size_is_refused():

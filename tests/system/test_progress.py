@@ -7,7 +7,7 @@ def test_a_batch_tells_how_long_the_others_will_take(monkeypatch):
     now = [100.0]
     monkeypatch.setattr("evoseg.cli.progress.monotonic", lambda: now[0])
     lines: list[str] = []
-    progress = BatchProgress(lambda words, at_once=False: lines.append(words), "images")
+    progress = BatchProgress(lambda words, at_once=False: lines.append(words))
     progress.set_total(8)
     for skipped, seconds in ((True, 50.0), (False, 30.0), (False, 30.0)):
         now[0] += seconds

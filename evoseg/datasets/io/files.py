@@ -189,9 +189,9 @@ def native_dtype(stored: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype(np.uint8 if stored == np.bool_ else np.float32)
 
 
-def decode_picture(path: Path, data: bytes, limits: Limits = LIMITS, reading: ReadOptions = DEFAULT_OPTIONS) -> Picture:
+def decode_picture(path: Path, data: bytes, reading: ReadOptions = DEFAULT_OPTIONS) -> Picture:
     """Return the image in the bytes of a file, as `read_image` does, with its channel names and notes."""
-    found = _decode(path, data, limits, reading)
+    found = _decode(path, data, LIMITS, reading)
     head = found.header
     indices = channel_indices(path, head.names, head.labels, reading)
     notes = _check_alpha(path, found)
@@ -317,15 +317,13 @@ def _is_inverting(table: NDArray[np.uint8]) -> bool:
     return len(table) == 256 and bool((table == np.arange(255, -1, -1)[:, None]).all())
 
 
-def read_first_mask_values(
-    path: Path, data: bytes, limits: Limits = LIMITS, reading: ReadOptions = DEFAULT_OPTIONS
-) -> NDArray[Any]:
+def read_first_mask_values(path: Path, data: bytes, reading: ReadOptions = DEFAULT_OPTIONS) -> NDArray[Any]:
     """Return the values of a mask file, shape (M, N), by the rules of runs that recorded no meaning of their masks.
 
     Labels and palette indices are kept; of colours the largest channel counts, and alpha is ignored: foreground is
     above 0, whatever the other masks hold.
     """
-    found = _decode(path, data, limits, reading)
+    found = _decode(path, data, LIMITS, reading)
     head = found.header
     if head.white_is_zero:
         raise DatasetError(

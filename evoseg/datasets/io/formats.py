@@ -199,20 +199,12 @@ class Decoded:
     colours: NDArray[np.uint8] | None = None
 
 
-def read_bytes(path: Path, limits: Limits = LIMITS, inside: Path | None = None) -> bytes:
-    """Return the content of a file, or say why it cannot be had.
-
-    Parameters
-    ----------
-    path : Path
-    limits : Limits
-    inside : Path, optional
-        Folder that the file must not lead out of.
-    """
+def read_bytes(path: Path) -> bytes:
+    """Return the content of a file, or say why it cannot be had."""
     with explain_errors(path):
         if is_image_folder(path):
-            return pack_folder(path, limits)
-        return read_file(path, limits.file_bytes, inside=inside, advice="Cut the image into tiles.")
+            return pack_folder(path)
+        return read_file(path, LIMITS.file_bytes, advice="Cut the image into tiles.")
 
 
 def is_image_folder(path: Path) -> bool:
@@ -220,14 +212,12 @@ def is_image_folder(path: Path) -> bool:
     return SUFFIXES.get(ending_of(path.name)) == "Zarr" and path.is_dir()
 
 
-def pack_folder(folder: Path, limits: Limits = LIMITS, *, about: bool = False) -> bytes:
+def pack_folder(folder: Path, *, about: bool = False) -> bytes:
     """Return a folder that is one image as the bytes of a zip without compression, always the same for the same files.
 
     Parameters
     ----------
     folder : Path
-    limits : Limits
-        For all files together.
     about : bool
         Whether only files that describe arrays are needed.
 
@@ -236,7 +226,7 @@ def pack_folder(folder: Path, limits: Limits = LIMITS, *, about: bool = False) -
     DatasetError
         If it is too large, or has links out of the folder.
     """
-    packed, left = io.BytesIO(), limits.file_bytes
+    packed, left = io.BytesIO(), LIMITS.file_bytes
     with zipfile.ZipFile(packed, "w") as archive:
         for path in sorted(folder.rglob("*")):
             if path.is_dir() or (about and path.name not in _ABOUT_ARRAYS):

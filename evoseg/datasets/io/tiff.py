@@ -3,7 +3,6 @@
 import math
 import os
 import struct
-from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
@@ -83,7 +82,7 @@ def open_tiff(path: Path, file: BinaryIO) -> "TiffFile":
     return tifffile.TiffFile(file, _multifile=False)
 
 
-def is_plain(path: Path, file: BinaryIO, codecs: Collection[int] = PLAIN_CODECS) -> bool:
+def is_plain(path: Path, file: BinaryIO) -> bool:
     """Walk over a file's directories, and return whether it holds nothing but what is safe to read in this process.
 
     Parameters
@@ -92,8 +91,6 @@ def is_plain(path: Path, file: BinaryIO, codecs: Collection[int] = PLAIN_CODECS)
         For messages.
     file : open file
         Where it stands afterwards is as before.
-    codecs : collection of int
-        Compressions that are safe.
 
     Raises
     ------
@@ -134,7 +131,7 @@ def is_plain(path: Path, file: BinaryIO, codecs: Collection[int] = PLAIN_CODECS)
                     continue
                 if tag == _COMPRESSION:
                     # A short stands at the beginning of its word.
-                    plain = value.to_bytes(word, order)[:2] in [code.to_bytes(2, order) for code in codecs]
+                    plain = value.to_bytes(word, order)[:2] in [code.to_bytes(2, order) for code in PLAIN_CODECS]
                 elif tag == _DESCRIPTION:
                     plain = _is_plain_text(file, value, value.to_bytes(word, order) if n_bytes <= word else None)
                 else:

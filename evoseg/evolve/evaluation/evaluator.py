@@ -93,7 +93,7 @@ def fit(pipeline: Pipeline, task: Task, *, few_are_all: bool, effort: Effort = E
         if expected < effort.floor:
             return Pruned(pipeline, expected)
         (survey,) = yield from _on_all([Request(pipeline, Measure.HISTOGRAM, Part.FEW)], surveys, few_are_all)
-        return _from_sweep(pipeline, task.score_thresholds(survey), task)
+        return _from_sweep(pipeline, task.score_thresholds(survey))
     ranks = [scores.mean(axis=2) for scores, _ in sweeps]
     variants, found = yield from _Ascent(pipeline, places, ranks, task, effort).climb()
     expected = float(task.score(found[0]).mean())
@@ -208,7 +208,7 @@ def _with(pipeline: Pipeline, places: list[int], steps: list[Step]) -> Pipeline:
     return Pipeline(changed)
 
 
-def _from_sweep(pipeline: Pipeline, sweep: tuple[Floats, Floats | None], task: Task) -> Scored:
+def _from_sweep(pipeline: Pipeline, sweep: tuple[Floats, Floats | None]) -> Scored:
     scores, statistics = sweep
     assert statistics is not None
     flat = scores.reshape(-1, scores.shape[2])

@@ -82,11 +82,6 @@ class RandomPrograms:
         """Learn nothing."""
 
 
-def vary(first: Pipeline, second: Pipeline, vocabulary: Vocabulary, rng: Generator) -> Pipeline:
-    """Return a child of the first parent, which some changes cross with the second."""
-    return breed(first, second, vocabulary, rng)[0]
-
-
 def breed(first: Pipeline, second: Pipeline, vocabulary: Vocabulary, rng: Generator) -> tuple[Pipeline, bool]:
     """Return a child of the first parent, and whether it was crossed with the second."""
     for _ in range(ATTEMPTS):
