@@ -19,7 +19,7 @@ from evoseg.cli.shared import (
     TRANSFORM,
     chosen,
 )
-from evoseg.core.notes import NotePrinter
+from evoseg.core.notes import NotePrinter, name_some
 
 if TYPE_CHECKING:
     from evoseg.cli.progress import Tell
@@ -344,10 +344,9 @@ def _familiarity_text(done: "list[Applied]") -> list[str]:
     strange = [result.stem for result in done if result.unfamiliar]
     if not strange:
         return ["familiar  all images look like those that the pipeline was made for"]
-    more = f" and {len(strange) - _NAMED} more" if len(strange) > _NAMED else ""
     images = "image looks" if len(strange) == 1 else "images look"
-    named = ", ".join(strange[:_NAMED])
-    return [f"unfamiliar: {len(strange)} {images} unlike those that the pipeline was made for: {named}{more}"]
+    named = name_some(strange, _NAMED)
+    return [f"unfamiliar: {len(strange)} {images} unlike those that the pipeline was made for: {named}"]
 
 
 _DATASET = typer.Argument(metavar="DATASET", help="Folder with images/ and masks/, points/, or pairs/.")

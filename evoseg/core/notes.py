@@ -3,7 +3,7 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from sys import _getframe
 from typing import Self
@@ -127,6 +127,16 @@ def _names(places: list[str]) -> str:
         return f"{', '.join(names[:_NAMED])} and {len(names) - _NAMED} more ({len(places)} in all)"
     said = " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
     return said if len(names) == len(places) else f"{said} ({len(places)} in all)"
+
+
+def first_few(names: Sequence[str]) -> str:
+    """Return the first three names, with dots for more."""
+    return ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
+
+
+def name_some(names: Sequence[str], most: int = 3) -> str:
+    """Return the first names, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def escape_text(text: str) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evoseg.core.errors import DatasetError
+from evoseg.core.notes import name_some
 from evoseg.datasets.io.files import (
     StoredMask,
     decode_mask,
@@ -344,10 +345,9 @@ def check_turned_edges(
 
 
 def _those(root: Path, turned: Sequence[TurnedImage]) -> str:
-    names = ", ".join(str(one.path.relative_to(root)) for one in turned[:3])
-    more = f" and {len(turned) - 3} more" if len(turned) > 3 else ""
+    names = name_some([str(one.path.relative_to(root)) for one in turned])
     kinds = " and ".join(str(kind) for kind in sorted({one.orientation for one in turned}))
-    return f"{names}{more}: the files tell viewers to turn them (EXIF orientation {kinds}),"
+    return f"{names}: the files tell viewers to turn them (EXIF orientation {kinds}),"
 
 
 def _fits(one: TurnedImage, mask: MaskSource, reading: ReadOptions, meaning: Meaning) -> tuple[float, float] | None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from evoseg.core.deprecation import warn_deprecated
 from evoseg.core.errors import DatasetError, legible
-from evoseg.core.notes import Note, group_notes, one_line
+from evoseg.core.notes import Note, group_notes, name_some, one_line
 from evoseg.datasets.card import DatasetCard
 from evoseg.datasets.dataset import Dataset, summarise_problems
 from evoseg.datasets.folder import Folder, scan
@@ -201,7 +201,7 @@ def _warnings(folder: Folder, found: Survey, labelled: Sequence[ImageFacts], spl
     unlabelled = [stem for stem in folder.images if stem not in truths]
     if unlabelled and truths:
         some, them = ("1 image has", "it") if len(unlabelled) == 1 else (f"{len(unlabelled)} images have", "them")
-        warnings.append(f"{some} no mask, so nothing is scored on {them}: {_some(unlabelled)}.")
+        warnings.append(f"{some} no mask, so nothing is scored on {them}: {name_some(unlabelled, _LISTED)}.")
     dtypes = Counter(fact.dtype for fact in found.facts.values())
     if len(dtypes) > 1:
         mixed = " and ".join(f"{n} are {dtype}" for dtype, n in sorted(dtypes.items()))
@@ -223,7 +223,7 @@ def _warnings(folder: Folder, found: Survey, labelled: Sequence[ImageFacts], spl
     if given:
         warnings.append(
             f"images with scribbles are named as test or selection images and are left out of these ({len(given)}): "
-            f"{_some(given)}. Only completely labelled images are used for these."
+            f"{name_some(given, _LISTED)}. Only completely labelled images are used for these."
         )
     if splits.test and not splits.search:
         warnings.append(
@@ -234,7 +234,8 @@ def _warnings(folder: Folder, found: Survey, labelled: Sequence[ImageFacts], spl
             "the test images only have scribbles, so test scores are computed on these and not on full masks."
         )
     if unused := [fact.stem for fact in labelled if fact.stem not in {*used, *given}]:
-        warnings.append(f"{len(unused)} labelled images are in no split and are not used: {_some(unused)}.")
+        named = name_some(unused, _LISTED)
+        warnings.append(f"{len(unused)} labelled images are in no split and are not used: {named}.")
     twins = near_duplicates([fact for fact in found.facts.values() if fact.stem in used])
     for a, b in straddling(splits, twins):
         warnings.append(
@@ -246,11 +247,6 @@ def _warnings(folder: Folder, found: Survey, labelled: Sequence[ImageFacts], spl
             f"too few {kind} ({n}), or too many near-duplicates, to hold any out: there will be no test score."
         )
     return warnings
-
-
-def _some(stems: Sequence[str]) -> str:
-    rest = f" and {len(stems) - _LISTED} more" if len(stems) > _LISTED else ""
-    return ", ".join(stems[:_LISTED]) + rest
 
 
 def _warn_of_pixel_sizes(said: str, found: Survey) -> list[str]:
@@ -371,7 +367,7 @@ def _lines(report: Report) -> list[str]:
         listed = [
             f"{c['name']} ({_counted(c['n_objects'], 'object')}{', not read' * (not c['read'])})" for c in classes
         ]
-        lines.append(f"  classes: {_some(listed)}")
+        lines.append(f"  classes: {name_some(listed, _LISTED)}")
     if "foreground_share" in card:
         share = card["foreground_share"]
         line = f"  foreground {100 * share['mean']:.1f} % of an image on average, from {100 * share['min']:.1f} to "

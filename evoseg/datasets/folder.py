@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from evoseg.core.errors import DatasetError
-from evoseg.core.notes import Note
+from evoseg.core.notes import Note, first_few
 from evoseg.datasets.annotations import MaskSource
 from evoseg.datasets.card import DatasetCard, read_card
 from evoseg.datasets.layouts.base import IMAGE_FOLDERS, MASK_FOLDERS, Files, Layout, ScanReport, folders
@@ -188,8 +188,8 @@ def _find_datasets_near(root: Path) -> str:
     if root.name.lower() in {*IMAGE_FOLDERS, *MASK_FOLDERS} and PLAIN_LAYOUT.match(root.parent).read is not None:
         return f"is part of the dataset {root.parent}. Name that folder."
     inside = [folder.name for folder in folders(root) if PLAIN_LAYOUT.match(folder).read is not None]
-    listed = ", ".join(inside[:3]) + (" ..." if len(inside) > 3 else "")
-    return f"this folder holds {len(inside)} datasets ({listed}). Name one of them." if len(inside) > 1 else ""
+    found = f"this folder holds {len(inside)} datasets ({first_few(inside)}). Name one of them."
+    return found if len(inside) > 1 else ""
 
 
 def _completed(card: DatasetCard, files: Files, given: bool) -> DatasetCard:

@@ -381,11 +381,6 @@ class Choice(ABC):
         )
 
 
-def some(names: Sequence[str]) -> str:
-    """Return the first three names, and how many more there are."""
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
 def _numbered(one: MaskStats) -> bool:
     """Return whether the values of a mask number objects: several of them, each of hardly more than one piece."""
     pieces = one.pieces[one.pieces >= 0]

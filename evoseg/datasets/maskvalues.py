@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evoseg.datasets.maskchoice import CONSTANT, HALF, MOST, Choice, Pool, Reading, Unclear, some
+from evoseg.core.notes import name_some
+from evoseg.datasets.maskchoice import CONSTANT, HALF, MOST, Choice, Pool, Reading, Unclear
 from evoseg.datasets.maskstats import WRAPPED, MaskStats
 from evoseg.datasets.meaning import BINARY, CLASSES, IGNORED, INSTANCES, Decision, Meaning, Row
 from evoseg.datasets.reading import HIGHEST_CLASS
@@ -99,8 +100,8 @@ class ValueChoice(Choice):
         if low == high or len(doubtful) <= (1 - MOST) * len(inverting):
             return
         raise self.unclear(
-            f"{some(doubtful)} store white as 0 and show it on most of the border, so programs disagree about which "
-            "side is foreground",
+            f"{name_some(doubtful)} store white as 0 and show it on most of the border, so programs disagree about "
+            "which side is foreground",
             [
                 Reading("what is shown dark is foreground", f"foreground: {self.name(low)}"),
                 Reading("what is shown white is foreground", f"foreground: {self.name(high)}"),
@@ -182,8 +183,9 @@ class ValueChoice(Choice):
                 spread.append(self._shown(one))
         if spread:
             raise Unclear(
-                f"{some(spread)}: the values are spread like those of an image, and unlike those of the other masks. "
-                "Replace the file by a mask, or write `threshold:` into dataset.yaml to choose where foreground begins."
+                f"{name_some(spread)}: the values are spread like those of an image, and unlike those of the other "
+                "masks. Replace the file by a mask, or write `threshold:` into dataset.yaml to choose where foreground "
+                "begins."
             )
 
     def _check_threshold(self, threshold: float) -> None:
@@ -389,7 +391,7 @@ class ValueChoice(Choice):
             if len(turned) == len(shares):
                 return
             self.warnings.append(
-                f"{some(turned)}: foreground covers most of the mask and of its border, but little of "
+                f"{name_some(turned)}: foreground covers most of the mask and of its border, but little of "
                 "the border in all other masks. If some masks are inverted, invert them, so that all mean the same."
             )
 

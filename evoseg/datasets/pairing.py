@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import product
 
+from evoseg.core.notes import first_few
+
 TRUTH_WORDS = frozenset(
     ("mask", "masks", "msk", "label", "labels", "lbl", "labelled", "labeled", "seg", "segm", "segmentation", "gt")
     + ("segmented", "segmentations", "truth", "groundtruth", "ground", "anno", "annos", "annotation", "annotations")
@@ -216,9 +218,9 @@ def why_not(masks: Sequence[str], images: Sequence[str], word: str = "masks") ->
     common = [f"{n} are called {said}" for said, n in patterns.most_common(3) if n > max(1, _SHARE * len(masks))]
     lone = [mask for mask in masks if not _patterns(mask, known)]
     if common:
-        rest = f", and {len(lone)} fit no image ({_some(lone)})" if lone else ""
+        rest = f", and {len(lone)} fit no image ({first_few(lone)})" if lone else ""
         return f"of {len(masks)} {word}, {', '.join(common)}{rest}"
-    return f"{word} are called {_some(masks)}, images {_some(images)}"
+    return f"{word} are called {first_few(masks)}, images {first_few(images)}"
 
 
 def _patterns(mask: str, images: Collection[str]) -> set[str]:
@@ -227,10 +229,6 @@ def _patterns(mask: str, images: Collection[str]) -> set[str]:
     inner = [(a, b) for a in cuts for b in cuts if a < b and mask[a:b] in images]
     longest = max((b - a for a, b in inner), default=0)
     return {f"{mask[:a]}NAME{mask[b:]}" for a, b in inner if b - a == longest}
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
 
 
 def nearest_name(name: str, names: Collection[str]) -> str | None:

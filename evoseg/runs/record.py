@@ -11,6 +11,7 @@ import numpy as np
 
 from evoseg import __version__
 from evoseg.core.errors import DatasetError, EvosegError
+from evoseg.core.notes import name_some
 from evoseg.datasets.dataset import Dataset
 from evoseg.datasets.reading import ReadOptions
 from evoseg.datasets.splits import Splits
@@ -26,8 +27,6 @@ from evoseg.runs.settings import RunSettings
 from evoseg.sandbox.operators import AdmittedCode
 
 logger = logging.getLogger(__name__)
-
-_NAMED = 3
 
 
 class ChangedError(EvosegError, ValueError):
@@ -124,8 +123,8 @@ def refuse_other_operators(record: RunRecord) -> None:
     ]
     if differ:
         raise ChangedError(
-            f"{record.id}: {_made_with(record)}, and operators differ: {_some(differ)}. Use that version of evoseg, or "
-            "start a new search."
+            f"{record.id}: {_made_with(record)}, and operators differ: {name_some(differ)}. Use that version of "
+            "evoseg, or start a new search."
         )
     libraries = list_versions()
     for name, version in record.versions.items():
@@ -158,7 +157,7 @@ def find_splits(record: RunRecord, dataset: Dataset) -> Splits:
                 return splits
         words = ["its split into search and test images has changed (see its dataset.yaml)"]
     raise DatasetError(
-        f"{dataset.root or dataset.title}: not the dataset that {record.id} was started with: {_some(words)}. "
+        f"{dataset.root or dataset.title}: not the dataset that {record.id} was started with: {name_some(words)}. "
         "Restore it, or start a new search."
     )
 
@@ -205,11 +204,6 @@ def _operator(name: str, then: Mapping[str, int], present: Mapping[str, int]) ->
     if name not in present:
         return f"{name} is gone"
     return f"{name} is new" if name not in then else f"{name}@{then[name]} is {name}@{present[name]} now"
-
-
-def _some(words: list[str]) -> str:
-    more = f" and {len(words) - _NAMED} more" if len(words) > _NAMED else ""
-    return ", ".join(words[:_NAMED]) + more
 
 
 def _parts(dataset: Dataset) -> dict[str, str]:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evoseg.core.errors import DatasetError
-from evoseg.core.notes import Note, NotePrinter, escape_text, group_notes, one_line
+from evoseg.core.notes import Note, NotePrinter, escape_text, first_few, group_notes, name_some, one_line
 
 
 def refused(name, number):
@@ -34,6 +34,15 @@ def test_equal_notes_become_one_line_with_a_count_and_three_names():
     assert group_notes(notes[:1], Path("d")) == ("0.png: is empty.",)
     assert group_notes([notes[0], notes[0]]) == ("d/0.png: is empty.",)
     assert group_notes([]) == ()
+
+
+def test_of_many_names_the_first_are_listed():
+    assert (name_some("abc"), name_some("abcde"), name_some("abcde", 4)) == (
+        "a, b, c",
+        "a, b, c and 2 more",
+        "a, b, c, d and 1 more",
+    )
+    assert (first_few("abc"), first_few("abcd")) == ("a, b, c", "a, b, c ...")
 
 
 def test_texts_of_one_kind_that_differ_in_numbers_are_one_line_beyond_three_texts():

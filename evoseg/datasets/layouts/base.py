@@ -1,10 +1,10 @@
 """The base of all layouts: listing a folder, matching it, and collecting its files."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from evoseg.core.notes import Note, place_of_caller
+from evoseg.core.notes import Note, first_few, place_of_caller
 from evoseg.core.untrusted import within
 from evoseg.datasets.annotations import MaskSource
 from evoseg.datasets.card import clean_stem
@@ -333,9 +333,3 @@ def folders(root: Path) -> list[Path]:
 def entries_of(root: Path) -> list[Path]:
     """Return what lies in a folder, sorted and without clutter; nothing if it is missing."""
     return sorted(entry for entry in root.iterdir() if not is_clutter(entry.name)) if root.is_dir() else []
-
-
-def first_few(names: Iterable[str], most: int = 3) -> str:
-    """Return the first few names."""
-    listed = list(names)
-    return ", ".join(listed[:most]) + (" ..." if len(listed) > most else "")

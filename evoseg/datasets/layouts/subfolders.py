@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from evoseg.core.errors import DatasetError
-from evoseg.core.notes import Note
+from evoseg.core.notes import Note, first_few
 from evoseg.datasets.annotations import EmptyMask, MaskFile, MaskSource, ObjectFiles, Scribbles
 from evoseg.datasets.card import clean_stem
 from evoseg.datasets.io.formats import FORMATS
@@ -17,7 +17,6 @@ from evoseg.datasets.layouts.base import (
     check_inside,
     collect_files,
     entries_of,
-    first_few,
     folders,
     image_folders,
     images_below,
