@@ -76,7 +76,7 @@ def _seen(image: NDArray[Any], size: tuple[int, int], rng: Generator) -> NDArray
     values = low + (values - low) * gains + np.float32(rng.normal(0, OFFSET) * spread)
     noise = rng.standard_normal(values.shape, dtype=np.float32)
     values += noise * np.float32(rng.uniform(0, NOISE) * spread)
-    return _as_type(values, image.dtype)
+    return as_type(values, image.dtype)
 
 
 def _resized(planes: NDArray[Any], size: tuple[int, int], interpolation: int) -> NDArray[Any]:
@@ -85,7 +85,8 @@ def _resized(planes: NDArray[Any], size: tuple[int, int], interpolation: int) ->
     return np.stack(parts, axis=2)
 
 
-def _as_type(values: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:
+def as_type(values: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return values as a `Raw` array of a dtype."""
     if dtype.kind == "f":
         return values.astype(dtype)
     return np.clip(np.rint(values), 0, np.iinfo(dtype).max).astype(dtype)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from evoseg.core.kinds import Kind
 from evoseg.core.streams import stream
 from evoseg.datasets.imageformat import in_um
+from evoseg.datasets.jitter import as_type
 from evoseg.library.descriptors import gray_of, value_range
 from evoseg.library.retrieval import ENDINGS, ScaledPipeline, scale_between
 from evoseg.library.task import SolvedTask
@@ -26,8 +27,6 @@ Masks = Sequence[NDArray[np.bool_]]
 
 SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Factors of lengths that are tried, since the size of the objects is not known."""
-LEVELS = ("stored", "otsu", "share")
-"""How a threshold is set: as it was stored; by Otsu's method; or so that as much is marked as in the solved task."""
 LEAST_SHARE, MOST_SHARE = 2e-4, 0.9
 """Shares of marked pixels beyond which an answer counts as empty or full."""
 POINT_PX = 3
@@ -44,8 +43,9 @@ class Candidate:
     ----------
     scaled : ScaledPipeline
         Where it is from, and by which factor its lengths were multiplied.
-    level : str
-        One of `LEVELS`.
+    level : {"stored", "otsu", "share"}
+        How its threshold is set: as it was stored; by Otsu's method; or so that as much is marked as in the solved
+        task.
     program : Pipeline
     """
 
@@ -221,13 +221,7 @@ def disturb(images: Sequence[Array], change: Change) -> list[Array]:
     """Return changed images of the same type."""
     low, high = map(float, value_range([np.asarray(image, np.float32) for image in images]))
     changed = (change(np.asarray(image, np.float32), low, high, i) for i, image in enumerate(images))
-    return [_as_type(values, image.dtype) for values, image in zip(changed, images, strict=True)]
-
-
-def _as_type(values: NDArray[np.float32], dtype: np.dtype[Any]) -> Array:
-    if dtype == np.float32:
-        return values
-    return np.clip(np.rint(values), 0, np.iinfo(dtype).max).astype(dtype)
+    return [as_type(values, image.dtype) for values, image in zip(changed, images, strict=True)]
 
 
 def resize_answer(answer: Array, small: tuple[int, ...], shape: tuple[int, ...]) -> Array:
