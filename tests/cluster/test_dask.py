@@ -21,7 +21,7 @@ from evoseg.cluster import dask, remote
 from evoseg.cluster.dask import DaskExecutor, connect_cluster
 from evoseg.cluster.remote import ClusterError
 from evoseg.datasets.memmap import Pack
-from evoseg.evolve.evaluation.jobs import InProcess, Job, Outcome, Request
+from evoseg.evolve.evaluation.jobs import Job, Request
 from evoseg.evolve.evaluation.processes import WorkerSettings
 from evoseg.evolve.ports import Failed, Task
 from evoseg.evolve.tasks.mask_task import BinaryTask
@@ -29,11 +29,11 @@ from evoseg.evolve.tasks.task_kinds import digest_of, load_task
 from tests.cluster.local import LocalCluster, local_cluster, wait_until
 from tests.evolve import helpers
 from tests.evolve.helpers import NastyTask, SlowTask, UnreadableTask, marking, pack, ramp
+from tests.evolve.test_workers import GOOD, counts, expected
 
 pytestmark = pytest.mark.e2e
 
 ROOT = Path(__file__).resolve().parents[2]
-GOOD = [100, 50, 156, 200]
 
 
 @pytest.fixture(scope="module")
@@ -57,14 +57,6 @@ def executor(cluster: LocalCluster, task: Task, path: Path) -> Iterator[DaskExec
 
 def job(*marks: int, limit_s: float = 5.0) -> Job:
     return Job(tuple(Request(marking(n)) for n in marks), (0,), limit_s)
-
-
-def counts(outcome: Outcome) -> list[list[float] | str]:
-    return [r.reason if isinstance(r, Failed) else r[0].tolist() for r in outcome.results]
-
-
-def expected(*marks: int) -> list[list[float]]:
-    return [r[0].tolist() for r in InProcess(BinaryTask(), ramp(), 0).run([job(*marks)])[0].results]
 
 
 def after(condition: Path, act) -> threading.Thread:

@@ -8,13 +8,12 @@ from typing import Any
 
 import cv2
 import numpy as np
-import tifffile
 from numpy.random import default_rng
 from numpy.typing import NDArray
-from PIL import Image
 
 from evoseg.datasets import check
 from tests.datasets.drawn_outlines import OUTLINE_WRITERS
+from tests.datasets.written import put
 
 SHAPE = (48, 62)  # Non-square on purpose: swapped axes must fail.
 
@@ -36,16 +35,6 @@ def draw(n: int) -> Drawn:
         image = np.where(labels > 0, 150, 60) + rng.normal(0, 60, SHAPE)
         found[f"case_{i:02d}"] = (np.clip(image, 0, 255).astype(np.uint8), labels)
     return found
-
-
-def put(path: Path, array: NDArray[Any]) -> Path:
-    """Write an array as TIFF, or as what Pillow makes of the ending."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".tif":
-        tifffile.imwrite(path, array)
-    else:
-        Image.fromarray(array).save(path)
-    return path
 
 
 def plain(root: Path, drawn: Drawn) -> None:

@@ -10,8 +10,6 @@ from evoseg.synthetic import draw_dataset
 
 pytestmark = pytest.mark.e2e
 
-SCRIPT = Path(__file__).resolve().parents[2] / "experiments" / "ablation.py"
-
 
 @pytest.fixture(scope="module")
 def ablation(script):

@@ -14,8 +14,6 @@ from evoseg.synthetic import draw_dataset
 
 pytestmark = pytest.mark.e2e
 
-EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
-
 
 @pytest.fixture(scope="module")
 def scripts(script):

@@ -12,10 +12,11 @@ from evoseg.evolve.proposers.random_programs import select_usable
 from evoseg.exporters import cpp, standalone
 from evoseg.exporters.excerpts import ExportError
 from evoseg.exporters.targets import exported
-from evoseg.operators.network import add_network, cut_tiles
+from evoseg.operators.network import cut_tiles
 from evoseg.operators.registry import Operator, operators
 from evoseg.pipeline import Pipeline, Step, read_text
 from evoseg.runs.exports import write_export
+from tests.exporters.test_python import asking_pipeline
 from tests.operators.networks import deep_network
 from tests.operators.test_conformance import choices
 
@@ -120,17 +121,6 @@ def test_every_operator_gives_the_same_pixels_at_both_ends_of_its_ranges(tmp_pat
                 apart[op.name] = (values, depth, int(difference.max()), float((difference > 0).mean()))
     assert place == len(found)
     assert apart == {}
-
-
-def asking_pipeline() -> Pipeline:
-    """Return a program that asks a network for two planes of an image at half its resolution."""
-    weights = add_network(deep_network(channels=3, reduction=2, n_planes=2))
-    return read_text(
-        "def pipeline(image):\n"
-        f'    foreground = network(image, weights="{weights}")\n'
-        f'    distance = network(image, weights="{weights}", output="distance")\n'
-        "    return threshold(maximum(gaussian(foreground), distance), level=120)\n"
-    )
 
 
 def test_only_files_that_ask_networks_need_opencvs_dnn():
