@@ -46,10 +46,10 @@ class Budget:
                 raise SettingsError(f"{name} is {value}; it must be positive.")
 
     def part(self, seconds: float, evaluations: float, *, target: bool) -> "Budget":
-        """Return a share of the time and one of the evaluations, with or without the target score."""
+        """Return a share of the time and one of the evaluations, at least one, with or without the target score."""
         return Budget(
             None if self.seconds is None else seconds * self.seconds,
-            None if self.evaluations is None else round(evaluations * self.evaluations),
+            None if self.evaluations is None else max(1, round(evaluations * self.evaluations)),
             self.target_score if target else None,
         )
 

@@ -382,10 +382,11 @@ class Search:
                 scored.append(evaluation)
             self._known[form] = evaluation
             decided[form] = state.evaluations
-        if not self.progress.best and not scored and state.failed:
-            failure = next(v for v in evaluations if isinstance(v, Failed))
-            error = EvosegError(f"every candidate fails, so something else is broken: {failure.reason}")
-            error.add_note(failure.traceback)
+        failures = [v for v in evaluations if isinstance(v, Failed)]
+        # Of those that time ran out on, nothing is known.
+        if not self.progress.best and failures and len(failures) == len(evaluations):
+            error = EvosegError(f"every candidate fails, so something else is broken: {failures[0].reason}")
+            error.add_note(failures[0].traceback)
             raise error
         scored = self._jitter(scored)
         self._known |= {s.pipeline.form: replace(s, statistics=NOTHING) for s in scored}

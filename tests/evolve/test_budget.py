@@ -55,3 +55,11 @@ def test_whoever_asks_for_the_end_gets_it_at_once():
     clock.stop()
     assert clock.late()
     assert clock.reason(100, 0.9) == "interrupt"
+
+
+@pytest.mark.parametrize(("evaluations", "share", "left"), [(1, 0.25, 1), (2, 0.25, 1), (100, 0.25, 25)])
+def test_a_share_of_few_evaluations_is_at_least_one(evaluations, share, left):
+    clock = Clock(Budget(seconds=60, evaluations=evaluations))
+    with clock.part(0.1, share):
+        assert clock.evaluations_left(0) == left
+    assert clock.evaluations_left(0) == evaluations

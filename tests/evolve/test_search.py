@@ -13,6 +13,7 @@ import evoseg.evolve.loop as search_module
 from evoseg.core.errors import EvosegError
 from evoseg.core.kinds import Kind
 from evoseg.evolve.budget import Budget, Clock
+from evoseg.evolve.evaluation import evaluator as evaluator_module
 from evoseg.evolve.evaluation.evaluator import JobEvaluator
 from evoseg.evolve.evaluation.jobs import Executor, InProcess, Job, Outcome
 from evoseg.evolve.evaluation.processes import Processes, WorkerSettings
@@ -51,6 +52,8 @@ def search(
     watch: Callable[[Progress], None] = lambda progress: None,
     max_cost: float = float("inf"),
     copied: bool = False,
+    clock: Clock | None = None,
+    before: Progress | None = None,
 ) -> Progress:
     """Search on the items; if `copied`, the second half of them are jittered copies of the first."""
     task = task or BinaryTask()
@@ -68,10 +71,11 @@ def search(
         sampler=evaluator,
         shares=proposers,
         stats=STATS,
-        clock=Clock(budget),
+        clock=clock or Clock(budget),
         seed=seed,
         max_cost=max_cost,
         on_progress=watch,
+        progress=before,
     ).run()
 
 
@@ -284,6 +288,36 @@ def test_a_search_in_which_everything_fails_says_why():
             items=ramp(),
             proposers=[Share(Marks([5]), 6)],
         )
+
+
+class Hurried(Clock):
+    """A clock whose time is up after so many questions."""
+
+    def __init__(self, questions: int) -> None:
+        super().__init__(Budget(seconds=1000))
+        self.left = questions
+
+    def late(self) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
+def hurried(questions: int, before: Progress | None = None) -> Progress:
+    clock, marks = Hurried(questions), [Share(Marks([5, 100, 120]), 6)]
+    executor = InProcess(NastyTask(), ramp(), 0)
+    return search(executor, Budget(seconds=1000), 0, NastyTask(), ramp(), marks, clock=clock, before=before)
+
+
+def test_a_failure_before_time_is_up_is_not_blamed_on_everything(monkeypatch):
+    monkeypatch.setattr(evaluator_module, "JOB_S", 0.0)  # every candidate is a job of its own
+    progress = hurried(3)
+    assert (progress.failed, progress.evaluations, progress.best) == (1, 1, [])
+    assert progress.stopped_by == "seconds"
+
+
+def test_a_stage_that_time_is_up_for_ends_quietly_though_a_candidate_of_the_last_one_failed():
+    progress = hurried(1, Progress(evaluations=40, failed=1).next_stage())
+    assert (progress.failed, progress.evaluations, progress.stopped_by) == (1, 40, "seconds")
 
 
 def resolve_task(sigma: float) -> Pipeline:
