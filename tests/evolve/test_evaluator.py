@@ -319,6 +319,24 @@ def test_a_finished_program_that_fails_on_an_image_is_told_of_image_by_image(tmp
     assert [first[0].tolist(), third[0].tolist()] == [whole[0].tolist(), whole[2].tolist()]
 
 
+def test_a_score_that_is_no_number_fails_a_candidate_and_names_the_image():
+    class Undefined(BinaryTask):
+        """Overlap by the size of the truth, which has none in an empty image."""
+
+        def score(self, statistics):
+            tp, _, fn, _ = np.moveaxis(statistics, -1, 0)
+            return np.divide(tp, tp + fn, out=np.full_like(tp, np.nan), where=tp + fn > 0)
+
+    items = discs(3)
+    items[1]["mask"] = np.zeros_like(items[1]["mask"])
+    program = Pipeline([*PLANE, step("otsu", 1)])
+    evaluator = JobEvaluator(Undefined(), InProcess(Undefined(), items, 0), sizes(items))
+    assert evaluator.evaluate([program]) == evaluator.judge([program]) == [Failed(program, evaluator_module.NO_SCORE)]
+    (failed,) = evaluator.judge_finished([program])
+    assert isinstance(failed, Failed) and not failed.transient
+    assert [isinstance(part, Failed) for part in failed.parts] == [False, True, False]
+
+
 @pytest.mark.e2e
 def test_a_test_image_that_kills_every_process_is_found_out(tmp_path):
     items = discs(2)

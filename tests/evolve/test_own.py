@@ -123,6 +123,15 @@ def test_a_score_that_fails_is_said_before_the_search(tmp_path, data, method, wo
         try_out(load(path), data.load("000"), path)
 
 
+def test_a_score_that_is_no_number_is_said_before_the_search(tmp_path, data):
+    path = tmp_path / "wrong.py"
+    path.write_text(AREA.replace("return 1 - statistics[..., 0]", "return np.nan * statistics[..., 0]"))
+    with pytest.raises(
+        SettingsError, match=r"score\(\) gives nan for an empty answer to 000; a score must be a finite"
+    ):
+        try_out(load(path), data.load("000"), path)
+
+
 def test_what_is_derived_from_evosegs_own_tasks_stays_as_it_is(tmp_path):
     path = tmp_path / "near.py"
     path.write_text(

@@ -42,6 +42,8 @@ FEW = 3
 
 JOB_S = 0.5
 """Modelled duration above which a worker's programs are spread over several jobs."""
+NO_SCORE = "the task's score is not a finite number"
+"""Why a candidate has failed whose statistics a task of the user's own turns into NaN, such as 0 / 0."""
 
 
 @dataclass(frozen=True)
@@ -354,7 +356,12 @@ class JobEvaluator:
         """See `Evaluator.judge`."""
         requests = [Request(p) for p in programs]
         answers = self._measure(requests, out_of_time)
-        return [answers.get(request) for request in requests]
+        found: list[Floats | Failed | None] = []
+        for program, request in zip(programs, requests, strict=True):
+            answer = answers.get(request)
+            scored = not isinstance(answer, np.ndarray) or np.isfinite(self._task.score(answer)).all()
+            found.append(answer if scored else Failed(program, NO_SCORE))
+        return found
 
     def judge_finished(self, programs: Sequence[Pipeline]) -> list[Floats | Failed]:
         """See `Evaluator.judge_finished`."""
@@ -409,7 +416,9 @@ class JobEvaluator:
                     try:
                         asked[i] = talks[i].send([r for r in results if isinstance(r, np.ndarray)])
                     except StopIteration as stop:
-                        evaluations[i] = self._restore_order(stop.value)
+                        found = self._restore_order(stop.value)
+                        scored = not isinstance(found, Scored) or np.isfinite(found.scores).all()
+                        evaluations[i] = found if scored else Failed(candidates[i], NO_SCORE)
                         del asked[i]
         return evaluations
 

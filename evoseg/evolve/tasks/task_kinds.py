@@ -310,7 +310,8 @@ def try_out(task: Task, sample: Sample, path: Path) -> None:
     Raises
     ------
     SettingsError
-        If that fails, or it gives images that no pipeline takes; the message names the line.
+        If that fails, or it gives images that no pipeline takes, or no finite score; the message names the line of what
+        fails.
     """
     try:
         item = task.arrays(sample)
@@ -327,9 +328,14 @@ def try_out(task: Task, sample: Sample, path: Path) -> None:
             )
     nothing = tuple(_EMPTY[task.output](image.shape[:2]) for image in inputs)
     try:
-        task.score(judge_outputs(task, nothing, target)[None])
+        scores = np.asarray(task.score(judge_outputs(task, nothing, target)[None]), np.float64)
     except Exception as error:
         raise _fault(path, error, f" with an empty answer to {sample.stem}") from error
+    if not np.isfinite(scores).all():
+        raise SettingsError(
+            f"{path}: score() gives {scores.flat[0]} for an empty answer to {sample.stem}; a score must be a finite "
+            "number. Return 0 where an answer is wrong, and 1 where it is right."
+        )
 
 
 def _fault(path: Path, error: Exception | SystemExit, when: str = "") -> SettingsError:
