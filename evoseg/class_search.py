@@ -41,13 +41,14 @@ from evoseg.runs.run_folder import (
     RunFolder,
     how_to_continue,
     make_folder,
+    refuse_run,
     run_id,
     runs_folder,
     write_whole,
 )
 from evoseg.runs.settings import RunSettings, resolve_settings
 from evoseg.runs.status import ProgressCallback, Status
-from evoseg.runs.stored import delete, read_result
+from evoseg.runs.stored import delete_if_there, read_result
 
 logger = logging.getLogger(__name__)
 
@@ -97,12 +98,7 @@ def search_classes_framed(data: Data, framing: Framing | None, options: SearchOp
     shared = _divide_budget(replace(settings, task=BINARY), len(parts))
     out, overwrite = options.flat["out"], options.flat["overwrite"]
     folder = Path(out).expanduser().absolute() if out else runs_folder() / run_id(dataset_name(dataset))
-    if (folder / CLASSES).exists() and not overwrite:
-        raise FilesError(
-            f"{folder}: already contains a run ({CLASSES}), which is not overwritten. Choose another folder, or "
-            "replace it with --overwrite (out=evoseg.Output(folder, overwrite=True)); `evoseg runs resume` continues "
-            "an unfinished search."
-        )
+    refuse_run(folder, overwrite=overwrite)
     open_agent(shared)  # a model or a cluster that cannot be used leaves no files
     with open_executor(shared.executor):
         log, allow_code = None if framing is None else framing.log, options.flat["allow_code"]
@@ -189,10 +185,10 @@ def _begin(
     missing.
     """
     plans = {name: plan_run(shared, part, allow_code=allow_code) for name, part in parts.items()}
-    if (folder / CLASSES).exists():
-        delete(folder)  # whole, so that no run of this search ever lies beside one of an earlier search
+    delete_if_there(folder)  # whole, so that no run of this search ever lies beside one of an earlier search
     make_folder(folder)
     with RunLock(folder):
+        refuse_run(folder, overwrite=overwrite)  # another search may have begun there meanwhile
         begun: list[RunFolder] = []
         try:
             _write(folder, _document(dataset, parts))

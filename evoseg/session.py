@@ -48,6 +48,7 @@ from evoseg.runs.record import make_record
 from evoseg.runs.run_file import RunFile, create_run, open_journal
 from evoseg.runs.run_folder import (
     ANSWERS,
+    CLASSES,
     CURVE,
     PIPELINE,
     REPORT,
@@ -56,10 +57,12 @@ from evoseg.runs.run_folder import (
     RunFolder,
     create_run_folder,
     how_to_continue,
+    refuse_run,
     scratch,
 )
 from evoseg.runs.settings import RunSettings
 from evoseg.runs.status import ProgressCallback, Status
+from evoseg.runs.stored import delete
 from evoseg.runs.trained import RunTrainer, out_of_bag_planes
 
 logger = logging.getLogger(__name__)
@@ -101,14 +104,17 @@ class Plan:
         EvosegError
             If the folder cannot be made, or holds a run already.
         """
+        if overwrite and out and (classes := Path(out).expanduser() / CLASSES).is_file():
+            delete(classes.parent)  # commands that are given the folder would go on to find the runs of the classes
         folder = replace(create_run_folder(dataset_name(self.dataset), out, overwrite=overwrite), drawn=drawn)
         with RunLock(folder.path):
+            refuse_run(folder.path, overwrite=overwrite)  # another search may have begun there meanwhile
             try:
                 folder.clear(database=True)
                 write_sources(self.settings.code, folder.path)
                 record = make_record(folder.id, self.settings, self.dataset, self.splits)
                 create_run(folder.path, record, (log or MemoryCallLog()).insert_into)
-            except Exception:
+            except BaseException:
                 folder.drop()
                 raise
         return folder

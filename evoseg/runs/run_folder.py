@@ -191,17 +191,28 @@ def create_run_folder(dataset: str, out: str | Path | None = None, *, overwrite:
     name = run_id(dataset)
     path = Path(out).expanduser().absolute() if out else runs_folder() / name
     folder = RunFolder(name, path, new=not path.exists())
-    taken = [name for name in (*FILES.values(), DATABASE) if (path / name).exists()]
-    if taken and not overwrite:
-        raise FilesError(
-            f"{folder.path}: already contains a run ({', '.join(taken)}), which is not overwritten. Choose another "
-            "folder, or replace it with --overwrite (out=evoseg.Output(folder, overwrite=True)); `evoseg runs resume` "
-            "continues an unfinished search."
-        )
+    refuse_run(path, overwrite=overwrite)
     make_folder(folder.path)
     if folder.name == str(path) and not _is_scratch(path):
         _register_outside(path)
     return folder
+
+
+def refuse_run(path: Path, *, overwrite: bool) -> None:
+    """Make sure that a folder holds no run, or runs of several classes, unless they may be replaced.
+
+    Raises
+    ------
+    FilesError
+        Naming their files.
+    """
+    taken = [name for name in (*FILES.values(), DATABASE, CLASSES) if (path / name).exists()]
+    if taken and not overwrite:
+        raise FilesError(
+            f"{path}: already contains a run ({', '.join(taken)}), which is not overwritten. Choose another folder, or "
+            "replace it with --overwrite (out=evoseg.Output(folder, overwrite=True)); `evoseg runs resume` continues "
+            "an unfinished search."
+        )
 
 
 def list_outside() -> list[Path]:

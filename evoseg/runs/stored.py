@@ -175,6 +175,18 @@ def delete(run: str | Path) -> RunFolder:
     return folder
 
 
+def delete_if_there(folder: Path) -> None:
+    """Delete the run in a folder, or all runs of a search for several classes, if it holds any.
+
+    Raises
+    ------
+    EvosegError
+        If a process is searching in it.
+    """
+    if (folder / CLASSES).is_file() or holds_run(folder):
+        delete(folder)
+
+
 def _delete_classes(folder: Path) -> None:
     """Delete the runs of all classes, and at last the document that names them."""
     runs = _runs_in(folder)

@@ -196,6 +196,21 @@ def test_one_process_at_a_time_searches_for_the_classes(found, folder, tmp_path,
     assert all(path.read_bytes() == content for path, content in before.items())
 
 
+def test_a_folder_holds_either_the_runs_of_classes_or_one_run(found, folder, tmp_path, command):
+    group = shutil.copytree(found.file.parent, tmp_path / "group")
+    how = ("--evaluations", 8, "--workers", 0, "--library", "none", "--no-report", "--out", group)
+    refused = command("search", folder, "--task", "binary", *how)
+    assert refused.code == 1 and f"{group}: already contains a run (classes.json)" in refused.err
+    done = command("search", folder, "--task", "binary", *how, "--overwrite", "--json")
+    assert done.code == 0, done.err
+    assert sorted(path.name for path in group.iterdir()) == ["pipeline.evo", "result.json", "run.db", "run.lock"]
+    assert json.loads(command("show", group, "--json").out)["digest"] == json.loads(done.out)["digest"]
+    refused = command("search", folder, "--task", "classes", *how)
+    assert refused.code == 1 and "run.db), which is not overwritten" in refused.err
+    assert command("search", folder, "--task", "classes", *how, "--overwrite").code == 0
+    assert sorted(path.name for path in group.iterdir()) == ["bright", "classes.json", "dark", "run.lock"]
+
+
 def test_classes_can_be_described(folder, command):
     done = command("describe", folder, "--json")
     assert done.code == 0, done.err

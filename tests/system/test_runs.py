@@ -3,14 +3,20 @@
 import json
 import os
 import shutil
+import threading
 
 import pytest
 
 import evoseg
+from evoseg.api import plan_run
 from evoseg.evolve.proposers.warm_start import FINALISTS
 from evoseg.pipeline import read_text
 from evoseg.runs import stored
 from evoseg.runs.control import RunLock
+from evoseg.runs.opening import open_data
+from evoseg.runs.options import SearchOptions
+from evoseg.runs.run_folder import FilesError
+from evoseg.runs.settings import resolve_settings
 from evoseg.runs.stored import read_front
 from tests.system.interrupted import N, cut, first_generation
 
@@ -126,6 +132,23 @@ def test_a_second_process_is_refused(command, broken, whole, dataset):
         done = command("search", dataset, "--evaluations", "5", "--out", broken, "--overwrite")
         assert done.code == 1
     assert stored.open_run(broken).state.entries == first_generation(broken)
+
+
+def test_a_search_that_began_meanwhile_in_the_same_folder_is_not_replaced(broken, dataset):
+    plan = plan_run(resolve_settings(SearchOptions(evaluations=5, library="none")), open_data(dataset))
+    written, aside = (broken / "run.db").read_bytes(), (broken / "run.db").rename(broken / "aside")
+    lock = RunLock(broken)
+
+    def begin() -> None:
+        aside.rename(broken / "run.db")
+        lock.release()
+
+    other = threading.Timer(0.1, begin)
+    other.start()
+    with pytest.raises(FilesError, match=r"already contains a run \(run.db\)"):
+        plan.begin(broken, overwrite=False)
+    other.join()
+    assert (broken / "run.db").read_bytes() == written
 
 
 def test_a_deleted_run_is_gone_and_others_are_not(command, run, whole, tmp_path):
