@@ -330,19 +330,26 @@ def count_looks(source: str | Path, digest: str, dataset: Dataset, stems: Iterab
 
 def _runs_named(source: str | Path) -> list[Path]:
     """Return the folders of the runs that a pipeline, or those of several classes, are named by; none for a text."""
-    if "\n" in str(source):
-        return []
-    path = Path(source).expanduser()
-    if not path.exists():
-        path = Path(str(source).partition("#")[0]).expanduser()
-    try:
-        path = path if path.exists() else find_run(str(path))
-    except FilesError:
+    path = _find_named(source)
+    if path is None:
         return []
     folder = path if path.is_dir() else path.parent
     if (folder / CLASSES).is_file():
         return sorted(database.parent for database in folder.glob(f"*/{DATABASE}"))
     return [folder] if (folder / DATABASE).is_file() else []
+
+
+def _find_named(source: str | Path) -> Path | None:
+    """Return the file or the run's folder that a pipeline is named by; None for a text, and if there is none."""
+    if "\n" in str(source):
+        return None
+    path = Path(source).expanduser()
+    if not path.exists():
+        path = Path(str(source).partition("#")[0]).expanduser()
+    try:
+        return path if path.exists() else find_run(str(path))
+    except FilesError:
+        return None
 
 
 def read_made_for(path: Path) -> ImageFormat | None:
@@ -448,8 +455,8 @@ def read_held_out(source: str, pipeline: Pipeline) -> HeldOutScore | None:
 
 
 def _read_result_of(source: str) -> dict[str, Any]:
-    path = Path(source.partition("#")[0]).expanduser()
-    return read_result(path if path.is_dir() else runs_folder() / path.name) or {}
+    path = _find_named(source)
+    return (read_result(path) or {}) if path is not None and path.is_dir() else {}
 
 
 def number_front(front: Front) -> list[FrontProgram]:
@@ -476,9 +483,9 @@ LOOKED_AT = 100
 
 def list_source_images(source: str) -> list[Path]:
     """Return the image files of the dataset that a pipeline was found on, as far as its run says and they are there."""
-    path = Path(source.partition("#")[0]).expanduser()
-    folder = path if path.is_dir() else path.parent if path.is_file() else runs_folder() / path.name
-    root = (read_result(folder) or {}).get("dataset_path") if folder.is_dir() else None
+    path = _find_named(source)
+    folder = path if path is None or path.is_dir() else path.parent
+    root = None if folder is None else (read_result(folder) or {}).get("dataset_path")
     if not isinstance(root, str) or not Path(root).is_dir():
         return []
     found = scan(Path(root))

@@ -8,8 +8,10 @@ import pytest
 import evoseg
 from evoseg.core.errors import EvosegError, SettingsError
 from evoseg.operators.network import EXAMPLE_NETWORK
+from evoseg.pipeline import print_text
 from evoseg.runs.pipeline_files import read_filters
 from evoseg.runs.run_folder import FilesError
+from evoseg.runs.stored import read_radius
 
 READABLE = "def pipeline(image):\n    return level(channel(image), level=100)\n"
 ACCURATE = (
@@ -54,3 +56,10 @@ def test_searches_start_from_filters(run, tmp_path):
         evoseg.search(tmp_path, start=run / "accurate.evo", evaluations=1)
     with pytest.raises(EvosegError, match="no file, folder or run"):
         read_filters("nothing of the kind")
+
+
+def test_a_text_is_of_no_run_even_where_one_lies(tmp_path, monkeypatch):
+    (tmp_path / "result.json").write_text(json.dumps({"radius_px": 3.0}))
+    monkeypatch.chdir(tmp_path)
+    assert read_radius(".") == 3.0
+    assert read_radius(print_text(evoseg.read_pipeline(READABLE))) is None

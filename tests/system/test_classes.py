@@ -20,7 +20,7 @@ from evoseg.llm.limits import UNPRICED_TOKENS
 from evoseg.pipeline import print_text, read_text
 from evoseg.runs.control import RunLock
 from evoseg.runs.run_folder import FilesError
-from evoseg.runs.stored import delete
+from evoseg.runs.stored import delete, list_source_images
 from tests.datasets.drawn_outlines import labelme_document, rings
 from tests.system.interrupted import Killed, killed_at
 
@@ -316,6 +316,15 @@ def test_the_run_of_one_class_is_a_run_like_any_other(found, folder, tmp_path, c
     for arguments in (("show", found.file.parent), ("show", found.file), ("export", found.file, "--to", "python")):
         done = command(*arguments)
         assert done.code == 1 and "found/bright, found/dark" in done.err
+
+
+def test_the_run_of_one_class_is_known_by_its_id_as_well(found, folder, home, command):
+    dark = Path(shutil.copytree(found.file.parent, home / "runs" / "group")) / "dark"
+    result = json.loads((dark / "result.json").read_text("utf-8")) | {"metric": "dice"}
+    (dark / "result.json").write_text(json.dumps(result), "utf-8")
+    for named in (dark, "group/dark", "group/dark#1"):
+        assert json.loads(command("score", named, folder, "--json").out)["metric"] == "dice"
+    assert len(list_source_images("group/dark")) == len(SCENES)
 
 
 @pytest.mark.e2e
