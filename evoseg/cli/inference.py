@@ -130,8 +130,14 @@ def apply(
     program, reading = read_program(pipeline, allow_code=allow_code)
     reading = chosen(axes, page, channel, series, transform=transform, bad_pixels=bad_pixels).or_else(reading)
     if isinstance(program, Pipeline) and program.output is Kind.GRAY:
-        every = recursive or skip_existing or reading.page == ALL_PAGES or formats
-        _refuse_for_pairs(table=table is not None, other=bool(every))
+        given: dict[str, object] = {"--table": table, "--image-table": image_table, "--doubt": doubt}
+        given |= {
+            "--formats": formats,
+            "--recursive": recursive,
+            "--skip-existing": skip_existing,
+            "--page all": reading.page == ALL_PAGES,
+        }
+        _refuse_for_pairs([option for option, value in given.items() if value])
         raise typer.Exit(_register(program, images, reading, out, workers, overwrite=overwrite, as_json=as_json))
     _refuse_transform(transform)
     with show_words() as tell:
@@ -180,18 +186,18 @@ def _list_failed(names: list[str]) -> None:
         print(f"{len(names)} images have no result: {', '.join(names[:_LISTED])}{more}", file=sys.stderr)
 
 
-def _refuse_for_pairs(*, table: bool, other: bool) -> None:
+def _refuse_for_pairs(options: list[str]) -> None:
     """Refuse options that mean nothing where pairs of images are registered."""
     from evoseg.core.errors import PipelineError, SettingsError
 
-    if table:
+    if "--table" in options:
         raise PipelineError(
             "the pipeline returns planes for registration, which contain no objects. Leave out --table."
         )
-    if other:
+    if options:
         raise SettingsError(
-            "the pipeline registers pairs of images, for which there is no --recursive, --skip-existing, --formats or "
-            "--page all. Leave them out."
+            f"the pipeline registers pairs of images, for which there is no {' or '.join(options)}. Leave "
+            f"{'it' if len(options) == 1 else 'them'} out."
         )
 
 

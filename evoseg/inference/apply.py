@@ -255,6 +255,8 @@ def apply(
         if trust and others is None:
             others = read_others(source, pipeline)
     sheet, per_image = (None if path is None else Path(path).expanduser() for path in (table, image_table))
+    if sheet is not None and per_image is not None and sheet.absolute() == per_image.absolute():
+        raise SettingsError(f"{sheet}: the tables of objects and of images cannot be one file. Name two.")
     outputs = Outputs(
         Path(out).expanduser(),
         parse_formats(formats),

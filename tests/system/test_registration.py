@@ -103,6 +103,17 @@ def test_what_is_no_pair_is_refused(command, run, dataset, tmp_path):
     assert (done.code, "needs a line in pairs/shifts.csv" in done.err) == (2, True)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [("--image-table", "t.csv"), ("--doubt", "d"), ("--formats", "rois"), ("--page", "all"), ("--recursive",)],
+)
+def test_options_that_mean_nothing_for_pairs_are_refused(command, run, folder, tmp_path, options):
+    done = command("apply", run.files["pipeline"], folder, "--out", tmp_path / "out", *options)
+    word = "--page all" if "all" in options else options[0]
+    assert (done.code, f"for which there is no {word}. Leave it out." in done.err) == (2, True)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.e2e
 def test_it_is_replayed_and_reported(command, run, tmp_path):
     folder = run.files["result"].parent

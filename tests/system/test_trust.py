@@ -58,6 +58,13 @@ def test_each_image_has_its_trust_and_strange_ones_are_named(found, images, comm
     assert again.code == 1 and "exists already" in again.err
 
 
+def test_the_tables_of_objects_and_of_images_are_two_files(found, images, command, tmp_path):
+    both = ("--table", tmp_path / "t.csv", "--image-table", tmp_path / "t.csv")
+    done = command("apply", found.folder, images, "--out", tmp_path / "out", *both)
+    assert (done.code, "cannot be one file" in done.err) == (2, True)
+    assert not (tmp_path / "t.csv").exists() and not (tmp_path / "out").exists()
+
+
 def test_json_and_python_say_the_same(found, images, command, tmp_path):
     done = command("apply", found.folder, images, "--out", tmp_path / "a", "--json")
     said = {row["name"]: row for row in json.loads(done.out)["images"]}
