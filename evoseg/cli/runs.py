@@ -103,6 +103,8 @@ def show_run(
         raise SettingsError(
             "--html writes the conversation with a language model. Add --conversation, and leave out --json."
         )
+    if front and conversation and not as_json:
+        raise SettingsError("--front and --conversation are printed one at a time. Leave one out, or add --json.")
     found = stored.open_run(run)
     load_codes("", found.folder.path, allow_code=allow_code)
     if html is not None:

@@ -3,7 +3,7 @@
 import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -168,9 +168,12 @@ def demo(
     """Generate a dataset, search for a pipeline on it, and save pictures."""
     from evoseg.api import search as run_search
     from evoseg.cli.progress import show_progress
-    from evoseg.evolve.budget import Budget
+    from evoseg.runs.options import SearchOptions
+    from evoseg.runs.settings import resolve_settings
 
-    Budget(seconds=seconds)  # refused before the earlier demo is replaced, not after
+    # With no library: the next demo is not to begin with this one's result.
+    asked: dict[str, Any] = {"seconds": seconds, "workers": parse_workers(workers, None), "library": "none"}
+    resolve_settings(SearchOptions(**asked))  # refused before the earlier demo is replaced, not after
     folder = out.expanduser().absolute()
     replaced = prepare(folder)
     dataset = folder / DATASET
@@ -178,15 +181,8 @@ def demo(
         f"{'replaced the demo in' if replaced else 'drew a dataset in'} {dataset}; searching for {seconds:g} s",
         file=sys.stderr,
     )
-    with show_progress() as watch:  # with no library: the next demo is not to begin with this one's result
-        found = run_search(
-            dataset,
-            seconds=seconds,
-            workers=parse_workers(workers, None),
-            library="none",
-            out=folder / RESULT,
-            progress=watch,
-        )
+    with show_progress() as watch:
+        found = run_search(dataset, **asked, out=folder / RESULT, progress=watch)
     report(found, as_json=as_json)
     if not as_json:
         print(f"\nOpen {found.files['report']} in a browser: it shows every step, every score, and where it fails.")

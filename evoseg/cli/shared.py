@@ -148,7 +148,7 @@ def parse_workers(workers: str | None, executor: str | None) -> int | str | None
             if workers is not None:
                 raise SettingsError(workers_beside(executor, workers))
             return executor
-    return int(workers) if workers is not None and workers.lstrip("-").isdecimal() else workers
+    return int(workers) if workers is not None and workers.removeprefix("-").isdecimal() else workers
 
 
 def add_search_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -89,6 +89,7 @@ def test_the_version_is_printed(command):
         (["search", "x", "--seconds", "soon"], "--seconds"),
         (["library", "list", "--library", "mine"], "a file ending in .db"),
         (["search", "x", "--workers", "100000"], "workers is 100000"),
+        (["search", "x", "--workers", "--5"], "--5"),
         (["search", "x", "--min-score", "nan"], "min_score is nan; scores are between -1 and 1"),
         (["search", "x", "--min-score", "inf"], "min_score is inf"),
         (["search", "x", "--min-score", "60"], "min_score is 60"),
@@ -375,6 +376,17 @@ def test_the_demo_replaces_its_own_folder_and_no_other(command, tmp_path, monkey
     done = command(*arguments, "--out", "other")
     assert (done.code, done.out) == (1, "")
     assert [p.name for p in (tmp_path / "other").iterdir()] == ["cracks"]
+
+
+@pytest.mark.parametrize("options", [("--seconds", "inf"), ("--seconds", "0"), ("--workers", "-1")])
+def test_a_demo_that_cannot_run_replaces_none(command, tmp_path, options):
+    result = tmp_path / "demo" / demonstration.RESULT / "report.html"
+    result.parent.mkdir(parents=True)
+    result.touch()
+    (tmp_path / "demo" / ".evoseg-demo").touch()
+    done = command("demo", "--out", tmp_path / "demo", *options)
+    assert (done.code, done.out) == (2, "")
+    assert result.exists()
 
 
 def test_the_training_of_networks_is_shown_with_its_share(capsys):

@@ -103,6 +103,13 @@ def test_an_unknown_option_is_misuse(command):
     assert command("runs", "resume", "x", "--wokers", "3").code == 2
 
 
+def test_a_front_and_a_conversation_are_not_printed_together(command, run):
+    both = ("runs", "show", run, "--front", "--conversation")
+    done = command(*both)
+    assert done.code == 2 and "Leave one out, or add --json" in done.err
+    assert {"front", "conversation"} <= json.loads(command(*both, "--json").out).keys()
+
+
 def test_a_killed_run_shows_what_was_found_so_far(command, broken, whole):
     programs = read_front(broken)
     assert programs
