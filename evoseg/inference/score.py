@@ -223,6 +223,8 @@ def split_stems(dataset: Dataset, split: str) -> tuple[str, ...]:
     """
     if split not in SPLITS:
         raise SettingsError(unknown("split", split, SPLITS))
+    if not dataset.labelled:
+        raise DatasetError(f"{dataset.title}: no image is labelled, so none can be scored. Add masks, or other truths.")
     if split == "all":
         return dataset.labelled
     stems: tuple[str, ...] = getattr(split_of(dataset), split)

@@ -96,6 +96,14 @@ def test_a_damaged_pair_is_named_and_the_others_go_on(command, run, tmp_path):
         assert [row["name"] for row in csv.DictReader(file)] == ["maps_000", "maps_002"]
 
 
+def test_pairs_without_a_table_cannot_be_scored(command, run, tmp_path):
+    folder = draw_pairs(tmp_path / "maps", 3, (40, 56), seed=4)
+    (folder / "pairs" / "shifts.csv").unlink()
+    for split in ("test", "all"):
+        done = command("score", run.files["pipeline"], folder, "--split", split)
+        assert (done.code, done.out, "no image is labelled, so none can be scored" in done.err) == (1, "", True)
+
+
 def test_what_is_no_pair_is_refused(command, run, dataset, tmp_path):
     done = command("apply", run.files["pipeline"], dataset, "--out", tmp_path)
     assert (done.code, "holds no pairs" in done.err) == (1, True)
