@@ -3,6 +3,7 @@
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any, overload
 
 from evoseg.cluster import open_executor
@@ -353,7 +354,7 @@ def _add_to_library(folder: RunFolder) -> SearchResult:
     """
     pending, result = read_pending(folder.id), read_result(folder.path)
     if pending is None:
-        raise FilesError(f"{folder.name}: this run is complete; `evoseg runs show {folder.name}` shows its result.")
+        raise FilesError(f"{folder.name}: this run is complete; `evoseg runs show {folder.word}` shows its result.")
     add_solved(pending)
     if result is None:
         raise FilesError(f"{folder.name}: its solved task has been added to the library; its result has been deleted.")
@@ -518,4 +519,5 @@ def log_warnings(dataset: Dataset) -> None:
     for warning in warnings[:MOST_WARNINGS]:
         logger.warning("%s", warning)
     if len(warnings) > MOST_WARNINGS:
-        logger.warning("and %d more; `evoseg check %s` shows all", len(warnings) - MOST_WARNINGS, dataset.root)
+        more, root = len(warnings) - MOST_WARNINGS, quote(str(dataset.root))
+        logger.warning("and %d more; `evoseg check %s` shows all", more, root)

@@ -277,7 +277,7 @@ def _finish_class(
         find_splits(record, of_class(dataset, value))
         run = RunFolder(record.id, path, new=False)
         if pending := read_pending(record.id):  # a kill or a lock came between its end and the library
-            add_solved_or_warn(pending, run.name)
+            add_solved_or_warn(pending, run.word)
         return SearchResult.from_json(result, run)
 
     def of_this_class(status: Status) -> None:

@@ -280,7 +280,7 @@ class Session:
         )
         journal.finish()
         if pending is not None:
-            add_solved_or_warn(pending, self._folder.name)
+            add_solved_or_warn(pending, self._folder.word)
 
     def _on_generation(self, progress: Progress) -> None:
         self._seen = progress

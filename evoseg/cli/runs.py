@@ -158,10 +158,10 @@ def _run_text(found: "StoredRun", result: "SearchResult | None") -> str:
     lines += _llm_lines(found, result)
     lines.append("")
     if state.state == "interrupted":
-        lines.append(f"`evoseg runs resume {name}` continues it.")
+        lines.append(f"`evoseg runs resume {found.folder.word}` continues it.")
     elif found.pending and state.state == "done":
-        lines.append(f"Its solved task is not in the library yet; `evoseg runs resume {name}` adds it.")
-    lines.append(f"`evoseg runs show {name} --front` lists its Pareto front of score, length and cost.")
+        lines.append(f"Its solved task is not in the library yet; `evoseg runs resume {found.folder.word}` adds it.")
+    lines.append(f"`evoseg runs show {found.folder.word} --front` lists its Pareto front of score, length and cost.")
     return "\n".join(lines)
 
 
@@ -191,7 +191,7 @@ def _llm_lines(found: "StoredRun", result: "SearchResult | None") -> list[str]:
             f"               {llm.leading} among the best; failed calls: {faults}",
             f"               {100 * llm.credit:.0f} % of the improvement, {own}",
         ]
-    lines.append(f"`evoseg runs show {found.folder.name} --conversation` prints the messages.")
+    lines.append(f"`evoseg runs show {found.folder.word} --conversation` prints the messages.")
     return lines
 
 
@@ -207,7 +207,7 @@ def _front_text(found: "StoredRun", programs: "list[FrontProgram]") -> str:
         figures = f"{program.length} {steps}, {program.cost_ms_per_mpx:.1f} ms/Mpx{network}"
         lines.append(f"#{program.number}  {program.search:.3f} on the search images, {figures}")
         lines += [indent(program.pipeline.rstrip(), "    "), ""]
-    lines.append(f"Use one as in: evoseg apply {found.folder.name}#{programs[-1].number} new_images/ --out segmented/")
+    lines.append(f"Use one as in: evoseg apply {found.folder.word}#{programs[-1].number} new_images/ --out segmented/")
     return "\n".join(lines)
 
 

@@ -143,8 +143,8 @@ def exit_code(found: "SearchResult | MulticlassResult", min_score: float | None)
         from evoseg.runs.run_folder import find_run_folder
 
         folder = found.files["pipeline"].parent
-        name = find_run_folder(folder).name
-        print(f"interrupted; everything is saved in {folder}; to continue: evoseg runs resume {name}", file=sys.stderr)
+        run = find_run_folder(folder).word
+        print(f"interrupted; everything is saved in {folder}; to continue: evoseg runs resume {run}", file=sys.stderr)
         return 130
     split = "selection" if found.scores["test"] is None else "test"
     score = found.scores[split]

@@ -7,6 +7,7 @@ from functools import cached_property
 from html import escape
 from io import BytesIO
 from pathlib import Path
+from shlex import quote
 from typing import Any, Self, final
 
 import numpy as np
@@ -342,7 +343,7 @@ def summarise_problems(root: Path, problems: Sequence[str]) -> str:
         return lines[0] if str(root) in lines[0] else f"{root}: {lines[0]}"
     rest = f"\n  and {len(lines) - _FEW} more" if len(lines) > _FEW else ""
     listed = "".join(f"\n  {line}" for line in lines[:_FEW])
-    return f"{root}: {len(lines)} kinds of errors:{listed}{rest}\n`evoseg check {root}` shows all."
+    return f"{root}: {len(lines)} kinds of errors:{listed}{rest}\n`evoseg check {quote(str(root))}` shows all."
 
 
 def assemble(stem: str, parts: Mapping[str, Part], channels: tuple[str, ...]) -> Sample:

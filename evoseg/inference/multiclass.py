@@ -5,6 +5,7 @@ from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -203,8 +204,8 @@ def read_classes(path: Path, *, allow_code: bool = False) -> ClassPipeline:
     try:
         if undone := [entry["name"] for entry in document["classes"] if "pipeline" not in entry]:
             raise FilesError(
-                f"{path}: there is no pipeline for {', '.join(undone)} yet. `evoseg runs resume {path.parent}` "
-                "continues the search."
+                f"{path}: there is no pipeline for {', '.join(undone)} yet. "
+                f"`evoseg runs resume {quote(str(path.parent))}` continues the search."
             )
         folders = sorted(folder for folder in path.parent.iterdir() if folder.is_dir())
         for entry in document["classes"]:

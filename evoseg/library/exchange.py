@@ -216,13 +216,13 @@ def add_solved(pending: Pending) -> None:
         pending.add_to(library)
 
 
-def add_solved_or_warn(pending: Pending, name: str) -> None:
+def add_solved_or_warn(pending: Pending, run: str) -> None:
     """Add a solved task to its library; if that is impossible, warn and say when it is tried again.
 
     Parameters
     ----------
-    name : str
-        Of the run, as commands take it.
+    run : str
+        Which it is, as it is typed on a command line.
     """
     try:
         add_solved(pending)
@@ -231,7 +231,7 @@ def add_solved_or_warn(pending: Pending, name: str) -> None:
             "this task is not in the library yet: %s It is added by the next search with that library, or by `evoseg "
             "runs resume %s`.",
             error,
-            name,
+            run,
         )
 
 

@@ -491,7 +491,7 @@ def _charts(result: SearchResult, scores: Mapping[str, float]) -> list[Chart]:
         orange = "; programs with a network are orange" if result.accurate is not None else ""
         caption = (
             f"The Pareto front of score, length and cost, and {pipelines}{orange}. List it with "
-            f"evoseg runs show {RunFolder(result.run, result.files['result'].parent).name} --front."
+            f"evoseg runs show {RunFolder(result.run, result.files['result'].parent).word} --front."
         )
         made.append(Chart("Accuracy against speed", figures.front_chart(result.front, ringed, metric), caption))
     caption = "Each dot is an image, the ring is the mean, and the bar is its 95 % interval."

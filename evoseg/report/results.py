@@ -504,7 +504,7 @@ class SearchResult:
         document = read_result(folder.path)
         if document is None:
             raise FilesError(
-                f"{folder.name}: has no result yet. `evoseg runs resume {folder.name}` completes the search."
+                f"{folder.name}: has no result yet. `evoseg runs resume {folder.word}` completes the search."
             )
         return cls.from_json(document, folder)
 

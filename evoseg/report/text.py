@@ -73,10 +73,10 @@ def _next(result: "SearchResult") -> list[str]:
     """Name the run, and the command that usually comes next; nothing for a result that was not written."""
     if "result" not in result.files:
         return []
-    name = RunFolder(result.run, result.files["result"].parent).name
-    both = f"  ({name}#{READABLE} and {name}#{ACCURATE} are its two pipelines)" if result.accurate is not None else ""
+    word = RunFolder(result.run, result.files["result"].parent).word
+    both = f"  ({word}#{READABLE} and {word}#{ACCURATE} are its two pipelines)" if result.accurate is not None else ""
     usual = "new_pairs/ --out aligned/" if result.pipeline.output is Kind.GRAY else "new_images/ --out segmented/"
-    return [f"run {name}{both}", f"  evoseg apply {name} {usual}"]
+    return [f"run {word}{both}", f"  evoseg apply {word} {usual}"]
 
 
 def summarise_classes(result: "MulticlassResult") -> str:
@@ -156,7 +156,8 @@ def name_not_scored(result: "SearchResult") -> list[str]:
     if result.stopped_by != "interrupt" and not result.final:
         if not reasons:
             sentences.append("A pipeline could not be scored on every image, and was left out of the comparison.")
-        sentences.append(f"`evoseg runs resume {result.run}` tries again.")
+        run = result.run if result.folder is None else RunFolder(result.run, result.folder).word
+        sentences.append(f"`evoseg runs resume {run}` tries again.")
     return [" ".join(sentences)] if sentences else []
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from hashlib import blake2b
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from evoseg.core.disk import write_atomically
@@ -74,6 +75,11 @@ class RunFolder:
         known = runs_folder()
         inside = known in (self.path.parent, self.path.parent.parent)
         return self.path.relative_to(known).as_posix() if inside else str(self.path)
+
+    @property
+    def word(self) -> str:
+        """The name as it is typed on a command line."""
+        return quote(self.name)
 
     @property
     def files(self) -> dict[str, Path]:
@@ -298,7 +304,7 @@ def refuse_classes(path: Path) -> None:
 
 def how_to_continue(run: str) -> str:
     """Say how a run goes on that was broken off, on the command line and in Python."""
-    return f"to continue: evoseg runs resume {run} (evoseg.resume({run!r}))"
+    return f"to continue: evoseg runs resume {quote(run)} (evoseg.resume({run!r}))"
 
 
 def find_run(name: str) -> Path:

@@ -376,10 +376,10 @@ def find_pipeline_file(path: Path) -> Path:
     if (path / PIPELINE).is_file():
         return path / PIPELINE
     if (path / DATABASE).is_file():
-        name = RunFolder(path.name, path.absolute()).name
+        folder = RunFolder(path.name, path.absolute())
         raise FilesError(
-            f"{name}: no pipeline has been chosen yet. `evoseg runs resume {name}` completes the search; `evoseg runs "
-            f"show {name} --front` lists the pipelines so far."
+            f"{folder.name}: no pipeline has been chosen yet. `evoseg runs resume {folder.word}` completes the search; "
+            f"`evoseg runs show {folder.word} --front` lists the pipelines so far."
         )
     raise FilesError(f"{path}: holds no {PIPELINE}. Name a pipeline's file, or the folder or id of a run.")
 

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -15,7 +16,7 @@ from evoseg.runs import stored
 from evoseg.runs.control import RunLock
 from evoseg.runs.opening import open_data
 from evoseg.runs.options import SearchOptions
-from evoseg.runs.run_folder import FilesError
+from evoseg.runs.run_folder import FilesError, how_to_continue
 from evoseg.runs.settings import resolve_settings
 from evoseg.runs.stored import read_front
 from tests.system.interrupted import N, cut, first_generation
@@ -101,6 +102,15 @@ def test_a_run_that_cannot_be_is_one_error(command, run, whole, dataset, argumen
 def test_an_unknown_option_is_misuse(command):
     assert command("runs", "show").code == 2
     assert command("runs", "resume", "x", "--wokers", "3").code == 2
+
+
+def test_commands_that_are_named_can_be_typed_wherever_a_run_lies(command, whole, tmp_path):
+    folder = shutil.copytree(whole.files["result"].parent, tmp_path / "my run")
+    assert f"`evoseg runs show '{folder}' --front`" in command("runs", "show", folder).out
+    found = replace(evoseg.SearchResult.load(folder), final=False)
+    assert f"\n  evoseg apply '{folder}' new_images/" in str(found)
+    assert f"`evoseg runs resume '{folder}'` tries again" in str(found), "its id would lead nowhere"
+    assert how_to_continue(str(folder)).startswith(f"to continue: evoseg runs resume '{folder}' (")
 
 
 def test_a_front_and_a_conversation_are_not_printed_together(command, run):
