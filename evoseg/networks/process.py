@@ -60,7 +60,7 @@ class TrainingProcess:
         return self._process.pid
 
     def fileno(self) -> int:
-        """Return what `select` can wait on until there is news."""
+        """Return what can be waited on until there is news."""
         return cast(BinaryIO, self._process.stdout).fileno()
 
     def read(self) -> Progress | Trained:

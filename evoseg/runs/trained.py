@@ -2,7 +2,6 @@
 
 import json
 import re
-import select
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +13,7 @@ from evoseg.core.disk import write_atomically
 from evoseg.core.errors import EvosegError, PipelineError
 from evoseg.core.kinds import Kind
 from evoseg.datasets.memmap import Pack
+from evoseg.evolve.evaluation.processes import readable
 from evoseg.evolve.journal import EndOfJournal, JournalError, RecordedClock
 from evoseg.evolve.networks import Networks, TrainingRequest, plane_program
 from evoseg.networks import PackedExamples, Trained, TrainingProcess, TrainingSettings
@@ -108,7 +108,7 @@ class RunTrainer:
     def _wait_for(self, training: TrainingProcess, on_progress: Callable[[float], None]) -> Trained:
         try:
             while not self._clock.stopped:
-                if not select.select([training], [], [], LOOK_S)[0]:
+                if not readable([training.fileno()], LOOK_S):
                     continue
                 news = training.read()
                 if isinstance(news, Trained):

@@ -90,6 +90,24 @@ def test_many_jobs_come_back_in_order(tmp_path):
         made.close()
 
 
+def test_this_process_may_have_any_number_of_files_open(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 2048:
+        pytest.skip("this machine allows too few open files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2048), hard))
+    opened = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]  # `select` knows no more than 1024
+    try:
+        made = Processes(BinaryTask(), pack(ramp(), tmp_path), WorkerSettings(n_workers=2))
+        try:
+            assert [counts(o) for o in made.run([job(20), job(30)])] == [expected(20), expected(30)]
+        finally:
+            made.close()
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 def test_a_job_goes_to_the_worker_it_is_meant_for_and_else_to_an_idle_one(tmp_path):
     made = Processes(WhoTask(), pack(ramp(), tmp_path), WorkerSettings(n_workers=2))
 

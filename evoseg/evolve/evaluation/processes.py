@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -178,12 +178,12 @@ class Processes:
 
     def _ready(self, busy: dict[int, int]) -> list[int]:
         """Wait until a worker answers, dies or is given up."""
-        pipes = {self._workers[w].answers: w for w in busy}
+        pipes = {self._workers[w].answers.fileno(): w for w in busy}
         while True:
             wait_s = min(self._workers[w].watch.due for w in busy) - time.monotonic()
-            readable, _, _ = select.select(list(pipes), [], [], max(0.0, wait_s))
+            answered = [pipes[pipe] for pipe in readable(pipes, wait_s)]
             given_up = [w for w in busy if self._workers[w].watch.give_up_reason()]
-            if ready := sorted({pipes[pipe] for pipe in readable} | set(given_up)):
+            if ready := sorted({*answered, *given_up}):
                 return ready
 
     def _replace(self, w: int, memory_ratio: int = 1) -> None:
@@ -240,6 +240,14 @@ def start_child(module: str) -> "subprocess.Popen[bytes]":
         bufsize=0,  # select sees the pipe, not what a buffer has already taken from it
         start_new_session=True,
     )
+
+
+def readable(descriptors: Iterable[int], wait_s: float) -> list[int]:
+    """Wait until there is something to read, or an end; unlike with `select`, descriptors may be any numbers."""
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    return [descriptor for descriptor, _ in poll.poll(1000 * max(0.0, wait_s))]
 
 
 class _Worker:
@@ -319,8 +327,8 @@ class _Worker:
     def _wait_for_answer(self) -> bool:
         """Wait for an answer or an end; False if the worker is given up."""
         while True:
-            wait_s = max(0.0, self.watch.due - time.monotonic())
-            if select.select([self.answers], [], [], wait_s)[0]:
+            wait_s = self.watch.due - time.monotonic()
+            if readable([self.answers.fileno()], wait_s):
                 return True
             if self.watch.give_up_reason():
                 return False
