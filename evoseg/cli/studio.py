@@ -73,16 +73,23 @@ def studio_beside(folder: Path) -> Iterator[None]:
     from evoseg.core.errors import SettingsError
 
     check_installed()
-    command = [sys.executable, "-m", "evoseg", "studio", str(folder), "--no-browser"]
+    from evoseg.studio.searching import Command
+
+    command = Command(("studio", str(folder), "--no-browser"))
     # In a session of its own: Ctrl-C is meant for the search.
     process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+        command.process_line,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
     assert process.stdout is not None
     try:
         address = process.stdout.readline().decode().strip()
         if not address:
-            raise SettingsError(f"the studio cannot be opened on {folder}; `evoseg studio {folder}` says why.")
+            by_hand = Command(("studio", str(folder))).line
+            raise SettingsError(f"the studio cannot be opened on {folder}; `{by_hand}` says why.")
         print(f"the studio shows the search: {address}#search", file=sys.stderr, flush=True)
         webbrowser.open(f"{address}#search")
         yield

@@ -1,7 +1,6 @@
 """The plug-in's three widgets. napari imports this module; nothing else does."""
 
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from evoseg.report.results import SearchResult
 from evoseg.runs.pipeline_files import read_pipeline
 from evoseg.runs.status import Status
 from evoseg.runs.stored import list_runs
+from evoseg.studio.searching import Command
 
 MOST_RUNS = 30
 """Runs that the Apply widget offers, latest first."""
@@ -71,7 +71,7 @@ def open_in_studio(image: Image, labels: Labels, folder: Path, labels_are: Label
     except EvosegError as error:
         show_error(str(error))
         return
-    subprocess.Popen([sys.executable, "-m", "evoseg", "studio", str(folder)])
+    subprocess.Popen(Command(("studio", str(folder))).process_line)
 
 
 def _add_answers(viewer: Viewer, image: Image, pipeline: Pipeline, run: str) -> Any:

@@ -83,11 +83,21 @@ class Command:
         """As a person types it."""
         return shlex.join(["evoseg", *self.words])
 
+    @property
+    def process_line(self) -> list[str]:
+        """As a process is started with it, which finds the modules that this one finds.
+
+        Only if this one looks for them in the working folder does the other: a user's random.py there must not stand
+        in for Python's.
+        """
+        safely = [] if {"", os.getcwd()} & set(sys.path) else ["-P"]
+        return [sys.executable, *safely, "-m", "evoseg", *self.words]
+
     def start(self, log: Path, out: Path | None = None) -> "subprocess.Popen[bytes]":
         """Start it in a process that outlives this one; its messages go to a file, its answer to `out` if named."""
         with log.open("ab") as messages, (out or log).open("ab") as answer:
             return subprocess.Popen(
-                [sys.executable, "-m", "evoseg", *self.words],
+                self.process_line,
                 stdin=subprocess.DEVNULL,
                 stdout=answer,
                 stderr=messages,

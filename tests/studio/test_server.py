@@ -377,6 +377,15 @@ open(sys.argv[2], "w").write(f"{view} {runs}")
 """Stands for a browser: it opens the address, and writes down which view that names, and what runs there are."""
 
 
+def test_files_in_the_working_folder_do_not_stand_in_for_modules_of_commands(tmp_path, monkeypatch):
+    for name in ("random.py", "typer.py"):
+        (tmp_path / name).write_text("raise SystemExit('this is not the module you are looking for')\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    log = tmp_path / "log"
+    assert Command(("--help",)).start(log).wait(60) == 0, log.read_text()
+
+
 @pytest.mark.e2e
 def test_a_search_of_the_command_line_opens_the_studio_and_closes_it(folder, tmp_path):
     (folder / "masks").mkdir()
