@@ -128,6 +128,12 @@ def test_points_outside_the_known_area_count_nowhere():
     assert 0 < inside < len(places) and counts.tolist() == [inside] * 3
 
 
+def test_a_radius_far_larger_than_the_image_takes_no_longer():
+    task, places = PointTask(radius=1e12), SCENES[0][1]
+    target = task.target(ITEMS[0])
+    assert target.near.all() and task.judge(places, target).tolist() == [len(places)] * 3
+
+
 def test_programs_of_points_grow_from_types_alone_and_binary_ones_do_not_know_them():
     words, rng = make_vocabulary(STATS, Kind.POINTS), default_rng(1)
     grown = [words.grow(rng, Kind.POINTS, int(rng.integers(1, 6))) for _ in range(40)]

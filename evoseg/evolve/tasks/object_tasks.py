@@ -111,10 +111,12 @@ class PointTask(PixelTask):
         known = None if item.get("known") is None else item["known"].astype(bool, copy=False)
         points = _within(item["points"], known)
         near, core = np.zeros((rows, cols), np.int32), np.zeros((rows, cols), np.uint8)
+        # OpenCV takes minutes for circles that are far larger than the image.
+        far, close = (round(min(radius, rows + cols)) for radius in (self.radius, max(1.0, self.radius / 3)))
         for i, (row, col) in enumerate(points, 1):
             centre = (round(float(col)), round(float(row)))
-            cv2.circle(near, centre, round(self.radius), i, -1)
-            cv2.circle(core, centre, max(1, round(self.radius / 3)), 1, -1)
+            cv2.circle(near, centre, far, i, -1)
+            cv2.circle(core, centre, close, 1, -1)
         counted = (core > 0) | (near == 0)
         counted = counted if known is None else counted & known
         return PointTarget(points, known, near, pixel_target(core > 0, counted))
