@@ -80,7 +80,7 @@ def read_owner(folder: Path) -> dict[str, Any]:
         # Anybody may have written the file, or put a pipe in its place.
         text = file.read_bytes()[: 1 << 16] if file.is_file() else b""
         found = json.loads(text)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) and {"pid", "host"} <= set(found) else {}
 

@@ -217,7 +217,7 @@ def test_a_lock_is_held_by_one_and_dies_with_its_process(folder):
 
 
 def test_a_lock_file_that_holds_anything_is_taken_over(folder):
-    for text in (b"\xff\x00", b"[1]", b'{"pid": 1}', b"x" * 100_000):
+    for text in (b"\xff\x00", b"[1]", b'{"pid": 1}', b"x" * 100_000, b"[" * 60_000):
         (folder / "run.owner").write_bytes(text)
         with RunLock(folder) as lock:
             assert lock.previous_owner == {}
