@@ -137,7 +137,7 @@ class ReadOptions:
         line = next((line for line in text.splitlines() if line.startswith(_MARK)), _MARK + "{}")
         try:
             return cls(**json.loads(line[len(_MARK) :]))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise DatasetError(
                 f"the line '{line[:80]}' does not say how images are read. Correct or remove it."
             ) from error

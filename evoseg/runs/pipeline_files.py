@@ -161,7 +161,7 @@ def _reading_in(text: str) -> ReadOptions:
         return ReadOptions.marked(text)
     try:
         return ReadOptions(**json.loads(text).get("reads", {}))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise PipelineError("the entry 'reads' cannot be read. Remove it.") from error
 
 

@@ -233,7 +233,7 @@ def list_outside() -> list[Path]:
     found: dict[Path, None] = {}
     for line in lines[-_MOST_OUTSIDE:]:
         # Anybody may have written the file; a folder is looked at only if it holds a run.
-        with suppress(ValueError, TypeError, OSError):
+        with suppress(ValueError, TypeError, RecursionError, OSError):
             path = Path(json.loads(line))
             if path.is_absolute() and (path / DATABASE).is_file():
                 found[path] = None

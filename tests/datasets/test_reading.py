@@ -130,7 +130,7 @@ def test_what_is_chosen_is_remembered_in_a_line_of_text():
     reading = ReadOptions(page="T=0,Z=3", channel='the "second"', value=2)
     assert ReadOptions.marked(f"# evoseg 1: x\n{reading.mark()}def pipeline(image):\n") == reading
     assert ReadOptions.marked("# evoseg 1: x\n") == DEFAULT_OPTIONS and DEFAULT_OPTIONS.mark() == ""
-    for line in ('{"pages": 3}', '{"page": 3}', "[]", "{", '{"value": "x"}'):
+    for line in ('{"pages": 3}', '{"page": 3}', "[]", "{", '{"value": "x"}', "[" * 60_000):
         with pytest.raises(DatasetError, match="does not say how images are read"):
             ReadOptions.marked(f"# reads: {line}\n")
 
