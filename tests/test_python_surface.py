@@ -72,6 +72,15 @@ def test_a_pipeline_saves_and_exports_itself(result, image, tmp_path):
         result.pipeline.export(tmp_path / "find")
 
 
+def test_a_path_may_begin_with_the_home_folder(result, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    draw_dataset("nuclei", "~/plates", n=2, shape=(60, 84), seed=1)
+    assert len(evoseg.Dataset("~/plates")) == 2 and evoseg.check("~/plates").root == tmp_path / "plates"
+    assert result.save("~/copy")["pipeline"] == tmp_path / "copy" / "pipeline.evo"
+    evoseg.write_pipeline(result.pipeline, "~/best.evo")
+    assert (tmp_path / "best.evo").read_text().startswith("# evoseg")
+
+
 def test_an_export_without_a_file_is_the_code(result):
     assert "import cv2" in evoseg.export(result)
     assert "cv::Mat" in result.pipeline.export(to="cpp")

@@ -107,7 +107,7 @@ def check(data: str | Path | Dataset, reading: ReadOptions = DEFAULT_OPTIONS) ->
     """
     if isinstance(data, Dataset):
         return report_on(data)
-    source = FolderSource(scan(Path(data)), reading)
+    source = FolderSource(scan(Path(data).expanduser()), reading)
     return _report(source, survey(source))
 
 

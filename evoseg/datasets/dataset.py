@@ -140,7 +140,7 @@ class Dataset:
         DatasetError
             If the folder is missing, or its names, pairs or card have problems, of which it lists the first few.
         """
-        root = Path(path)
+        root = Path(path).expanduser()
         own = ReadOptions(
             axes,
             str(page),

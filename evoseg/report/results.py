@@ -516,7 +516,7 @@ class SearchResult:
         FilesError
             If one of them exists there and `overwrite` is False.
         """
-        target = Path(folder)
+        target = Path(folder).expanduser()
         make_folder(target)
         there = {key: file for key, file in self.files.items() if file.is_file()}
         copies = {key: target / file.name for key, file in there.items()}

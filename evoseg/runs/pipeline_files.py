@@ -187,7 +187,7 @@ def write_pipeline(pipeline: Pipeline, path: str | Path, *, overwrite: bool = Fa
     FilesError
         If the file exists and `overwrite` is False, or cannot be written.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     refuse_existing([path], overwrite=overwrite)
     save_networks(pipeline, path.absolute().parent)
     save_codes(pipeline, path.absolute().parent)

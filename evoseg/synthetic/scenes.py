@@ -539,7 +539,7 @@ def make_folders(folder: str | Path, n: int, parts: tuple[str, ...]) -> Path:
     """Make the folders of a dataset of n images, in a folder that is empty."""
     if n < 1:
         raise SettingsError(f"{n} images cannot be drawn; take 1 or more.")
-    root = Path(folder)
+    root = Path(folder).expanduser()
     if root.is_dir() and any(root.iterdir()):
         raise DatasetError(f"{root}: already contains files, which are not overwritten. Choose another folder.")
     for part in parts:
