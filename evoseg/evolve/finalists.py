@@ -80,7 +80,8 @@ def predict_score(scores: Floats, n_new: int, *, searched: bool) -> Prediction:
     factor = STUDENT[n - 2] if 2 <= n < len(STUDENT) + 2 else 2.0 if n > 1 else STUDENT[0]
     reach = factor * deviation * (1 / n + 1 / max(n_new, 1)) ** 0.5
     short = DISAPPOINTMENT * reach if searched else reach
-    return Prediction(*(float(np.clip(v, 0, 1)) for v in (expected, expected - short, expected + reach)))
+    least = 0.0 if scores.min() >= 0 else -np.inf  # correlations, and scores of a user's own task, may lie below 0
+    return Prediction(*(float(np.clip(v, least, 1)) for v in (expected, expected - short, expected + reach)))
 
 
 def nominate(best: Sequence[Scored], constants: Sequence[Scored], classic: Scored | None) -> list[tuple[Scored, str]]:

@@ -490,7 +490,8 @@ class Search:
             return EVERYTHING
         on_few = float(np.median([s.scores[self._evaluator.few].mean() for s in population]))
         on_all = float(np.quantile([s.score for s in population], COMPARE))
-        return Effort(floor=FLOOR * on_few, climb=on_few, compare=on_all)
+        # Scores of a user's own task may lie below 0, where a share of them would be more.
+        return Effort(floor=min(FLOOR * on_few, on_few / FLOOR), climb=on_few, compare=on_all)
 
     def _probe(self, programs: Sequence[Pipeline]) -> list[Floats | Failed | None]:
         return self._sampler.sample_pixels(programs, self._clock.late)

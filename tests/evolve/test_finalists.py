@@ -124,6 +124,8 @@ def test_a_promise_is_a_score_and_surer_with_more_images():
     assert many.high - many.low < few.high - few.low
     assert few.score < many.score < 0.5
     assert all(0 <= p.low <= p.score <= p.high <= 1 for p in (few, many))
+    below = predict_score(np.array([-3.0, -2.0]), 5, searched=False)
+    assert below.score == -2.5 and below.low < -3 and below.high > -2
 
 
 def by_heart() -> list[Item]:

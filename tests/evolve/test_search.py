@@ -451,6 +451,25 @@ def test_a_converged_population_starts_anew_and_its_leaders_are_remembered(monke
     assert progress.best_score == pytest.approx(max(s.score for s in [*progress.best, *progress.leaders]), abs=0.01)
 
 
+class Debts(BinaryTask):
+    """Its scores are all below zero."""
+
+    def score(self, statistics):
+        return super().score(statistics) - 10
+
+    def score_thresholds(self, histograms):
+        scores, counts = super().score_thresholds(histograms)
+        return scores - 10, counts
+
+
+def test_a_search_goes_by_scores_below_zero_as_by_others():
+    def watch(progress: Progress) -> None:
+        assert progress.generation < 40, "it prunes whatever is not far better than what it has"
+
+    found = search(InProcess(Debts(), ITEMS, 1 << 26), Budget(evaluations=300), task=Debts(), watch=watch)
+    assert found.evaluations == 300 and found.best_score > -9.5
+
+
 class Hopeless:
     """Proposes candidates that a few images are enough to dismiss, without end."""
 
