@@ -147,6 +147,11 @@ class Choice(ABC):
                     self.warnings.append(f"{message}.")
                     continue
                 raise Unclear(f"{message}; they hold {self._listed(self.pool.keys)}. Correct it.")
+        if (ignored := self.said("ignore")) and len(self.pool.keys) and np.isin(self.pool.keys, ignored).all():
+            raise Unclear(
+                f"{self._line('ignore')}ignore names every {self.word} of the masks ({self._listed(self.pool.keys)}), "
+                "so no pixel is left to score. Correct it."
+            )
 
     @property
     def _steps(self) -> bool:

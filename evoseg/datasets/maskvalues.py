@@ -57,12 +57,12 @@ class ValueChoice(Choice):
         whole = all(one.keys.dtype.kind != "f" for one in self.masks)
         if said.ignore is None and whole and 0 in self.pool.keys:
             ignored |= {float(key) for key in self.pool.keys if key < 0 and key not in named}
-        if said.threshold is not None:
-            self._check_threshold(said.threshold)
-            return self._thresholded(said.threshold, ignored, "dataset.yaml says so")
         main = self.pool.without(ignored)
         if not len(main.keys):
             return Decision(Meaning())
+        if said.threshold is not None:
+            self._check_threshold(said.threshold)
+            return self._thresholded(said.threshold, ignored, "dataset.yaml says so")
         self._refuse_white_first(main)
         kind = self._kind(main, whole)
         if kind == "levels":

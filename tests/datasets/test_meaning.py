@@ -277,6 +277,19 @@ def test_keys_of_the_card_say_what_is_foreground(tmp_path, draw, card):
         assert not known.all() if "ignore" in card else known.all()
 
 
+@pytest.mark.parametrize(
+    ("draw", "card"),
+    [
+        (lambda i: (i > 0) * np.uint8(255), "ignore: [0, 255]"),
+        (lambda i: (i > 0) * np.uint8(255), "threshold: 100\nignore: [0, 255]"),
+        (lambda i: painted(two(i), WHITE, RED, BLACK), "ignore: [white, red, black]"),
+    ],
+)
+def test_a_card_that_ignores_all_is_refused(tmp_path, draw, card):
+    (problem,) = check(saved(tmp_path, [draw(labels) for labels in TRUTHS], card)).problems
+    assert "dataset.yaml: line " in problem and "so no pixel is left to score" in problem
+
+
 def test_colours_are_classes_or_objects(tmp_path):
     classes = check(saved(tmp_path / "a", [painted(two(labels), WHITE, RED, GREEN) for labels in TRUTHS]))
     assert classes.card["task"] == "classes"
