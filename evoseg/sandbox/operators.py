@@ -21,8 +21,11 @@ from evoseg.sandbox.supervisor import Sandbox
 
 USUAL_SHAPE = (512, 512)
 """Height and width, px, of the image that a cost is measured on if the operator's own images are not known."""
-MOST_SIDE = 1024
-"""Largest height and width, px, of the image that a cost is measured on."""
+LEAST_SIDE, MOST_SIDE = 256, 1024
+"""Smallest and largest height and width, px, of the image that a cost is measured on.
+
+On smaller ones, it would be the start of the operator's process that is measured.
+"""
 _RUNS = 3
 
 _sandbox = Sandbox()
@@ -141,7 +144,7 @@ def _function(code: Code, summary: str) -> Callable[..., NDArray[Any]]:
 
 def _measure_cost(code: Code, shape: tuple[int, int]) -> float:
     """Return the CPU time per pixel in ns, the best of some, the start of the operator's process included."""
-    rows, cols = (min(side, MOST_SIDE) for side in shape)
+    rows, cols = (min(max(side, LEAST_SIDE), MOST_SIDE) for side in shape)
     scene = stream(0, "code", "cost").integers(0, 256, (rows, cols)).astype(np.uint8)
     as_kind = {Kind.RAW: scene[:, :, None].repeat(3, axis=2), Kind.GRAY: scene, Kind.MASK: scene > 127}
     inputs = [as_kind.get(kind, scene.astype(np.int32)) for kind in code.inputs]

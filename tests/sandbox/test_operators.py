@@ -14,7 +14,7 @@ def operator(plane: Gray, mask: Mask) -> Gray:
 
 
 @pytest.mark.parametrize(
-    ("shape", "measured"), [((200, 300), (200, 300)), ((3000, 500), (1024, 500)), (None, (512, 512))]
+    ("shape", "measured"), [((96, 300), (256, 300)), ((3000, 500), (1024, 500)), (None, (512, 512))]
 )
 def test_the_cost_is_measured_on_images_of_the_size_that_the_operator_is_for(shape, measured, monkeypatch):
     skip_without_landlock()
