@@ -158,9 +158,10 @@ def test_a_killed_process_and_too_little_memory_are_errors(tmp_path):
 def test_many_images_fit_into_the_memory_of_a_training(tmp_path):
     examples = masks_of(discs(2, (512, 512), channels=3)) * 12
     process = TrainingProcess(packed(tmp_path, examples), replace(SHORT, steps=1), tmp_path, memory_bytes=1100 << 20)
-    read_all(process)
+    assert len(read_all(process).notes["out_of_bag"]) == len(examples)
 
 
-def read_all(process: TrainingProcess) -> None:
-    while not isinstance(process.read(), Trained):
+def read_all(process: TrainingProcess) -> Trained:
+    while not isinstance(news := process.read(), Trained):
         pass
+    return news
