@@ -231,7 +231,7 @@ class Session:
         def wrap_evaluator(name: str, evaluator: Evaluator) -> Evaluator:
             return witness(name, evaluator, self._clock)
 
-        with registry.with_ipp(self._settings.ipp):
+        with registry.with_ipp(self._settings.early):
             return solve(
                 self._dataset,
                 self._plan.splits,
@@ -258,7 +258,7 @@ class Session:
             if self._stopped.is_set() and not self._seen.best:
                 raise KeyboardInterrupt from error
             raise
-        with registry.with_ipp(self._settings.ipp):
+        with registry.with_ipp(self._settings.early):
             found = self._finish(replace(solution, reproducible=solution.reproducible and not self._clock.killed))
             if self._is_final(solution):
                 self._end(journal, solution)

@@ -21,7 +21,7 @@ SCALE = 0.1
 """Largest change of scale, as a share."""
 
 
-def jitter(arrays: dict[str, NDArray[Any]], rng: Generator) -> dict[str, NDArray[Any]]:
+def jitter(arrays: dict[str, NDArray[Any]], rng: Generator, *, exact: bool = True) -> dict[str, NDArray[Any]]:
     """Return a copy of an image with another brightness, contrast, colour cast, noise and scale.
 
     Parameters
@@ -31,6 +31,9 @@ def jitter(arrays: dict[str, NDArray[Any]], rng: Generator) -> dict[str, NDArray
         ``labels``, int32 (M, N), and ``points``, float64 (n, 2). Of a pair, ``moving`` has the image's shape, and is
         scaled with it, as are ``shift``, float64 (2,), and ``rigid`` and ``affine``, float64 (2, 3). Others are handed
         on as they are.
+    exact : bool
+        False for the masks of early versions, which are up to half a pixel off (`cv2.INTER_NEAREST` takes each pixel's
+        corner for its centre).
 
     Returns
     -------
@@ -40,6 +43,7 @@ def jitter(arrays: dict[str, NDArray[Any]], rng: Generator) -> dict[str, NDArray
     image = arrays["image"]
     rows, cols = image.shape[:2]
     scale = 1 + rng.uniform(-SCALE, SCALE)
+    nearest = cv2.INTER_NEAREST_EXACT if exact else cv2.INTER_NEAREST
     size = (max(1, round(cols * scale)), max(1, round(rows * scale)))
     copy: dict[str, NDArray[Any]] = {"image": _seen(image, size, rng)}
     for key, plane in arrays.items():
@@ -56,12 +60,10 @@ def jitter(arrays: dict[str, NDArray[Any]], rng: Generator) -> dict[str, NDArray
         elif key == "moving":
             copy[key] = _seen(plane, size, rng)
         elif key == "labels":
-            copy[key] = cv2.resize(plane, size, interpolation=cv2.INTER_NEAREST)
+            copy[key] = cv2.resize(plane, size, interpolation=nearest)
         elif key != "image":
             same = plane.dtype != np.bool_
-            copy[key] = (
-                plane if same else _resized(plane.view(np.uint8)[:, :, None], size, cv2.INTER_NEAREST)[:, :, 0] > 0
-            )
+            copy[key] = plane if same else _resized(plane.view(np.uint8)[:, :, None], size, nearest)[:, :, 0] > 0
     return copy
 
 

@@ -13,6 +13,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from evoseg.core.errors import DatasetError
+from evoseg.core.folds import Units
 from evoseg.core.streams import stream
 from evoseg.datasets.card import DatasetCard
 from evoseg.datasets.dataset import Dataset
@@ -181,6 +182,20 @@ def halve(dataset: Dataset, stems: Collection[str]) -> tuple[tuple[str, ...], tu
             "of one group or nearly equal. Add images of other objects, with masks."
         )
     return _flat(first), _flat(second)
+
+
+def independent_units(dataset: Dataset, stems: Sequence[str]) -> Units:
+    """Return which unit each of some images is of: those of one group, and near-duplicates, are one unit.
+
+    Returns
+    -------
+    intp array of shape (n_images,)
+        Numbers from 0, in the order of the units' first images.
+    """
+    bonds = [*_group_bonds(dataset.card.groups, stems), *near_duplicates([dataset.survey.facts[s] for s in stems])]
+    unit_of = {stem: unit for unit in _units(stems, bonds) for stem in unit}
+    numbers: dict[tuple[str, ...], int] = {}
+    return np.array([numbers.setdefault(unit_of[stem], len(numbers)) for stem in stems], np.intp)
 
 
 def near_duplicates(facts: Sequence[ImageFacts]) -> list[tuple[str, str]]:

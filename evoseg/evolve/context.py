@@ -17,14 +17,24 @@ from evoseg.core.streams import stream
 from evoseg.datasets.dataset import Dataset
 from evoseg.datasets.jitter import jitter
 from evoseg.datasets.memmap import Pack, write_pack
-from evoseg.datasets.splits import Splits
+from evoseg.datasets.splits import Splits, independent_units
 from evoseg.evolve.advising import Adviser
 from evoseg.evolve.budget import USUAL_S, Budget, Clock
 from evoseg.evolve.comparing import Comparison, compare_finished
 from evoseg.evolve.evaluation.evaluator import HANG_LIMIT_S, Evaluator, JobEvaluator, evenly_spaced
 from evoseg.evolve.evaluation.jobs import Executor, InProcess, given_planes
 from evoseg.evolve.evaluation.processes import Processes, WorkerSettings
-from evoseg.evolve.finalists import FEWEST, FOLDS, MOST, Finalist, cross_fit, leave_out, nominate, nominate_networks
+from evoseg.evolve.finalists import (
+    FEWEST,
+    FOLDS,
+    MOST,
+    Finalist,
+    Variants,
+    cross_fit,
+    leave_out,
+    nominate,
+    nominate_networks,
+)
 from evoseg.evolve.image_stats import measure_images
 from evoseg.evolve.loop import FOREGROUND, GENERATION_SIZE, Candidate, Candidates, Progress, Search, Share
 from evoseg.evolve.networks import (
@@ -130,10 +140,9 @@ class SearchSettings:
         Programs to begin with.
     cache_bytes : int
         Memory for values of sub-programs, over all workers.
-    equal_as_one : bool
-        Whether channels that are equal in all search images count as one; False goes on with runs of early versions.
-    ipp : bool
-        Whether operators use Intel IPP; True goes on with runs of early versions.
+    early : bool
+        Whether to go on with a run of an early version: operators use Intel IPP, channels that are equal in all search
+        images count as several, and masks of jittered copies are up to half a pixel off.
     """
 
     budget: Budget
@@ -143,8 +152,7 @@ class SearchSettings:
     max_cost: float = float("inf")
     start: tuple[Pipeline, ...] = ()
     cache_bytes: int = 1 << 30
-    equal_as_one: bool = True
-    ipp: bool = False
+    early: bool = False
 
 
 ExecutorFactory = Callable[[Task, Pack], Executor]
@@ -229,11 +237,12 @@ class SearchContext:
         self._strategy = strategy
         self.make_executor = make_executor
         self._n_search = len(splits.search)
+        self._units = independent_units(dataset, splits.search)
         self._copied = evenly_spaced(self._n_search, strategy.n_copies)
         started = clock.seconds
         self.pack = write_pack(folder / "search.pack", self._items())
         images = [image for item in self.pack.items[: self._n_search] for image in inputs_of(task, item)]
-        self._stats = measure_images(images, equal_as_one=settings.equal_as_one)
+        self._stats = measure_images(images, equal_as_one=not settings.early)
         self._sizes = {i: _pixels(task, item) for i, item in enumerate(self.pack.items)}
         self._cross_fit_s = CROSS_FIT_SHARE * (settings.budget.seconds or USUAL_S)
         n = len(self._sizes)
@@ -245,7 +254,8 @@ class SearchContext:
         """Yield the search images, jittered copies of some, and the selection images."""
         yield from self._read(self._splits.search)
         for stem in (self._splits.search[i] for i in self._copied):
-            yield f"{stem}, jittered", jitter(self._task.arrays(self._dataset.load(stem)), stream(0, "jitter", stem))
+            arrays = self._task.arrays(self._dataset.load(stem))
+            yield f"{stem}, jittered", jitter(arrays, stream(0, "jitter", stem), exact=not self._settings.early)
         yield from self._read(self._splits.selection)
 
     def _read(self, stems: Sequence[str]) -> Iterator[tuple[str, dict[str, NDArray[Any]]]]:
@@ -311,7 +321,7 @@ class SearchContext:
         request = TrainingRequest(
             self._task.output,
             self.pack,
-            self._n_search,
+            self._units,
             self._copied,
             seconds=min(TRAINING_SHARE * budget.seconds, self._clock.seconds_left) if budget.seconds else None,
             steps=None if budget.seconds else min(MOST_STEPS, round(STEPS_PER_EVALUATION * (budget.evaluations or 0))),
@@ -363,10 +373,12 @@ class SearchContext:
             left_s -= 1e-9 * program.cost * prod(self._dataset.survey.facts[stem].shape[:2])
             if left_s < 0 or self._clock.stopped:
                 break
-            image = self._dataset.load(stem).image
-            plane = program(image)
+            sample = self._dataset.load(stem)
+            plane = program(sample.image)
             sure = (plane < UNSURE[0]) | (plane > UNSURE[1])
-            found.append((f"{stem}, labelled by networks", {"image": image, "mask": plane > HALF, "known": sure}))
+            known = sure if sample.known is None else sure & sample.known
+            item = {"image": sample.image, "mask": plane > HALF, "known": known}
+            found.append((f"{stem}, labelled by networks", item))
         return found
 
     def search_with(self, networks: Networks, executor: Executor, progress: Progress) -> Progress:
@@ -490,13 +502,14 @@ class SearchContext:
             progress=progress,
         )
 
-    def _cross_fitting(self, task: Task, executor: Executor) -> Callable[[Scored, Floats], Floats]:
+    def _cross_fitting(self, task: Task, executor: Executor) -> Callable[[Scored, Variants], Floats]:
         """Return how a candidate is scored on each search image with curves and levels fitted to the others."""
         sizes = {i: self._sizes[i] for i in range(self._n_search)}
         evaluator, pixels, seconds = JobEvaluator(task, executor, sizes), sum(sizes.values()), self._cross_fit_s
 
-        def cross_fit_one(scored: Scored, left_out: Floats) -> Floats:
-            return cross_fit(scored, left_out, evaluator, pixels, seconds, FEWEST)
+        def cross_fit_one(scored: Scored, variants: Variants) -> Floats:
+            left_out = leave_out(scored, variants, self._units)
+            return cross_fit(scored, left_out, evaluator, pixels, seconds, FEWEST, self._units)
 
         return cross_fit_one
 
@@ -566,7 +579,7 @@ class SearchContext:
             return [_finalist(s, s.scores, role) for s, role in nominated], compared
         # Numbers of baselines and plain networks are nobody's choice: there is nothing to leave out but a level.
         variants = {"evolved": filters.variants, NETWORK: progress.variants}
-        left_out = ((s, leave_out(s, variants.get(role, {}), folds), role) for s, role in nominated)
+        left_out = ((s, leave_out(s, variants.get(role, {}), self._units, folds), role) for s, role in nominated)
         return [_finalist(s, scores, role) for s, scores, role in left_out], compared
 
     def _first_recipes(self) -> list[Pipeline]:
@@ -585,7 +598,9 @@ class SearchContext:
         pixels = sum(self._sizes[i] for i in range(self._n_search))
         folds = networks.n_folds if isinstance(networks, Networks) else FOLDS
         with threadpool_limits(1):  # as in the search
-            scores = cross_fit(best.scored, best.selection, self._seen(executor), pixels, self._cross_fit_s, folds)
+            scores = cross_fit(
+                best.scored, best.selection, self._seen(executor), pixels, self._cross_fit_s, folds, self._units
+            )
         return Answer(best, scores, searched=not best.scored.pipeline.has_network)
 
     def judge_leaders(self, progress: Progress, executor: Executor) -> list[Leader]:
@@ -608,7 +623,7 @@ class SearchContext:
             with threadpool_limits(1):
                 for k, one in enumerate(leaders):
                     if not self._clock.stopped:
-                        fitted = cross_fit(one, one.left_out, evaluator, pixels, seconds, FEWEST)
+                        fitted = cross_fit(one, one.left_out, evaluator, pixels, seconds, FEWEST, self._units)
                         held_out[k] = float(fitted.mean())
         else:
             found = evaluator.judge([one.pipeline for one in leaders], lambda: self._clock.stopped)
@@ -670,7 +685,7 @@ def local_executors(settings: SearchSettings) -> ExecutorFactory:
     def make_executor(task: Task, pack: Pack) -> Executor:
         if settings.workers == 0:
             return InProcess(task, pack.items, settings.cache_bytes)
-        workers = WorkerSettings(settings.workers, settings.cache_bytes, ipp=settings.ipp)
+        workers = WorkerSettings(settings.workers, settings.cache_bytes, ipp=settings.early)
         return Processes(task, pack.path, workers)
 
     return make_executor

@@ -6,13 +6,16 @@ from typing import cast
 
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import NDArray
 
+from evoseg.core.folds import Units, count_folds, each_alone, fold_of
 from evoseg.evolve.evaluation.evaluator import Evaluator
 from evoseg.evolve.ports import Floats, Scored
 from evoseg.evolve.proposers.curve_sums import FeatureBank, find_sums
 from evoseg.evolve.selection import lower_confidence, penalty
 from evoseg.pipeline.structure import Structure, structure_of
+
+Variants = Mapping[Structure, Sequence[tuple[Floats, Floats]]]
+"""Robust and left-out scores of all that was tried of a structure."""
 
 MOST = 8
 FEWEST, FOLDS = 3, 10
@@ -118,7 +121,12 @@ def nominate_networks(best: Sequence[Scored], plain: Sequence[Scored]) -> list[S
     return chosen[len(plain) :]
 
 
-def leave_out(scored: Scored, variants: Mapping[Structure, Sequence[tuple[Floats, Floats]]], folds: int = 0) -> Floats:
+def leave_out(
+    scored: Scored,
+    variants: Variants,
+    units: Units | None = None,
+    folds: int = 0,
+) -> Floats:
     """Return each image's score with fitted and tuned numbers taken from other images only.
 
     The tuned numbers are those of the variant, among all that were tried of this structure, whose robust scores are
@@ -126,8 +134,10 @@ def leave_out(scored: Scored, variants: Mapping[Structure, Sequence[tuple[Floats
 
     Parameters
     ----------
+    units : intp array of shape (n_images,), optional
+        Which unit each image is of; by default, each is its own.
     folds : int
-        In how many groups images are left out, as `fold_of` forms them; 0 for one by one.
+        In how many folds units are left out, as `fold_of` forms them; 0 for one by one.
     """
     tried = [*variants.get(structure_of(scored.pipeline), ()), (scored.robust, scored.left_out)]
     robust = np.stack([r for r, _ in tried])
@@ -135,14 +145,9 @@ def leave_out(scored: Scored, variants: Mapping[Structure, Sequence[tuple[Floats
     n = robust.shape[1]
     if n == 1:
         return scored.left_out
-    fold = fold_of(n, folds or n)
+    fold = fold_of(each_alone(n) if units is None else units, folds or n)
     others = robust.sum(axis=1, keepdims=True) - robust @ (fold[:, None] == fold).astype(np.float64)
     return cast(Floats, np.take_along_axis(left_out, others.argmax(axis=0)[None], axis=0)[0])
-
-
-def fold_of(n: int, folds: int) -> NDArray[np.intp]:
-    """Return in which group each of n images is left out."""
-    return np.arange(n) % folds
 
 
 def cross_fit(
@@ -152,11 +157,12 @@ def cross_fit(
     pixels: int,
     seconds: float = float("inf"),
     most: int = FOLDS,
+    units: Units | None = None,
 ) -> Floats:
     """Return each image's score with the curves of sums, and levels, fitted without it.
 
     Curves can overfit a few images and then fail on all others (docs/decisions/0018). Many images are left out
-    in groups; where there is time for too few groups, where nothing is summed, and for a group without which the
+    in folds; where there is time for too few folds, where nothing is summed, and for a fold without which the
     candidate cannot be scored, the scores are those that are given.
 
     Parameters
@@ -170,18 +176,20 @@ def cross_fit(
     seconds : float
         That this may take by the cost model.
     most : int
-        Groups, at most.
+        Folds, at most.
+    units : intp array of shape (n_images,), optional
+        Which unit each image is of; by default, each is its own.
     """
     if not find_sums(candidate.pipeline):
         return left_out
-    n = len(left_out)
-    folds = int(min(n, most, seconds / (candidate.pipeline.filter_cost * pixels * 1e-9)))
+    units = each_alone(len(left_out)) if units is None else units
+    folds = int(min(count_folds(units, most), seconds / (candidate.pipeline.filter_cost * pixels * 1e-9)))
     if folds < FEWEST:
         return left_out
     scores = left_out.copy()
     planes = FeatureBank(evaluator.sample_pixels)
     for fold in range(folds):
-        images = np.flatnonzero(fold_of(n, folds) == fold)
+        images = np.flatnonzero(fold_of(units, folds) == fold)
         (evaluation,) = evaluator.evaluate(planes.refit([candidate.pipeline], images))
         if isinstance(evaluation, Scored):
             scores[images] = evaluation.left_out[images]

@@ -12,7 +12,7 @@ from evoseg.core.streams import stream
 from evoseg.evolve.advising import Adviser, AdviserView
 from evoseg.evolve.budget import Clock
 from evoseg.evolve.evaluation.evaluator import EVERYTHING, Effort, Evaluator
-from evoseg.evolve.finalists import leave_out
+from evoseg.evolve.finalists import Variants, leave_out
 from evoseg.evolve.image_stats import ImageStats
 from evoseg.evolve.ports import Evaluation, Failed, Floats, Proposer, Pruned, Scored, SearchView, Task
 from evoseg.evolve.proposers.random_programs import Vocabulary
@@ -249,8 +249,8 @@ class Search:
         Asked before each generation, and drawing from streams of their own: one with nothing to say changes nothing.
     vocabulary : Vocabulary, optional
         Of the proposers, for advisers to add to.
-    cross_fit : callable (Scored, scores) -> array
-        Scores images with curves fitted to the others; those with other tuned numbers are given.
+    cross_fit : callable (Scored, Variants) -> array
+        Scores images with all numbers found on the others, tuned ones among the variants of its structure.
     progress : Progress, optional
         What was done before.
     """
@@ -273,7 +273,7 @@ class Search:
         on_decided: Callable[[Sequence[Candidate]], None] = lambda candidates: None,
         advisers: Sequence[Adviser] = (),
         vocabulary: Vocabulary | None = None,
-        cross_fit: Callable[[Scored, Floats], Floats] = lambda scored, left_out: left_out,
+        cross_fit: Callable[[Scored, Variants], Floats] = leave_out,
         progress: Progress | None = None,
     ) -> None:
         self._task = task
@@ -306,7 +306,7 @@ class Search:
         evaluator: Evaluator,
         copies: Evaluator,
         sampler: Evaluator,
-        cross_fit: Callable[[Scored, Floats], Floats],
+        cross_fit: Callable[[Scored, Variants], Floats],
         n_taught: int,
     ) -> None:
         """Go on with other evaluators of the same images; networks have labelled the last ones of the copies."""
@@ -353,7 +353,7 @@ class Search:
         return AdviserView(
             **vars(self._view()),
             evaluate=evaluate,
-            cross_fit=lambda scored: self._cross_fit(scored, leave_out(scored, state.variants)),
+            cross_fit=lambda scored: self._cross_fit(scored, state.variants),
             vocabulary=self._vocabulary,
             evaluations=state.evaluations,
             evaluations_left=clock.evaluations_left(state.evaluations),

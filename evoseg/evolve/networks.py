@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from evoseg.core.folds import Units
 from evoseg.core.kinds import Kind, Raw
 from evoseg.datasets.memmap import Pack
 from evoseg.evolve.evaluation.jobs import GIVEN, NETWORK_FILE
@@ -42,8 +43,8 @@ class TrainingRequest:
         Mask, Labels or Points: what the search looks for.
     pack : Pack
         Begins with the search images; after these come their copies, of which planes are wanted as well.
-    n_images : int
-        How many search images there are.
+    units : intp array of shape (n_images,)
+        Which unit each search image is of: networks leave out whole units.
     copied : sequence of int
         Of which search image each copy is.
     seconds : float or None, s
@@ -54,7 +55,7 @@ class TrainingRequest:
 
     output: Kind
     pack: Pack
-    n_images: int
+    units: Units
     copied: Sequence[int]
     seconds: float | None
     steps: int | None
@@ -73,7 +74,7 @@ class Networks:
     planes : sequence of mapping of str to uint8 array of shape (M, N)
         Per search image, then per view, each output as networks give it that were trained without this image.
     n_folds : int
-        In how many groups the images were left out: network k did not train on images k, k + n_folds, ...
+        How many folds there were: network k did not train on those of fold k (`evoseg.core.folds`).
     notes : mapping
         What a report says of them.
     """

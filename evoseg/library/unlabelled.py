@@ -231,7 +231,7 @@ def resize_answer(answer: Array, small: tuple[int, ...], shape: tuple[int, ...])
     if answer.dtype == np.float64:
         return np.asarray((answer + 0.5) * (np.array(shape[:2]) / small[:2]) - 0.5)
     plane: NDArray[np.float32] = answer.astype(np.float32)  # which counts to 2 ** 24
-    return cv2.resize(plane, shape[1::-1], interpolation=cv2.INTER_NEAREST).astype(answer.dtype)
+    return cv2.resize(plane, shape[1::-1], interpolation=cv2.INTER_NEAREST_EXACT).astype(answer.dtype)
 
 
 class Stability:

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import torch
 
+from evoseg.core.folds import Units, count_folds, fold_of
 from evoseg.core.kinds import Raw
 from evoseg.core.streams import stream
 from evoseg.networks.architecture import (
@@ -63,11 +64,14 @@ class Problem:
     settings : TrainingSettings
     standard : Standard
         Of the examples' images.
+    units : intp array of shape (n_examples,)
+        Which unit each example is of.
     """
 
     examples: Sequence[Example]
     settings: TrainingSettings
     standard: Standard
+    units: Units
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -77,11 +81,11 @@ class Problem:
     @property
     def n_networks(self) -> int:
         """How many networks are trained."""
-        return min(self.settings.n_networks, len(self.examples))
+        return count_folds(self.units, self.settings.n_networks)
 
     def left_out_of(self, i: int) -> int:
         """Return the network that trains without example i."""
-        return i % self.n_networks
+        return int(fold_of(self.units, self.n_networks)[i])
 
     def stopwatch(self) -> Stopwatch:
         """Return a stopwatch that starts now and counts all threads."""

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from evoseg.core.folds import Units, each_alone
 from evoseg.core.kinds import Raw
 from evoseg.networks.course import Course, Problem
 from evoseg.networks.optimising import Stopwatch
@@ -48,6 +49,7 @@ def train(
     examples: Sequence[Example],
     settings: TrainingSettings,
     views: Sequence[tuple[int, Raw]] = (),
+    units: Units | None = None,
     on_progress: OnProgress = lambda progress: None,
     keep: Keep = lambda file, planes: list(planes),
 ) -> Trained:
@@ -60,6 +62,8 @@ def train(
     settings : TrainingSettings
     views : sequence of (int, image)
         Further images, each with the example that it belongs to: planes are made by the network that did not see that.
+    units : intp array of shape (n_examples,), optional
+        Which unit each example is of; those of one are left out together. By default, each is its own.
     on_progress : callable, optional
     keep : callable, optional
         Takes the file and the planes, one image's after the other, and returns all planes; by default, in memory.
@@ -78,7 +82,8 @@ def train(
     """
     check_examples(examples, views)
     with _one_thread_each():
-        return _Training(examples, settings, on_progress).run(views, keep)
+        units = each_alone(len(examples)) if units is None else units
+        return _Training(examples, settings, units, on_progress).run(views, keep)
 
 
 @contextmanager
@@ -101,9 +106,11 @@ def _one_thread_each() -> Iterator[None]:
 class _Training:
     """One training, from examples to the file."""
 
-    def __init__(self, examples: Sequence[Example], settings: TrainingSettings, on_progress: OnProgress) -> None:
+    def __init__(
+        self, examples: Sequence[Example], settings: TrainingSettings, units: Units, on_progress: OnProgress
+    ) -> None:
         self._watch = Stopwatch(settings.stretch, settings.threads)
-        self._problem = Problem(examples, settings, measure_standard(examples, examples[0].image.shape[2]))
+        self._problem = Problem(examples, settings, measure_standard(examples, examples[0].image.shape[2]), units)
         self._sigma = blob_sigma(examples, settings.head)
         self._on_progress = on_progress
         self._lock = Lock()

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evoseg.core.errors import EvosegError
+from evoseg.core.folds import Units
 from evoseg.core.kinds import Gray, Labels, Mask, Points, Raw
 from evoseg.datasets.memmap import Pack
 
@@ -54,21 +55,22 @@ class PackedExamples:
         Begins with the examples; after these come the views.
     truth : str
         What the truth is called in its items: "mask", "labels" or "points".
-    n_examples : int
+    units : intp array of shape (n_examples,)
+        Which unit each example is of.
     views : sequence of int
         The example that each view belongs to.
     """
 
     pack: Pack
     truth: str
-    n_examples: int
+    units: Units
     views: Sequence[int] = ()
 
     def read(self) -> tuple[list[Example], list[tuple[int, Raw]]]:
         """Return examples and views, as of `evoseg.networks.training.train`."""
         items = self.pack.items
-        views = [(i, item["image"]) for i, item in zip(self.views, items[self.n_examples :], strict=False)]
-        return [_example(item, self.truth) for item in items[: self.n_examples]], views
+        views = [(i, item["image"]) for i, item in zip(self.views, items[len(self.units) :], strict=False)]
+        return [_example(item, self.truth) for item in items[: len(self.units)]], views
 
 
 def _example(item: Mapping[str, NDArray[Any]], truth: str) -> Example:
@@ -92,7 +94,8 @@ class TrainingSettings:
     encoder : str
         "pretrained", or "small" for a tiny one from scratch.
     n_networks : int
-        At least 2; each trains without its share of the images. At most as many as there are images are trained.
+        At least 2; each trains without its share of the images. At most as many as there are independent
+        images are trained.
     threads : int
         Networks that train at the same time.
     stretch : float

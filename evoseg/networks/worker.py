@@ -44,7 +44,7 @@ def main() -> None:
             return write_pack(folder / f"{digest_of(file)}.pack", named).items
 
         found, views = examples.read()
-        trained = train(found, settings, views, lambda progress: write_frame(answers, progress), keep)
+        trained = train(found, settings, views, examples.units, lambda progress: write_frame(answers, progress), keep)
         result: Trained | str = replace(trained, planes=(), view_planes=(), seconds=trained.seconds + spent_s)
     except EvosegError as error:
         result = str(error)

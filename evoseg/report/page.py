@@ -30,7 +30,7 @@ from evoseg.report.figures import Picture
 from evoseg.report.results import SearchResult
 from evoseg.report.text import SPLIT_WORDS, STOPPED, describe_rank, labelled_words, summarise_in_short
 from evoseg.runs.opening import Data, open_data
-from evoseg.runs.record import find_data, find_splits, read_settings
+from evoseg.runs.record import EARLY, find_data, find_splits, read_settings
 from evoseg.runs.run_file import read_run
 from evoseg.runs.run_folder import REPORT, RunFolder, find_run_folder, refuse_existing
 from evoseg.runs.stored import open_run, read_options_of
@@ -42,7 +42,7 @@ WORST, MIDDLE = 4, 3
 REUSED = 5
 """Programs of solved tasks that are named, the best."""
 
-_UNSAID = ("offers", "barred", "reading", "equal_as_one", "ipp", "retired")
+_UNSAID = ("offers", "barred", "reading", "early", *EARLY)
 """Settings that are told elsewhere, or were not the user's choice."""
 _OF_MODEL = ("agent", "base_url", "llm_calls", "llm_tokens", "llm_usd", "roles")
 _UNUSED: tuple[object, ...] = (None, "", [], "none", False)

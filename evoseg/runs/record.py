@@ -28,6 +28,9 @@ from evoseg.sandbox.operators import AdmittedCode
 
 logger = logging.getLogger(__name__)
 
+EARLY = ("equal_as_one", "ipp", "retired")
+"""Settings of former versions of which one, `early`, is left."""
+
 
 class ChangedError(EvosegError, ValueError):
     """A run that cannot be taken up again, because what it depends on has changed."""
@@ -76,7 +79,8 @@ def read_settings(record: RunRecord, task: str | Path | None = None, *, allow_co
     """
     known = {field.name for field in fields(RunSettings)}
     needed = {field.name for field in fields(RunSettings) if field.default is field.default_factory is MISSING}
-    recorded = record.settings
+    recorded = {name: value for name, value in record.settings.items() if name not in EARLY}
+    recorded.setdefault("early", record.settings.get("ipp", True))
     if not needed <= recorded.keys() <= known:
         other = ", ".join(sorted((needed - recorded.keys()) | (recorded.keys() - known)))
         raise ChangedError(f"{record.id}: {_made_with(record)}, and its settings differ ({other}). Use that version.")

@@ -62,14 +62,9 @@ class RunSettings:
         Which page and channels of the files, and which class of the masks.
     task_digest : str
         sha256 of the file of a task of the user's own; "" for other tasks.
-    equal_as_one : bool
-        Whether channels that are equal in all search images count as one; not in runs of early versions, which say
-        nothing of it.
-    ipp : bool
-        Whether operators use Intel IPP, whose results depend on where in memory an image lies: in runs of early
-        versions, which say nothing of it, so that they resume to the same end.
-    retired : bool
-        Whether retired operators are proposed: in runs of early versions, which say nothing of it, for the same reason.
+    early : bool
+        Whether the run was begun by an early version, and goes on as that did (see `SearchSettings`), with retired
+        operators proposed: then it resumes to the same end.
     networks : bool
         Whether networks are trained; not in runs of early versions.
     code : tuple of AdmittedCode
@@ -106,9 +101,7 @@ class RunSettings:
     executor: str = LOCAL
     radius: float | None = None
     task_digest: str = ""
-    equal_as_one: bool = False
-    ipp: bool = True
-    retired: bool = True
+    early: bool = True
     networks: bool = False
     encoder: str = NONE
     code: tuple[AdmittedCode, ...] = ()
@@ -156,8 +149,7 @@ class RunSettings:
             without=frozenset(op.name for op in registry.operators(retired=True) if not self.proposes(op)),
             max_cost=float("inf") if self.max_ms_per_mpx is None else self.max_ms_per_mpx,
             start=self.start,
-            equal_as_one=self.equal_as_one,
-            ipp=self.ipp,
+            early=self.early,
         )
 
     def allows(self, op: Operator) -> bool:
@@ -167,7 +159,7 @@ class RunSettings:
 
     def proposes(self, op: Operator) -> bool:
         """Return whether this search proposes pipelines with an operator."""
-        return self.allows(op) and (self.retired or not op.retired)
+        return self.allows(op) and (self.early or not op.retired)
 
     def as_json(self) -> dict[str, Any]:
         """Return them as values that JSON knows; pipelines by their digests."""
@@ -247,7 +239,7 @@ def resolve_settings(options: SearchOptions) -> RunSettings:
     }
     known = {field.name for field in fields(RunSettings)}
     as_given = {name: value for name, value in flat.items() if name in known}
-    settings = RunSettings(**as_given | checked, equal_as_one=True, ipp=False, retired=False)
+    settings = RunSettings(**as_given | checked, early=False)
     return settings.with_code_of(start)
 
 

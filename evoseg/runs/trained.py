@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from evoseg.core.disk import write_atomically
 from evoseg.core.errors import EvosegError, PipelineError
+from evoseg.core.folds import count_folds
 from evoseg.core.kinds import Kind
 from evoseg.datasets.memmap import Pack
 from evoseg.evolve.evaluation.processes import readable
@@ -78,7 +79,7 @@ class RunTrainer:
             return json.dumps({"none": "PyTorch, which trains them, is not installed (pip install torch)"})
         # Each network has a thread, and a thread trains them all one after the other. The time of one more, which has
         # nothing to do, would be given to the others.
-        n_networks = min(TrainingSettings.n_networks, request.n_images)
+        n_networks = count_folds(request.units, TrainingSettings.n_networks)
         threads = min(max(1, self._settings.workers), n_networks)
         settings = TrainingSettings(
             head=HEADS[request.output],
@@ -89,7 +90,7 @@ class RunTrainer:
             threads=threads,
             stretch=MOST_STRETCH,
         )
-        examples = PackedExamples(request.pack, TRUTHS[request.output], request.n_images, request.copied)
+        examples = PackedExamples(request.pack, TRUTHS[request.output], request.units, request.copied)
         if self._folder.is_symlink():
             raise FilesError(f"{self._folder}: leads elsewhere, so no networks are written there. Remove the link.")
         try:

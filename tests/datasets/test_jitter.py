@@ -38,6 +38,20 @@ def test_the_truth_moves_with_the_picture():
         assert both / either > 0.9
 
 
+def test_the_truth_moves_by_no_part_of_a_pixel():
+    mask = np.zeros((201, 301), bool)
+    mask[40:161, 80:221] = True
+    arrays = {"image": mask[:, :, None].astype(np.uint8), "mask": mask, "labels": mask.astype(np.int32)}
+    for seed in range(8):
+        copy = jitter(arrays, default_rng(seed))
+        rows, cols = copy["mask"].shape
+        centre = np.argwhere(copy["mask"]).mean(axis=0)
+        assert abs(centre - (np.array([100.5, 150.5]) * (rows / 201, cols / 301) - 0.5)).max() < 0.1
+        np.testing.assert_array_equal(copy["labels"] > 0, copy["mask"])
+        early = jitter(arrays, default_rng(seed), exact=False)
+        np.testing.assert_array_equal(early["image"], copy["image"])
+
+
 def test_copies_stay_within_what_is_promised():
     sizes, gains = [], []
     for seed in range(60):

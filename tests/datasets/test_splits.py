@@ -1,6 +1,7 @@
 """Splits: the sizes of the rule, and what no draw may do."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -18,6 +19,7 @@ from evoseg.datasets.splits import (
     Splits,
     draw,
     halve,
+    independent_units,
     n_selection,
     n_test,
     near_duplicates,
@@ -235,6 +237,18 @@ def test_halves_keep_groups_together_and_both_have_images():
     assert sorted((*first, *second)) == list(dataset.stems) and len(second) == 5
     assert len({"000", "009"} & {*first}) in (0, 2)  # equal images
     assert halve(dataset, reversed(dataset.stems)) == (first, second)
+
+
+def test_groups_and_near_duplicates_are_one_unit():
+    rng = default_rng(4)
+    images = [rng.integers(0, 255, (20, 24), np.uint8) for _ in range(5)]
+    masks = [np.eye(20, 24, dtype=bool)] * 6
+    dataset = Dataset.from_arrays([*images, images[1]], masks)
+    assert independent_units(dataset, dataset.stems).tolist() == [0, 1, 2, 3, 4, 1]
+    assert independent_units(dataset, dataset.stems[2:]).tolist() == [0, 1, 2, 3], "of the images that are asked for"
+    card = DatasetCard(groups={"004": "rat", "000": "rat", "002": "mouse"})
+    grouped = SimpleNamespace(card=card, survey=dataset.survey)
+    assert independent_units(grouped, dataset.stems).tolist() == [0, 1, 2, 3, 0, 1]
 
 
 def test_images_that_are_all_equal_have_no_halves():

@@ -1,6 +1,6 @@
 """Networks in the search: out-of-bag planes for its own images, the file for all others, and two answers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from evoseg.datasets.dataset import Dataset
 from evoseg.datasets.splits import Splits
 from evoseg.evolve.budget import Budget, Clock
 from evoseg.evolve.context import SearchSettings
-from evoseg.evolve.finalists import Finalist, fold_of, is_significantly_better, leave_out, network_champion
+from evoseg.evolve.finalists import Finalist, is_significantly_better, leave_out, network_champion
 from evoseg.evolve.loop import Progress, Search
 from evoseg.evolve.networks import (
     Networks,
@@ -39,12 +39,12 @@ SELECTED = Splits(tuple(NAMES[:4]), tuple(NAMES[4:7]), tuple(NAMES[7:]))
 ITEMS = discs(9, shape=(40, 51))
 
 
-def hidden(n_unlabelled: int = 0) -> Dataset:
+def hidden(n_unlabelled: int = 0, known: Sequence[np.ndarray | None] | None = None) -> Dataset:
     """Return discs that no filter can see: the images are noise; the last ones have no mask."""
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, (40, 51, 1), dtype=np.uint8) for _ in range(len(NAMES) + n_unlabelled)]
     masks = [*(item["mask"] for item in ITEMS), *([None] * n_unlabelled)]
-    return Dataset.from_arrays(images, masks, names=[*NAMES, *(f"x{i}" for i in range(n_unlabelled))])
+    return Dataset.from_arrays(images, masks, known, names=[*NAMES, *(f"x{i}" for i in range(n_unlabelled))])
 
 
 class Oracle:
@@ -59,7 +59,7 @@ class Oracle:
         on_progress(1.0)
         rng = np.random.default_rng(1)
         planes = []
-        for item in request.pack.items[: request.n_images + len(request.copied)]:
+        for item in request.pack.items[: len(request.units) + len(request.copied)]:
             truth = item["mask"] if "mask" in item else item["labels"] > 0
             values = np.where(truth, 200.0, 40.0) + self.noise * rng.normal(size=truth.shape)
             foreground = np.clip(values, 0, 255).astype(np.uint8)
@@ -86,7 +86,8 @@ def test_the_search_sees_out_of_bag_planes_and_new_images_see_the_file(tmp_path,
     trainer, data = Oracle(), hidden()
     found = solved(tmp_path, trainer, splits)
     (request,) = trainer.asked
-    assert (request.n_images, request.output, request.seconds) == (len(splits.search), Kind.MASK, None)
+    assert (request.output, request.seconds) == (Kind.MASK, None)
+    assert request.units.tolist() == list(range(len(splits.search)))
     assert request.copied == list(range(len(splits.search)))
     assert found.accurate.pipeline.has_network and not found.readable.pipeline.has_network
     assert found.progress.best_score > 0.9 > found.readable.finalist.scored.score
@@ -136,7 +137,8 @@ def test_images_without_a_mask_are_labelled_by_networks_and_teach_the_filters(tm
         assert not any(s.taught is not None for s in progress.best if s.pipeline.has_network)
 
     clock = Clock(settings.budget)
-    data = hidden(3)
+    half = np.arange(51) < np.full((40, 1), 25)
+    data = hidden(3, [*(None for _ in NAMES), None, half, None])
     solve(data, SPLITS, BinaryTask(), settings, tmp_path, clock, trainer=Oracle(), on_progress=watch)
     # The example network is sure where its plane is far from one half.
     best, network = taught[-1], objects_networks().program("foreground")
@@ -144,7 +146,8 @@ def test_images_without_a_mask_are_labelled_by_networks_and_teach_the_filters(tm
     for k, stem in enumerate(("x0", "x1", "x2")):
         image = data.load(stem).image
         plane = network(image)
-        item = {"image": image, "mask": plane > 127, "known": (plane < 64) | (plane > 191)}
+        sure = (plane < 64) | (plane > 191)
+        item = {"image": image, "mask": plane > 127, "known": sure & half if stem == "x1" else sure}
         statistics = task.judge(best.pipeline(item["image"]), task.target(item))
         assert float(task.score(statistics)) == pytest.approx(best.taught[k])
 
@@ -270,12 +273,12 @@ def test_only_a_sure_gain_replaces_the_plain_network():
 
 
 def test_images_of_a_fold_are_left_out_together():
-    assert fold_of(5, 3).tolist() == [0, 1, 2, 0, 1]
     # Two variants: the first is best on images 0 and 3, by which it must not be chosen for them.
     first, second = np.array([1.0, 0.0, 0.0, 1.0]), np.array([0.2, 0.3, 0.3, 0.2])
     here = scored(second.tolist())
     variants = {structure_of(here.pipeline): [(first, first)]}
     assert leave_out(here, variants, folds=3).tolist() == [0.2, 0.0, 0.0, 0.2]
+    assert leave_out(here, variants, np.array([0, 1, 2, 0])).tolist() == [0.2, 0.0, 0.0, 0.2]
 
 
 def test_a_networks_cost_is_no_penalty_but_counts_as_cost():

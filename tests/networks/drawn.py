@@ -6,6 +6,7 @@ import numpy as np
 from numpy.random import default_rng
 from numpy.typing import NDArray
 
+from evoseg.core.folds import each_alone
 from evoseg.datasets.memmap import write_pack
 from evoseg.networks.values import Example, PackedExamples
 
@@ -41,7 +42,7 @@ def packed(folder: Path, examples: list[Example]) -> PackedExamples:
         (str(i), {"image": e.image, "truth": e.truth} | ({} if e.known is None else {"known": e.known}))
         for i, e in enumerate(examples)
     )
-    return PackedExamples(write_pack(folder / "examples.pack", items), "truth", len(examples))
+    return PackedExamples(write_pack(folder / "examples.pack", items), "truth", each_alone(len(examples)))
 
 
 def iou(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:

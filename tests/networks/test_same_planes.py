@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from evoseg.core.folds import each_alone
 from evoseg.exporters.python import export_python
 from evoseg.networks.course import Course, Problem
 from evoseg.networks.predicting import predict
@@ -42,7 +43,7 @@ def test_torch_opencv_and_exported_python_give_the_same_planes(
         pytest.skip("the encoder's weights are not installed")
     examples = examples_for(head, channels)
     settings = TrainingSettings(head=head, steps=4, encoder=encoder, n_networks=2)
-    problem = Problem(examples, settings, measure_standard(examples, channels))
+    problem = Problem(examples, settings, measure_standard(examples, channels), each_alone(len(examples)))
     course = Course(problem, reduction, lambda: None)
     course.train(None, settings.steps)
     if encoder == "pretrained" and channels == 3:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from evoseg.core.folds import each_alone
 from evoseg.datasets.memmap import Pack
 from evoseg.networks import training
 from evoseg.networks.course import Course
@@ -58,6 +59,14 @@ def test_an_image_never_learns_from_its_own_truth(encoder):
     assert (before.planes[0]["foreground"] == after.planes[0]["foreground"]).all()
     assert (before.planes[1]["foreground"] != after.planes[1]["foreground"]).any()
     assert after.view_planes[0]["foreground"].shape == examples[0].truth.shape
+
+
+def test_an_image_never_learns_from_another_of_its_unit():
+    examples, units = masks_of(discs(4)), np.array([0, 0, 1, 2])
+    changed = [examples[0], replace(examples[1], truth=np.roll(examples[1].truth, 31, axis=1)), *examples[2:]]
+    before, after = (train(some, SHORT, units=units) for some in (examples, changed))
+    assert (before.planes[0]["foreground"] == after.planes[0]["foreground"]).all()
+    assert (before.planes[2]["foreground"] != after.planes[2]["foreground"]).any()
 
 
 def test_steps_and_seed_decide_the_result_whatever_the_number_of_threads():
@@ -127,7 +136,7 @@ def test_two_images_make_two_networks_and_one_makes_an_error():
 @pytest.mark.e2e
 def test_a_process_of_its_own_gives_the_same(tmp_path):
     examples, progress = masks_of(discs(3)), []
-    given = replace(packed(tmp_path, [*examples, examples[1]]), n_examples=3, views=(1,))
+    given = replace(packed(tmp_path, [*examples, examples[1]]), units=each_alone(3), views=(1,))
     process = TrainingProcess(given, SHORT, tmp_path)
     while not isinstance(apart := process.read(), Trained):
         progress.append(apart)

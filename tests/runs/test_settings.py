@@ -25,9 +25,9 @@ def test_a_new_search_proposes_no_retired_operator():
 
 def test_a_run_that_was_recorded_before_operators_were_retired_proposes_them_as_it_did():
     settings = resolve_settings(SearchOptions())
-    recorded = {name: value for name, value in vars(settings).items() if name != "retired"}
+    recorded = {name: value for name, value in vars(settings).items() if name != "early"}
     assert proposed(RunSettings(**recorded)) & RETIRED
-    assert not proposed(RunSettings(**recorded, retired=False)) & RETIRED
+    assert not proposed(RunSettings(**recorded, early=False)) & RETIRED
 
 
 def test_a_search_may_start_from_a_pipeline_with_a_retired_operator(tmp_path):

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from evoseg.core.folds import each_alone
 from evoseg.core.kinds import Kind
 from evoseg.datasets.memmap import write_pack
 from evoseg.evolve.budget import Budget
@@ -29,6 +30,6 @@ def test_a_training_has_the_time_of_as_many_threads_as_there_are_networks(
     pack = write_pack(tmp_path / "images.pack", [("0", {"image": np.zeros((4, 4, 1), np.uint8)})])
     settings = SimpleNamespace(workers=workers, seed=0, encoder="pretrained")
     trainer = RunTrainer(tmp_path, settings, RecordedClock(Budget(seconds=60)))
-    request = TrainingRequest(Kind.MASK, pack, n_images, (), seconds=10.0, steps=None)
+    request = TrainingRequest(Kind.MASK, pack, each_alone(n_images), (), seconds=10.0, steps=None)
     assert trainer(request, lambda share: None) == "none today"
     assert asked == [(threads, 10.0 * threads)]

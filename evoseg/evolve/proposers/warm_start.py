@@ -7,9 +7,9 @@ from itertools import chain
 import numpy as np
 from numpy.random import Generator
 
+from evoseg.core.folds import each_alone, fold_of
 from evoseg.evolve.budget import USUAL_S
 from evoseg.evolve.evaluation.evaluator import Evaluator, evenly_spaced
-from evoseg.evolve.finalists import fold_of
 from evoseg.evolve.ports import Evaluation, Scored, SearchView
 from evoseg.evolve.proposers.classics import Classics
 from evoseg.evolve.proposers.curve_sums import FeatureBank, find_planes, pixels_of
@@ -218,7 +218,7 @@ def _cross_fit(
     """Return what programs score on images that neither curves nor levels are fitted to, a group at a time."""
     planes = FeatureBank(lambda programs: evaluator.sample_pixels(programs, late))
     n_folds = min(n_images, FOLDS)
-    folds = [np.flatnonzero(fold_of(n_images, n_folds) == k) for k in range(n_folds)]
+    folds = [np.flatnonzero(fold_of(each_alone(n_images), n_folds) == k) for k in range(n_folds)]
     refitted = [planes.refit(programs, fold) for fold in folds]
     distinct = list(dict.fromkeys(chain.from_iterable(refitted)))
     found = dict(zip(distinct, evaluator.evaluate(distinct, late), strict=True))
