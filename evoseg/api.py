@@ -8,6 +8,7 @@ from typing import Any, overload
 
 from evoseg.cluster import open_executor
 from evoseg.core.deprecation import rename_keywords
+from evoseg.core.disk import expand
 from evoseg.core.errors import SettingsError
 from evoseg.datasets.checking import report_on
 from evoseg.datasets.classes import as_classes, classes_of
@@ -34,7 +35,7 @@ from evoseg.runs.options import SearchOptions, accept_options
 from evoseg.runs.pipeline_files import check_channels, read_pipeline, reading_of
 from evoseg.runs.record import find_data, find_splits, read_settings, refuse_other_operators
 from evoseg.runs.run_file import RunRecord, read_run
-from evoseg.runs.run_folder import FilesError, RunFolder, find_run_folder, remove_scratch
+from evoseg.runs.run_folder import FilesError, RunFolder, find_run_folder, refuse_run, remove_scratch
 from evoseg.runs.settings import RunSettings, resolve_settings, with_workers
 from evoseg.runs.status import ProgressCallback
 from evoseg.runs.stored import (
@@ -108,6 +109,8 @@ def frame(data: Data, options: SearchOptions) -> tuple[Data, Framing | None]:
     if options.flat["goal"] is None:
         return data, None
     settings = resolve_settings(options)
+    if out := options.flat["out"]:
+        refuse_run(expand(out).absolute(), overwrite=options.flat["overwrite"])  # before the model costs anything
     dataset = open_data(data)
     return dataset, frame_task(settings, dataset)
 
@@ -491,7 +494,7 @@ def export(
     SettingsError
         If the language is unknown.
     """
-    pipeline, target = _source(pipeline), None if path is None else Path(path).expanduser()
+    pipeline, target = _source(pipeline), None if path is None else expand(path)
     if to is None and target is not None:
         to = ENDINGS.get(target.suffix.lower())
         if to is None:

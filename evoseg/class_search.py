@@ -13,6 +13,7 @@ from evoseg import __version__
 from evoseg.api import frame, log_warnings, plan_run, resume
 from evoseg.cluster import open_executor
 from evoseg.core.deprecation import rename_keywords
+from evoseg.core.disk import expand
 from evoseg.core.errors import DatasetError, SettingsError
 from evoseg.datasets.classes import as_classes, classes_of, of_class
 from evoseg.datasets.dataset import Dataset
@@ -97,7 +98,7 @@ def search_classes_framed(data: Data, framing: Framing | None, options: SearchOp
         settings = framing.pay(framing.frame(settings))
     shared = _divide_budget(replace(settings, task=BINARY), len(parts))
     out, overwrite = options.flat["out"], options.flat["overwrite"]
-    folder = Path(out).expanduser().absolute() if out else runs_folder() / run_id(dataset_name(dataset))
+    folder = expand(out).absolute() if out else runs_folder() / run_id(dataset_name(dataset))
     refuse_run(folder, overwrite=overwrite)
     open_agent(shared)  # a model or a cluster that cannot be used leaves no files
     with open_executor(shared.executor):
@@ -133,7 +134,7 @@ def resume_classes(
     EvosegError
         As `evoseg.resume`.
     """
-    path = Path(folder).expanduser().absolute()
+    path = expand(folder).absolute()
     document = read_document(path / CLASSES)
     try:
         where, reading = document["dataset_path"] if data is None else data, ReadOptions.recorded(document["reads"])

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from evoseg.core.disk import expand
 from evoseg.core.errors import EvosegError
 from evoseg.datasets.dataset import Dataset
 from evoseg.datasets.splits import Splits
@@ -104,7 +105,7 @@ class Plan:
         EvosegError
             If the folder cannot be made, or holds a run already.
         """
-        if overwrite and out and (classes := Path(out).expanduser() / CLASSES).is_file():
+        if overwrite and out and (classes := expand(out) / CLASSES).is_file():
             delete(classes.parent)  # commands that are given the folder would go on to find the runs of the classes
         folder = replace(create_run_folder(dataset_name(self.dataset), out, overwrite=overwrite), drawn=drawn)
         with RunLock(folder.path):

@@ -21,6 +21,7 @@ from evoseg.cli.shared import (
     agent_option,
     chosen,
 )
+from evoseg.core.disk import expand
 from evoseg.runs.options import LLM_USD
 
 _DATASET = typer.Argument(metavar="DATASET", help="Folder with images/ and masks/.")
@@ -44,7 +45,7 @@ def check(
 
     from evoseg.datasets.checking import check as check_folder
 
-    found = check_folder(dataset.expanduser(), chosen(axes, page, channel, series, classes, transform))
+    found = check_folder(expand(dataset), chosen(axes, page, channel, series, classes, transform))
     print(json.dumps(found.as_json(), indent=1) if as_json else found)
     raise typer.Exit(0 if found.ok else 1)
 

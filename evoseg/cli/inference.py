@@ -19,6 +19,7 @@ from evoseg.cli.shared import (
     TRANSFORM,
     chosen,
 )
+from evoseg.core.disk import expand
 from evoseg.core.notes import NotePrinter, name_some
 
 if TYPE_CHECKING:
@@ -173,7 +174,7 @@ def apply(
     else:
         further = {name: out / place for name, place in applying.further_places(formats).items()}
         stacks = out / applying.STACKS if reading.page == ALL_PAGES else None
-        stacks = stacks if stacks and stacks.expanduser().is_dir() else None
+        stacks = stacks if stacks and expand(stacks).is_dir() else None
         written = {**further, "stacks": stacks, "table": table, "images": image_table, "doubt": doubt}
         print(_applied_text(found, written, trust=trust))
     raise typer.Exit(1 if failed else 0)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from evoseg.cli.shared import ALLOW_CODE, JSON, LIBRARY
+from evoseg.core.disk import expand
 
 if TYPE_CHECKING:
     from evoseg.library.task import SolvedTask
@@ -27,7 +28,7 @@ def list_tasks(url: Annotated[str, LIBRARY] = "default", as_json: Annotated[bool
 
     from evoseg.library.collection import BUNDLED, open_library
 
-    with open_library(url) as shelf:
+    with open_library(url, must_exist=True) as shelf:
         entries = shelf.list_tasks()
     if as_json:
         keys = ("id", "name", "origin", "added")
@@ -64,7 +65,7 @@ def show_task(
     from evoseg.runs.run_folder import refuse_existing
 
     refuse_existing([out] if out else [], overwrite=overwrite)
-    with open_library(url, allow_code=allow_code) as shelf:
+    with open_library(url, allow_code=allow_code, must_exist=True) as shelf:
         found = shelf.find(task)
     print(
         json.dumps({"id": found.id} | task_document(found), indent=1)
@@ -99,7 +100,7 @@ def remove_task(task: Annotated[str, _TASK], url: Annotated[str, LIBRARY] = "def
     """Remove one of your own tasks, with its transfer results."""
     from evoseg.library.collection import open_library
 
-    with open_library(url) as shelf:
+    with open_library(url, must_exist=True) as shelf:
         found = shelf.find(task)
         shelf.remove(found)
     print(f"removed {found.name} ({found.id})")
@@ -142,7 +143,7 @@ def export_tasks(
     from evoseg.library.task_files import write_task
     from evoseg.runs.run_folder import make_folder, refuse_existing
 
-    with open_library(url, allow_code=allow_code) as shelf:
+    with open_library(url, allow_code=allow_code, must_exist=True) as shelf:
         tasks = [shelf.find(name) for name in task] if task else shelf.own()
     paths = _paths(folder, tasks)
     make_folder(folder)
@@ -248,7 +249,7 @@ def study_transfer(
         interrupt.add_note(f"the results so far are in {out}; the same command continues the study")
         raise
     tables = StudyTables(study)
-    files = write_study(tables, out.expanduser())
+    files = write_study(tables, expand(out))
     if as_json:
         document = tables.to_json() | {"files": {name: f"{path}" for name, path in files.items()}}
         print(json.dumps(document, indent=1, allow_nan=False))

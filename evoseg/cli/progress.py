@@ -7,6 +7,7 @@ from threading import Timer
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
+from evoseg.core.notes import quantity
 from evoseg.metrics import METRIC_LABELS
 from evoseg.runs.status import ProgressCallback, Status
 
@@ -198,6 +199,6 @@ def format_status(status: Status, passed_s: float = 0.0) -> str:
     if status.evaluations_left is not None:
         words.append(f"{status.evaluations_left} to go")
     if status.agent is not None:
-        calls = "1 call" if status.agent.calls == 1 else f"{status.agent.calls} calls"
+        calls = quantity(status.agent.calls, "call")
         words.append(f"agent: {calls}, ${status.agent.usd:.3f}, {100 * status.agent.credit:.0f} % of the improvement")
     return "  ".join(filter(None, words))

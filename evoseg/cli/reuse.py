@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from evoseg.cli.shared import AXES, BASE_URL, CHANNEL, JSON, LIBRARY, PAGE, ROLES, SERIES, USD, agent_option, chosen
+from evoseg.core.disk import expand
 from evoseg.runs.options import LLM_USD
 
 
@@ -81,7 +82,7 @@ def reuse(
         raise SettingsError("--pick writes a pipeline; name its folder with --out DIR.")
     folder = out or Path(f"reuse-{datetime.now():%Y%m%d-%H%M%S}")
     names = (SHEET, PAGE_FILE) if pick is None else (PIPELINE,)
-    refuse_existing([folder.expanduser() / name for name in names], overwrite=overwrite)
+    refuse_existing([expand(folder) / name for name in names], overwrite=overwrite)
     with show_words() as tell:
         found = find_answers(
             images,

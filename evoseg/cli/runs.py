@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from evoseg.cli.shared import ALLOW_CODE, JSON, parse_workers
+from evoseg.core.disk import expand
 
 if TYPE_CHECKING:
     from evoseg.report.results import MulticlassResult, SearchResult
@@ -108,7 +109,7 @@ def show_run(
     found = stored.open_run(run)
     load_codes("", found.folder.path, allow_code=allow_code)
     if html is not None:
-        print(write_conversation(run, html.expanduser(), overwrite=overwrite))
+        print(write_conversation(run, expand(html), overwrite=overwrite))
         return
     if conversation and not as_json:
         print(conversation_text(read_conversation(run)))
@@ -180,8 +181,7 @@ def _llm_lines(found: "StoredRun", result: "SearchResult | None") -> list[str]:
     from evoseg.llm.limits import total_usage
 
     usage = total_usage(read_calls(found.folder.path))
-    words = f"{usage.calls} calls, {usage.tokens_in} input and {usage.tokens_out} output tokens, ${usage.usd:.4f}"
-    lines = ["", f"  agent        {found.record.settings['agent']}: {words}"]
+    lines = ["", f"  agent        {found.record.settings['agent']}: {usage}"]
     if result is not None and result.llm.model:
         llm = result.llm
         faults = ", ".join(f"{n} x {fault}" for fault, n in llm.faults.items()) or "none"
@@ -243,7 +243,7 @@ def show_tree(
     if html is None:
         print(tree_text(ancestry))
     else:
-        print(write_tree(ancestry, run, html.expanduser(), dataset, links=everything, overwrite=overwrite))
+        print(write_tree(ancestry, run, expand(html), dataset, links=everything, overwrite=overwrite))
 
 
 @runs.command("export", epilog="Example: evoseg runs export found/ --csv candidates.csv")
@@ -267,7 +267,7 @@ def export_run(
 
     entries = list_candidates(run)
     if csv is not None:
-        write_whole(csv.expanduser(), candidates_csv(entries), overwrite=overwrite)
+        write_whole(expand(csv), candidates_csv(entries), overwrite=overwrite)
     if as_json:
         print(json.dumps({"candidates": entries}, indent=1))
     elif csv is None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from evoseg.cli.shared import AXES, CHANNEL, CLASSES, JSON, PAGE, SERIES, TRANSFORM, chosen, parse_workers
+from evoseg.core.disk import expand
 
 if TYPE_CHECKING:
     from evoseg.llm.framing import Framing
@@ -174,7 +175,7 @@ def demo(
     # With no library: the next demo is not to begin with this one's result.
     asked: dict[str, Any] = {"seconds": seconds, "workers": parse_workers(workers, None), "library": "none"}
     resolve_settings(SearchOptions(**asked))  # refused before the earlier demo is replaced, not after
-    folder = out.expanduser().absolute()
+    folder = expand(out).absolute()
     replaced = prepare(folder)
     dataset = folder / DATASET
     print(

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from evoseg.cli.shared import ALLOW_CODE, JSON, PIPELINE_HELP
+from evoseg.core.disk import expand
 
 _PIPELINE = typer.Argument(metavar="PIPELINE", help=PIPELINE_HELP)
 
@@ -56,7 +57,7 @@ def export(
         sys.stdout.write(exported(program, to, reading, images))
         return
     held_out = read_held_out(pipeline, program)
-    write_export(program, to, out.expanduser(), reading, images, held_out, overwrite=overwrite)
+    write_export(program, to, expand(out), reading, images, held_out, overwrite=overwrite)
     print(out)
 
 

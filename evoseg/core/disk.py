@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Literal, TypeVar
 
-from evoseg.core.errors import EvosegError
+from evoseg.core.errors import EvosegError, SettingsError
 
 Folder = Literal["agents", "pipelines_db"]
 """Name of a data folder: the roles of a language model, or the seed library."""
@@ -30,6 +30,24 @@ THREADS = min(4, os.cpu_count() or 1)
 
 class ResourceError(EvosegError, FileNotFoundError):
     """A data folder that should have come with evoseg and did not."""
+
+
+def expand(path: str | Path) -> Path:
+    """Return a path whose `~`, or `~name`, stands for somebody's home folder.
+
+    Raises
+    ------
+    SettingsError
+        If nobody has that name.
+    """
+    path = Path(path)
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise SettingsError(
+            f"{path}: {path.parts[0]} stands for a user's home folder, and none is known. For a file of this name in "
+            f"the current folder, write ./{path}."
+        ) from error
 
 
 def data_folder(name: Folder, package: Path = _PACKAGE) -> Path:

@@ -19,6 +19,11 @@ _ACTING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202
 """Characters on which a terminal acts in place of showing them, and halves of characters, which have no bytes."""
 
 
+def quantity(n: int, noun: str) -> str:
+    """Return a number of things in words, such as "1 call" or "2 calls"."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
 class Note(str):
     """A message about one file, or one line or entry of a file; as text it is "WHERE: TEXT", on one line.
 

@@ -13,7 +13,7 @@ from typing import Self, final
 
 import numpy as np
 
-from evoseg.core.disk import data_folder, write_atomically
+from evoseg.core.disk import data_folder, expand, write_atomically
 from evoseg.core.errors import SettingsError, unknown
 from evoseg.core.kinds import Kind
 from evoseg.library.descriptors import Vector
@@ -491,7 +491,9 @@ def image_folders(tasks: Iterable[str]) -> dict[str, Path]:
     return found
 
 
-def open_library(choice: str = DEFAULT, wait_s: float = WAIT_S, *, allow_code: bool = False) -> Library:
+def open_library(
+    choice: str = DEFAULT, wait_s: float = WAIT_S, *, allow_code: bool = False, must_exist: bool = False
+) -> Library:
     """Open a library.
 
     Parameters
@@ -502,6 +504,8 @@ def open_library(choice: str = DEFAULT, wait_s: float = WAIT_S, *, allow_code: b
         How long to wait for another process that is writing.
     allow_code : bool
         As of `Library`.
+    must_exist : bool
+        Whether a file that does not exist is an error, rather than an empty library; the default one may be empty.
 
     Raises
     ------
@@ -511,6 +515,8 @@ def open_library(choice: str = DEFAULT, wait_s: float = WAIT_S, *, allow_code: b
     if choice == NONE:
         raise SettingsError("library is 'none'; name a file or a postgresql:// URL, or leave it out for your own.")
     where = locate_library(choice)
+    if must_exist and choice != DEFAULT and isinstance(where, Path) and not where.is_file():
+        raise SettingsError(f"{where}: no such file, so there is no library. Check the name.")
     if isinstance(where, Path) and where.suffix != ".db" and not where.is_file():
         raise SettingsError(f"library is '{choice}'; it must be a file ending in .db, a postgresql:// URL, or 'none'.")
     return Library(where, wait_s, allow_code=allow_code)
@@ -518,4 +524,4 @@ def open_library(choice: str = DEFAULT, wait_s: float = WAIT_S, *, allow_code: b
 
 def locate_library(choice: str) -> Path | str:
     """Return the file or the URL of a library."""
-    return home() / "library.db" if choice == DEFAULT else choice if "://" in choice else Path(choice).expanduser()
+    return home() / "library.db" if choice == DEFAULT else choice if "://" in choice else expand(choice)

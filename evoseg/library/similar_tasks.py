@@ -9,6 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from evoseg.core.disk import expand
 from evoseg.core.errors import SettingsError
 from evoseg.core.kinds import Kind
 from evoseg.datasets.dataset import Dataset
@@ -263,7 +264,7 @@ def _open_data(data: Data, reading: ReadOptions) -> Dataset:
     """Open a dataset; where nothing is labelled, some of its images."""
     if not isinstance(data, str | Path):
         return open_data(data, reading)
-    root = Path(data).expanduser()
+    root = expand(data)
     folder = scan(root)
     if folder.masks or folder.points:
         return open_data(data, reading)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, fields
+from itertools import chain, count
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evoseg import __version__
-from evoseg.core.disk import prefetch
+from evoseg.core.disk import expand, prefetch
 from evoseg.core.errors import DatasetError, SettingsError
 from evoseg.core.kinds import Kind
 from evoseg.datasets.dataset import Dataset
@@ -239,7 +240,7 @@ def run_study(
         raise SettingsError("a study needs datasets; name at least one folder.")
     if not n_images > 0:
         raise SettingsError(f"n_images is {n_images}; it must be at least 1.")
-    root, (_, n_workers) = Path(out).expanduser(), resolve_workers(workers)
+    root, (_, n_workers) = expand(out), resolve_workers(workers)
     opened = _open_all(folders)
     _begin(root, opened, on_test=on_test, n_images=n_images)
     tasks = {task.id: task for task in _stored_tasks(library)}
@@ -284,13 +285,13 @@ def transfer_results(study: Study) -> list[TransferResult]:
 def _open_all(folders: Sequence[str | Path]) -> dict[str, Dataset]:
     """Open datasets; of those with equal names, all but the first get a number."""
     found: dict[str, Dataset] = {}
-    for folder in dict.fromkeys(Path(folder).expanduser().resolve() for folder in folders):
+    for folder in dict.fromkeys(expand(folder).resolve() for folder in folders):
         dataset = open_data(folder)
         if not dataset.labelled or dataset.load(dataset.labelled[0]).mask is None:
             raise DatasetError(f"{folder}: has no masks, so no pipeline can be scored on it. Leave this folder out.")
-        name = plain = make_slug(dataset_name(dataset))
-        while name in found:
-            name = f"{plain}_{sum(other.startswith(plain) for other in found) + 1}"
+        plain = make_slug(dataset_name(dataset))
+        names = chain([plain], (f"{plain}_{i}" for i in count(2)))
+        name = next(name for name in names if name not in found)
         found[name] = dataset
     return found
 

@@ -11,9 +11,10 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from evoseg.core.disk import data_folder
+from evoseg.core.disk import data_folder, expand
 from evoseg.core.errors import EvosegError
 from evoseg.core.kinds import Kind
+from evoseg.core.notes import quantity
 from evoseg.datasets.dataset import Dataset
 from evoseg.datasets.splits import Splits
 from evoseg.evolve.journal import RecordedClock
@@ -286,7 +287,7 @@ def load_roles(roles: str | Path | None) -> RoleSet:
     RoleError
         If a file cannot be used.
     """
-    return read_roles([data_folder("agents"), *([Path(roles).expanduser()] if roles else [])])
+    return read_roles([data_folder("agents"), *([expand(roles)] if roles else [])])
 
 
 def read_endpoint(agent: str, base_url: str | None) -> Endpoint:
@@ -338,7 +339,7 @@ def estimate_cost(
     role_set, point = load_roles(roles), read_endpoint(agent, base_url)
     facts = role_set.models.get(point.model)
     limits = effective_limits(UsageLimits(llm_calls, llm_tokens, llm_usd), facts)
-    most = [f"{limits.calls} calls"]
+    most = [quantity(limits.calls, "call")]
     most += [f"{limits.tokens} tokens"] if limits.tokens is not None else []
     most += [f"${limits.usd:.2f}"] if limits.usd is not None else []
     read, written = _typical_tokens(role_set, registry.operators())

@@ -10,7 +10,7 @@ import numpy as np
 
 from evoseg.core.errors import EvosegError, SettingsError
 from evoseg.core.kinds import Kind
-from evoseg.core.notes import one_line
+from evoseg.core.notes import one_line, quantity
 from evoseg.datasets.splits import split_to_search
 from evoseg.evolve.evaluation.evaluator import evenly_spaced
 from evoseg.evolve.image_stats import measure_images
@@ -265,8 +265,8 @@ def consult(
         connection.release()
     if not reply.answers:
         raise NoAnswerError(
-            f"{agent} gave no usable reply ({reply.fault}) in {tracker.usage.calls} calls. Try again, or use another "
-            "model."
+            f"{agent} gave no usable reply ({reply.fault}) in {quantity(tracker.usage.calls, 'call')}. Try "
+            "again, or use another model."
         )
     return reply.answers[-1], tracker, log
 
@@ -318,4 +318,4 @@ def critique_text(document: Mapping[str, Any]) -> str:
     lines += [f"  {key} is {names[key]}" for key in used]
     lines += [f"finding: {word}" for word in document["findings"]] + [f"advice: {word}" for word in document["advice"]]
     cost = document["llm"]
-    return "\n".join([*map(one_line, lines), f"({cost['calls']} calls, ${cost['cost_usd']:.4f})"])
+    return "\n".join([*map(one_line, lines), f"({quantity(cost['calls'], 'call')}, ${cost['cost_usd']:.4f})"])

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from evoseg.core.errors import DatasetError, SettingsError
+from evoseg.core.notes import quantity
 from evoseg.datasets.classes import as_classes, classes_of
 from evoseg.datasets.dataset import Dataset
 from evoseg.datasets.meaning import CLASSES
@@ -111,8 +112,8 @@ def frame_task(settings: RunSettings, dataset: Dataset) -> Framing:
     answer, tracker, log = consult(settings.agent, settings.base_url, limits, settings.roles, question)
     if review(answer):
         raise NoAnswerError(
-            f"{settings.agent} proposed no task that is possible here in {tracker.usage.calls} calls. Name the task "
-            "and the metric yourself, or use another model."
+            f"{settings.agent} proposed no task that is possible here in {quantity(tracker.usage.calls, 'call')}. Name "
+            "the task and the metric yourself, or use another model."
         )
     assert isinstance(answer, TaskProposal)
     radius = settings.radius

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from threading import Event
 from time import monotonic
 
+from evoseg.core.notes import quantity
 from evoseg.llm.calls import ANSWERED, FAILED, Call, CallLog, compress_picture
 from evoseg.llm.roles import ModelFacts
 
@@ -38,6 +39,10 @@ class Usage:
     tokens_in: int
     tokens_out: int
     usd: float
+
+    def __str__(self) -> str:
+        calls = quantity(self.calls, "call")
+        return f"{calls}, {self.tokens_in} input and {self.tokens_out} output tokens, ${self.usd:.4f}"
 
 
 def effective_limits(limits: UsageLimits, facts: ModelFacts | None) -> UsageLimits:

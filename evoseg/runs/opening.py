@@ -7,6 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from evoseg.core.disk import expand
 from evoseg.core.errors import DatasetError, SettingsError
 from evoseg.core.notes import one_line
 from evoseg.datasets.checking import open_dataset
@@ -40,7 +41,7 @@ def open_data(data: Data, reading: ReadOptions = DEFAULT_OPTIONS) -> Dataset:
         If images that are in memory, or in a dataset already, were read otherwise.
     """
     if isinstance(data, str | Path):
-        data = open_dataset(Path(data).expanduser(), reading)
+        data = open_dataset(expand(data), reading)
     elif isinstance(data, tuple):
         if len(data) != 2:
             raise DatasetError(f"a tuple of {len(data)} was given; (images, masks) is needed.")
@@ -83,7 +84,7 @@ def open_to_score(data: Data, reading: ReadOptions, of_run: ReadOptions) -> Data
         As `open_data`.
     """
     if of_run.classes and not reading.classes and isinstance(data, str | Path):
-        folder = scan(Path(data).expanduser())
+        folder = scan(expand(data))
         if not folder.card.reading.classes and count_classes(folder.masks):
             reading = replace(reading, classes=of_run.classes)
     dataset = open_data(data, replace(reading, value=0))

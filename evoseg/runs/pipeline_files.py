@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from evoseg.core.disk import expand
 from evoseg.core.errors import ImageWarning, PipelineError
 from evoseg.core.kinds import Kind
 from evoseg.core.notes import group_notes
@@ -83,7 +84,7 @@ def read_pipeline(source: str | Path, *, allow_code: bool = False) -> Pipeline:
 
 def read_filters(source: str | Path, *, allow_code: bool = False) -> Pipeline:
     """Read a pipeline as `read_pipeline` does, but of a run its readable one: networks know their own images only."""
-    path = Path(str(source)).expanduser()
+    path = expand(str(source))
     is_run = "\n" not in str(source) and "#" not in str(source) and (path.is_dir() or not path.exists())
     return read_pipeline(f"{source}#{READABLE}" if is_run else source, allow_code=allow_code)
 
@@ -167,7 +168,7 @@ def _reading_in(text: str) -> ReadOptions:
 
 def _content(path: Path, source: str | Path) -> str:
     """Return the text of a pipeline's file, which must not lead out of a run's folder unless it was named itself."""
-    inside = None if path == Path(source).expanduser() else path.parent
+    inside = None if path == expand(source) else path.parent
     try:
         data = read_file(path, MAX_BYTES, inside=inside, error=FilesError, advice="Is it a pipeline?")
         return data.decode("utf-8-sig")
@@ -187,7 +188,7 @@ def write_pipeline(pipeline: Pipeline, path: str | Path, *, overwrite: bool = Fa
     FilesError
         If the file exists and `overwrite` is False, or cannot be written.
     """
-    path = Path(path).expanduser()
+    path = expand(path)
     refuse_existing([path], overwrite=overwrite)
     save_networks(pipeline, path.absolute().parent)
     save_codes(pipeline, path.absolute().parent)
@@ -285,10 +286,10 @@ def one_sided(shares: Sequence[float]) -> str:
 
 def _path(source: str | Path) -> Path | tuple[Path, int]:
     """Return the file that holds a pipeline, or the folder of a run and a number on its front."""
-    path = Path(source).expanduser()
+    path = expand(source)
     part = re.fullmatch(rf"(.+)#(\d{{1,9}}|{'|'.join(ANSWERS)})", str(source), re.DOTALL)
     if part and not path.exists():
-        folder = Path(part[1]).expanduser()
+        folder = expand(part[1])
         folder = folder if folder.is_dir() else find_run(part[1])
         return find_answer_file(folder, part[2]) if part[2] in ANSWERS else (folder, int(part[2]))
     if not path.exists():

@@ -16,7 +16,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from evoseg.core.disk import write_atomically
+from evoseg.core.disk import expand, write_atomically
 from evoseg.core.errors import LONGEST, EvosegError, legible
 from evoseg.core.untrusted import read_file
 
@@ -150,7 +150,7 @@ def home() -> Path:
     """Return evoseg's own folder: $EVOSEG_HOME, or where this system keeps users' data."""
     given = os.environ.get("EVOSEG_HOME")
     if given:
-        return Path(given).expanduser().absolute()
+        return expand(given).absolute()
     from platformdirs import user_data_path
 
     return Path(user_data_path("evoseg", appauthor=False))
@@ -195,7 +195,7 @@ def create_run_folder(dataset: str, out: str | Path | None = None, *, overwrite:
         If `out` holds a run already, or the folder cannot be made.
     """
     name = run_id(dataset)
-    path = Path(out).expanduser().absolute() if out else runs_folder() / name
+    path = expand(out).absolute() if out else runs_folder() / name
     folder = RunFolder(name, path, new=not path.exists())
     refuse_run(path, overwrite=overwrite)
     make_folder(folder.path)
@@ -212,13 +212,20 @@ def refuse_run(path: Path, *, overwrite: bool) -> None:
     FilesError
         Naming their files.
     """
-    taken = [name for name in (*FILES.values(), DATABASE, CLASSES) if (path / name).exists()]
+    names = (*FILES.values(), *ANSWERS.values(), _OLD_CURVE, DATABASE, CLASSES)
+    taken = [name for name in names if (path / name).exists()]
+    taken += [f"{NETWORKS}/"] * any(map(_NETWORK_FILE.fullmatch, _names_in(path / NETWORKS)))
+    taken += [f"{CODE}/"] * any(map(_CODE_FILE.fullmatch, _names_in(path / CODE)))
     if taken and not overwrite:
         raise FilesError(
             f"{path}: already contains a run ({', '.join(taken)}), which is not overwritten. Choose another folder, or "
             "replace it with --overwrite (out=evoseg.Output(folder, overwrite=True)); `evoseg runs resume` continues "
             "an unfinished search."
         )
+
+
+def _names_in(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()] if folder.is_dir() else []
 
 
 def list_outside() -> list[Path]:
@@ -274,7 +281,7 @@ def find_run_folder(source: str | Path) -> RunFolder:
     FilesError
         If there is none, or it holds no run; the message names the nearest ids.
     """
-    path = Path(source).expanduser()
+    path = expand(source)
     if not path.is_dir():
         path = find_run(str(source))
     refuse_classes(path)

@@ -9,6 +9,7 @@ from secrets import randbits
 from typing import Any
 
 from evoseg.cluster import check_executor
+from evoseg.core.disk import expand
 from evoseg.core.errors import SettingsError, unknown
 from evoseg.datasets.meaning import CLASSES
 from evoseg.datasets.reading import DEFAULT_OPTIONS, ReadOptions
@@ -234,8 +235,8 @@ def resolve_settings(options: SearchOptions) -> RunSettings:
         "agent": None if agent == NONE else agent,
         "goal": check_goal(flat["goal"], None if agent == NONE else agent),
         "llm_wait": seconds is None if flat["llm_wait"] is None else flat["llm_wait"],
-        "roles": None if roles is None else str(Path(roles).expanduser().absolute()),
-        "code": tuple(dict.fromkeys(admit_file(Path(file).expanduser()) for file in files)),
+        "roles": None if roles is None else str(expand(roles).absolute()),
+        "code": tuple(dict.fromkeys(admit_file(expand(file)) for file in files)),
     }
     known = {field.name for field in fields(RunSettings)}
     as_given = {name: value for name, value in flat.items() if name in known}

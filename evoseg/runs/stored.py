@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from evoseg.core.disk import expand
 from evoseg.core.errors import EvosegError, ImageWarning
 from evoseg.core.untrusted import read_file
 from evoseg.datasets.dataset import Dataset
@@ -155,7 +156,7 @@ def delete(run: str | Path) -> RunFolder:
     EvosegError
         If there is none, or a process is searching in it.
     """
-    path = Path(run).expanduser()
+    path = expand(run)
     if not path.is_dir():
         path = find_run(str(run))
     path = path.absolute()
@@ -343,9 +344,9 @@ def _find_named(source: str | Path) -> Path | None:
     """Return the file or the run's folder that a pipeline is named by; None for a text, and if there is none."""
     if "\n" in str(source):
         return None
-    path = Path(source).expanduser()
+    path = expand(source)
     if not path.exists():
-        path = Path(str(source).partition("#")[0]).expanduser()
+        path = expand(str(source).partition("#")[0])
     try:
         return path if path.exists() else find_run(str(path))
     except FilesError:

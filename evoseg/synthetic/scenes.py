@@ -9,6 +9,7 @@ import yaml
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from evoseg.core.disk import expand
 from evoseg.core.errors import DatasetError, SettingsError, unknown
 from evoseg.core.streams import stream
 from evoseg.datasets.io.files import write_image, write_mask
@@ -539,7 +540,7 @@ def make_folders(folder: str | Path, n: int, parts: tuple[str, ...]) -> Path:
     """Make the folders of a dataset of n images, in a folder that is empty."""
     if n < 1:
         raise SettingsError(f"{n} images cannot be drawn; take 1 or more.")
-    root = Path(folder).expanduser()
+    root = expand(folder)
     if root.is_dir() and any(root.iterdir()):
         raise DatasetError(f"{root}: already contains files, which are not overwritten. Choose another folder.")
     for part in parts:

@@ -1,11 +1,13 @@
 """Files appear whole or not at all, and are read ahead in order."""
 
 import os
+from pathlib import Path
 from threading import Barrier
 
 import pytest
 
-from evoseg.core.disk import prefetch, write_atomically
+from evoseg.core.disk import expand, prefetch, write_atomically
+from evoseg.core.errors import SettingsError
 
 
 def test_a_file_takes_its_place_when_it_is_complete_with_the_rights_of_any_new_file(tmp_path):
@@ -60,3 +62,10 @@ def test_an_error_comes_in_its_place():
     assert (next(results), next(results)) == (3, 6)
     with pytest.raises(ZeroDivisionError):
         next(results)
+
+
+def test_a_tilde_stands_for_a_home_folder_or_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert expand("~/a b") == tmp_path / "a b" and expand(Path("c/~")) == Path("c/~")
+    with pytest.raises(SettingsError, match=r"~nobody-here/x: ~nobody-here stands .* \./~nobody-here/x"):
+        expand("~nobody-here/x")

@@ -11,6 +11,7 @@ from evoseg.core.errors import DatasetError, SettingsError
 from evoseg.datasets.dataset import Dataset
 from evoseg.datasets.splits import split
 from evoseg.evolve.budget import Budget
+from evoseg.library import study
 from evoseg.library.collection import bundled_tasks, open_library
 from evoseg.library.study import ROWS, StudyStatus, run_study, simple_statistics, transfer_results
 from evoseg.library.study_tables import StudyTables
@@ -170,3 +171,10 @@ def test_simple_statistics_are_means_deviations_and_a_histogram():
     # Two of eight columns touch the edge; in the flat rest the logarithm is lowest.
     assert found[6] == pytest.approx(6 / 8) and found[6:].sum() == pytest.approx(1)
     assert json.dumps(found.tolist())
+
+
+def test_datasets_with_one_name_get_numbers_that_nobody_has(tmp_path):
+    names = ("x/plates", "y/plates_3", "z/plates", "u/plates")
+    for name in names:
+        draw_dataset("cracks", tmp_path / name, n=1, shape=(40, 50), seed=1)
+    assert list(study._open_all([tmp_path / name for name in names])) == ["plates", "plates_3", "plates_2", "plates_4"]

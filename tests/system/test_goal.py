@@ -171,3 +171,11 @@ def test_programs_of_a_model_are_scored_by_a_task_of_the_users_own(dataset):
     card = card_of(server.requests[0])
     assert card["task"]["name"] == "the user's own" and card["task"]["goal"] == "the right number of nuclei"
     assert "own_task" not in json.dumps(card)
+
+
+def test_a_folder_that_is_taken_is_refused_before_the_model_is_asked(command, dataset, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "pipeline.evo").touch()
+    with Server(["proposes masks"]) as server:
+        done = command("search", dataset, *arguments(server, "--yes", "--out", tmp_path / "run"))
+    assert done.code == 1 and "already contains a run" in done.err and not server.requests

@@ -396,3 +396,11 @@ def test_a_damaged_library_is_said_and_can_be_done_without(command, dataset, hom
     done = command("search", dataset, "--evaluations", N, "--workers", 0)
     assert done.code == 1 and "library.db" in done.err and "Traceback" not in done.err
     assert command("search", dataset, "--evaluations", N, "--workers", 0, "--library", "none").code == 0
+
+
+@pytest.mark.parametrize("asked", [("list",), ("show", "plates"), ("remove", "plates"), ("export", "OUT")])
+def test_a_library_that_is_not_there_is_not_made_by_asking_for_it(command, tmp_path, asked):
+    words = [tmp_path / "out" if word == "OUT" else word for word in asked]
+    done = command("library", *words, "--library", tmp_path / "libary.db")
+    assert done.code and "libary.db: no such file, so there is no library" in done.err
+    assert not (tmp_path / "libary.db").exists()

@@ -315,3 +315,12 @@ def test_a_full_disk_stops_the_search_and_it_can_be_resumed(dataset, whole, tmp_
     assert caught.value.__notes__ == [how_to_continue(str(tmp_path / "run"))]
     monkeypatch.undo()
     assert same(evoseg.resume(tmp_path / "run"), whole)
+
+
+@pytest.mark.parametrize("name", ["accurate.evo", "curve.png", "networks/" + 32 * "0" + ".onnx"])
+def test_files_of_another_run_are_not_deleted_unasked(dataset, tmp_path, name):
+    (tmp_path / "best" / name).parent.mkdir(parents=True)
+    (tmp_path / "best" / name).write_text("dear")
+    with pytest.raises(FilesError, match="already contains a run"):
+        evoseg.search(dataset, evaluations=5, workers=0, out=tmp_path / "best")
+    assert (tmp_path / "best" / name).read_text() == "dear"
