@@ -32,8 +32,9 @@ import numpy as np
 from numpy.typing import NDArray
 from study import Row, add_row, arms_of, asked_for, options, rows_in  # beside this file
 
+from evoseg.core.folds import Units
 from evoseg.datasets.dataset import Dataset, Sample
-from evoseg.datasets.splits import split
+from evoseg.datasets.splits import independent_units, split
 from evoseg.networks import training
 from evoseg.networks.course import Course, Problem
 from evoseg.networks.scenes import usual_reduction
@@ -95,7 +96,7 @@ def train_on(folder: Path, arm: str, seed: int, seconds: float, within_training:
         known, test = [stem for i, stem in enumerate(known) if i % 3], known[::3]
     settings = TrainingSettings(seconds=seconds, seed=seed, encoder="small" if arm == "small" else "pretrained")
     examples = [example_of(data.load(stem)) for stem in known]
-    trained = train_as(arm, examples, settings)
+    trained = train_as(arm, examples, settings, independent_units(data, known))
     weights = add_network(trained.file)
     begin = time.process_time()
     samples = [example_of(data.load(stem)) for stem in test]
@@ -125,7 +126,7 @@ def train_on(folder: Path, arm: str, seed: int, seconds: float, within_training:
     }
 
 
-def train_as(arm: str, examples: Sequence[Example], settings: TrainingSettings) -> Trained:
+def train_as(arm: str, examples: Sequence[Example], settings: TrainingSettings, units: Units) -> Trained:
     """Train as an arm wants it."""
     with ExitStack() as patches:
         if arm in ("full", "usual"):
@@ -138,7 +139,7 @@ def train_as(arm: str, examples: Sequence[Example], settings: TrainingSettings) 
         if arm == "one":
             patches.enter_context(patch.object(Problem, "n_networks", 1))
             patches.enter_context(patch.object(Course, "_fit", fit_on_all))
-        return train(examples, settings)
+        return train(examples, settings, units=units)
 
 
 def fit_on_all(course: Course, j: int, seconds: float | None, steps: int | None) -> int:

@@ -43,7 +43,6 @@ def jitter(arrays: dict[str, NDArray[Any]], rng: Generator, *, exact: bool = Tru
     image = arrays["image"]
     rows, cols = image.shape[:2]
     scale = 1 + rng.uniform(-SCALE, SCALE)
-    nearest = cv2.INTER_NEAREST_EXACT if exact else cv2.INTER_NEAREST
     size = (max(1, round(cols * scale)), max(1, round(rows * scale)))
     copy: dict[str, NDArray[Any]] = {"image": _seen(image, size, rng)}
     for key, plane in arrays.items():
@@ -60,10 +59,10 @@ def jitter(arrays: dict[str, NDArray[Any]], rng: Generator, *, exact: bool = Tru
         elif key == "moving":
             copy[key] = _seen(plane, size, rng)
         elif key == "labels":
-            copy[key] = cv2.resize(plane, size, interpolation=nearest)
+            copy[key] = resize_nearest(plane, size, exact=exact)
         elif key != "image":
             same = plane.dtype != np.bool_
-            copy[key] = plane if same else _resized(plane.view(np.uint8)[:, :, None], size, nearest)[:, :, 0] > 0
+            copy[key] = plane if same else resize_nearest(plane.view(np.uint8), size, exact=exact) > 0
     return copy
 
 
@@ -79,6 +78,19 @@ def _seen(image: NDArray[Any], size: tuple[int, int], rng: Generator) -> NDArray
     noise = rng.standard_normal(values.shape, dtype=np.float32)
     values += noise * np.float32(rng.uniform(0, NOISE) * spread)
     return as_type(values, image.dtype)
+
+
+def resize_nearest(plane: NDArray[Any], size: tuple[int, int], *, exact: bool = True) -> NDArray[Any]:
+    """Return a plane in another size (columns, rows), each pixel with the value where its centre lies.
+
+    Not by `cv2.INTER_NEAREST_EXACT`, which overflows beyond 32,767 px a side (opencv#21047).
+    """
+    if not exact:
+        return cv2.resize(plane, size, interpolation=cv2.INTER_NEAREST)
+    sides = zip(size[::-1], plane.shape, strict=True)
+    rows, cols = ((2 * np.arange(new, dtype=np.int64) + 1) * old // (2 * new) for new, old in sides)
+    moved: NDArray[Any] = plane[rows[:, None], cols]
+    return moved
 
 
 def _resized(planes: NDArray[Any], size: tuple[int, int], interpolation: int) -> NDArray[Any]:

@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from evoseg.core.disk import prefetch
 from evoseg.core.errors import EvosegError
+from evoseg.core.folds import each_alone
 from evoseg.core.streams import stream
 from evoseg.datasets.dataset import Dataset
 from evoseg.datasets.jitter import jitter
@@ -142,7 +143,8 @@ class SearchSettings:
         Memory for values of sub-programs, over all workers.
     early : bool
         Whether to go on with a run of an early version: operators use Intel IPP, channels that are equal in all search
-        images count as several, and masks of jittered copies are up to half a pixel off.
+        images count as several, masks of jittered copies are up to half a pixel off, and images of one group are left
+        out one by one.
     """
 
     budget: Budget
@@ -237,7 +239,7 @@ class SearchContext:
         self._strategy = strategy
         self.make_executor = make_executor
         self._n_search = len(splits.search)
-        self._units = independent_units(dataset, splits.search)
+        self._units = each_alone(self._n_search) if settings.early else independent_units(dataset, splits.search)
         self._copied = evenly_spaced(self._n_search, strategy.n_copies)
         started = clock.seconds
         self.pack = write_pack(folder / "search.pack", self._items())
@@ -377,8 +379,9 @@ class SearchContext:
             plane = program(sample.image)
             sure = (plane < UNSURE[0]) | (plane > UNSURE[1])
             known = sure if sample.known is None else sure & sample.known
-            item = {"image": sample.image, "mask": plane > HALF, "known": known}
-            found.append((f"{stem}, labelled by networks", item))
+            if known.any():
+                item = {"image": sample.image, "mask": plane > HALF, "known": known}
+                found.append((f"{stem}, labelled by networks", item))
         return found
 
     def search_with(self, networks: Networks, executor: Executor, progress: Progress) -> Progress:
@@ -452,6 +455,7 @@ class SearchContext:
         """Let a library's pipelines race against classic recipes, in a bounded time."""
         images, copies, _ = self._places
         pixels = {i: self._sizes[i] for i in (images if len(images) > 1 else [*images, *copies])}
+        units = self._units if len(images) > 1 else each_alone(len(pixels))
         budget = self._settings.budget
         left = self._clock.evaluations_left(progress.evaluations)
 
@@ -465,7 +469,7 @@ class SearchContext:
             telling = telling_images(evaluator_on("all", pixels), list(pixels), intakes(self._stats)[0])
             begun = self._clock.seconds  # only now are workers sure to have started
             most = FINALISTS if left is None else min(FINALISTS, left // 10)
-            n_full, n_pruned = warm.race(evaluator_on, pixels, telling, self._classics(task), late, most)
+            n_full, n_pruned = warm.race(evaluator_on, pixels, units, telling, self._classics(task), late, most)
         progress.evaluations += n_full
         progress.n_pruned += n_pruned
 

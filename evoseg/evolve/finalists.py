@@ -130,7 +130,8 @@ def leave_out(
     """Return each image's score with fitted and tuned numbers taken from other images only.
 
     The tuned numbers are those of the variant, among all that were tried of this structure, whose robust scores are
-    best on the other images, as the search prefers it; its level was compared on the other images, too.
+    best on the other images, as the search prefers it. Levels were found on all other images, those of the same unit
+    included.
 
     Parameters
     ----------
@@ -183,8 +184,9 @@ def cross_fit(
     if not find_sums(candidate.pipeline):
         return left_out
     units = each_alone(len(left_out)) if units is None else units
-    folds = int(min(count_folds(units, most), seconds / (candidate.pipeline.filter_cost * pixels * 1e-9)))
-    if folds < FEWEST:
+    possible = count_folds(units, most)
+    folds = int(min(possible, seconds / (candidate.pipeline.filter_cost * pixels * 1e-9)))
+    if len(units) < FEWEST or folds < min(FEWEST, possible):
         return left_out
     scores = left_out.copy()
     planes = FeatureBank(evaluator.sample_pixels)

@@ -295,6 +295,8 @@ class Search:
         self._known: dict[str, Evaluation] = {}
         self._descents: dict[str, tuple[tuple[str, ...], int | None]] = {}
         self._idle = 0
+        # What a budget of a part of the search did not reach is finished first in the next part.
+        self._cut_short: list[tuple[Proposer, list[Pipeline]]] = []
         self._epoch_best: list[Scored] = []
         self._improved_at = 0
         self._losses: list[float] = []
@@ -336,12 +338,15 @@ class Search:
         for adviser in self._advisers:
             rng = stream(self._seed, "generation", state.generation, adviser.name)
             adviser.advise(self._adviser_view(adviser.name), rng)
-        proposals = self._propose()
+        proposals = self._cut_short or self._propose()
         self._score([(proposer.name, pipelines) for proposer, pipelines in proposals], self._effort())
+        self._cut_short = []
         for proposer, pipelines in proposals:
             heard = [self._known[p.form] for p in pipelines if p.form in self._known]
             if len(heard) == len(pipelines):  # proposers do not learn from a generation that was cut short
                 proposer.learn(heard)
+            else:
+                self._cut_short.append((proposer, pipelines))
 
     def _adviser_view(self, name: str) -> AdviserView:
         state, clock = self.progress, self._clock

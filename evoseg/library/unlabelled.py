@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from evoseg.core.kinds import Kind
 from evoseg.core.streams import stream
 from evoseg.datasets.imageformat import in_um
-from evoseg.datasets.jitter import as_type
+from evoseg.datasets.jitter import as_type, resize_nearest
 from evoseg.library.descriptors import gray_of, value_range
 from evoseg.library.retrieval import ENDINGS, ScaledPipeline, scale_between
 from evoseg.library.task import SolvedTask
@@ -230,8 +230,7 @@ def resize_answer(answer: Array, small: tuple[int, ...], shape: tuple[int, ...])
         return answer
     if answer.dtype == np.float64:
         return np.asarray((answer + 0.5) * (np.array(shape[:2]) / small[:2]) - 0.5)
-    plane: NDArray[np.float32] = answer.astype(np.float32)  # which counts to 2 ** 24
-    return cv2.resize(plane, shape[1::-1], interpolation=cv2.INTER_NEAREST_EXACT).astype(answer.dtype)
+    return resize_nearest(answer, (shape[1], shape[0]))
 
 
 class Stability:

@@ -9,9 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from evoseg.core.folds import Units, count_folds, fold_of
 from evoseg.core.kinds import Raw
@@ -85,7 +88,11 @@ class Problem:
 
     def left_out_of(self, i: int) -> int:
         """Return the network that trains without example i."""
-        return int(fold_of(self.units, self.n_networks)[i])
+        return int(self._folds[i])
+
+    @cached_property
+    def _folds(self) -> NDArray[np.intp]:
+        return fold_of(self.units, self.n_networks)
 
     def stopwatch(self) -> Stopwatch:
         """Return a stopwatch that starts now and counts all threads."""

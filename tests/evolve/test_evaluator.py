@@ -270,6 +270,21 @@ def test_time_that_is_up_leaves_candidates_without_a_verdict(monkeypatch):
     assert evaluations[2] is None
 
 
+def test_candidates_that_were_finished_in_time_are_not_lost(monkeypatch):
+    monkeypatch.setattr(evaluator_module, "GROUP_S", 0.0)  # every candidate is a group of its own
+    items = discs(3)
+    evaluator = JobEvaluator(BinaryTask(), InProcess(BinaryTask(), items, 0), sizes(items))
+    candidates = [Pipeline([*PLANE, step("gaussian", 1, sigma=s), step("threshold", 2)]) for s in (1.0, 2.0, 3.0)]
+    questions = iter(range(100))
+
+    def late() -> bool:
+        return next(questions) >= 4
+
+    found = evaluator.evaluate(candidates, late)
+    assert isinstance(found[0], Scored) and found[-1] is None
+    assert evaluator.evaluate(candidates)[0].statistics.tolist() == found[0].statistics.tolist()
+
+
 def test_nothing_is_run_when_time_is_up_before_it_begins():
     counting = Counting(InProcess(BinaryTask(), discs(1), 0))
     evaluator = JobEvaluator(BinaryTask(), counting, {0: 1})

@@ -172,6 +172,19 @@ def test_where_time_is_short_many_are_left_out_together_or_none():
     assert (none == found.left_out).all()
 
 
+def test_curves_are_fitted_without_the_whole_unit_of_an_image():
+    """Each of three images is there twice: without one of a pair, the other still tells its level."""
+    items = [*by_heart(), *by_heart()]
+    evaluator = evaluator_of(items)
+    (found,) = (v for v in evaluator.evaluate([summed_on(items, "R", "V")]) if isinstance(v, Scored))
+    alone = cross_fit(found, found.left_out, evaluator, 1)
+    in_pairs = cross_fit(found, found.left_out, evaluator, 1, units=np.array([0, 1, 2, 0, 1, 2]))
+    assert alone.mean() > 0.7 and in_pairs.mean() < 0.5
+    # Two units are two folds, however many images there are.
+    in_two = cross_fit(found, found.left_out, evaluator, 1, units=np.array([0, 0, 1, 0, 0, 1]))
+    assert (in_two != found.left_out).any()
+
+
 def test_two_images_are_too_few_to_leave_any_out():
     items = either_colour(2)
     evaluator = evaluator_of(items)

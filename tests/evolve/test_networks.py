@@ -111,6 +111,15 @@ def test_the_search_sees_out_of_bag_planes_and_new_images_see_the_file(tmp_path,
     assert (found.readable.searched, found.accurate.searched) == (not splits.selection, False)
 
 
+def test_equal_images_are_left_out_together(tmp_path):
+    images = [hidden().load(NAMES[max(i, 1)]).image for i in range(len(NAMES))]
+    equal = Dataset.from_arrays(images, [item["mask"] for item in ITEMS], names=NAMES)
+    trainer = Oracle()
+    solved(tmp_path, trainer, data=equal, budget=Budget(evaluations=200))
+    (request,) = trainer.asked
+    assert request.units.tolist() == [0, 0, *range(1, len(SPLITS.search) - 1)]
+
+
 def test_a_network_that_sees_nothing_is_not_recommended(tmp_path):
     seen = Dataset.from_arrays([i["image"] for i in ITEMS], [i["mask"] for i in ITEMS], names=NAMES)
     found = solved(tmp_path, Oracle(noise=5000.0), data=seen)

@@ -451,6 +451,44 @@ def test_a_converged_population_starts_anew_and_its_leaders_are_remembered(monke
     assert progress.best_score == pytest.approx(max(s.score for s in [*progress.best, *progress.leaders]), abs=0.01)
 
 
+class Patient:
+    """Proposes programs once, and notes what it is told of them."""
+
+    name = "patient"
+
+    def __init__(self, n: int) -> None:
+        self.waiting = [resolve_task(1 + i / 10) for i in range(n)]
+        self.heard: list[list[Evaluation]] = []
+
+    def ready(self, view: SearchView, n: int, rng: Generator) -> list[Pipeline]:
+        now, self.waiting = self.waiting[:n], self.waiting[n:]
+        return now
+
+    def learn(self, evaluations: Sequence[Evaluation]) -> None:
+        self.heard.append(list(evaluations))
+
+
+def test_what_a_part_of_the_budget_did_not_reach_is_finished_in_the_next():
+    patient, clock = Patient(20), Clock(Budget(evaluations=50))
+    evaluator = JobEvaluator(BinaryTask(), InProcess(BinaryTask(), ITEMS, 1 << 26), sizes(ITEMS))
+    hunt = Search(
+        BinaryTask(),
+        evaluator=evaluator,
+        copies=JobEvaluator(BinaryTask(), InProcess(BinaryTask(), [], 0), {}),
+        copied=(),
+        sampler=evaluator,
+        shares=[Share(patient, 20)],
+        stats=STATS,
+        clock=clock,
+        seed=0,
+    )
+    with clock.part(0.25):
+        assert hunt.run().evaluations == 12 and not any(patient.heard)
+    assert hunt.run().evaluations == 20
+    (heard,) = filter(None, patient.heard)
+    assert len(heard) == 20 and all(isinstance(one, Scored) for one in heard)
+
+
 class Debts(BinaryTask):
     """Its scores are all below zero."""
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.random import default_rng
 
+from evoseg.core.folds import each_alone
 from evoseg.core.kinds import Kind
 from evoseg.datasets.dataset import Dataset
 from evoseg.datasets.splits import split
@@ -73,7 +74,7 @@ def race(
         return JobEvaluator(task, executor, {place: pixels[place] for place in places})
 
     telling = telling_images(evaluator_on("all", list(pixels)), list(pixels), START.until(1))
-    counted = warm.race(evaluator_on, pixels, telling, Classics(stats_of(items)), late, most)
+    counted = warm.race(evaluator_on, pixels, each_alone(len(pixels)), telling, Classics(stats_of(items)), late, most)
     assert sum(counted) == len(warm.scores)
     return warm
 

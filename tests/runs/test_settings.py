@@ -1,11 +1,19 @@
+import json
+from dataclasses import replace
+
+import numpy as np
 from numpy.random import default_rng
 
 import evoseg
 from evoseg.core.kinds import Kind
+from evoseg.datasets.dataset import Dataset
+from evoseg.datasets.splits import split
 from evoseg.evolve.image_stats import measure_images
 from evoseg.evolve.proposers.random_programs import make_vocabulary
+from evoseg.evolve.tasks.task_kinds import find_kind
 from evoseg.operators import registry
 from evoseg.runs.options import SearchOptions
+from evoseg.runs.record import make_record, read_settings
 from evoseg.runs.settings import RunSettings, resolve_settings
 
 RETIRED = {op.name for op in registry.operators(retired=True) if op.retired}
@@ -28,6 +36,21 @@ def test_a_run_that_was_recorded_before_operators_were_retired_proposes_them_as_
     recorded = {name: value for name, value in vars(settings).items() if name != "early"}
     assert proposed(RunSettings(**recorded)) & RETIRED
     assert not proposed(RunSettings(**recorded, early=False)) & RETIRED
+
+
+def test_a_record_says_whether_its_run_is_of_an_early_version():
+    """By `ipp`, or not at all, where it is from before `early` was a setting."""
+    data = Dataset.from_arrays([np.eye(20, 24, dtype=np.uint8)], [np.eye(20, 24, dtype=bool)])
+    asked = resolve_settings(SearchOptions()).with_task(find_kind("binary"), "iou", None)
+    record = make_record("run", asked, data, split(data))
+    without = {name: value for name, value in record.settings.items() if name != "early"}
+    for settings, early in (
+        (record.settings, False),
+        (without, True),
+        (without | {"equal_as_one": True, "ipp": False, "retired": False}, False),
+    ):
+        recorded = json.loads(json.dumps(settings))
+        assert read_settings(replace(record, settings=recorded)).early is early
 
 
 def test_a_search_may_start_from_a_pipeline_with_a_retired_operator(tmp_path):

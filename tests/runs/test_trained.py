@@ -33,3 +33,20 @@ def test_a_training_has_the_time_of_as_many_threads_as_there_are_networks(
     request = TrainingRequest(Kind.MASK, pack, each_alone(n_images), (), seconds=10.0, steps=None)
     assert trainer(request, lambda share: None) == "none today"
     assert asked == [(threads, 10.0 * threads)]
+
+
+def test_two_units_make_two_networks_however_many_images_there_are(tmp_path, monkeypatch):
+    asked = []
+
+    def refuse(examples, settings, folder):
+        asked.append((settings.threads, examples.units.tolist()))
+        raise NetworkError("none today")
+
+    monkeypatch.setattr(trained, "TrainingProcess", refuse)
+    pack = write_pack(tmp_path / "images.pack", [("0", {"image": np.zeros((4, 4, 1), np.uint8)})])
+    trainer = RunTrainer(
+        tmp_path, SimpleNamespace(workers=8, seed=0, encoder="pretrained"), RecordedClock(Budget(seconds=60))
+    )
+    units = np.array([0, 0, 1, 1, 1])
+    trainer(TrainingRequest(Kind.MASK, pack, units, (), seconds=10.0, steps=None), lambda share: None)
+    assert asked == [(2, [0, 0, 1, 1, 1])]

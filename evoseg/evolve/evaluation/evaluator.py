@@ -42,6 +42,8 @@ FEW = 3
 
 JOB_S = 0.5
 """Modelled duration above which a worker's programs are spread over several jobs."""
+GROUP_S = 0.5
+"""Modelled duration, once over the images and for each worker, above which candidates are split into groups."""
 NO_SCORE = "the task's score is not a finite number"
 """Why a candidate has failed whose statistics a task of the user's own turns into NaN, such as 0 / 0."""
 
@@ -396,6 +398,27 @@ class JobEvaluator:
         effort: Effort = EVERYTHING,
     ) -> list[Evaluation | None]:
         """See `Evaluator.evaluate`."""
+        found: list[Evaluation | None] = []
+        for group in self._groups(candidates):
+            found += self._evaluate_group(group, out_of_time, effort)
+        return found
+
+    def _groups(self, candidates: Sequence[Pipeline]) -> list[list[Pipeline]]:
+        """Cut candidates into groups that take about `GROUP_S`: what is finished when time runs out is not lost."""
+        groups: list[list[Pipeline]] = []
+        seconds, most = 0.0, GROUP_S * self._executor.scheduler.n_workers
+        pixels = sum(self._pixels.values())
+        for candidate in candidates:
+            if not groups or seconds > most:
+                groups.append([])
+                seconds = 0.0
+            groups[-1].append(candidate)
+            seconds += candidate.filter_cost * pixels * 1e-9
+        return groups
+
+    def _evaluate_group(
+        self, candidates: Sequence[Pipeline], out_of_time: Callable[[], bool], effort: Effort
+    ) -> list[Evaluation | None]:
         few_are_all = len(self.few) == len(self._pixels)
         talks: dict[int, Conversation] = {
             i: fit(c, self._task, few_are_all=few_are_all, effort=effort) for i, c in enumerate(candidates)

@@ -7,7 +7,7 @@ from itertools import chain
 import numpy as np
 from numpy.random import Generator
 
-from evoseg.core.folds import each_alone, fold_of
+from evoseg.core.folds import Units, count_folds, fold_of
 from evoseg.evolve.budget import USUAL_S
 from evoseg.evolve.evaluation.evaluator import Evaluator, evenly_spaced
 from evoseg.evolve.ports import Evaluation, Scored, SearchView
@@ -123,6 +123,7 @@ class WarmStart:
         self,
         evaluator_on: EvaluatorOn,
         pixels: Mapping[int, int],
+        units: Units,
         telling: Sequence[int],
         classics: Classics,
         late: Callable[[], bool],
@@ -135,6 +136,8 @@ class WarmStart:
         evaluator_on : callable
         pixels : mapping of int to int
             The images, by place, and their sizes.
+        units : intp array of shape (n_images,)
+            Which unit each of them is of.
         telling : sequence of int
             Those that show all that there is to tell apart (`telling_images`).
         classics : Classics
@@ -164,7 +167,7 @@ class WarmStart:
         ranked = sorted(offers, key=lambda program: offers[program], reverse=True)
         best = self._affordable(ranked[:most], sum(pixels.values()))
         rivals = [s.pipeline for s in sorted(recipes, key=lambda s: s.score, reverse=True)[:RIVALS]]
-        final = _cross_fit([*rivals, *best], evaluator_on("all images", list(pixels)), len(pixels), late)
+        final = _cross_fit([*rivals, *best], evaluator_on("all images", list(pixels)), units, late)
         bar = max((final[recipe] for recipe in rivals if recipe in final), default=np.inf)
         finalists = [program for program in best if program in final]
         self.held_out = {program.form: final[program] for program in finalists}
@@ -213,12 +216,12 @@ def _refit_and_score(
 
 
 def _cross_fit(
-    programs: Sequence[Pipeline], evaluator: Evaluator, n_images: int, late: Callable[[], bool]
+    programs: Sequence[Pipeline], evaluator: Evaluator, units: Units, late: Callable[[], bool]
 ) -> dict[Pipeline, float]:
     """Return what programs score on images that neither curves nor levels are fitted to, a group at a time."""
     planes = FeatureBank(lambda programs: evaluator.sample_pixels(programs, late))
-    n_folds = min(n_images, FOLDS)
-    folds = [np.flatnonzero(fold_of(each_alone(n_images), n_folds) == k) for k in range(n_folds)]
+    n_folds = count_folds(units, FOLDS)
+    folds = [np.flatnonzero(fold_of(units, n_folds) == k) for k in range(n_folds)]
     refitted = [planes.refit(programs, fold) for fold in folds]
     distinct = list(dict.fromkeys(chain.from_iterable(refitted)))
     found = dict(zip(distinct, evaluator.evaluate(distinct, late), strict=True))

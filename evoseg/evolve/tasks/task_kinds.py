@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from evoseg.core.disk import expand
 from evoseg.core.errors import SettingsError, unknown
 from evoseg.core.kinds import Kind
 from evoseg.core.transforms import TRANSFORMS
@@ -125,7 +126,7 @@ def resolve_task(task: str | Path) -> str:
     """
     if not str(task).endswith(".py"):
         return str(task)
-    path = Path(task).expanduser().absolute()
+    path = expand(task).absolute()
     digest = digest_of(path)
     made = load_task(path, digest)
     _NAMED[str(path)] = TaskKind(str(path), made.output, lambda metric: made, (OWN_METRIC,), None, digest)
@@ -291,7 +292,7 @@ def load_task(path: Path, digest: str) -> Task:
     try:
         task: Task = made()
     except Exception as error:
-        raise _fault(path, error) from error
+        raise fault_in(path, error) from error
     if missing := [name for name in NEEDED if not callable(getattr(task, name, None))]:
         raise SettingsError(f"{path}: Task has no method {missing[0]}. Derive it from evoseg.PlainTask, or write it.")
     if not isinstance(getattr(task, "output", None), Kind) or task.output is Kind.RAW:
@@ -317,7 +318,7 @@ def try_out(task: Task, sample: Sample, path: Path) -> None:
         item = task.arrays(sample)
         inputs, target = inputs_of(task, item), task.target(item)
     except Exception as error:
-        raise _fault(path, error, f" with {sample.stem}") from error
+        raise fault_in(path, error, f" with {sample.stem}") from error
     for image in inputs:
         usable = isinstance(image, np.ndarray) and image.ndim == 3 and image.dtype in (np.uint8, np.uint16, np.float32)
         if not usable or not image.size:
@@ -330,7 +331,7 @@ def try_out(task: Task, sample: Sample, path: Path) -> None:
     try:
         scores = np.asarray(task.score(judge_outputs(task, nothing, target)[None]), np.float64)
     except Exception as error:
-        raise _fault(path, error, f" with an empty answer to {sample.stem}") from error
+        raise fault_in(path, error, f" with an empty answer to {sample.stem}") from error
     if not np.isfinite(scores).all():
         raise SettingsError(
             f"{path}: score() gives {scores.flat[0]} for an empty answer to {sample.stem}; a score must be a finite "
@@ -338,7 +339,7 @@ def try_out(task: Task, sample: Sample, path: Path) -> None:
         )
 
 
-def _fault(path: Path, error: Exception | SystemExit, when: str = "") -> SettingsError:
+def fault_in(path: Path, error: Exception | SystemExit, when: str = "") -> SettingsError:
     """Return an error that names the line of the user's file."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     line = lines[-1] if lines else getattr(error, "lineno", None)
@@ -359,5 +360,5 @@ def _run(path: Path, name: str) -> ModuleType:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise _fault(path, error) from error
+        raise fault_in(path, error) from error
     return module
