@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from evoseg.core.deprecation import warn_deprecated
+from evoseg.core.disk import expand
 from evoseg.core.errors import DatasetError, legible
 from evoseg.core.notes import Note, group_notes, name_some, one_line
 from evoseg.datasets.card import DatasetCard
@@ -107,7 +108,7 @@ def check(data: str | Path | Dataset, reading: ReadOptions = DEFAULT_OPTIONS) ->
     """
     if isinstance(data, Dataset):
         return report_on(data)
-    source = FolderSource(scan(Path(data).expanduser()), reading)
+    source = FolderSource(scan(expand(data)), reading)
     return _report(source, survey(source))
 
 
@@ -182,7 +183,8 @@ def _mask_problems(folder: Folder, labelled: Sequence[ImageFacts]) -> list[Note]
         )
     for fact in labelled:
         if not fact.n_known:
-            where = folder.known[fact.stem] if fact.stem in folder.known else folder.masks[fact.stem].path
+            mask = folder.masks.get(fact.stem)
+            where = folder.known.get(fact.stem) or (mask.path if mask else folder.images[fact.stem])
             problems.append(Note(where, "no pixel is known, so nothing could be scored. Remove or redraw it."))
     return problems
 

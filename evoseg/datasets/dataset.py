@@ -13,6 +13,7 @@ from typing import Any, Self, final
 import numpy as np
 from numpy.typing import NDArray
 
+from evoseg.core.disk import expand
 from evoseg.core.errors import DatasetError, unknown
 from evoseg.core.notes import group_notes, one_line
 from evoseg.core.transforms import TRANSFORMS
@@ -140,7 +141,7 @@ class Dataset:
         DatasetError
             If the folder is missing, or its names, pairs or card have problems, of which it lists the first few.
         """
-        root = Path(path).expanduser()
+        root = expand(path)
         own = ReadOptions(
             axes,
             str(page),

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +142,8 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not a JSON number")
 
 
-_POINT_COLUMNS = (("y", "x"), ("row", "col"), ("row", "column"), ("axis-0", "axis-1"), ("r", "c"))
+_NAPARI = ("axis-0", "axis-1")
+_POINT_COLUMNS = (("y", "x"), ("row", "col"), ("row", "column"), _NAPARI, ("r", "c"))
 """Names of the columns that hold rows and columns of points, in lower case."""
 
 
@@ -159,21 +161,27 @@ def read_points(path: Path, data: bytes) -> NDArray[np.float64]:
     Raises
     ------
     DatasetError
-        If the columns are not there, or a line does not hold two numbers; the message names the line.
+        If the columns are not there or are those of a stack, or a line does not hold two numbers; the message names the
+        line.
     """
     try:
         lines = list(csv.reader(data.decode("utf-8-sig").splitlines()))
     except (UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{path}: not a CSV text in UTF-8. Save it as plain text.") from error
     heads = [head.strip().lower() for head in lines[0]] if lines else []
-    columns = next(
-        ([heads.index(row), heads.index(col)] for row, col in _POINT_COLUMNS if {row, col} <= {*heads}), None
-    )
-    if columns is None:
+    pair = next((pair for pair in _POINT_COLUMNS if {*pair} <= {*heads}), None)
+    if pair is None:
         raise DatasetError(
             f"{path}: the first line must name the columns, y,x or row,col; it is '{','.join(heads)[:60]}'. Without "
             "names, evoseg would have to guess which number is the row."
         )
+    further = [head for head in heads if re.fullmatch(r"axis-\d+", head) and head not in pair]
+    if pair == _NAPARI and further:
+        raise DatasetError(
+            f"{path}: the column {further[0]} says that the points lie in a stack, where {_NAPARI[0]} is the plane and "
+            "not the row. Write the points of each image into a file of their own, with the columns y,x."
+        )
+    columns = [heads.index(head) for head in pair]
     points = []
     for number, line in enumerate(lines[1:], 2):
         if not any(cell.strip() for cell in line):

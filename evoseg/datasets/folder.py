@@ -8,7 +8,15 @@ from evoseg.core.errors import DatasetError
 from evoseg.core.notes import Note, first_few
 from evoseg.datasets.annotations import MaskSource
 from evoseg.datasets.card import DatasetCard, read_card
-from evoseg.datasets.layouts.base import IMAGE_FOLDERS, MASK_FOLDERS, Files, Layout, ScanReport, folders
+from evoseg.datasets.layouts.base import (
+    IMAGE_FOLDERS,
+    MASK_FOLDERS,
+    Files,
+    Layout,
+    ScanReport,
+    find_bad_pixels,
+    folders,
+)
 from evoseg.datasets.layouts.coco import COCO
 from evoseg.datasets.layouts.outlined import LAYOUTS_OF_TOOLS
 from evoseg.datasets.layouts.subfolders import (
@@ -152,6 +160,7 @@ def scan(root: Path) -> Folder:
         report.problems.append(Note.of(error, root / "dataset.yaml"))
     found = detect(report)
     files = found.files
+    bad_pixels = find_bad_pixels(report) if found.layout != PAIRS.name else None
     if not (files.masks or files.points or files.moving) and (elsewhere := _find_datasets_near(root)):
         report.problems[:] = [Note(root, elsewhere)]
     if found.layout and not (files.masks or files.points or files.moving):
@@ -178,7 +187,7 @@ def scan(root: Path) -> Folder:
         given,
         files.moving,
         files.transforms,
-        files.bad_pixels,
+        bad_pixels,
     )
 
 

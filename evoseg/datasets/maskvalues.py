@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evoseg.core.notes import name_some
-from evoseg.datasets.maskchoice import CONSTANT, HALF, MOST, Choice, Pool, Reading, Unclear
+from evoseg.datasets.maskchoice import CONSTANT, HALF, MOST, STRAY_PX, Choice, Pool, Reading, Unclear
 from evoseg.datasets.maskstats import WRAPPED, MaskStats
 from evoseg.datasets.meaning import BINARY, CLASSES, IGNORED, INSTANCES, Decision, Meaning, Row
 from evoseg.datasets.reading import HIGHEST_CLASS
@@ -24,6 +24,8 @@ _PLATEAU = 0.25
 """Share of the pixels of middle values inside of flat regions from which these may be regions of their own."""
 _STEPS = 32
 """Steps of the range; where most of those pixels lie in a quarter of these, they do not come from wide soft edges."""
+_LOW = 0.25
+"""Share of the range below which the highest value of a mask can hardly mean what it means in the others."""
 _CONFIDENT = 0.9
 """What the highest probability of a map must reach for 0.5 to be its threshold."""
 _THIN = 0.1
@@ -160,6 +162,7 @@ class ValueChoice(Choice):
             )
         if not probable:
             self._refuse_pictures(low, high)
+            self._refuse_other_scales(low, high, half)
         kind = "probabilities" if probable else "soft edges"
         why = (
             "probabilities: divided at 0.5"
@@ -186,6 +189,25 @@ class ValueChoice(Choice):
                 f"{name_some(spread)}: the values are spread like those of an image, and unlike those of the other "
                 "masks. Replace the file by a mask, or write `threshold:` into dataset.yaml to choose where foreground "
                 "begins."
+            )
+
+    def _refuse_other_scales(self, low: float, high: float, half: float) -> None:
+        """Refuse masks whose values all lie far below the threshold, such as 0 and 1 among masks of 0 to 255."""
+        lower = []
+        for one in self.masks:
+            own = one.only((one.keys > low) & (one.keys <= high))
+            if not len(own.keys) or own.keys[-1] >= low + _LOW * (high - low):
+                continue
+            # An object beyond the border of a tile, or noise, leaves low values, too: a rim, slopes or specks.
+            top = own.only(own.keys >= (low + own.keys[-1]) / 2)
+            inside = (top.flat - top.border).sum() > HALF * top.pixels.sum()
+            if inside and (top.pixels > STRAY_PX * np.maximum(top.pieces, 1)).any():
+                lower.append(self._shown(one))
+        if lower:
+            raise Unclear(
+                f"{name_some(lower)}: all values are far below those of other masks, which reach {high:g} and are "
+                f"divided at {half:g}, so nothing here would be foreground. Write foreground with the same value "
+                "in all masks, or `threshold:` into dataset.yaml to choose where foreground begins."
             )
 
     def _check_threshold(self, threshold: float) -> None:

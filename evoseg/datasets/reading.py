@@ -9,6 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from evoseg.core.disk import expand
 from evoseg.core.errors import DatasetError, SettingsError, legible, unknown
 from evoseg.core.transforms import TRANSFORMS
 from evoseg.datasets.io.formats import channel_names
@@ -157,7 +158,7 @@ DEFAULT_OPTIONS = ReadOptions()
 
 def absolute_path(path: str | Path | None) -> str:
     """Return a path as `ReadOptions` has it, "" for none."""
-    return "" if path is None else str(Path(path).expanduser().absolute())
+    return "" if path is None else str(expand(path).absolute())
 
 
 @dataclass(frozen=True)

@@ -574,6 +574,8 @@ def _check_array(part: str, stem: str, array: NDArray[Any]) -> None:
         raise DatasetError(
             f"{part} '{stem}': {array.dtype} of shape {array.shape}; a non-empty array of shape {form} is needed."
         )
+    if part == "mask" and array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise DatasetError(f"mask '{stem}': has NaN or infinite values. Give -1 to pixels that are to be left out.")
 
 
 def parts_of(source: Source, stem: str) -> list[str]:

@@ -293,7 +293,8 @@ def straddling(splits: Splits, bonds: Iterable[tuple[str, str]]) -> list[tuple[s
 
 
 def _check_groups(splits: Splits, groups: Mapping[str, str]) -> None:
-    for a, b in straddling(splits, _group_bonds(groups, list(groups))):
+    used = [stem for stems in vars(splits).values() for stem in stems]
+    for a, b in straddling(splits, _group_bonds(groups, used)):
         raise DatasetError(
             f"{a} and {b} are of the group {groups[a]} but in different splits, so the test images would not be "
             "independent. Correct groups or splits."

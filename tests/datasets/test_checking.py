@@ -96,6 +96,17 @@ def test_every_fault_is_listed_at_once(tmp_path):
         assert said in faults, said
 
 
+def test_points_on_an_image_of_which_nothing_is_known_are_a_fault(tmp_path):
+    for name in ("images", "points"):
+        (tmp_path / name).mkdir()
+    for i in range(3):
+        image = RNG.random(SHAPE).astype(np.float32)
+        put(tmp_path / "images" / f"s{i}.tif", image if i else np.full_like(image, np.nan))
+        (tmp_path / "points" / f"s{i}.csv").write_text("row,col\n3,4\n")
+    faults = "\n".join(check(tmp_path).problems)
+    assert "images/s0.tif: " in faults and "s1" not in faults
+
+
 def test_opening_a_folder_with_faults_raises_the_first_few(tmp_path):
     assert open_dataset(sound(tmp_path)).survey.channels == ("gray",)
     for i in range(7):

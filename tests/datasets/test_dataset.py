@@ -324,3 +324,11 @@ def test_importing_the_package_is_cheap():
     code = f"import sys, evoseg.datasets; print([m for m in {heavy} if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_masks_from_arrays_are_finite(value):
+    mask = np.eye(20, 24, dtype=np.float32)
+    mask[3, 4] = value
+    with pytest.raises(DatasetError, match="mask '000': has NaN or infinite values. Give -1"):
+        Dataset.from_arrays([np.zeros((20, 24), np.uint8)], [mask])

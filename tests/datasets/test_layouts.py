@@ -45,6 +45,19 @@ def test_every_layout_gives_the_same_images_and_objects(name, tmp_path):
         assert sample.known is None
 
 
+@pytest.mark.parametrize("name", WRITERS)
+def test_bad_pixels_are_unknown_in_every_layout(name, tmp_path):
+    WRITERS[name](tmp_path, DRAWN)
+    bad = np.zeros(SHAPE, np.uint8)
+    bad[7, 5:20] = 1
+    put(tmp_path / "bad_pixels.png", bad)
+    report = check(tmp_path)
+    assert report.ok and report.layout == name.partition(",")[0], report.problems
+    dataset = Dataset(tmp_path)
+    assert dataset.stems == tuple(DRAWN)
+    np.testing.assert_array_equal(dataset.load("case_03").known, bad == 0)
+
+
 def test_where_nothing_fits_every_layout_says_what_it_lacks(tmp_path):
     for stem, (image, _) in DRAWN.items():
         put(tmp_path / "pictures" / f"{stem}.png", image)
@@ -86,6 +99,24 @@ def test_images_may_lie_beside_their_masks(tmp_path):
     np.testing.assert_array_equal(Dataset(tmp_path).load("case_03").mask, DRAWN["case_03"][1] > 0)
     put(tmp_path / "scribbles" / "case_03.png", np.ones(SHAPE, np.uint8))
     assert "there is a mask of it too (masks/)" in faults(tmp_path)
+
+
+def test_known_areas_and_bad_pixels_may_lie_beside_images_and_their_masks(tmp_path):
+    for stem, (image, labels) in DRAWN.items():
+        put(tmp_path / f"{stem}.png", image)
+        put(tmp_path / "masks" / f"{stem}.png", labels.astype(np.uint8))
+    known, bad = np.ones(SHAPE, np.uint8), np.zeros(SHAPE, np.uint8)
+    known[:, 50:], bad[7, 5:20] = 0, 1
+    put(tmp_path / "known" / "case_03.png", known)
+    put(tmp_path / "bad_pixels.png", bad)
+    report = check(tmp_path)
+    assert report.ok and report.layout == "images beside scribbles or masks"
+    dataset = Dataset(tmp_path)
+    assert dataset.stems == tuple(DRAWN)
+    np.testing.assert_array_equal(dataset.load("case_02").known, bad == 0)
+    np.testing.assert_array_equal(dataset.load("case_03").known, (known > 0) & (bad == 0))
+    put(tmp_path / "scribbles" / "case_03.png", known)
+    assert "there is a known area of it too (known/)" in faults(tmp_path)
 
 
 def test_values_below_0_are_left_out_of_every_score(tmp_path):

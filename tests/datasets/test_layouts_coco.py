@@ -6,6 +6,7 @@ import pytest
 
 from evoseg.datasets import check, open_dataset
 from evoseg.datasets.dataset import Dataset
+from evoseg.datasets.folder import scan
 from tests.datasets.drawn_layouts import (
     SHAPE,
     coco,
@@ -79,6 +80,13 @@ class TestCoco:
             (tmp_path / side / "annotations" / "instances.json").rename(tmp_path / side / "_annotations.coco.json")
             (tmp_path / side / "annotations").rmdir()
         assert check(tmp_path).splits.test == ("case_04", "case_05")
+
+    def test_what_the_folder_itself_is_called_is_no_split(self, tmp_path):
+        root = tmp_path / "test"
+        coco(root, DRAWN, lambda inside: [[0, 0, 3, 0, 3, 2]])
+        (root / "annotations" / "instances.json").rename(root / "instances.json")
+        folder = scan(root)
+        assert folder.layout == "COCO" and len(folder.masks) == 6 and not folder.splits_of_layout
 
     @pytest.mark.parametrize(
         ("segmentation", "said"),

@@ -119,6 +119,28 @@ def test_splits_of_masks_beside_images_are_honoured(tmp_path):
     assert check(tmp_path).splits.test == ("t1", "t2", "t3", "t4", "t5", "t6")
 
 
+@pytest.mark.parametrize("place", ["", "images"])
+@pytest.mark.parametrize("side", ["val", "test"])
+def test_masks_and_images_beside_a_folder_of_a_split_are_for_training(place, side, tmp_path):
+    written(tmp_path, place, place, "{}.png", "{}_seg.png")
+    written(tmp_path, side, side, "t{}.png", "t{}_seg.png")
+    report = check(tmp_path)
+    assert report.ok and report.card["n_labelled"] == 12
+    assert not any("not read" in said for said in report.warnings)
+    if side == "test":
+        assert report.splits.search == ("1", "2", "3", "4", "5", "6")
+        assert report.splits.test == ("t1", "t2", "t3", "t4", "t5", "t6")
+
+
+def test_splits_beside_images_and_masks_are_said_not_to_be_used(tmp_path):
+    written(tmp_path, "images", "masks")
+    assert not any("not used" in said for said in check(tmp_path).warnings)
+    written(tmp_path, "test/images", "test/masks")
+    report = check(tmp_path)
+    assert report.ok and report.card["n_labelled"] == 6
+    assert any(said.startswith("test: not used, since images and masks lie beside test/") for said in report.warnings)
+
+
 def test_folders_with_images_are_named_where_none_is_found_at_the_top(tmp_path):
     put(tmp_path / "plate1" / "a.png", gray())
     put(tmp_path / "plate2" / "deep" / "b.png", gray())

@@ -16,6 +16,7 @@ from evoseg.core.errors import DatasetError, EvosegError, SettingsError
 from evoseg.datasets import check, open_dataset
 from evoseg.datasets.classes import as_classes, classes_of
 from evoseg.datasets.dataset import Dataset
+from evoseg.datasets.folder import scan
 from evoseg.datasets.outlines.label_studio import unpack_brush
 from evoseg.datasets.reading import ReadOptions
 from tests.datasets.drawn_layouts import SHAPE, WRITERS, coco_runs, draw, faults, gray, put
@@ -394,6 +395,14 @@ def test_folders_of_splits_are_honoured(tmp_path):
         labelme(tmp_path / side, {f"{side}_{stem}": drawn for stem, drawn in DRAWN.items()})
     splits = check(tmp_path).splits
     assert len(splits.test) == 6 and all(stem.startswith("test") for stem in splits.test)
+
+
+def test_every_folder_is_read_however_many_there_are(tmp_path):
+    for number in range(60):
+        labelme(tmp_path / f"patient_{number:03d}", {"a": DRAWN["case_00"]})
+    folder = scan(tmp_path)
+    assert folder.layout == "LabelMe" and not folder.problems
+    assert len(folder.images) == len(folder.masks) == 60
 
 
 def test_two_files_about_one_image_are_a_fault(tmp_path):

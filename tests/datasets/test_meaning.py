@@ -451,6 +451,27 @@ def test_one_photograph_among_soft_masks_is_refused_by_name(tmp_path):
     assert check(tmp_path).ok
 
 
+@pytest.mark.parametrize("other", ["JPEG", "soft edges"])
+@pytest.mark.parametrize("value", [1, 12])
+def test_masks_of_low_values_among_masks_of_0_to_255_are_refused_by_name(tmp_path, other, value):
+    masks = [np.uint8(value) * (truth > 0) for truth in TRUTHS]
+    masks[2] = ENCODINGS[other](TRUTHS[2] > 0)
+    (error,) = check(saved(tmp_path, masks)).problems
+    assert error.startswith("masks/s0.png, masks/s1.png, masks/s3.png and 2 more: all values are far below")
+    (tmp_path / "dataset.yaml").write_text("threshold: 1\n")
+    assert check(tmp_path).ok
+
+
+def test_empty_tiles_of_soft_masks_may_hold_low_values(tmp_path):
+    edges = np.round(255 * soft(TRUTHS[0] > 0)).astype(np.uint8)
+    tail, specks, nothing = (np.zeros(SHAPE, np.uint8) for _ in range(3))
+    tail[:3] = np.array([[60], [25], [6]])  # of an object beyond the border
+    specks[5::20, 7::30] = 1
+    masks = [edges, tail, specks, nothing]
+    report = check(saved(tmp_path, masks))
+    assert report.ok and not Dataset(tmp_path).load("s1").mask.any()
+
+
 def test_one_mask_that_shows_its_border_white_is_asked_about_among_ordinary_ones(tmp_path):
     masks = [np.uint8(255) * (truth > 0) for truth in TRUTHS]
     masks[1] = bilevel(TRUTHS[1] > 0, "miniswhite")

@@ -164,6 +164,8 @@ def test_bad_pixels_that_cannot_be_used_are_one_error(without_planes, tmp_path):
     pairs = draw_pairs(tmp_path / "pairs", 2, (40, 48), seed=3)
     with pytest.raises(DatasetError, match="cannot be left out of pairs/"):
         Dataset(pairs, bad_pixels=tmp_path / "all.npy")
+    shutil.copy(tmp_path / "all.npy", pairs / "bad_pixels.npy")
+    assert any("bad_pixels.npy: not used" in said for said in check(pairs).warnings)
 
 
 def test_bad_pixels_of_a_huge_image_are_an_error(tmp_path):

@@ -199,6 +199,10 @@ def test_given_splits_that_part_a_group_are_refused():
     card = DatasetCard(groups={"001": "a", "002": "a"}, splits={"train": ("001",), "test": ("002",)})
     with pytest.raises(DatasetError, match="001 and 002 are of the group a"):
         split_facts(_facts(), card)
+    # The first of the group is in no split.
+    wider = replace(card, groups={"000": "a", **card.groups})
+    with pytest.raises(DatasetError, match="001 and 002 are of the group a"):
+        split_facts(_facts(), wider)
 
 
 def test_a_search_without_foreground_or_images_is_refused():

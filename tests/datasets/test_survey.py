@@ -146,6 +146,7 @@ def test_labels_are_written_with_any_number_and_read_back(tmp_path):
         "y,x\n1.5,2\n3,4\n",
         "\ufeffx, y \n2,1.5\n4,3\n",
         "index,axis-0,axis-1\n0,1.5,2\n1,3,4\n\n",
+        "axis-0,axis-1,axis-ratio\n1.5,2,0.7\n3,4,0.9\n",
         "Row,Col\r\n1.5,2\r\n3,4",
     ],
 )
@@ -165,6 +166,7 @@ def test_a_file_without_lines_says_that_there_is_nothing():
         ("y,x\n1,2\n3,\n", "line 3 does not hold two numbers"),
         ("y,x\n1,nan\n", "line 2 does not hold two numbers"),
         ("y,x\n5\n", "line 2 does not hold two numbers"),
+        ("index,axis-0,axis-1,axis-2\n0,4,1.5,2\n", "axis-2 says that the points lie in a stack"),
     ],
 )
 def test_what_is_wrong_with_points_is_said_with_the_line(text, said):

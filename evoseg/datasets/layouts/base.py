@@ -12,6 +12,8 @@ from evoseg.datasets.io.formats import FOREIGN_SUFFIXES, FORMATS, ending_of, for
 from evoseg.datasets.pair_tables import NO_TABLE, PairTable
 from evoseg.datasets.pairing import nearest_name, pair_names, why_not
 
+_BAD_PIXELS = "bad_pixels"
+"""Stem of the file in a dataset that marks pixels of all its images."""
 _CLUTTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 
 
@@ -49,6 +51,23 @@ def is_image(path: Path) -> bool:
     return bool(ending_of(path.name)) and not is_clutter(path.name)
 
 
+def _is_bad_pixels(path: Path) -> bool:
+    return is_image(path) and stem_of(path.name) == _BAD_PIXELS
+
+
+def images_in(folder: Path) -> list[Path]:
+    """Return the images that lie in a folder itself, without a map of bad pixels."""
+    return [entry for entry in entries_of(folder) if is_image(entry) and not _is_bad_pixels(entry)]
+
+
+def find_bad_pixels(report: ScanReport) -> Path | None:
+    """Return the file bad_pixels.*, which marks pixels of all images."""
+    found = [entry for entry in entries_of(report.root) if _is_bad_pixels(entry)]
+    if len(found) > 1:
+        report.add_problem(found[1], f"is one of {len(found)} files called {_BAD_PIXELS}. Keep one.")
+    return found[0] if found and check_inside(found[0], report) else None
+
+
 def check_inside(entry: Path, report: ScanReport) -> bool:
     """Return whether a file lies in the dataset's folder, after its links; else note a problem."""
     if within(entry, report.root):
@@ -71,7 +90,7 @@ def list_images(folder: Path, report: ScanReport, skip: Callable[[str], bool] = 
     folded: dict[str, Path] = {}
     for entry in sorted(folder.iterdir()):
         foreign = foreign_ending(entry.name)
-        if skip(entry.name):
+        if skip(entry.name) or (folder == report.root and _is_bad_pixels(entry)):
             continue
         if not check_inside(entry, report):
             continue
@@ -124,8 +143,6 @@ class Files:
         The second image of each pair.
     transforms : PairTable
         True transforms of pairs.
-    bad_pixels : Path or None
-        A mask of pixels that are unknown in every image.
     """
 
     images: dict[str, Path] = field(default_factory=dict)
@@ -137,7 +154,6 @@ class Files:
     groups: dict[str, str] = field(default_factory=dict)
     moving: dict[str, Path] = field(default_factory=dict)
     transforms: PairTable = NO_TABLE
-    bad_pixels: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -260,15 +276,11 @@ def mask_folders(root: Path) -> list[Path]:
     Only masks/ may be without any image: labels/ and annotations/ often hold outlines in files of text.
     """
     usual = [root / name for name in MASK_FOLDERS if (root / name).is_dir()]
-    found = [f for f in usual if f.name == MASK_FOLDERS[0] or _holds_images(f)]
+    found = [f for f in usual if f.name == MASK_FOLDERS[0] or images_in(f)]
     if found:
         return found
     called = {*MASK_FOLDERS, *_MORE_MASK_FOLDERS}
-    return [f for f in folders(root) if f.name.lower() in called and _holds_images(f)]
-
-
-def _holds_images(folder: Path) -> bool:
-    return any(map(is_image, entries_of(folder)))
+    return [f for f in folders(root) if f.name.lower() in called and images_in(f)]
 
 
 def pair_with_images(

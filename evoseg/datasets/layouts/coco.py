@@ -78,7 +78,9 @@ def _candidates(root: Path) -> list[tuple[Path, str]]:
     found = []
     for path in (entry for place in places for entry in entries_of(place)):
         if path.suffix.lower() == ".json" and path.is_file() and within(path, root):
-            words = [path.parent.name.lower(), *re.split(r"[^a-z]+", path.stem.lower())]
+            # What the dataset itself is called says nothing about its parts.
+            inner = [path.parent.name.lower()] if path.parent != root else []
+            words = [*inner, *re.split(r"[^a-z]+", path.stem.lower())]
             found.append((path, next((SIDE_OF[word] for word in words if word in SIDE_OF), "")))
     return found
 

@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from urllib.parse import unquote
@@ -26,6 +26,7 @@ from evoseg.datasets.layouts.base import (
     collect_files,
     entries_of,
     image_folders,
+    images_in,
     is_clutter,
     is_image,
     list_images,
@@ -37,7 +38,7 @@ from evoseg.datasets.outlines.cvat import CVAT
 from evoseg.datasets.outlines.geojson import GEOJSON
 from evoseg.datasets.outlines.label_studio import LABEL_STUDIO
 from evoseg.datasets.outlines.labelme import LABELME
-from evoseg.datasets.outlines.recognising import ReadableFormat, files_by_ending, recognise
+from evoseg.datasets.outlines.recognising import ReadableFormat, files_by_ending, folders_within, recognise
 from evoseg.datasets.outlines.rois import ROIS
 from evoseg.datasets.outlines.supervisely import SUPERVISELY
 from evoseg.datasets.outlines.via import VIA
@@ -57,8 +58,7 @@ def _match(one: ReadableFormat, root: Path) -> Match:
     places = [paths for ending, paths in files_by_ending(root) if ending in one.endings]
     some = (path for paths in places for path in islice(paths, _TRIED))
     if first := next((path for path in some if recognise(path, root, READABLE_FORMATS) is one), None):
-        folders = list(dict.fromkeys(paths[0].parent for paths in places))
-        return Match(f"{first.relative_to(root)} is a file of {one.name}", partial(_list, one, folders))
+        return Match(f"{first.relative_to(root)} is a file of {one.name}", partial(_list, one))
     what = " or ".join(f"*.{ending}" for ending in one.endings)
     return Match(f"needs {what} written by it, in the folder or up to two folders deeper")
 
@@ -75,8 +75,8 @@ class _Found:
     image: Path
 
 
-def _list(one: ReadableFormat, places: Sequence[Path], report: ScanReport) -> Files:
-    """List the images that the files of some folders annotate, and those beside them that are not annotated."""
+def _list(one: ReadableFormat, report: ScanReport) -> Files:
+    """List the images that files up to two folders deep annotate, and those beside them that are not annotated."""
     try:
         read = one.reader(report.root)
     except DatasetError as error:
@@ -84,9 +84,13 @@ def _list(one: ReadableFormat, places: Sequence[Path], report: ScanReport) -> Fi
         return Files()
     found: dict[Path, _Found] = {}
     beside: dict[Path, None] = {}
-    for place in places:
-        images = _images_of(place, report) if one.per_image else {}
-        pairs = list(_paired(one, _read(one, read, place, images, report), _places(place, report.root), images, report))
+    image_folders_of = cache(image_folders)  # thousands of places ask about the same few folders
+    for place in folders_within(report.root):
+        if not any(path.suffix[1:].lower() in one.endings for path in entries_of(place)):
+            continue
+        images = _images_of(place, image_folders_of, report) if one.per_image else {}
+        places = _places(place, image_folders_of, report.root)
+        pairs = list(_paired(one, _read(one, read, place, images, report), places, images, report))
         beside.update(dict.fromkeys(images.values() if pairs else ()))
         for each in pairs:
             if (first := found.setdefault(each.image, each)) is not each:
@@ -154,17 +158,18 @@ def _stem(path: Path) -> str:
     return stem_of(stem) if Path(stem).suffix[1:].lower() in SUFFIXES else stem
 
 
-def _images_of(place: Path, report: ScanReport) -> dict[str, Path]:
+def _images_of(place: Path, image_folders_of: Callable[[Path], list[Path]], report: ScanReport) -> dict[str, Path]:
     """Return the images by stem that the files of a folder may be about.
 
     They lie in the folder itself, beside it in images/ or at the same place under images/ (as in labels/train/), or
-    around it.
+    around it; `image_folders_of` returns the folders of images in a folder.
     """
     around = place.parent if place != report.root else place
     beyond = around.parent if around != report.root else around
-    mirrored = (folder / place.name for folder in image_folders(beyond))
-    for folder in (place, *image_folders(around), *mirrored, around, *image_folders(report.root), report.root):
-        if any(map(is_image, entries_of(folder))):
+    mirrored = (folder / place.name for folder in image_folders_of(beyond))
+    at_root = image_folders_of(report.root)
+    for folder in (place, *image_folders_of(around), *mirrored, around, *at_root, report.root):
+        if images_in(folder):
             return list_images(folder, report, _is_no_image)
     return {}
 
@@ -173,10 +178,10 @@ def _is_no_image(name: str) -> bool:
     return is_clutter(name) or not (is_image(Path(name)) or foreign_ending(name))
 
 
-def _places(place: Path, root: Path) -> list[Path]:
+def _places(place: Path, image_folders_of: Callable[[Path], list[Path]], root: Path) -> list[Path]:
     """Return where images lie that the files of a folder name: there, in the folder `root`, or in images/ beside."""
     around = [place.parent] if place != root else []
-    return list(dict.fromkeys([place, root, *(f for each in (place, root, *around) for f in image_folders(each))]))
+    return list(dict.fromkeys([place, root, *(f for each in (place, root, *around) for f in image_folders_of(each))]))
 
 
 def find_image(name: str, places: Sequence[Path], root: Path) -> Path | None:

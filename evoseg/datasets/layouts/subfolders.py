@@ -9,6 +9,7 @@ from evoseg.datasets.card import clean_stem
 from evoseg.datasets.io.formats import FORMATS
 from evoseg.datasets.layouts.base import (
     MASK_FOLDERS,
+    SIDE_OF,
     Entry,
     Files,
     Layout,
@@ -17,9 +18,11 @@ from evoseg.datasets.layouts.base import (
     check_inside,
     collect_files,
     entries_of,
+    find_bad_pixels,
     folders,
     image_folders,
     images_below,
+    images_in,
     is_clutter,
     is_image,
     list_images,
@@ -30,10 +33,9 @@ from evoseg.datasets.layouts.base import (
     stem_of,
 )
 from evoseg.datasets.pair_tables import NO_TABLE, PAIR_TABLES, PairTable, read_pair_table
-from evoseg.datasets.pairing import Pairs, pair_by_mask_word
+from evoseg.datasets.pairing import Pairs, Rule, pair_by_mask_word
 
 SCRIBBLES = "scribbles"
-BAD_PIXELS = "bad_pixels"
 
 
 def match_plain(root: Path) -> Match:
@@ -60,9 +62,15 @@ def list_plain(report: ScanReport) -> Files:
     known = pair_with_images(known, images, report, "known area")
     points = pair_with_images(points, images, report, "file of points")
     planes = _planes(report, images)
+    for folder in _complete_sides(report.root) if images else ():
+        report.add_warning(
+            folder,
+            f"not used, since images and masks lie beside {folder.name}/. To use both, move those into train/images/ "
+            "and train/masks/.",
+        )
     _check_scribbles(scribbles, masks, "mask", report)
     _check_scribbles(scribbles, known, "known area", report)
-    return Files(images, _sources(scribbles, masks), known, points, planes, bad_pixels=_bad_pixels(report))
+    return Files(images, _sources(scribbles, masks), known, points, planes)
 
 
 def _check_scribbles(scribbles: dict[str, Path], other: dict[str, Path], word: str, report: ScanReport) -> None:
@@ -78,14 +86,6 @@ def _check_scribbles(scribbles: dict[str, Path], other: dict[str, Path], word: s
 def _sources(scribbles: dict[str, Path], masks: dict[str, Path]) -> dict[str, MaskSource]:
     read: dict[str, MaskSource] = {stem: Scribbles(path) for stem, path in scribbles.items()}
     return read | {stem: MaskFile(path) for stem, path in masks.items()}
-
-
-def _bad_pixels(report: ScanReport) -> Path | None:
-    """Return the file bad_pixels.*, which marks pixels of all images."""
-    found = [entry for entry in entries_of(report.root) if is_image(entry) and stem_of(entry.name) == BAD_PIXELS]
-    if len(found) > 1:
-        report.add_problem(found[1], f"is one of {len(found)} files called {BAD_PIXELS}. Keep one.")
-    return found[0] if found and check_inside(found[0], report) else None
 
 
 PLAIN_LAYOUT = Layout("plain", match_plain)
@@ -190,21 +190,26 @@ def match_scribbled(root: Path) -> Match:
     """Match folders with images beside scribbles/ or masks/, as the studio leaves a folder of images."""
     masks = root / MASK_FOLDERS[0]
     beside = [root / SCRIBBLES] if (root / SCRIBBLES).is_dir() else []
-    beside += [masks] if any(map(is_image, entries_of(masks))) else []
-    if not beside or not any(map(is_image, entries_of(root))):
+    beside += [masks] if images_in(masks) else []
+    if not beside or not images_in(root):
         return Match(f"needs images beside {SCRIBBLES}/ or {masks.name}/, with files of equal names")
     return Match(f"images lie beside {' and '.join(f'{folder.name}/' for folder in beside)}", list_scribbled)
 
 
 def list_scribbled(report: ScanReport) -> Files:
-    """List the images in the folder itself, with their scribbles and masks."""
+    """List the images in the folder itself, with their scribbles, masks and known areas."""
     images = list_images(report.root, report, lambda name: not is_image(Path(name)))
-    scribbles, masks = (
+    scribbles, masks, known = (
         pair_with_images(list_images(folder, report) if folder.is_dir() else {}, images, report, word)
-        for folder, word in ((report.root / SCRIBBLES, "scribble"), (report.root / MASK_FOLDERS[0], "mask"))
+        for folder, word in (
+            (report.root / SCRIBBLES, "scribble"),
+            (report.root / MASK_FOLDERS[0], "mask"),
+            (report.root / "known", "known area"),
+        )
     )
     _check_scribbles(scribbles, masks, "mask", report)
-    return Files(images, _sources(scribbles, masks))
+    _check_scribbles(scribbles, known, "known area", report)
+    return Files(images, _sources(scribbles, masks), known)
 
 
 SCRIBBLED = Layout("images beside scribbles or masks", match_scribbled)
@@ -224,6 +229,8 @@ def list_pairs(report: ScanReport) -> Files:
         lone = images.get(stem) or moving[stem]
         where = "moving" if stem in images else "fixed"
         report.add_problem(lone, f"has no partner in {where}/; pairs have equal names. Add it, or remove this one.")
+    if (unused := find_bad_pixels(report)) is not None:
+        report.add_warning(unused, "not used, since bad pixels cannot be left out of pairs of images.")
     return Files(images, moving=moving, transforms=_transforms(images, report))
 
 
@@ -259,8 +266,7 @@ def _transforms(images: dict[str, Path], report: ScanReport) -> PairTable:
 def match_beside(root: Path) -> Match:
     """Match folders whose file names tell masks from images."""
     for folder, _ in _places(root):
-        names = [stem_of(entry.name) for entry in entries_of(folder) if is_image(entry)]
-        if (rule := pair_by_mask_word(names).rule) is not None:
+        if (rule := _rule_in(folder)) is not None:
             return Match(f"in {folder.name or 'the folder'}/ {rule.said()}", list_beside)
     return Match("needs NAME_mask.* (or _label, _seg, _gt ...) beside NAME.*, one mask per image")
 
@@ -269,7 +275,7 @@ def list_beside(report: ScanReport) -> Files:
     """List images and masks of every side."""
     entries: list[Entry] = []
     for folder, split in _places(report.root):
-        files = list_images(folder, report)
+        files = list_images(folder, report, _is_no_file)
         pairs = pair_by_mask_word(list(files))
         if pairs.rule is not None:
             report.rules.append(pairs.rule.said())
@@ -285,21 +291,35 @@ def list_beside(report: ScanReport) -> Files:
 BESIDE = Layout("masks beside images", match_beside)
 
 
+def _rule_in(folder: Path) -> Rule | None:
+    """Return the rule by which the names in a folder tell masks from images."""
+    return pair_by_mask_word([stem_of(image.name) for image in images_in(folder)]).rule
+
+
+def _is_no_file(name: str) -> bool:
+    return is_clutter(name) or name.lower() in {*SIDE_OF, "dataset.yaml"}
+
+
 def _places(root: Path) -> list[tuple[Path, str]]:
-    """Return the folders where images may lie: sides, the folder itself, or images/ in it."""
-    places = sides(root)
-    if places[0][0] == root and not any(map(is_image, entries_of(root))):
-        return [(folder, "") for folder in image_folders(root)]
-    return places
+    """Return the folders where images may lie: sides, and the folder itself or images/ in it.
+
+    Masks and images beside a folder test/ are for training, as in the layout of Cellpose.
+    """
+    here = [root] if images_in(root) else image_folders(root)
+    found = sides(root)
+    if found[0][0] == root:
+        return [(folder, "") for folder in here]
+    return [*found, *((folder, "train") for folder in here if _rule_in(folder) is not None)]
+
+
+def _complete_sides(root: Path) -> list[Path]:
+    """Return the folders of splits that hold images and masks in folders."""
+    return [f for f, split in sides(root) if split and image_folders(f) and mask_folders(f)]
 
 
 def match_stardist(root: Path) -> Match:
     """Match folders of splits with images/ and masks/ in at least one."""
-    found = [
-        (image_folders(f)[0], mask_folders(f)[0])
-        for f, split in sides(root)
-        if split and image_folders(f) and mask_folders(f)
-    ]
+    found = [(image_folders(f)[0], mask_folders(f)[0]) for f in _complete_sides(root)]
     if not found:
         return Match("needs train/images/ and train/masks/, and the same in test/")
     return Match(" and ".join(f"{a.parent.name}/ holds {a.name}/ and {b.name}/" for a, b in found), list_stardist)

@@ -18,6 +18,7 @@ _HEAD = 1 << 16
 _MOST_ENTRIES = 5000
 """Files in each folder that are looked at."""
 _MOST_FOLDERS = 50
+"""Folders in which files of a format are looked for; once it is recognised, it is read from all."""
 _MOST_ZIP_BYTES = 64 * 2**20
 
 
@@ -92,15 +93,16 @@ def _names(file: BinaryIO) -> bytes:
 
 
 def files_by_ending(root: Path) -> Iterator[tuple[str, list[Path]]]:
-    """Yield the files of a folder, and of those up to two folders deeper, by folder and ending."""
-    for folder in islice(_folders(root), _MOST_FOLDERS):
+    """Yield the files of a folder, and of those up to two folders deeper, by folder and ending, as far as is looked."""
+    for folder in islice(folders_within(root), _MOST_FOLDERS):
         by_ending: dict[str, list[Path]] = {}
         for path in entries_of(folder)[:_MOST_ENTRIES]:
             by_ending.setdefault(path.suffix[1:].lower(), []).append(path)
         yield from by_ending.items()
 
 
-def _folders(root: Path) -> Iterator[Path]:
+def folders_within(root: Path) -> Iterator[Path]:
+    """Yield a folder, and those up to two folders deeper; links are not followed."""
     yield root
     inner = [entry for entry in entries_of(root) if entry.is_dir() and not entry.is_symlink()]
     yield from inner
