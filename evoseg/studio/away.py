@@ -10,6 +10,7 @@ from typing import Annotated, Any, final
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from evoseg.core.disk import expand
 from evoseg.core.errors import EvosegError, unknown
 from evoseg.core.untrusted import read_file
 from evoseg.exporters.targets import ENDINGS, EXPORTERS
@@ -28,6 +29,8 @@ _ROWS = 2000
 _MOST_BYTES = 2**26
 ENDING_OF = {form: ending for ending, form in ENDINGS.items() if form in EXPORTERS}
 """Endings of files that are one text."""
+_NAMING = {".evo", *ENDING_OF.values()}
+"""Endings of files that may name a network which lies beside them."""
 
 
 class ApplyRequest(BaseModel):
@@ -67,7 +70,9 @@ class Away:
         self._totals: dict[str, int] = {}
 
     def save_live(self, model: Model, name: str = LIVE) -> Path:
-        """Write a live answer as a pipeline into the project's folder, replacing an earlier one and its network.
+        """Write a live answer as a pipeline into the project's folder, replacing an earlier one.
+
+        The network of the earlier one goes, too, unless another pipeline or exported file in the folder names it.
 
         Parameters
         ----------
@@ -89,14 +94,17 @@ class Away:
         path = self._project.root / name
         before = _digests(path)
         write_pipeline(program, path, overwrite=True)
-        named = set[str]().union(*map(_digests, path.parent.glob("*.evo")))
-        for digest in before - named:
+        unused = before - _digests(path)
+        if unused:
+            others = (file for file in path.parent.iterdir() if file.suffix.lower() in _NAMING)
+            unused -= set[str]().union(*map(_digests, others))
+        for digest in unused:
             network_file(path.parent, digest).unlink(missing_ok=True)
         return path
 
     def command(self, request: ApplyRequest, out: Path) -> Command:
         """Return the command that applies a pipeline."""
-        images = str(Path(request.images).expanduser()) if request.images else str(self._project.root)
+        images = str(expand(request.images)) if request.images else str(self._project.root)
         words = [
             "apply",
             self._sources.path_of(request.source),
@@ -116,7 +124,7 @@ class Away:
         EvosegError
             If there is no such pipeline, or no image.
         """
-        n_images = len(list_inputs([Path(request.images).expanduser() if request.images else self._project.root]))
+        n_images = len(list_inputs([expand(request.images) if request.images else self._project.root]))
         out = self._project.place(RESULTS, strftime("%Y%m%d-%H%M%S"))
         command = self.command(request, out)
         out.mkdir()
@@ -221,7 +229,7 @@ class Away:
 
 
 def _digests(path: Path) -> set[str]:
-    """Return the digests that the text of a pipeline names."""
+    """Return the digests that a pipeline, or a file that was exported from one, names."""
     return set(re.findall(r"\b[0-9a-f]{32}\b", _text(path)))
 
 

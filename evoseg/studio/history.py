@@ -16,8 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 
+from evoseg.core.disk import write_atomically
 from evoseg.core.errors import DatasetError
 from evoseg.core.untrusted import read_file
+from evoseg.datasets.io.formats import read_bytes
+from evoseg.datasets.layouts.base import entries_of, is_image, stem_of
 
 Raster = NDArray[Any]
 """Array of unsigned integers of shape (M, N): what is drawn on an image, 0 where nothing is."""
@@ -263,3 +266,49 @@ class History(Generic[C]):
 
     def _unreadable(self) -> HistoryError:
         return HistoryError(f"{self._log}: not a history of what was drawn. Remove it; the saved files are kept.")
+
+
+@final
+class SavedFile:
+    """The image file that is made of a history, known again by the checksums of all that was written to it.
+
+    Parameters
+    ----------
+    path : Path
+    history : History
+        Its log remembers the checksums.
+    """
+
+    def __init__(self, path: Path, history: History[Any]) -> None:
+        self.path = path
+        self._history = history
+        self._digests: set[str] = set()
+
+    def replay(self, entry: dict[str, Any]) -> None:
+        """Remember what an entry of the log says about the file, if it says something."""
+        if "saving" in entry:
+            self._digests.add(str(entry["saving"]))
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the file is there, was written here, and has not been changed since."""
+        return self.path.is_file() and digest_of(read_bytes(self.path)) in self._digests
+
+    def find_foreign(self) -> Path | None:
+        """Return a file for the same image that was not written here, and so must not be replaced; None for none."""
+        stem = stem_of(self.path.name)
+        there = [path for path in entries_of(self.path.parent) if is_image(path) and stem_of(path.name) == stem]
+        return next((path for path in there if path != self.path or not self.is_ours), None)
+
+    def write(self, data: bytes) -> None:
+        """Replace the file; without data, remove it."""
+        # Noted before and after, so that whatever a kill leaves is known to be ours.
+        self._history.append({"saving": digest_of(data)})
+        self._digests.add(digest_of(data))
+        if data:
+            self.path.parent.mkdir(exist_ok=True)
+            with write_atomically(self.path) as file:
+                file.write(data)
+        else:
+            self.path.unlink(missing_ok=True)
+        self._history.append({"saved": digest_of(data)})

@@ -15,12 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ConfigDict, Field, TypeAdapter
 
-from evoseg.core.disk import write_atomically
 from evoseg.core.errors import DatasetError
-from evoseg.datasets.io.formats import read_bytes
-from evoseg.datasets.layouts.base import entries_of, is_image, stem_of
 from evoseg.datasets.meaning import BINARY
-from evoseg.studio.history import Box, Change, History, Patch, Trace, digest_of, pack, put_values
+from evoseg.studio.history import Box, Change, History, Patch, SavedFile, Trace, pack, put_values
 from evoseg.studio.traces import Points, cover_line, cover_polygon
 
 Objects = NDArray[np.uint16]
@@ -293,13 +290,12 @@ class ObjectStore:
             If the history cannot be read.
         """
         self.lock = Lock()
-        self._mask = mask
         self._history = History(log, np.zeros(shape, np.uint16), _CHANGES.validate_python, correct)
-        self._written: set[str] = set()
+        self._mask = SavedFile(mask, self._history)
         self._is_current = False
         for entry in self._history.read():
             changed = self._history.replay(entry) is not None
-            self._written |= {str(entry["saving"])} if "saving" in entry else set()
+            self._mask.replay(entry)
             self._is_current = "saved" in entry or (self._is_current and not changed)
 
     @property
@@ -316,7 +312,7 @@ class ObjectStore:
     @property
     def owns_mask(self) -> bool:
         """Whether the mask on disk was written here, and not changed since."""
-        return self._mask.is_file() and digest_of(read_bytes(self._mask)) in self._written
+        return self._mask.is_ours
 
     def as_json(self) -> dict[str, Any]:
         """Return the state as values that JSON knows: `title` is "" before the beginning."""
@@ -368,21 +364,12 @@ class ObjectStore:
             If the image has another mask.
         """
         with self.lock:
-            stem = stem_of(self._mask.name)
-            others = [path for path in entries_of(self._mask.parent) if is_image(path) and stem_of(path.name) == stem]
-            if others and not (others == [self._mask] and self.owns_mask):
+            if (foreign := self._mask.find_foreign()) is not None:
                 raise ObjectsError(
-                    f"{self._mask.parent.name}/{others[0].name}: not made in the studio, so it is left as it is. Move "
+                    f"{foreign.parent.name}/{foreign.name}: not made in the studio, so it is left as it is. Move "
                     "it away, and save again."
                 )
-            data = cv2.imencode(".png", as_mask(self.labels, task))[1].tobytes()
-            # Noted before and after, so that whatever a kill leaves is known to be ours.
-            self._history.append({"saving": digest_of(data)})
-            self._written.add(digest_of(data))
-            self._mask.parent.mkdir(exist_ok=True)
-            with write_atomically(self._mask) as file:
-                file.write(data)
-            self._history.append({"saved": digest_of(data)})
+            self._mask.write(cv2.imencode(".png", as_mask(self.labels, task))[1].tobytes())
             self._is_current = True
 
     def withdraw(self) -> None:
@@ -395,10 +382,10 @@ class ObjectStore:
         """
         with self.lock:
             if not self.owns_mask:
-                raise ObjectsError(f"{self._mask.name}: no mask was saved here, or it was changed since.")
-            self._mask.unlink()
+                raise ObjectsError(f"{self._mask.path.name}: no mask was saved here, or it was changed since.")
+            self._mask.path.unlink()
             with suppress(OSError):  # An empty folder of masks would be an error of the dataset.
-                self._mask.parent.rmdir()
+                self._mask.path.parent.rmdir()
             self._history.append({"withdrawn": True})
             self._is_current = False
 

@@ -1,11 +1,12 @@
 """A folder that is open in the studio, with all that can be done to it."""
 
 import asyncio
+import logging
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, final
 
-from evoseg.core.errors import EvosegError
+from evoseg.core.errors import DatasetError, EvosegError
 from evoseg.runs.run_folder import FilesError
 from evoseg.studio.away import Away
 from evoseg.studio.correcting import Correcting
@@ -19,6 +20,8 @@ from evoseg.studio.shelf import Shelf
 from evoseg.studio.sources import LIVE_SOURCE, Sources
 from evoseg.studio.values import Values
 from evoseg.studio.workbench import Workbench
+
+logger = logging.getLogger(__name__)
 
 _WATCH_S = 1.0
 """How often runs are looked at while one is running."""
@@ -52,7 +55,10 @@ class Studio:
     def close(self) -> None:
         """Write what is not on disk yet."""
         self.loop.stop()
-        self.project.save()
+        try:
+            self.project.save()
+        except DatasetError as error:
+            logger.warning("%s", error)  # no page is left to show it
 
     def save_live(self) -> Path:
         """Write the live answer as a pipeline into the folder.

@@ -13,6 +13,7 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
+from evoseg.core.disk import expand
 from evoseg.core.errors import DatasetError, legible
 from evoseg.datasets.annotations import UNKNOWN, label_image
 from evoseg.datasets.folder import Folder, scan
@@ -146,7 +147,7 @@ class Project:
         EvosegError
             If there is no such folder, or no image in it.
         """
-        self.root = root.expanduser().absolute()
+        self.root = expand(root).absolute()
         if not self.root.is_dir():
             raise DatasetError(f"{root}: no such folder. Name a folder of images, or a dataset.")
         inputs = sorted(list_inputs([self.root]), key=lambda image: image.stem)
@@ -335,9 +336,9 @@ class Project:
                 f"The masks of other images hold {_FORMS[known]}; among masks of another form they would be "
                 f"misread. Save this one as {_FORMS[known]}, too, or remove the others first."
             )
-        if not had_mask:
-            self._put_strokes_away(image)
         try:
+            if not had_mask:
+                self._put_strokes_away(image)
             objects.save(task)
         except (DatasetError, OSError):
             if not had_mask:
@@ -445,11 +446,23 @@ class Project:
         return self._mask_versions[image.id] + (strokes.version if strokes is not None else 0)
 
     def save(self) -> None:
-        """Write all strokes that are not on disk as images yet, for the commands that read them."""
+        """Write all strokes that are not on disk as images yet, for the commands that read them.
+
+        Raises
+        ------
+        DatasetError, OSError
+            If those of an image cannot be written; those of all others are.
+        """
         with self._lock:
             opened = list(self._strokes.values())
+        errors: list[DatasetError | OSError] = []
         for strokes in opened:
-            strokes.save()
+            try:
+                strokes.save()
+            except (DatasetError, OSError) as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
 
     def place(self, folder: str, name: str) -> Path:
         """Return a new path in one of the dataset's folders, which is made if need be."""

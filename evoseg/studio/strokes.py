@@ -1,8 +1,9 @@
 """Strokes on one image: what they paint, and the file in scribbles/ that follows them within a second.
 
-If somebody else writes that file, it replaces the history.
+If somebody else has written that file when it is opened, it replaces the history; afterwards it is left as it is.
 """
 
+import logging
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock, Timer
@@ -13,14 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ConfigDict, Field, FiniteFloat
 
-from evoseg.core.disk import write_atomically
 from evoseg.core.errors import DatasetError
 from evoseg.datasets.annotations import BACKGROUND, UNKNOWN, from_scribbles, label_image
 from evoseg.datasets.io.files import decode_mask
 from evoseg.datasets.io.formats import read_bytes
 from evoseg.datasets.reading import MOST_CLASSES
-from evoseg.studio.history import Box, Change, History, Patch, Trace, digest_of, pack, put_values
+from evoseg.studio.history import Box, Change, History, Patch, SavedFile, Trace, digest_of, pack, put_values
 from evoseg.studio.traces import cover_line, cover_polygon
+
+logger = logging.getLogger(__name__)
 
 LabelRaster = NDArray[np.uint8]
 """uint8 array of shape (M, N): 0 where nothing is drawn, 1 for background, 2 for foreground, 3 and more for classes."""
@@ -29,6 +31,8 @@ HIGHEST = BACKGROUND + MOST_CLASSES
 """Highest label."""
 _SAVE_AFTER_S = 0.4
 """The image file is written when nothing has been painted for this long."""
+_BLOCKED = "blocked"
+"""Key of entries of the log: somebody else's file, which could not be used or replaced, was in the place of ours."""
 
 Label = Annotated[int, Field(ge=UNKNOWN, le=HIGHEST)]
 
@@ -85,7 +89,7 @@ def _filled(labels: LabelRaster, edit: Edit) -> tuple[Box, NDArray[np.bool_]]:
 
 
 class StrokesError(DatasetError):
-    """Strokes that cannot be read or made."""
+    """Strokes that cannot be read or made, or whose file is somebody else's."""
 
 
 @final
@@ -116,42 +120,60 @@ class Strokes:
             If the file holds no scribbles, or scribbles of another image.
         """
         self.lock = Lock()
-        self._file, self._log = file, log
+        self._log = log
         self._saved_by: Timer | None = None
         self._dirty = False
         self._history = History(log, np.zeros(shape, np.uint8), Edit.model_validate, paint)
+        self._file = SavedFile(file, self._history)
         self._load()
 
     def _load(self) -> None:
         entries = self._history.read()
         written = [entry["saving"] for entry in entries if "saving" in entry]
-        finished = [entry["saved"] for entry in entries if "saved" in entry]
-        data = read_bytes(self._file) if self._file.exists() else b""
+        notes = [key for entry in entries for key in ("saved", _BLOCKED) if key in entry]
+        path = self._file.path
+        data = read_bytes(path) if path.exists() else b""
         digest = digest_of(data)
-        # Without a file, either it was removed, or a kill came before it was first written.
-        if digest not in written and (data or finished):
-            # Somebody else has changed it: what is in the file counts, and our history is of something else.
-            self._log.unlink(missing_ok=True)
-            if data:
-                self._history.begin(self._decoded(data))
-                self._history.append({"base": pack(self.labels).hex()})
-                self._history.append({"saving": digest})
-                self._history.append({"saved": digest})
+        # Without a file, either it was removed, or a kill came before it was first written, or it was somebody else's,
+        # which was moved away as we had advised.
+        if digest not in written and (data or notes[-1:] == ["saved"]):
+            try:
+                self._start_over(data)
+            except DatasetError as error:
+                if not entries:
+                    raise
+                if notes[-1:] != [_BLOCKED]:
+                    with suppress(OSError):  # what is wrong with the file is the error to report
+                        self._history.append({_BLOCKED: True})
+                raise StrokesError(f"{error} Move it away to get back what was painted in the studio.") from error
             return
         for entry in entries:
             self._history.replay(entry)
+            self._file.replay(entry)
         self._dirty = bool(entries) and (written[-1:] != [digest] or "saved" not in entries[-1])
         if self._dirty:
             self._save_soon()
 
+    def _start_over(self, data: bytes) -> None:
+        """Begin anew with what somebody else has written into the file; without data, it was removed."""
+        # Read before the history goes: if the file is damaged, it is all that is left of the strokes.
+        base = self._decoded(data) if data else None
+        self._log.unlink(missing_ok=True)
+        if base is not None:
+            self._history.begin(base)
+            digest = digest_of(data)
+            for entry in ({"base": pack(base).hex()}, {"saving": digest}, {"saved": digest}):
+                self._history.append(entry)
+                self._file.replay(entry)
+
     def _decoded(self, data: bytes) -> LabelRaster:
-        found = label_image(decode_mask(self._file, data)).pixels
+        found = label_image(decode_mask(self._file.path, data)).pixels
         if found.shape != self.labels.shape:
             raise StrokesError(
-                f"{self._file}: {found.shape[0]} x {found.shape[1]} pixels, but its image has "
+                f"{self._file.path}: {found.shape[0]} x {found.shape[1]} pixels, but its image has "
                 f"{self.labels.shape[0]} x {self.labels.shape[1]}. Remove the file, or export it at the image's size."
             )
-        from_scribbles(found, self._file)
+        from_scribbles(found, self._file.path)
         return found.astype(np.uint8)
 
     @property
@@ -207,27 +229,34 @@ class Strokes:
         self._saved_by.start()
 
     def _save_in_time(self) -> None:
-        with suppress(OSError):  # a full disk: the log has it, and the next change tries again
+        try:
             self.save()
+        except OSError:
+            pass  # a full disk: the log has it, and the next change tries again
+        except DatasetError as error:
+            logger.warning("%s", error)  # nobody waits for an answer here; who saves next gets it as an error
 
     def save(self) -> None:
-        """Write the image file now, if it is not up to date; it is removed if nothing is drawn."""
+        """Write the image file now, if it is not up to date; it is removed if nothing is drawn.
+
+        Raises
+        ------
+        StrokesError
+            If another program, or another studio, has written the file since.
+        """
         with self.lock:
             if self._saved_by is not None:
                 self._saved_by.cancel()
             if not self._dirty:
                 return
+            if (foreign := self._file.find_foreign()) is not None:
+                self._history.append({_BLOCKED: True})
+                raise StrokesError(
+                    f"{foreign.parent.name}/{foreign.name}: written by another program or another studio, so it is "
+                    "left as it is. Move it away to save what is painted here, or reopen the studio to go on from it."
+                )
             png = [cv2.IMWRITE_PNG_COMPRESSION, 1]
-            data = cv2.imencode(".png", self.labels, png)[1].tobytes() if self.labels.any() else b""
-            # Noted before and after, so that whatever a kill leaves is known to be ours.
-            self._history.append({"saving": digest_of(data)})
-            if data:
-                self._file.parent.mkdir(exist_ok=True)
-                with write_atomically(self._file) as file:
-                    file.write(data)
-            else:
-                self._file.unlink(missing_ok=True)
-            self._history.append({"saved": digest_of(data)})
+            self._file.write(cv2.imencode(".png", self.labels, png)[1].tobytes() if self.labels.any() else b"")
             self._dirty = False
 
 

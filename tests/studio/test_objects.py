@@ -439,6 +439,20 @@ def begun_on_drawn_discs(project: Project, stem: str = "d0"):
     return image
 
 
+def test_a_mask_is_not_saved_if_the_strokes_cannot_be_set_aside(folder, project):
+    image = begun_on_drawn_discs(project)
+    paint(project)
+    project.save()
+    before, file = project.strokes(image).labels.copy(), folder / "scribbles" / "d0.png"
+    write_image(file, np.ones(before.shape, np.uint8), overwrite=True)  # by another program
+    with pytest.raises(DatasetError, match=r"scribbles/d0\.png: written by another program"):
+        project.save_mask(image, "binary")
+    assert not (folder / "masks").exists() and project.state(image) == "strokes"
+    assert (read_image(file) == 1).all()
+    np.testing.assert_array_equal(project.strokes(image).labels, before)
+    assert project.strokes(image).redo() is None
+
+
 def test_masks_beside_images_in_the_folder_itself_go_where_they_are_read(tmp_path):
     (tmp_path / "labels").mkdir()
     for seed in range(2):

@@ -22,11 +22,16 @@ from evoseg.core.errors import DatasetError
 from evoseg.datasets import check
 from evoseg.datasets.io.files import read_image, write_image
 from evoseg.networks.weights import is_pretrained_available
+from evoseg.operators.network import EXAMPLE_NETWORK, network_bytes
+from evoseg.pipeline import read_text
+from evoseg.runs.network_folders import network_file
+from evoseg.runs.pipeline_files import write_pipeline
 from evoseg.studio import display
+from evoseg.studio.away import ENDING_OF
 from evoseg.studio.events import Events
 from evoseg.studio.project import BytesCache, Project
 from evoseg.studio.searching import Command
-from tests.studio.conftest import SHAPE, STROKES, Browser, brush, draw
+from tests.studio.conftest import SHAPE, STROKES, Browser, brush, draw, paint
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -166,6 +171,40 @@ def test_a_network_of_the_live_answer_is_saved_with_it_and_replaces_the_one_befo
     browser.post(f"/api/images/{key}/undo")
     wait_for(lambda: browser.get("/api/project").json()["live"]["number"] > number)
     assert browser.post("/api/live/save").status_code == 200 and second in folder.glob("*.onnx")
+
+
+@pytest.mark.parametrize("to", ["evo", "json", "cpp", "python", ""])
+def test_a_network_of_an_earlier_live_answer_stays_if_a_file_beside_it_names_it(folder, studio, to):
+    earlier = read_text(
+        f'def pipeline(image):\n    return level(network(image, weights="{EXAMPLE_NETWORK}"), level=127)\n'
+    )
+    write_pipeline(earlier, folder / "live.evo")
+    network = network_file(folder, EXAMPLE_NETWORK)
+    network.write_bytes(network_bytes(EXAMPLE_NETWORK))
+    if to:
+        text = str(earlier) if to == "evo" else evoseg.export(earlier, to=to)
+        (folder / f"mine{ENDING_OF.get(to, '.evo')}").write_text(text)
+    paint(studio.project)
+    studio.away.save_live(studio.live.fit(filters_only=True))
+    assert EXAMPLE_NETWORK not in (folder / "live.evo").read_text()
+    assert network.exists() == bool(to)
+
+
+def test_what_reads_the_strokes_is_refused_while_a_file_of_another_program_is_in_their_place(browser, folder, studio):
+    key = paint_all(browser)
+    live_answer(browser)
+    studio.project.save()
+    file = folder / "scribbles" / "d0.png"
+    write_image(file, np.ones(SHAPE, np.uint8), overwrite=True)
+    before = file.read_bytes()
+    assert browser.post(f"/api/images/{key}/edits", brush("more", 1, (45, 5), (45, 60)).model_dump()).status_code == 200
+    refused = browser.post("/api/live/save")
+    assert refused.status_code == 400 and "Move it away" in refused.json()["error"]
+    studio.close()  # says it once more, and ends
+    assert file.read_bytes() == before
+    file.unlink()
+    studio.project.save()
+    np.testing.assert_array_equal(read_image(file)[:, :, 0], studio.project.strokes(studio.project.image(key)).labels)
 
 
 @pytest.mark.skipif(not is_pretrained_available(), reason="the encoder's weights are not installed")

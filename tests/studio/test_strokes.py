@@ -15,6 +15,7 @@ from evoseg.datasets.io.files import read_image, write_image
 from evoseg.studio.history import HistoryError
 from evoseg.studio.strokes import Edit, Strokes, StrokesError, groups_of, paint
 from tests.studio.conftest import brush
+from tests.studio.test_server import wait_for
 
 SHAPE = (5, 8)
 
@@ -115,6 +116,12 @@ def opened(tmp_path) -> Strokes:
     return Strokes(tmp_path / "scribbles" / "a.png", tmp_path / ".evoseg" / "a.jsonl", SHAPE)
 
 
+def kill(strokes: Strokes) -> None:
+    """Keep strokes from being saved later, as a kill does; the file would be that of another studio then."""
+    if strokes._saved_by is not None:
+        strokes._saved_by.cancel()
+
+
 def test_changes_are_undone_and_redone_one_by_one(tmp_path):
     strokes = opened(tmp_path)
     states = [strokes.labels.copy()]
@@ -151,12 +158,14 @@ def test_opened_anew_at_any_time_it_is_as_before(tmp_path_factory, actions):
         if isinstance(action, tuple):
             strokes.add(brush(f"e{i}", action[0], (action[1], action[2]), radius=1.3))
         elif action == "reopen":
+            kill(strokes)
             strokes = opened(root)
         elif action == "undo for good":
             undone = strokes.undo(for_good=True) is not None
             assert not (undone and strokes.history()["redo"])
         else:
             getattr(strokes, action)()
+    kill(strokes)
     again = opened(root)
     np.testing.assert_array_equal(again.labels, strokes.labels)
     assert again.history() | {"version": 0} == strokes.history() | {"version": 0}
@@ -232,6 +241,132 @@ def test_what_another_program_has_written_counts(tmp_path):
     again.save()
     (tmp_path / "scribbles" / "a.png").unlink()
     assert not opened(tmp_path).labels.any()  # removed by hand: the strokes are gone
+
+
+def cut(file):
+    file.write_bytes(file.read_bytes()[:40])
+
+
+def write_other(file):
+    """Write a stroke as another program would, and return the file's bytes."""
+    file.parent.mkdir(exist_ok=True)
+    other = np.zeros(SHAPE, np.uint8)
+    other[3, 2:5] = 2
+    write_image(file, other, overwrite=True)
+    return file.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        cut,
+        lambda file: write_image(file, np.ones((4, 4), np.uint8), overwrite=True),
+        lambda file: write_image(file, np.full(SHAPE, 200, np.uint8), overwrite=True),
+    ],
+)
+def test_strokes_survive_a_file_that_cannot_be_read_and_come_back_when_it_is_moved_away(tmp_path, damage):
+    strokes = opened(tmp_path)
+    strokes.add(brush("a", 1, (1, 1)))
+    strokes.save()
+    strokes.add(brush("b", 2, (3, 5)))
+    strokes.save()
+    file, log = tmp_path / "scribbles" / "a.png", tmp_path / ".evoseg" / "a.jsonl"
+    before = log.read_bytes()
+    damage(file)
+    for _ in range(3):
+        with pytest.raises(StrokesError, match=r"a\.png: .* Move it away to get back what was painted in the studio"):
+            opened(tmp_path)
+    # That the file was in the way is noted once, not each time that the live answer asks for the strokes.
+    assert log.read_bytes().startswith(before) and log.read_bytes().count(b"\n") == before.count(b"\n") + 1
+    file.rename(tmp_path / "damaged.png")
+    again = opened(tmp_path)
+    np.testing.assert_array_equal(again.labels, strokes.labels)
+    assert again.history()["undo"]
+    again.save()
+    np.testing.assert_array_equal(read_image(file)[:, :, 0], strokes.labels)
+    file.unlink()
+    assert not opened(tmp_path).labels.any()  # removed by hand
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+def test_a_file_of_another_program_is_never_replaced(tmp_path, name):
+    strokes = opened(tmp_path)
+    strokes.add(brush("a", 1, (1, 1)))
+    before = write_other(tmp_path / "scribbles" / name)
+    with pytest.raises(StrokesError, match=rf"scribbles/{name}: written by another program .* Move it away"):
+        strokes.save()
+    assert [path.name for path in (tmp_path / "scribbles").iterdir()] == [name]
+    assert (tmp_path / "scribbles" / name).read_bytes() == before
+
+
+def test_a_file_that_another_program_has_changed_meanwhile_is_neither_replaced_nor_removed(tmp_path):
+    strokes, file = opened(tmp_path), tmp_path / "scribbles" / "a.png"
+    strokes.add(brush("a", 1, (1, 1)))
+    strokes.save()
+    other = write_other(file)
+    strokes.add(brush("b", 2, (1, 5)))
+    with pytest.raises(StrokesError, match="another program"):
+        strokes.save()
+    strokes.undo()
+    strokes.undo()
+    with pytest.raises(StrokesError, match="another program"):
+        strokes.save()  # nothing is drawn now, and an own file would be removed
+    assert file.read_bytes() == other
+    # Opened anew, as the error advises, the file counts, and what is painted on it is saved.
+    again = opened(tmp_path)
+    np.testing.assert_array_equal(again.labels, read_image(file)[:, :, 0])
+    again.add(brush("c", 1, (1, 1)))
+    again.save()
+    np.testing.assert_array_equal(read_image(file)[:, :, 0], again.labels)
+
+
+@pytest.mark.parametrize("is_reopened", [False, True])
+def test_strokes_are_saved_once_the_file_of_another_program_is_moved_away(tmp_path, is_reopened):
+    strokes, file = opened(tmp_path), tmp_path / "scribbles" / "a.png"
+    strokes.add(brush("a", 1, (1, 1)))
+    strokes.save()
+    write_other(file)
+    strokes.add(brush("b", 2, (3, 5)))
+    with pytest.raises(StrokesError, match="Move it away"):
+        strokes.save()
+    file.rename(tmp_path / "other.png")
+    again = opened(tmp_path) if is_reopened else strokes
+    again.save()
+    assert strokes.labels.max() == 2
+    np.testing.assert_array_equal(read_image(file)[:, :, 0], strokes.labels)
+
+
+def test_two_studios_do_not_replace_each_others_files(tmp_path):
+    first, second = opened(tmp_path), opened(tmp_path)
+    first.add(brush("a", 1, (1, 1)))
+    first.save()
+    before = (tmp_path / "scribbles" / "a.png").read_bytes()
+    second.add(brush("b", 2, (3, 5)))
+    with pytest.raises(StrokesError, match="another studio"):
+        second.save()
+    assert (tmp_path / "scribbles" / "a.png").read_bytes() == before
+    again = opened(tmp_path)  # they share the history
+    np.testing.assert_array_equal(again.labels, np.maximum(first.labels, second.labels))
+    again.save()
+    first.add(brush("c", 1, (4, 7)))
+    with pytest.raises(StrokesError, match="another studio"):
+        first.save()
+
+
+def test_a_file_in_the_way_is_reported_in_the_background_and_other_images_are_saved(folder, project, caplog):
+    first, second = (project.strokes(image) for image in list(project.images.values())[:2])
+    other = np.full(first.labels.shape, 2, np.uint8)
+    (folder / "scribbles").mkdir()
+    write_image(folder / "scribbles" / "d0.png", other)
+    first.add(brush("a", 1, (25, 30)))
+    second.add(brush("b", 2, (25, 30)))
+    wait_for(lambda: "scribbles/d0.png: written by another program" in caplog.text)
+    wait_for((folder / "scribbles" / "d1.png").is_file)
+    second.add(brush("c", 1, (60, 80)))
+    with pytest.raises(StrokesError, match=r"d0\.png"):
+        project.save()
+    np.testing.assert_array_equal(read_image(folder / "scribbles" / "d1.png")[:, :, 0], second.labels)
+    np.testing.assert_array_equal(read_image(folder / "scribbles" / "d0.png")[:, :, 0], other)
 
 
 def test_scribbles_of_another_size_or_kind_are_an_error(tmp_path):
