@@ -2,21 +2,24 @@
 
 import csv
 import io
+import json
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from os.path import abspath
 from pathlib import Path
 from threading import Lock
 from time import perf_counter
 from typing import Any, TypeGuard
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from evoseg.core.deprecation import rename_keywords
-from evoseg.core.disk import prefetch, remove_leftovers, write_atomically
+from evoseg.core.disk import expand, prefetch, remove_leftovers, write_atomically
 from evoseg.core.errors import DatasetError, EvosegError, ImageWarning, PipelineError, SettingsError, unknown
 from evoseg.core.kinds import Kind
 from evoseg.core.notes import Note, group_notes
@@ -32,6 +35,7 @@ from evoseg.datasets.io.files import (
 from evoseg.datasets.io.formats import LIMITS, read_bytes
 from evoseg.datasets.io.tiff_rows import HUGE
 from evoseg.datasets.reading import ReadOptions, absolute_path
+from evoseg.evolve.evaluation.jobs import out_of_memory
 from evoseg.inference import object_files
 from evoseg.inference.inputs import AnyRows, Input, PartlyKnownRows, forget_stack, list_inputs
 from evoseg.inference.ledger import Ledger
@@ -254,14 +258,14 @@ def apply(
         reading = reading.or_else(remembered)
         if trust and others is None:
             others = read_others(source, pipeline)
-    sheet, per_image = (None if path is None else Path(path).expanduser() for path in (table, image_table))
+    sheet, per_image = (None if path is None else expand(path) for path in (table, image_table))
     if sheet is not None and per_image is not None and sheet.absolute() == per_image.absolute():
         raise SettingsError(f"{sheet}: the tables of objects and of images cannot be one file. Name two.")
     outputs = Outputs(
-        Path(out).expanduser(),
+        expand(out),
         parse_formats(formats),
         measured=sheet is not None,
-        doubt=None if doubt is None else Path(doubt).expanduser(),
+        doubt=None if doubt is None else expand(doubt),
     )
     given = list_inputs(
         [images] if isinstance(images, str | Path) else images,
@@ -276,6 +280,8 @@ def apply(
     stacks = ResultStacks(outputs.out / STACKS, pages)
     late = [] if skip_existing else [summary, *stacks.paths.values()]
     refuse_existing([path for path in (sheet, per_image, *late) if path], overwrite=overwrite)
+    if skip_existing and summary is not None and summary.exists():
+        _refuse_other_coco(summary, {image.name for image in given})
     started = apply_inputs(
         pipeline,
         given,
@@ -287,6 +293,9 @@ def apply(
         others=(others or {}) if trust else None,
         on_progress=on_progress,
     )
+    for path in (sheet, per_image):
+        if path is not None:
+            make_folder(path.absolute().parent)
     remove_leftovers([path for path in (sheet, per_image, summary, *stacks.paths.values()) if path])
     if pipeline.made_for is None:
         warnings.warn(UNKNOWN, ImageWarning, stacklevel=3)
@@ -318,6 +327,19 @@ def apply(
     for line in _warnings_of(pipeline, results, ledger, oblong):
         warnings.warn(line, ImageWarning, stacklevel=3)
     return results
+
+
+def _refuse_other_coco(path: Path, names: Collection[str]) -> None:
+    """Refuse to replace a COCO file of other images, or one that cannot be read."""
+    try:
+        others = {str(image["file_name"]) for image in json.loads(path.read_bytes())["images"]} - {*names}
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise FilesError(f"{path}: not a COCO file, so it is not replaced. Move it, or use another folder.") from error
+    if others:
+        raise FilesError(
+            f"{path}: has objects of {_first_of(sorted(others))}, which are not among the images now, and would be "
+            "lost. Name all images, or use another folder."
+        )
 
 
 def _warnings_of(
@@ -452,6 +474,7 @@ def apply_inputs(
     grays_fit = _refuse_hopeless(pipeline, images)
     targets = [outputs.target(kind, image) for image in images]
     files = [path for target in targets for path in outputs.files(target)]
+    _refuse_clashes(images, files)
     if skip_existing:
         targets = [replace(t, skipped=all(path.exists() for path in outputs.files(t))) for t in targets]
         _refuse_others(images, targets, ledger)
@@ -463,6 +486,18 @@ def apply_inputs(
     work = _Work(pipeline, outputs, on_progress, grays_fit, others, ledger)
     pairs = zip(images, targets, strict=True)
     return prefetch(lambda pair: work(*pair), pairs, workers) if workers > 1 else (work(*pair) for pair in pairs)
+
+
+def _refuse_clashes(images: Sequence[Input], files: Sequence[Path]) -> None:
+    """Refuse to write two results, or a result and an image, to one file."""
+    taken = {abspath(path) for image in images for path in (image.path, *image.planes)}
+    for path in files:
+        if (place := abspath(path)) in taken:
+            raise SettingsError(
+                f"{path}: is an image, or another result is written there. Name other folders for results, and for "
+                "pictures of doubt."
+            )
+        taken.add(place)
 
 
 def _refuse_formats(kind: Kind, outputs: Outputs) -> None:
@@ -484,11 +519,19 @@ def _refuse_others(images: Sequence[Input], targets: Sequence[Applied], ledger: 
     """Refuse to leave results as they are that another pipeline gave, or other ways of reading files."""
     if ledger is None:
         return
-    pairs = zip(images, targets, strict=True)
+    pairs = list(zip(images, targets, strict=True))
     if foreign := [t for image, t in pairs if t.skipped and not ledger.is_current(t.stem, image.how)]:
         raise FilesError(
             f"{_first_of([str(target.answer) for target in foreign])}: from another pipeline, or from images that were "
             "read in another way, according to applied.jsonl. Use another folder, or --overwrite (overwrite=True)."
+        )
+    # Answers are written last, so one without its other files is not what an interrupted call has left.
+    known = {t.stem for image, t in pairs if ledger.knows(t.stem) and ledger.is_current(t.stem, image.how)}
+    if strange := [t for _, t in pairs if not t.skipped and t.stem not in known and t.answer.exists()]:
+        raise FilesError(
+            f"{_first_of([str(target.answer) for target in strange])}: not known to be a result of this pipeline, and "
+            "other files of that result are missing, so it is not replaced. Use another folder, or --overwrite "
+            "(overwrite=True)."
         )
 
 
@@ -565,7 +608,12 @@ class _Work:
             return done
         except EvosegError as error:
             return replace(target, skipped=False, fault=Note.of(error, image.path))
-        except OSError as error:
+        except (OSError, MemoryError, cv2.error) as error:
+            if out_of_memory(error):
+                words = "not enough memory. Use fewer --workers, or cut the image into tiles."
+                return replace(target, skipped=False, fault=Note(image.path, words))
+            if not isinstance(error, OSError):
+                raise
             return replace(target, skipped=False, fault=str(error))
 
     def _read(self, image: Input, target: Applied) -> Applied:
@@ -614,18 +662,18 @@ class _Work:
             if doubts.picture is not None:
                 write_image(path, doubts.picture, overwrite=True)
         kind = _output(self._pipeline)
-        _write(kind, target.answer, answer)
         step = -(-max(rows.shape) // OVERLAY_PX)
         # Places are scaled first, so that circles on a reduced picture are as large as on any other.
         shown = answer / step if kind is Kind.POINTS else answer[::step, ::step]
         picture = _every(rows, step)
         save_png(draw_overlay(picture, as_outlines(shown, picture.shape)), target.overlay)
         parts = self._objects(image, rows, answer, self._outputs.formats)
+        _write(kind, target.answer, answer)
         return replace(
             target,
             **parts,
             share=0.0 if kind is Kind.POINTS else share_of(kind, answer),
-            count={Kind.LABELS: _highest, Kind.POINTS: len}[kind](answer) if kind is not Kind.MASK else None,
+            count={Kind.LABELS: _count, Kind.POINTS: len}[kind](answer) if kind is not Kind.MASK else None,
             pixels=rows.shape[0] * rows.shape[1],
             seconds=seconds,
             trust=doubts.trust,
@@ -749,8 +797,9 @@ def _fits_memory(rows: AnyRows) -> TypeGuard[ArrayRows]:
     return isinstance(rows, ArrayRows) and rows.shape[0] * rows.shape[1] < IN_BANDS
 
 
-def _highest(labels: NDArray[Any]) -> int:
-    return int(labels.max())
+def _count(labels: NDArray[Any]) -> int:
+    """Return how many objects are left: unknown pixels may have taken whole ones."""
+    return int(np.count_nonzero(np.bincount(labels.ravel())[1:]))
 
 
 def _write(kind: Kind, path: Path, answer: NDArray[Any]) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from evoseg.core.disk import expand
 from evoseg.core.errors import DatasetError
 from evoseg.core.untrusted import within
 from evoseg.datasets.card import read_card
@@ -131,7 +132,7 @@ def list_inputs(
     DatasetError
         If the file of bad pixels cannot be used.
     """
-    paths = [Path(source).expanduser() for source in sources]
+    paths = [expand(source) for source in sources]
     folders = [path for path in paths if path.is_dir() and not is_image_folder(path)]
     bad_pixels = BadPixels.from_file(Path(reading.bad_pixels), reading) if reading.bad_pixels else None
     found: list[Input] = []

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from evoseg.core.disk import expand
 from evoseg.core.errors import DatasetError, EvosegError
 from evoseg.core.kinds import Kind
 from evoseg.core.untrusted import read_file
@@ -140,7 +141,7 @@ def find_classes_file(source: str | Path) -> Path | None:
     """Return the document of a search for several classes, by file, folder or run id, else None."""
     if isinstance(source, str) and "\n" in source:
         return None
-    path = Path(source).expanduser()
+    path = expand(source)
     if not path.exists():
         try:
             path = find_run(str(source))

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from evoseg.core.disk import write_atomically
+from evoseg.core.disk import expand, write_atomically
 from evoseg.datasets.imageformat import Sides
 from evoseg.inference.measure import MEASURES
 from evoseg.inference.objects import LENGTHS, REGION_COLUMNS, FoundObject
@@ -112,7 +112,7 @@ class ObjectTable:
     """
 
     def __init__(self, path: Path | None, *, classes: bool) -> None:
-        self._path = path.expanduser() if path else None
+        self._path = expand(path) if path else None
         self._classes = classes
         self._n_channels = 0
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from evoseg.core.disk import prefetch
+from evoseg.core.disk import expand, prefetch
 from evoseg.core.errors import DatasetError, PipelineError
 from evoseg.core.kinds import Kind
 from evoseg.core.notes import Note
@@ -72,13 +72,13 @@ def register_pairs(
         raise PipelineError(f"the pipeline returns a {pipeline.output} value; planes are needed to register images.")
     pairs: dict[str, Dataset] = {}
     for folder in folders:
-        data = Dataset(Path(folder).expanduser(), reading)
+        data = Dataset(expand(folder), reading)
         if not data.stems or not data.source.has("moving", data.stems[0]):
             raise FilesError(f"{folder}: holds no pairs. Put them in {folder}/pairs/fixed/ and pairs/moving/.")
         if twins := pairs.keys() & {*data.stems}:
             raise FilesError(f"{folder}: {min(twins)} is in an earlier folder, too. Register the folders one by one.")
         pairs |= dict.fromkeys(data.stems, data)
-    place = Path(out).expanduser()
+    place = expand(out)
     tables = [place / table_name(data.source.transform) for data in pairs.values()]
     refuse_existing([*tables, *(path for stem in pairs for path in _files(place, stem))], overwrite=overwrite)
     for name in (ALIGNED, OVERLAYS):
@@ -102,7 +102,7 @@ def write_transforms(found: Sequence[RegisteredPair], out: str | Path, *, overwr
         If it exists and `overwrite` is False, or cannot be written.
     """
     kind = next((one.kind for one in found if one.kind != SHIFT), SHIFT)
-    path = Path(out).expanduser() / table_name(kind)
+    path = expand(out) / table_name(kind)
     known = {one.stem: one.transform for one in found if not one.fault}
     if kind == SHIFT:
         known = {stem: transform[:, 2] for stem, transform in known.items()}
@@ -128,11 +128,11 @@ def _register(
     kind = pairs[stem].source.transform
     try:
         sample = _load_pair(pairs[stem], stem)
+        assert sample.moving is not None
         comparison.look(stem, sample.image)
+        transform = transform_between(pipeline(sample.image), pipeline(sample.moving), kind)
     except (DatasetError, PipelineError) as error:
         return RegisteredPair(stem, kind, fault=Note.of(error, ""))
-    assert sample.moving is not None
-    transform = transform_between(pipeline(sample.image), pipeline(sample.moving), kind)
     aligned, overlay = _files(out, stem)
     write_image(aligned, resample(sample.moving, transform), overwrite=True)
     save_png(draw_checkers(sample.image, sample.moving, transform), overlay)

@@ -4,15 +4,18 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from statistics import median
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from evoseg.core.disk import prefetch
-from evoseg.core.errors import DatasetError, ImageWarning, PipelineError, SettingsError, unknown
+from evoseg.core.errors import DatasetError, EvosegError, ImageWarning, PipelineError, SettingsError, unknown
 from evoseg.core.kinds import Kind
+from evoseg.core.notes import quantity
 from evoseg.core.streams import stream
 from evoseg.core.transforms import Floats, move_points
 from evoseg.datasets.dataset import Dataset, Sample
@@ -23,6 +26,7 @@ from evoseg.evolve.tasks.task_kinds import (
     check_names,
     choose_radius,
     every_score,
+    fault_in,
     find_kind,
     find_kind_of_output,
 )
@@ -116,7 +120,7 @@ class Scores:
 
 def counted(n: int, split: str) -> str:
     """Return how many images of a split there are, in words."""
-    return f"{n} {'labelled' if split == 'all' else split} {'image' if n == 1 else 'images'}"
+    return quantity(n, f"{'labelled' if split == 'all' else split} image")
 
 
 def known_values(pipeline: Pipeline, planes: Mapping[str, NDArray[np.uint8]]) -> dict[int, NDArray[np.uint8]]:
@@ -195,7 +199,7 @@ def score(
     radius = choose_radius(kind, radius, dataset)
     found = judge_images(pipeline, dataset, split_stems(dataset, split), kind=kind, radius=radius)
     if kind.own:
-        return Scores(split, {one.sample.stem: one.scores for one in found}, radius, metric, name)
+        return Scores(split, {one.sample.stem: _finite(one) for one in found}, radius, metric, name)
     comparison, per_image, detections = Comparison(pipeline), {}, {}
     check_channels(pipeline, len(dataset.channels), dataset.title)
     for one in found:
@@ -209,6 +213,17 @@ def score(
             detections[stem] = one.detections
     comparison.tell()
     return Scores(split, per_image, radius, metric, name, detections)
+
+
+def _finite(one: JudgedImage) -> dict[str, float]:
+    """Return the scores of an image by a user's own task, which may give anything."""
+    for value in one.scores.values():
+        if not np.isfinite(value):
+            raise PipelineError(
+                f"{one.sample.stem}: score() gives {value} for the pipeline's answer; a score must be a finite number. "
+                "Return 0 where an answer is wrong, and 1 where it is right."
+            )
+    return one.scores
 
 
 def split_stems(dataset: Dataset, split: str) -> tuple[str, ...]:
@@ -285,6 +300,17 @@ def find_task_kind(pipeline: Pipeline, task: str | None = None) -> TaskKind:
 
 
 def _judge(
+    pipeline: Pipeline, kind: TaskKind, radius: float | None, dataset: Dataset, planes: KnownPlanes, stem: str
+) -> JudgedImage:
+    try:
+        return _judged(pipeline, kind, radius, dataset, planes, stem)
+    except Exception as error:
+        if not kind.own or isinstance(error, EvosegError | MemoryError | cv2.error):
+            raise
+        raise fault_in(Path(kind.name), error, f" with {stem}") from error
+
+
+def _judged(
     pipeline: Pipeline, kind: TaskKind, radius: float | None, dataset: Dataset, planes: KnownPlanes, stem: str
 ) -> JudgedImage:
     sample, given = dataset.load(stem), known_values(pipeline, planes.get(stem, {}))

@@ -28,7 +28,8 @@ def match_objects(answer: LabelImage, truth: LabelImage, known: NDArray[np.bool_
         0 is background; every other number is one object, whether or not it hangs together. Tables are as long as
         the largest number.
     known : bool array of shape (M, N), optional
-        Objects are cut to known pixels; an object of the answer that lies mostly outside counts nowhere.
+        Objects are cut to known pixels; an object of the answer that lies mostly outside counts nowhere, unless
+        what is left of it is mostly on an object of the truth.
 
     Returns
     -------
@@ -37,7 +38,8 @@ def match_objects(answer: LabelImage, truth: LabelImage, known: NDArray[np.bool_
         of the truth.
     """
     if known is not None:
-        answer, truth = _cut_to_known(answer, known), np.where(known, truth, 0)
+        truth = np.where(known, truth, 0)
+        answer = _cut_to_known(answer, known, truth)
     a, t, lengths = _runs(answer, truth)
     area_a, area_t = np.bincount(a, lengths), np.bincount(t, lengths)
     both = np.flatnonzero((a > 0) & (t > 0))
@@ -62,11 +64,12 @@ def _runs(answer: LabelImage, truth: LabelImage) -> tuple[LabelImage, LabelImage
     return a[starts], t[starts], np.diff(starts, append=a.size)
 
 
-def _cut_to_known(answer: LabelImage, known: NDArray[np.bool_]) -> LabelImage:
+def _cut_to_known(answer: LabelImage, known: NDArray[np.bool_], truth: LabelImage) -> LabelImage:
     inside = np.where(known, answer, 0)
     whole = np.bincount(answer.ravel())
-    left = np.bincount(inside.ravel(), minlength=len(whole))
-    return np.asarray(np.where((2 * left >= whole)[inside], inside, 0), np.int32)
+    left, met = (np.bincount(inside[where], minlength=len(whole)) for where in (known, known & (truth > 0)))
+    kept = (2 * left >= whole) | (2 * met >= left)
+    return np.asarray(np.where(kept[inside], inside, 0), np.int32)
 
 
 def _one_to_one(of_a: NDArray[np.int64], of_t: NDArray[np.int64]) -> int:

@@ -7,6 +7,7 @@ import pytest
 
 import evoseg
 from evoseg.datasets.io.files import write_image
+from evoseg.inference import apply as apply_module
 from evoseg.inference.ledger import LEDGER, Ledger
 from evoseg.pipeline import read_text
 from evoseg.runs.run_folder import FilesError
@@ -133,3 +134,62 @@ def test_a_line_that_a_kill_has_cut_short_is_no_obstacle(folder, tmp_path):
     assert last.is_current("c", "r") and not last.is_current("c", "another way")
     assert not Ledger(tmp_path, "q").is_current("c", "r")
     assert json.loads((tmp_path / LEDGER).read_text().splitlines()[-1])["name"] == "c"
+
+
+def test_files_that_no_call_of_this_pipeline_has_left_are_not_replaced(folder, tmp_path):
+    (tmp_path / "masks").mkdir()
+    drawn = tmp_path / "masks" / "2.png"
+    write_image(drawn, np.full((30, 40), 255, np.uint8))
+    before = drawn.read_bytes()
+    with pytest.raises(FilesError, match=r"2\.png: not known to be a result of this pipeline"):
+        evoseg.apply(BRIGHT, folder, tmp_path, skip_existing=True)
+    assert drawn.read_bytes() == before and not (tmp_path / "overlays").exists()
+    evoseg.apply(DARK, folder, tmp_path / "out")
+    with pytest.raises(FilesError, match="not known to be a result of this pipeline"):
+        evoseg.apply(BRIGHT, folder, tmp_path / "out", skip_existing=True, formats="rois")
+
+
+def test_an_answer_is_the_last_file_of_its_image(folder, tmp_path, monkeypatch):
+    def killed(kind, path, answer):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patches:
+        patches.setattr(apply_module, "_write", killed)
+        with pytest.raises(KeyboardInterrupt):
+            evoseg.apply(BRIGHT, folder, tmp_path / "out", formats="geojson")
+    assert (tmp_path / "out/overlays/0.png").is_file() and (tmp_path / "out/geojson/0.geojson").is_file()
+    found = evoseg.apply(BRIGHT, folder, tmp_path / "out", formats="geojson", skip_existing=True)
+    assert not any(one.skipped or one.fault for one in found)
+
+
+def test_objects_of_other_images_are_not_lost(folder, tmp_path):
+    evoseg.apply(BRIGHT, folder, tmp_path / "out", formats="coco")
+    before = (tmp_path / "out/coco.json").read_bytes()
+    with pytest.raises(FilesError, match=r"coco\.json: has objects of 1\.png and 2 more"):
+        evoseg.apply(BRIGHT, folder / "0.png", tmp_path / "out", formats="coco", skip_existing=True)
+    assert (tmp_path / "out/coco.json").read_bytes() == before
+    (tmp_path / "out/coco.json").write_text("[1, 2]")
+    with pytest.raises(FilesError, match="not a COCO file"):
+        evoseg.apply(BRIGHT, folder, tmp_path / "out", formats="coco", skip_existing=True)
+
+
+def test_a_table_that_cannot_be_written_is_refused_before_any_image(folder, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(FilesError):
+        evoseg.apply(BRIGHT, folder, tmp_path / "out", table=tmp_path / "file" / "t.csv")
+    assert not [*(tmp_path / "out").rglob("*.png")]
+
+
+def test_an_image_for_which_memory_is_short_does_not_stop_the_others(folder, tmp_path, monkeypatch):
+    write_image(tmp_path / "in" / "1.png", np.full((300, 400), 20, np.uint8), overwrite=True)
+    run = apply_module._run_whole_or_in_bands
+
+    def short(pipeline, rows, *arguments, **options):
+        if rows.shape[0] == 300:
+            raise MemoryError
+        return run(pipeline, rows, *arguments, **options)
+
+    monkeypatch.setattr(apply_module, "_run_whole_or_in_bands", short)
+    found = evoseg.apply(BRIGHT, folder, tmp_path / "out")
+    assert [bool(one.fault) for one in found] == [False, True, False, False]
+    assert str(found[1].fault).endswith("1.png: not enough memory. Use fewer --workers, or cut the image into tiles.")

@@ -75,6 +75,13 @@ def test_unknown_pixels_count_nowhere():
     assert match_objects(row(1, 1, 1, 1, 1, 0), row(0, 0, 0, 0, 0, 0), known)[-2] == 0
 
 
+def test_a_perfect_answer_is_perfect_wherever_pixels_are_unknown():
+    truth = row(0, 1, 1, 1, 1, 1, 0, 2, 2)
+    known = np.array([[1, 1, 1, 0, 0, 0, 0, 1, 1]], bool)
+    counts = match_objects(truth, truth, known)
+    assert counts[0] == 2 and counts[-2:].tolist() == [2, 2] and ap50(counts) == 1
+
+
 def test_counts_of_two_parts_add_up():
     rng = np.random.default_rng(5)
     truth, answer = (np.kron(rng.integers(0, 9, (4, 5)), np.ones((3, 3), int)).astype(np.int32) for _ in range(2))

@@ -92,3 +92,23 @@ def test_a_file_that_ends_the_process_is_an_error(file, dataset, command):
 def test_a_metric_of_another_task_is_refused(file, dataset):
     with pytest.raises(evoseg.runs.settings.SettingsError, match="iou"):
         evoseg.search(dataset, task=file, metric="iou", evaluations=1)
+
+
+def test_a_score_that_is_no_number_is_refused_before_it_is_written(file, dataset, tmp_path, command):
+    file.write_text(
+        file.read_text("utf-8").replace("return np.maximum(", "return np.nan * np.maximum("),
+        encoding="utf-8",
+    )
+    program = tmp_path / "objects.evo"
+    program.write_text("def pipeline(image):\n    return components(otsu(channel(image, index=0)))\n", "utf-8")
+    done = command("score", program, dataset, "--task", file, "--json")
+    assert done.code == 1 and done.out == ""
+    assert "score() gives nan for the pipeline's answer; a score must be a finite number" in done.err
+
+
+def test_a_fault_of_its_file_is_named_where_a_pipeline_is_scored(file, dataset, tmp_path, command):
+    file.write_text(file.read_text("utf-8").replace("output.max()", "output.highest()"), encoding="utf-8")
+    program = tmp_path / "objects.evo"
+    program.write_text("def pipeline(image):\n    return components(otsu(channel(image, index=0)))\n", "utf-8")
+    done = command("score", program, dataset, "--task", file)
+    assert done.code == 2 and f"error: {file}, line " in done.err and "no attribute 'highest'" in done.err

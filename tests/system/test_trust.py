@@ -89,6 +89,15 @@ def test_a_network_needs_no_others_to_be_doubted(images, tmp_path):
     assert all(0 < one.trust <= 1 and one.unfamiliar is None for one in results)
 
 
+def test_pictures_of_doubt_take_the_place_of_nothing(images, tmp_path):
+    program = evoseg.read_pipeline(NETWORK)
+    before = {path: path.read_bytes() for path in images.iterdir()}
+    for doubt in (tmp_path / "out" / "masks", tmp_path / "out" / ".." / "out" / "overlays", images):
+        with pytest.raises(SettingsError, match="Name other folders"):
+            apply(program, images, tmp_path / "out", doubt=doubt, overwrite=True)
+    assert before == {path: path.read_bytes() for path in images.iterdir()} and not (tmp_path / "out").exists()
+
+
 def test_nothing_is_in_doubt_where_pixels_are_unknown(tmp_path):
     write_image(tmp_path / "gray.png", np.full((60, 84), 128, np.uint8))
     np.save(tmp_path / "bad.npy", np.indices((60, 84), np.uint8)[0] < 20)
