@@ -148,13 +148,15 @@ def align(fixed, moving):
     try:
         image = read(moving)
         transform = register(read(fixed), image)
-        # OpenCV writes colours in the order B, G, R.
+        print("yy,yx,dy,xy,xx,dx")
+        print(",".join(f"{{number:.7g}}" for number in transform.ravel()))
         aligned = resample(image, transform)
+        if aligned.shape[2] not in (1, 3):
+            raise ValueError(f"{{aligned.shape[2]}} channels cannot be written; write what resample() returns.")
+        # OpenCV writes colours in the order B, G, R.
         write_file(target, aligned[:, :, ::-1] if aligned.shape[2] == 3 else aligned)
     except (ValueError, OSError, cv2.error) as error:
         raise SystemExit(f"{{fixed}}, {{moving}}: {{getattr(error, 'strerror', None) or error}}") from None
-    print("yy,yx,dy,xy,xx,dx")
-    print(",".join(f"{{number:.7g}}" for number in transform.ravel()))
     print(target)
     return 0
 

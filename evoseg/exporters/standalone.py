@@ -60,7 +60,7 @@ def decoded_pages(data: NDArray[np.uint8]) -> list[NDArray[Any]]:
     """Return the pages in the bytes of a file, each of shape (M, N, C), with colours in the order R, G, B."""
     depth = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR
     # PNG says in its 26th byte whether it holds transparency.
-    if data[:4].tobytes() == b"\x89PNG" and data[25] in (4, 6):
+    if data.size > 25 and data[:4].tobytes() == b"\x89PNG" and data[25] in (4, 6):
         whole = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
         if whole is not None and np.ptp(whole[:, :, -1]):
             raise ValueError("transparency varies, so its colours depend on the viewer. Flatten the image.")

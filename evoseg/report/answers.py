@@ -69,7 +69,7 @@ def explain_recommendation(result: "SearchResult") -> list[str]:
     gain = by.mean if by is not None else _mean(scores[ACCURATE]) - _mean(scores[READABLE])
     between = "" if by is None else f" (95 % interval of the difference {by.low:+.3f} to {by.high:+.3f})"
     word = METRIC_LABELS[result.metric]
-    if result.n_images["selection"]:
+    if {*scores[ACCURATE]} & {*result.splits.selection}:
         on = "On the selection images, which neither was fitted to"
     else:
         on = "On the search images, each judged by curves, thresholds and networks that were fitted without it"

@@ -113,11 +113,7 @@ def read_conversation(run: str) -> Conversation:
     """
     folder = find_run_folder(run).path
     record, calls = read_run(folder), read_calls(folder)
-    usage = total_usage(calls)
-    short = (
-        f"{record.settings.get('agent')}: {usage.calls} calls, {usage.tokens_in} input and {usage.tokens_out} output "
-        f"tokens, ${usage.usd:.4f}"
-    )
+    short = f"{record.settings.get('agent')}: {total_usage(calls)}"
     outcomes = _Outcomes(_candidates(folder), METRIC_LABELS.get(str(record.settings.get("metric")), "score"))
     seen = _Seen()
     return Conversation(record.dataset, short, [_turn(call, seen, outcomes) for call in calls])

@@ -428,6 +428,7 @@ def difference_picture(row: SheetRow, known: NDArray[np.bool_] | None = None) ->
     codes = truth + np.uint8(2) * answer
     if known is not None:
         codes[~known] = 4
+        truth, answer = truth & known, answer & known
     missed, extra = float((truth & ~answer).sum()), float((answer & ~truth).sum())
     words = (
         f"{row.stem}: {_share(missed, truth.sum())} of the ground truth missed, "

@@ -12,8 +12,9 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from evoseg.core.disk import write_atomically
+from evoseg.core.disk import expand, write_atomically
 from evoseg.core.kinds import Kind
+from evoseg.core.notes import quantity
 from evoseg.datasets.reading import ReadOptions
 from evoseg.drawing import SheetRow, as_outlines
 from evoseg.evolve.ports import KnownPlanes
@@ -28,7 +29,7 @@ from evoseg.report import figures
 from evoseg.report.answers import describe_network, tabulate_answers
 from evoseg.report.figures import Picture
 from evoseg.report.results import SearchResult
-from evoseg.report.text import SPLIT_WORDS, STOPPED, describe_rank, labelled_words, summarise_in_short
+from evoseg.report.text import SPLIT_WORDS, STOPPED, describe_rank, labelled_words, n_selected, summarise_in_short
 from evoseg.runs.opening import Data, open_data
 from evoseg.runs.record import EARLY, find_data, find_splits, read_settings
 from evoseg.runs.run_file import read_run
@@ -266,7 +267,7 @@ def write_report(
     result = SearchResult.load(run)
     path = folder.path / REPORT
     if out is not None:
-        path = Path(out).expanduser()
+        path = expand(out)
         refuse_existing([path], overwrite=overwrite)
     dataset = open_data(find_data(record, data), read_options_of(folder.path))
     splits = find_splits(record, dataset)
@@ -358,7 +359,7 @@ def page_of(
 
 def _scores(result: SearchResult) -> list[ScoreLine]:
 
-    lines, n = [], result.n_images | {"test": len(result.test_per_image)}
+    lines, n = [], result.n_images | {"test": len(result.test_per_image), "selection": n_selected(result)}
     for split in ("test", "selection", "search"):
         score = result.scores[split]
         if score is None:
@@ -494,7 +495,9 @@ def _charts(result: SearchResult, scores: Mapping[str, float]) -> list[Chart]:
             f"evoseg runs show {RunFolder(result.run, result.files['result'].parent).word} --front."
         )
         made.append(Chart("Accuracy against speed", figures.front_chart(result.front, ringed, metric), caption))
-    caption = "Each dot is an image, the ring is the mean, and the bar is its 95 % interval."
+    bar = ", and the bar is its 95 % interval" if result.interval_test else ""
+    fitted = "" if result.test_per_image else " These are search images, which the pipeline was fitted to."
+    caption = f"Each dot is an image, the ring is the mean{bar}.{fitted}"
     made.append(Chart("Image by image", figures.scores_chart(scores, result.interval_test, metric), caption))
     if result.proposers:
         caption = "The share of each proposer in the improvement that led to the pipeline above."
@@ -535,6 +538,6 @@ def _facts(result: SearchResult) -> list[tuple[str, str]]:
     for one in sorted(winners, key=lambda one: -(one.score or 0.0))[:REUSED]:
         facts.append(("started from", f"{one.task} ({one.score:.3f})"))
     if result.llm.calls:
-        facts.append(("language model", f"{result.llm.calls} calls, {result.llm.cost_usd:.2f} USD"))
+        facts.append(("language model", f"{quantity(result.llm.calls, 'call')}, {result.llm.cost_usd:.2f} USD"))
     facts += [(name, version) for name, version in result.versions.items()]
     return [*facts, ("digest of the pipeline", result.digest), ("digest of the dataset", result.dataset_digest)]

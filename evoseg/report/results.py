@@ -13,7 +13,7 @@ from typing import Annotated, Any, Self
 import numpy as np
 from pydantic import PlainValidator, TypeAdapter, ValidationError
 
-from evoseg.core.disk import write_atomically
+from evoseg.core.disk import expand, write_atomically
 from evoseg.core.errors import EvosegError
 from evoseg.datasets.meaning import CLASSES as CLASSES_TASK
 from evoseg.datasets.reading import ReadOptions
@@ -516,7 +516,7 @@ class SearchResult:
         FilesError
             If one of them exists there and `overwrite` is False.
         """
-        target = Path(folder).expanduser()
+        target = expand(folder)
         make_folder(target)
         there = {key: file for key, file in self.files.items() if file.is_file()}
         copies = {key: target / file.name for key, file in there.items()}
@@ -656,7 +656,7 @@ class MulticlassResult:
         EvosegError
             If there is none, or it is not finished yet.
         """
-        file = Path(folder).expanduser().absolute() / CLASSES
+        file = expand(folder).absolute() / CLASSES
         document, pipeline = read_document(file), read_classes(file)
         return cls(
             dataset=str(document.get("dataset", file.parent.name)),

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from evoseg.core.disk import expand
 from evoseg.core.errors import SettingsError, unknown
 from evoseg.core.notes import one_line
 from evoseg.datasets.dataset import Dataset, Sample
@@ -93,7 +94,7 @@ class ReusedAnswers:
         if not 1 <= number <= len(self.answers):
             there = f"they are numbered from 1 to {len(self.answers)}" if self.answers else "there are none"
             raise SettingsError(f"there is no answer {number}: {there}.")
-        path = Path(out).expanduser() / PIPELINE
+        path = expand(out) / PIPELINE
         refuse_existing([path], overwrite=overwrite)
         make_folder(path.parent)
         first, _, rest = print_text(self.answers[number - 1].pipeline).partition("\n")
@@ -110,7 +111,7 @@ class ReusedAnswers:
         """
         if not self.answers:
             raise FilesError(f"{self.images}: no answer is worth showing, so there is nothing to save.")
-        paths = {"sheet": Path(folder).expanduser() / SHEET, "page": Path(folder).expanduser() / PAGE}
+        paths = {"sheet": expand(folder) / SHEET, "page": expand(folder) / PAGE}
         refuse_existing(list(paths.values()), overwrite=overwrite)
         make_folder(paths["sheet"].parent)
         title = f"{self.images}: what stored filters mark, one answer per row"
@@ -404,10 +405,10 @@ def _open(images: Data | Sequence[str | Path], reading: ReadOptions) -> tuple[Da
 def _paths(images: Data | Sequence[str | Path]) -> list[Path] | None:
     """Return the paths that were given; None for arrays and datasets."""
     if isinstance(images, str | Path):
-        return [Path(images).expanduser()]
+        return [expand(images)]
     if not isinstance(images, Sequence):
         return None
-    paths = [Path(one).expanduser() for one in images if isinstance(one, str | Path)]
+    paths = [expand(one) for one in images if isinstance(one, str | Path)]
     return paths if len(paths) == len(images) else None
 
 

@@ -6,6 +6,7 @@ from textwrap import indent
 from typing import TYPE_CHECKING
 
 from evoseg.core.kinds import Kind
+from evoseg.core.notes import quantity
 from evoseg.evolve.solve import ACCURATE, READABLE
 from evoseg.inference.score import JudgedImage
 from evoseg.metrics import METRIC_LABELS, baseline_words, within
@@ -190,6 +191,11 @@ def list_scores_of_both(result: "SearchResult") -> list[str]:
     return [line.rstrip() for line in lines]
 
 
+def n_selected(result: "SearchResult") -> int:
+    """Return how many selection images could be scored."""
+    return sum(stem not in result.not_scored for stem in result.splits.selection)
+
+
 def _scores_of_one(result: "SearchResult") -> list[str]:
     n = result.n_images
     lines = [f"  {'':40s}{METRIC_LABELS[result.metric]:>10s} images"]
@@ -200,7 +206,7 @@ def _scores_of_one(result: "SearchResult") -> list[str]:
         images, note = str(len(result.test_per_image) if split == "test" else n[split]), ""
         if split == "selection":
             low, high = result.interval_selection
-            images = images if n[split] else ""
+            images = f"{n_selected(result) or ''}"
             note = f"  95 % interval {low:.3f} to {high:.3f}"
         lines.append(f"    {SPLIT_WORDS[split]:40s}{score:8.3f} {images:>6s}{note}".rstrip())
     return lines
@@ -286,7 +292,7 @@ def _describe_model(use: "ModelUse") -> list[str]:
     """Say what a language model cost and gained, if there was one."""
     if use.model is None:
         return []
-    text = f"{use.model}: {use.calls} calls, ${use.cost_usd:.4f}; {use.scored} of its programs were scored"
+    text = f"{use.model}: {quantity(use.calls, 'call')}, ${use.cost_usd:.4f}; {use.scored} of its programs were scored"
     failed = ", ".join(f"{n} x {reason}" for reason, n in use.faults.items())
     gain, steps = (f"{100 * share:.0f} %" for share in (use.credit, use.champion_ancestry))
     worth = f"they account for {gain} of the improvement and {steps} of the pipeline's steps"
@@ -318,13 +324,12 @@ def describe_rank(stem: str, scores: Mapping[str, float]) -> str:
     """Say which place an image has among all."""
     ordered = sorted(scores, key=lambda one: scores[one])
     place = ordered.index(stem) + 1
+    n = len(ordered)
     if place == 1:
-        return f"the lowest of {len(ordered)} scores"
-    return (
-        f"{_PLACES.get(place, f'{place}th lowest')} of {len(ordered)}"
-        if place <= len(ordered) / 3
-        else "near the median"
-    )
+        return f"the lowest of {n} scores"
+    if place <= n / 3:
+        return f"{_PLACES.get(place, f'{place}th lowest')} of {n}"
+    return f"the highest of {n} scores" if place == n else "near the median"
 
 
 def _describe_pipeline(result: "SearchResult") -> str:
@@ -350,13 +355,15 @@ def _describe_failures(result: "SearchResult", worst: Sequence[JudgedImage]) -> 
         off = f", {most}{error_px(scores[0]):.2f} px off" if result.metric == "closeness" else ""
         return f"It scores lowest on {images} {names} ({between}{off})."
     missed, extra = sum(missed for missed, _ in errors), sum(extra for _, extra in errors)
-    problem = "more foreground is missed than falsely marked"
+    problem = "as much is missed as falsely marked"
     if extra > 2 * missed:
         problem = "most errors are false positives"
     elif missed > 2 * extra:
         problem = "most errors are missed foreground"
     elif extra > missed:
         problem = "more is falsely marked than missed"
+    elif missed > extra:
+        problem = "more is missed than falsely marked"
     if max(missed, extra) == 0:
         return f"It makes no error on the {images} shown below ({names})."
     return f"It scores lowest on {images} {names} ({between}); {problem} there."

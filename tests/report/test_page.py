@@ -23,6 +23,7 @@ from evoseg.report.figures import (
     value_picture,
 )
 from evoseg.report.page import Chart, GalleryLine, Page, ProgramPart, ScoreLine, StepLine, html, save_page
+from evoseg.report.text import describe_rank
 from evoseg.runs.stored import FrontProgram
 
 FILTERS = "def pipeline(image):\n    return level(channel(image), level=100)\n"
@@ -128,6 +129,16 @@ def test_the_difference_has_a_colour_for_each_case():
     assert tuple(shown[h * 5 // 8, w // 4]) == ANSWER
     assert len({tuple(shown[r, c]) for r, c in ((h * 5 // 8, w * 5 // 8), (h - 2, w - 2))}) == 2
     assert "50 % of the ground truth missed" in picture.words
+    everywhere = difference_picture(SheetRow("a", truth, np.ones_like(truth), truth), truth)
+    assert "0 % of the ground truth missed, 0 % of the prediction false positive" in everywhere.words
+
+
+def test_the_place_of_an_image_is_true_for_few_images():
+    five = {"a": 0.2, "b": 0.4, "c": 0.5, "d": 0.6, "e": 0.95}
+    assert [describe_rank(stem, five) for stem in "abe"] == [
+        "the lowest of 5 scores", "near the median", "the highest of 5 scores",
+    ]  # fmt: skip
+    assert describe_rank("b", {f"{i}": i / 9 for i in range(1, 9)} | {"a": 0.0, "b": 0.12}) == "third lowest of 10"
 
 
 def test_a_faint_plane_is_brightened_and_a_bright_one_is_not():

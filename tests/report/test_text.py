@@ -17,6 +17,8 @@ PLAIN = next(path for path in DOCUMENTS if path.parent.name == "plain")
     [
         ([0.25], (9, 1), "It scores lowest on image i0 (IoU 0.25); most errors are missed foreground there."),
         ([0.25, 0.5], (9, 1), "It scores lowest on images i0, i1 (IoU 0.25 to 0.50); most errors are missed"),
+        ([0.25], (3, 3), "as much is missed as falsely marked there."),
+        ([0.25], (4, 3), "more is missed than falsely marked there."),
         ([0.25], None, "It scores lowest on image i0 (IoU 0.25)."),
         ([1.0], (0, 0), "It makes no error on the image shown below (i0)."),
     ],

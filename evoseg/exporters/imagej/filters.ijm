@@ -355,6 +355,7 @@ function native_channel(image, index) {
     if (nSlices > 1) setSlice(minOf(index + 1, nSlices));
     plane = copied(image);
     run("Grays");
+    if (bitDepth() == 16 && calibrate(0) != 0) run("32-bit"); // signed 16 bit, which getPixel gives without its offset
     if (bitDepth() == 32) {
         run("Macro...", "code=[if (isNaN(v)) v=0;]");
         run("Min...", "value=-1000000000");
@@ -548,11 +549,11 @@ function evoseg_mix(image, weights, offset) {
 function windowed(plane, low, high, scale) {
     selectImage(plane);
     run("32-bit");
-    run("Subtract...", "value=" + decimal(low));
+    run("Subtract...", "value=" + d2s(low, -9));
     if (low == high) {
         run("Multiply...", "value=1000000000");
     } else {
-        run("Divide...", "value=" + decimal(high - low));
+        run("Divide...", "value=" + d2s(high - low, -9));
     }
     run("Min...", "value=0");
     run("Max...", "value=1");
