@@ -515,10 +515,10 @@ def open_library(
     if choice == NONE:
         raise SettingsError("library is 'none'; name a file or a postgresql:// URL, or leave it out for your own.")
     where = locate_library(choice)
-    if must_exist and choice != DEFAULT and isinstance(where, Path) and not where.is_file():
-        raise SettingsError(f"{where}: no such file, so there is no library. Check the name.")
     if isinstance(where, Path) and where.suffix != ".db" and not where.is_file():
         raise SettingsError(f"library is '{choice}'; it must be a file ending in .db, a postgresql:// URL, or 'none'.")
+    if must_exist and choice != DEFAULT and isinstance(where, Path) and not where.is_file():
+        raise SettingsError(f"{where}: no such file, so there is no library. Check the name.")
     return Library(where, wait_s, allow_code=allow_code)
 
 

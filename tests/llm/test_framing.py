@@ -118,7 +118,7 @@ def test_without_an_answer_nothing_is_searched_for(nuclei, act):
 
 
 def test_a_proposal_keeps_to_the_limits(nuclei):
-    with Server(["prose"]) as server, pytest.raises(NoAnswerError, match=r"\(calls\) in 1 calls"):
+    with Server(["prose"]) as server, pytest.raises(NoAnswerError, match=r"\(calls\) in 1 call\."):
         frame_task(settings(server, calls=1), nuclei)
     assert len(server.requests) == 1
 

@@ -405,7 +405,7 @@ def test_critique_shows_the_worst_search_images_and_never_a_test_image(command, 
 def test_a_model_without_an_answer_is_one_error(command, dataset):
     with Server(["401"]) as server:
         done = command("describe", dataset, "--agent", "openai:scripted", "--base-url", server.url)
-    assert done.code == 1 and "gave no usable reply (auth) in 1 calls" in done.err
+    assert done.code == 1 and "gave no usable reply (auth) in 1 call" in done.err
 
 
 @pytest.mark.e2e
