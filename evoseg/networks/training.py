@@ -154,6 +154,11 @@ class _Training:
         """Refuse images that take most of the time to be looked at once, before anything has been learned."""
         if not self._can_look(reserved_s):
             seconds = self._problem.settings.seconds or 0.0
+            if reserved_s <= _MOST_LOOKING * seconds:
+                raise NetworkError(
+                    f"of {seconds:.0f} s for training, {self._watch.seconds:.0f} s were over before it began: the "
+                    "machine is busy, or slow. Give more time"
+                )
             raise NetworkError(
                 f"the images are too many, or too large, for {seconds:.0f} s of training: only to run networks on them "
                 f"once takes about {reserved_s:.0f} s. Give more time, or fewer or smaller images"

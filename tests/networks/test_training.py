@@ -9,6 +9,7 @@ from evoseg.core.folds import each_alone
 from evoseg.datasets.memmap import Pack
 from evoseg.networks import training
 from evoseg.networks.course import Course
+from evoseg.networks.optimising import Stopwatch
 from evoseg.networks.process import TrainingProcess
 from evoseg.networks.training import train
 from evoseg.networks.values import Example, NetworkError, Progress, Trained, TrainingSettings
@@ -123,6 +124,13 @@ def test_images_that_there_is_no_time_to_look_at_are_an_error_before_anything_is
     examples = masks_of(discs(2, (600, 640), radius=20))
     with pytest.raises(NetworkError, match="too many, or too large, for 1 s"):
         train(examples, TrainingSettings(seconds=1, encoder="small"), views=[(0, examples[0].image)] * 60)
+
+
+def test_a_machine_that_is_too_busy_to_begin_is_not_blamed_on_the_images(monkeypatch):
+    monkeypatch.setattr(Course, "train", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr(Stopwatch, "seconds", 30.0)
+    with pytest.raises(NetworkError, match="of 30 s for training, 30 s were over before it began"):
+        train(masks_of(discs(2)), TrainingSettings(seconds=30, encoder="small"))
 
 
 def test_two_images_make_two_networks_and_one_makes_an_error():
