@@ -799,7 +799,10 @@ def _fits_memory(rows: AnyRows) -> TypeGuard[ArrayRows]:
 
 def _count(labels: NDArray[Any]) -> int:
     """Return how many objects are left: unknown pixels may have taken whole ones."""
-    return int(np.count_nonzero(np.bincount(labels.ravel())[1:]))
+    there = np.zeros(int(labels.max()) + 1, bool)
+    for row in labels:  # all at once would take three times the memory of a large image
+        there[row] = True
+    return int(np.count_nonzero(there[1:]))
 
 
 def _write(kind: Kind, path: Path, answer: NDArray[Any]) -> None:

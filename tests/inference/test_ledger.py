@@ -180,6 +180,17 @@ def test_a_table_that_cannot_be_written_is_refused_before_any_image(folder, tmp_
     assert not [*(tmp_path / "out").rglob("*.png")]
 
 
+def test_objects_that_are_unknown_as_a_whole_are_not_counted(tmp_path):
+    plane = np.zeros((30, 40), np.uint8)
+    for left in (2, 14, 26):
+        plane[5:15, left : left + 8] = 200
+    write_image(tmp_path / "three.png", plane)
+    np.save(tmp_path / "bad.npy", np.indices((30, 40))[1] // 12 == 1)
+    objects = read_text("def pipeline(image):\n    return components(threshold(channel(image), level=100))\n")
+    (found,) = evoseg.apply(objects, tmp_path / "three.png", tmp_path / "out", bad_pixels=tmp_path / "bad.npy")
+    assert found.count == 2
+
+
 def test_an_image_for_which_memory_is_short_does_not_stop_the_others(folder, tmp_path, monkeypatch):
     write_image(tmp_path / "in" / "1.png", np.full((300, 400), 20, np.uint8), overwrite=True)
     run = apply_module._run_whole_or_in_bands
