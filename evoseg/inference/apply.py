@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from os.path import abspath
+from os.path import abspath, splitext
 from pathlib import Path
 from threading import Lock
 from time import perf_counter
@@ -489,10 +489,10 @@ def apply_inputs(
 
 
 def _refuse_clashes(images: Sequence[Input], files: Sequence[Path]) -> None:
-    """Refuse to write two results, or a result and an image, to one file."""
-    taken = {abspath(path) for image in images for path in (image.path, *image.planes)}
+    """Refuse to write two results, or a result and an image, to one name, of whatever ending: they would be paired."""
+    taken = {splitext(abspath(path))[0] for image in images for path in (image.path, *image.planes)}
     for path in files:
-        if (place := abspath(path)) in taken:
+        if (place := splitext(abspath(path))[0]) in taken:
             raise SettingsError(
                 f"{path}: is an image, or another result is written there. Name other folders for results, and for "
                 "pictures of doubt."

@@ -95,6 +95,11 @@ def test_pictures_of_doubt_take_the_place_of_nothing(images, tmp_path):
     for doubt in (tmp_path / "out" / "masks", tmp_path / "out" / ".." / "out" / "overlays", images):
         with pytest.raises(SettingsError, match="Name other folders"):
             apply(program, images, tmp_path / "out", doubt=doubt, overwrite=True)
+    objects = evoseg.read_pipeline(
+        "def pipeline(image):\n    return components(threshold(network(image), level=128))\n"
+    )
+    with pytest.raises(SettingsError, match="Name other folders"):  # where objects are TIFF files of the same names
+        apply(objects, images, tmp_path / "out", doubt=tmp_path / "out" / "masks")
     assert before == {path: path.read_bytes() for path in images.iterdir()} and not (tmp_path / "out").exists()
 
 
